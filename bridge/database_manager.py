@@ -1,0 +1,217 @@
+"""All changes of state of a task, by name. What `main.py` calls, and what the plugin calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .disk import Disk
+from .records import (
+    FeishuState,
+    RowData,
+    Stage,
+    TaskError,
+    TaskRecord,
+    WorkflowStatus,
+    WorkflowType,
+    now_text,
+    workflow_type_of,
+)
+from .workflow_database import Change, WorkflowDatabase
+
+log = logging.getLogger("wfrecovery")
+
+
+class DatabaseManager:
+    """The task table under `output_dir`, for several programs at once.
+
+    The methods that return `bool` answer whether the task now is as asked; a task that is gone, or whose stage does
+    not allow the change (a finished task cannot fail any more), is logged and answers False. A disk that refuses
+    raises OSError.
+    """
+
+    def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
+        self.table = WorkflowDatabase(output_dir, disk=disk, lock_timeout=lock_timeout)
+        self._entering = threading.Lock()
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder that `output_files` are relative to."""
+        return self.table.output_dir
+
+    # ------------------------------------------------------- what main.py calls
+
+    def add_workflow_task(
+        self, row_data: RowData | Mapping[str, Any], workflow_type: WorkflowType | str, comfyui_task_id: str | None = None
+    ) -> str:
+        """Enter a row's task and return its id.
+
+        A row that is already being worked on, or whose result still waits to be pushed, is not entered a second time
+        for the same workflow: the caller gets the id of the task that exists. Raises ValueError for a row without a
+        number or an unknown workflow type.
+        """
+        row = row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data)
+        if type(row.row_number) is not int or row.row_number < 1:
+            raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
+        kind = workflow_type_of(workflow_type).value
+        with self._entering, self.table.locked():
+            existing = self._task_of_row(row, kind)
+            if existing is not None:
+                if comfyui_task_id and existing.comfyui_task_id is None:
+                    self.update_task_comfyui_id(existing.task_id, comfyui_task_id)
+                return existing.task_id
+            task_id = self.table.claim_id(kind)
+            self.table.create(
+                TaskRecord(
+                    task_id,
+                    row_number=row.row_number,
+                    product_name=row.product_name,
+                    model_name=row.model_name,
+                    workflow_type=kind,
+                    comfyui_task_id=comfyui_task_id,
+                    metadata=new_metadata(Stage.CREATED, feishu_row_data(row), has_row=True),
+                )
+            )
+            return task_id
+
+    def update_task_comfyui_id(self, task_id: str, comfyui_task_id: str) -> bool:
+        """Note the prompt_id under which the task is (about to be) submitted."""
+        return self._change(task_id, lambda task: dataclasses.replace(task, comfyui_task_id=comfyui_task_id))
+
+    def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
+        """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
+        files = self.relative_files(output_files)
+        return self._change(task_id, lambda task: dataclasses.replace(task, output_files=files))
+
+    def complete_task(self, task_id: str, output_files: Sequence[str | Path] | None = None) -> bool:
+        """The task is 已完成; with a row, its result now waits in the outbox. One write."""
+        files = None if output_files is None else self.relative_files(output_files)
+        return self._change(task_id, lambda task: finished(task, files))
+
+    def mark_task_failed(self, task_id: str, error_message: str) -> bool:
+        """The task is 失败, for the reason given."""
+        return self._change(task_id, lambda task: failed(task, str(error_message)))
+
+    def get_task(self, task_id: str) -> dict[str, Any] | None:
+        """The task's record, or None when there is no such task."""
+        try:
+            return self.table.get(task_id).to_json()
+        except TaskError:
+            return None
+
+    def get_incomplete_tasks(self) -> list[dict[str, Any]]:
+        """The tasks that are 在处理中, oldest first."""
+        return [task.to_json() for task in self.table.active() if not task.stage.final]
+
+    def get_incomplete_tasks_by_type(self, workflow_type: WorkflowType | str) -> list[dict[str, Any]]:
+        """The tasks of one workflow that are 在处理中, oldest first."""
+        kind = workflow_type_of(workflow_type).value
+        return [task for task in self.get_incomplete_tasks() if task["workflow_type"] == kind]
+
+    # ------------------------------------------------------- what the plugin and the recovery call besides
+
+    def cancel_task(self, task_id: str, reason: str) -> bool:
+        """The user does not want it: never brought back by itself, nothing pushed."""
+        return self._change(task_id, lambda task: cancelled(task, reason))
+
+    def push_again(self, task_id: str) -> bool:
+        """Put a blocked or pushed result back into the outbox."""
+        return self._change(task_id, _pending_again)
+
+    def unpushed(self) -> list[TaskRecord]:
+        """The outbox: final tasks whose result has to reach the sheet, oldest first."""
+        return [task for task in self.table.active() if task.stage.final and task.feishu_state is FeishuState.PENDING]
+
+    def status_counts(self) -> dict[str, int]:
+        """How many tasks are 在处理中, 已完成 and 失败."""
+        counted = self.table.counts()
+        return {status.value: counted[status] for status in WorkflowStatus}
+
+    def relative_files(self, files: Iterable[str | Path]) -> tuple[str, ...]:
+        """Paths as records hold them; raises ValueError for one outside the output folder."""
+        return tuple(self._relative(Path(file)) for file in files)
+
+    def _relative(self, file: Path) -> str:
+        inside = file if file.is_absolute() else self.output_dir / file
+        try:
+            relative = inside.resolve().relative_to(self.output_dir.resolve())
+        except ValueError:
+            raise ValueError(f"{file} is not inside the output folder {self.output_dir}") from None
+        return relative.as_posix()
+
+    def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
+        for task in self.table.active():
+            same = (task.workflow_type, task.row_number, task.product_name, task.model_name) == (
+                kind,
+                row.row_number,
+                row.product_name,
+                row.model_name,
+            )
+            if same and task.status is not WorkflowStatus.FAILED:
+                return task
+        return None
+
+    def _change(self, task_id: str, change: Change) -> bool:
+        try:
+            self.table.update(task_id, change)
+        except TaskError as error:
+            log.warning("[wfrecovery] %s", error)
+            return False
+        return True
+
+
+def new_metadata(stage: Stage, row: Mapping[str, Any] | None, *, has_row: bool) -> dict[str, Any]:
+    """The metadata of a task at its beginning; a task with a row has an outbox entry from the start."""
+    state = FeishuState.PENDING if has_row else FeishuState.OFF
+    return {
+        "feishu_row_data": dict(row or {}),
+        "processing_start_time": None,
+        "attempts": 0,
+        "stage": stage.value,
+        "feishu": {"state": state.value, "attempts": 0, "last_error": None, "pushed_at": None},
+    }
+
+
+
+def feishu_row_data(row: RowData) -> dict[str, Any]:
+    """What is kept of a row to find it again: its identity, not its pictures."""
+    return {"row_number": row.row_number, "product_name": row.product_name, "model_name": row.model_name, "prompt": row.prompt}
+
+
+def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskRecord:
+    """`task` as 已完成 with its files; finishing what is finished changes nothing."""
+    if task.stage is Stage.FINISHED:
+        return task
+    return task.entering(
+        Stage.FINISHED, output_files=task.output_files if files is None else files, error_message=None
+    ).with_metadata(finished_at=now_text())
+
+
+def failed(task: TaskRecord, reason: str) -> TaskRecord:
+    """`task` as 失败; the first reason stays."""
+    if task.stage is Stage.FAILED:
+        return task
+    return task.entering(Stage.FAILED, error_message=reason).with_metadata(finished_at=now_text())
+
+
+def cancelled(task: TaskRecord, reason: str) -> TaskRecord:
+    """`task` as cancelled by the user; its row's cell is left as it is."""
+    if task.stage is Stage.CANCELLED:
+        return task
+    record = task.entering(Stage.CANCELLED, error_message=reason).with_metadata(finished_at=now_text())
+    return record.with_feishu(state=FeishuState.OFF.value)
+
+
+def _pending_again(task: TaskRecord) -> TaskRecord:
+    if task.row_number is None:
+        raise TaskError(f"{task.task_id} has no row in a sheet: there is nothing to push")
+    return task.with_feishu(state=FeishuState.PENDING.value, last_error=None, next_try_at=None)
+
+
+def _row_from_mapping(data: Mapping[str, Any]) -> RowData:
+    names = {item.name for item in dataclasses.fields(RowData)}
+    return RowData(**{"row_number": None, **{key: value for key, value in data.items() if key in names}})

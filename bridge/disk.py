@@ -1,0 +1,176 @@
+"""Every file operation of the task table, and nothing else.
+
+One seam, so that tests can count, kill, fail, shorten and record each single operation. What each step is for, and
+what breaks without it, was measured: see "Durability" in the README.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+try:
+    from fcntl import F_FULLFSYNC, fcntl
+except ImportError:  # Linux and Windows: fsync is all there is
+    F_FULLFSYNC = fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("wfrecovery")
+
+#: ComfyUI's asset scanner skips this suffix, so a half-written file never shows up as an asset.
+TEMP_SUFFIX: Final = ".tmp"
+
+#: Windows: another program (virus scanner, indexer, a reader) has the target open for a moment.
+_SHARING_VIOLATIONS: Final = frozenset({5, 32, 33})
+_REPLACE_WAITS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, 1.6 in all
+
+#: What a mount answers that cannot sync a folder at all.
+_FOLDER_SYNC_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
+
+_temp_numbers = itertools.count()
+
+
+class DurabilityUnknownError(OSError):
+    """The file is in place and readable, but the disk did not confirm that its name would survive a power cut."""
+
+
+class Disk:
+    """The real disk. Tests put their own in its place."""
+
+    def make_folder(self, folder: Path) -> None:
+        """Make `folder` and its parents; fine when it is there."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def open_temp(self, target: Path) -> tuple[int, Path]:
+        """Open a new temp file beside `target`; a rename is atomic only within one file system."""
+        while True:
+            temp = target.with_name(f".{target.name}.{os.getpid()}-{next(_temp_numbers)}{TEMP_SUFFIX}")
+            with contextlib.suppress(FileExistsError):  # left by a process that had our number
+                return os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644), temp
+
+    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+        """Write some of `data`; returns how many bytes went out, as `os.write` does."""
+        return os.write(descriptor, data)
+
+    def sync(self, descriptor: int) -> None:
+        """Bring the file's content to the medium; on macOS plain fsync stops at the drive's cache."""
+        if F_FULLFSYNC is not None:
+            with contextlib.suppress(OSError):  # not every mount knows it: fall through to fsync
+                fcntl(descriptor, F_FULLFSYNC)
+                return
+        os.fsync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close the file."""
+        os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename over `target`, atomically. Windows' sharing violations are waited out for a bounded time."""
+        for wait in (*_REPLACE_WAITS, None):
+            try:
+                os.replace(source, target)
+            except PermissionError as error:
+                if wait is None or getattr(error, "winerror", None) not in _SHARING_VIOLATIONS:
+                    raise
+                time.sleep(wait)
+            else:
+                return
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make renames inside `folder` durable. Windows has no such call."""
+        if sys.platform == "win32":
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def create(self, path: Path) -> None:
+        """Create an empty file, or raise FileExistsError: whoever creates it first owns the name."""
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; fine when it is gone."""
+        path.unlink(missing_ok=True)
+
+    def read(self, path: Path) -> bytes:
+        """The whole file. On Windows a writer may be replacing it: retried for a bounded time."""
+        for wait in (*_REPLACE_WAITS, None):
+            try:
+                return path.read_bytes()
+            except PermissionError as error:
+                if wait is None or getattr(error, "winerror", None) not in _SHARING_VIOLATIONS:
+                    raise
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def exists(self, path: Path) -> bool:
+        """Whether the file is there."""
+        return path.exists()
+
+    def names(self, folder: Path) -> list[str]:
+        """The names in `folder`, sorted; none when the folder is not there."""
+        try:
+            return sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+class AtomicFiles:
+    """Whole files, replaced so that after any crash there is the old content or the new, never a mixture."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self._warned_folder_sync = False
+
+    def write(self, target: Path, data: bytes) -> None:
+        """Write `data` to `target`; when this returns it survives a power cut.
+
+        Raises OSError with the old content intact, or DurabilityUnknownError with the new content in place.
+        """
+        descriptor, temp = self.disk.open_temp(target)
+        try:
+            try:
+                self._write_all(descriptor, data)
+                self.disk.sync(descriptor)
+            finally:
+                self.disk.close(descriptor)
+            self.disk.replace(temp, target)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one that matters; litter is swept at start
+                self.disk.unlink(temp)
+            raise
+        self.sync_folder(target.parent)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename across folders and sync both, so that the file is in one of them after a power cut."""
+        self.disk.make_folder(target.parent)
+        self.disk.replace(source, target)
+        self.sync_folder(target.parent)
+        self.sync_folder(source.parent)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Sync `folder`; a mount that cannot is accepted and named once in the log."""
+        try:
+            self.disk.sync_folder(folder)
+        except OSError as error:
+            if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
+                raise DurabilityUnknownError(error.errno, f"saved, but not confirmed by the disk: {error}", str(folder)) from error
+            if not self._warned_folder_sync:
+                self._warned_folder_sync = True
+                log.warning("[wfrecovery] %s cannot be synced (%s): a power cut may lose the newest records", folder, error)
+
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self.disk.write(descriptor, rest)
+            if written <= 0:
+                raise OSError(errno.EIO, "the disk took no more bytes")
+            rest = rest[written:]

@@ -1,0 +1,160 @@
+"""Settings: the environment first, then `config.toml`. No credential has a default."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .decisions import LostPrompts
+from .records import MAX_ATTEMPTS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIG_NAME: Final = "config.toml"
+FEISHU_DOMAIN: Final = "https://open.feishu.cn"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the message names it and says what it should be."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The titles of the sheet's columns."""
+
+    product_image: str = "产品图"
+    product_name: str = "产品名"
+    model_image: str = "模特图"
+    model_name: str = "模特名"
+    prompt: str = "提示词"
+    image_status: str = "图片是否已处理"
+    composite_image: str = "产品模特合成图"
+    video_status: str = "视频是否已实现"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. `missing` names what publishing lacks; without any of it, it is on."""
+
+    feishu_app_id: str = ""
+    feishu_app_secret: str = field(default="", repr=False)
+    feishu_spreadsheet_token: str = field(default="", repr=False)
+    feishu_sheet_name: str = ""
+    feishu_domain: str = FEISHU_DOMAIN
+    columns: Columns = field(default_factory=Columns)
+    comfyui_url: str = "http://127.0.0.1:8188"
+    output_dir: str = ""
+    #: also write 失败 into the status cell of a failed row
+    write_failed: bool = True
+    lost_prompts: LostPrompts = LostPrompts.ASK
+    max_attempts: int = MAX_ATTEMPTS
+    #: record prompts that have no row
+    record_other_prompts: bool = True
+    #: title of a column for a link to the video in Feishu's Drive; empty: status only
+    video_link_column: str = ""
+    #: group bot for one summary after a recovery or batch; both are secrets
+    feishu_webhook_url: str = field(default="", repr=False)
+    feishu_webhook_secret: str = field(default="", repr=False)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the settings without which nothing can be published."""
+        return tuple(name.upper() for name in _REQUIRED_FOR_FEISHU if not getattr(self, name))
+
+    @property
+    def feishu_configured(self) -> bool:
+        return not self.missing
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown."""
+        values = (self.feishu_app_secret, self.feishu_webhook_url, self.feishu_webhook_secret)
+        return tuple(value for value in values if value)
+
+
+_REQUIRED_FOR_FEISHU: Final = ("feishu_app_id", "feishu_app_secret", "feishu_spreadsheet_token", "feishu_sheet_name")
+_VARIABLES: Final[Mapping[str, str]] = {
+    **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
+    "comfyui_url": "COMFYUI_URL",
+    "output_dir": "WFRECOVERY_OUTPUT",
+    **{
+        name: f"WFRECOVERY_{name.upper()}"
+        for name in ("write_failed", "lost_prompts", "max_attempts", "record_other_prompts", "video_link_column")
+    },
+}
+
+
+def load_settings(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment, then from `WFRECOVERY_CONFIG`, or from `config` if that is there.
+
+    Raises SettingsError, which never quotes a value, only names.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get("WFRECOVERY_CONFIG")
+    path = Path(named) if named else (Path(config) if config else None)
+    if named and path is not None and not path.is_file():
+        raise SettingsError(f"WFRECOVERY_CONFIG names {path}, which is not there")
+    values = _read_file(path) if path is not None and path.is_file() else {}
+    titles = values.pop("columns", {})
+    for name, variable in _VARIABLES.items():
+        if environ.get(variable, "").strip():
+            values[name] = environ[variable].strip()
+    return Settings(columns=_columns(titles), **{name: _typed(name, value) for name, value in values.items()})
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        # utf-8-sig: Windows' Notepad writes a mark at the beginning
+        data = tomllib.loads(path.read_text("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {str(error).splitlines()[0]}") from None
+    values = {key.lower(): value for key, value in data.items()}
+    unknown = sorted(values.keys() - _VARIABLES.keys() - {"columns"})
+    if unknown:
+        raise SettingsError(f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(_VARIABLES))}, columns")
+    return values
+
+
+def _columns(titles: Any) -> Columns:
+    known = {item.name for item in dataclasses.fields(Columns)}
+    if not isinstance(titles, dict) or not set(titles) <= known or not all(isinstance(title, str) for title in titles.values()):
+        raise SettingsError(f"[columns] takes titles as texts, for {', '.join(sorted(known))}")
+    return Columns(**titles)
+
+
+def _typed(name: str, value: Any) -> Any:
+    variable = _VARIABLES[name]
+    if name in ("write_failed", "record_other_prompts"):
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            return str(value).lower() in ("1", "true", "yes", "on")
+        raise SettingsError(f"{variable} is true or false")
+    if name == "max_attempts":
+        if str(value).isdigit() and int(value) >= 1:
+            return int(value)
+        raise SettingsError(f"{variable} is a number from 1")
+    if name == "lost_prompts":
+        try:
+            return LostPrompts(value)
+        except ValueError:
+            raise SettingsError(f"{variable} is ask, auto or off") from None
+    if not isinstance(value, str):
+        raise SettingsError(f"{variable} is a text")
+    if name in ("feishu_domain", "comfyui_url"):
+        return _origin(variable, value)
+    return value
+
+
+def _origin(variable: str, value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise SettingsError(f"{variable} begins with http:// or https://")
+    return value.rstrip("/")

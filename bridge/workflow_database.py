@@ -1,0 +1,413 @@
+"""The task table on disk: one JSON file per task, one lock, atomic writes, quarantine of what cannot be read.
+
+    <output folder>/wfrecovery/
+        active/<task_id>.json           what still needs rendering or pushing
+        done/<yyyy-mm>/<task_id>.json   the rest, by the month in the id
+        graphs/<task_id>.json           the prompt graph, written once, before the record that names it
+        ids/<task_id>                   an id that somebody is about to use
+        corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
+        table.lock                      the only thing that is ever locked
+
+Readers take no lock: files are only ever replaced whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from .disk import AtomicFiles, Disk
+from .records import (
+    KINDS,
+    SCHEMA,
+    NewerSchemaError,
+    RecordError,
+    RevisionConflictError,
+    Stage,
+    TaskError,
+    TaskRecord,
+    WorkflowStatus,
+    id_sort_key,
+    is_task_id,
+    now_text,
+    record_from_json,
+)
+
+log = logging.getLogger("wfrecovery")
+
+FOLDER_NAME: Final = "wfrecovery"
+#: Older versions, mixed over two environments that share a table, let two holders in at once (measured).
+OLDEST_FILELOCK: Final = (3, 29, 5)
+#: filelock's default of 50 ms *is* the latency of two writers: p99 of 52 to 104 ms, against 3 to 6 ms with this.
+LOCK_POLL_SECONDS: Final = 0.002
+#: A task record has about 2 KB. What is far larger was not written by us.
+MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+
+Change = Callable[[TaskRecord], TaskRecord]
+
+
+class UnknownTaskError(TaskError, KeyError):
+    """There is no such task."""
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+        super().__init__(f"there is no task {task_id}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TableBusyError(TaskError, TimeoutError):
+    """Another process holds the table's lock for too long."""
+
+
+class OldFileLockError(TaskError, ImportError):
+    """The installed filelock does not exclude other versions."""
+
+
+def check_filelock(installed: str | None = None) -> None:
+    """Refuse a filelock that is too old; raises OldFileLockError that says what to install."""
+    text = installed or version("filelock")
+    numbers = tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
+    if numbers < OLDEST_FILELOCK:
+        wanted = ".".join(map(str, OLDEST_FILELOCK))
+        raise OldFileLockError(
+            f"filelock {text} is too old: together with another version it lets two processes write at once. "
+            f"Run: python -m pip install 'filelock>={wanted}' (with the Python that runs this program)"
+        )
+
+
+class WorkflowDatabase:
+    """The files of the task table under `output_dir`; safe to use from several threads and processes."""
+
+    def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
+        check_filelock()
+        self.output_dir = Path(output_dir).absolute()
+        self.folder = self.output_dir / FOLDER_NAME
+        self._active, self._done = self.folder / "active", self.folder / "done"
+        self._graphs, self._ids, self._corrupt = (self.folder / name for name in ("graphs", "ids", "corrupt"))
+        self._disk = disk or Disk()
+        self._files = AtomicFiles(self._disk)
+        self._lock = FileLock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
+        self._reported: set[str] = set()
+        #: per prefix the last number claimed here, so that a claim needs no listing of the folders
+        self._last_numbers: dict[str, int] = {}
+        self._done_status: dict[str, dict[str, WorkflowStatus]] = {}
+        self._cache_mutex = threading.Lock()
+
+    # ---------------------------------------------------------------- writing
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the table's lock; for a read-modify-write only, never across a network call or `await`."""
+        self._disk.make_folder(self._active)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise TableBusyError(f"{self._lock.lock_file} has been held for {self._lock.timeout:g} s") from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def claim_id(self, workflow_type: str | None, now: datetime | None = None) -> str:
+        """A task id that nobody else has or gets. `create` uses it up, `release_id` gives it back."""
+        prefix = f"{KINDS[workflow_type]}_{(now or datetime.now().astimezone()):%Y%m%d}_"
+        self._disk.make_folder(self._ids)
+        number = self._last_numbers.get(prefix) or self._highest_number(prefix)
+        while True:
+            number += 1
+            task_id = f"{prefix}{number:03}"
+            with contextlib.suppress(FileExistsError):
+                self._disk.create(self._ids / task_id)
+                # Looked up after the claim: whoever had it before wrote the record before dropping the claim.
+                if self._path_of(task_id) is None:
+                    self._last_numbers[prefix] = number
+                    return task_id
+                self._disk.unlink(self._ids / task_id)
+
+    def release_id(self, task_id: str) -> None:
+        """Give an unused id back; a number that was not used is the next one again."""
+        self._disk.unlink(self._ids / task_id)
+        prefix, number = task_id[:13], int(task_id[13:])
+        if self._last_numbers.get(prefix) == number:
+            self._last_numbers[prefix] = number - 1
+
+    def create(self, record: TaskRecord, graph: Mapping[str, Any] | None = None) -> TaskRecord:
+        """Write a new task, its graph first; raises RecordError when the id is taken."""
+        now = now_text()
+        record = dataclasses.replace(record, revision=1, created_at=record.created_at or now, updated_at=now)
+        with self.locked():
+            if self._path_of(record.task_id) is not None:
+                raise RecordError(f"{record.task_id} is there already")
+            if graph is not None:
+                self._write_graph(record.task_id, graph)
+            self._write(record)
+        self._disk.unlink(self._ids / record.task_id)
+        return record
+
+    def update(self, task_id: str, change: Change) -> TaskRecord:
+        """Read, change and write one record under the lock; what is settled moves to `done/`.
+
+        `change` gets the record as it is now and returns the new one; returning it unchanged writes nothing.
+        """
+        with self.locked():
+            record = self.get(task_id)
+            changed = change(record)
+            if changed == record:
+                return record
+            if self._disk.exists(self._done_path(task_id)):  # a retry: back first, so that it is never in neither
+                self._files.move(self._done_path(task_id), self._active / f"{task_id}.json")
+            self._check_revision(record)
+            changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now_text())
+            self._write(changed)
+            return changed
+
+    def write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
+        """Add the graph of a task that was entered without one; an existing graph is left as it is."""
+        with self.locked():
+            if not self._disk.exists(self._graphs / f"{task_id}.json"):
+                self._write_graph(task_id, graph)
+
+    # ---------------------------------------------------------------- reading
+
+    def get(self, task_id: str) -> TaskRecord:
+        """The record of `task_id`; raises UnknownTaskError, or RecordError when it cannot be read."""
+        if not is_task_id(task_id):
+            raise UnknownTaskError(str(task_id))
+        # `done` wins where both exist; and a record may move there between two looks.
+        for path in (self._done_path(task_id), self._active / f"{task_id}.json", self._done_path(task_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return self._read(path)
+        raise UnknownTaskError(task_id)
+
+    def graph(self, task_id: str) -> dict[str, Any] | None:
+        """The graph file of `task_id`, or None when there is none or it cannot be read."""
+        path = self._graphs / f"{task_id}.json"
+        try:
+            data = json.loads(self._disk.read(path))
+            if not isinstance(data, dict) or not isinstance(data.get("prompt"), dict):
+                raise ValueError("it holds no prompt")
+            return data
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            self._report(path, f"graph cannot be read: {error}")
+            return None
+
+    def active(self) -> Iterator[TaskRecord]:
+        """All tasks that still need something, oldest first. A file that cannot be read stops nobody."""
+        for task_id in sorted(self._ids_in(self._active), key=id_sort_key):
+            record = self._get_or_quarantine(task_id)
+            if record is not None:
+                yield record
+
+    def ids(self) -> Iterator[str]:
+        """Every task id, newest first, without reading a record."""
+        active = {task_id: None for task_id in self._ids_in(self._active)}
+        by_month: dict[str, list[str]] = {}
+        for task_id in active:
+            by_month.setdefault(_month(task_id), []).append(task_id)
+        for month in sorted({*by_month, *self._disk.names(self._done)}, reverse=True):
+            everything = {*by_month.get(month, ()), *self._ids_in(self._done / month)}
+            yield from sorted(everything, key=id_sort_key, reverse=True)
+
+    def find_by_prompt(self, prompt_id: str) -> TaskRecord | None:
+        """The newest task whose `comfyui_task_id` is `prompt_id`; unfinished tasks are looked at first."""
+        needle = json.dumps(prompt_id).encode()
+        active = sorted(self._ids_in(self._active), key=id_sort_key, reverse=True)
+        for task_id in (*active, *self.ids()):
+            with contextlib.suppress(OSError, TaskError):
+                path = self._path_of(task_id)
+                # Most records are told apart by their bytes, without parsing them.
+                if path is not None and needle in self._disk.read(path):
+                    record = self.get(task_id)
+                    if record.comfyui_task_id == prompt_id:
+                        return record
+        return None
+
+    def counts(self) -> Counter[WorkflowStatus]:
+        """How many tasks have each status. Finished records are read once per process, then only new ones."""
+        counted = Counter(record.status for record in self.active())
+        with self._cache_mutex:
+            for month in self._disk.names(self._done):
+                known = self._done_status.setdefault(month, {})
+                there = set(self._ids_in(self._done / month))
+                for gone in known.keys() - there:
+                    del known[gone]
+                for task_id in there - known.keys():
+                    with contextlib.suppress(OSError, TaskError):
+                        known[task_id] = self._read(self._done / month / f"{task_id}.json").status
+                counted.update(known.values())
+        return counted
+
+    def corrupt(self) -> list[str]:
+        """What lies in quarantine, and active records of a newer schema: each with its reason."""
+        names = [name for name in self._disk.names(self._corrupt) if not name.endswith(".reason.txt")]
+        return names + sorted(self._reported)
+
+    # ---------------------------------------------------------------- mending
+
+    def sweep(self) -> None:
+        """Finish what a crash left half done: moves, temp files, stale claims, graphs without a record."""
+        with self.locked():
+            for folder in (self._active, self._graphs, *(self._done / name for name in self._disk.names(self._done))):
+                for name in self._disk.names(folder):
+                    if name.endswith(".tmp"):
+                        self._disk.unlink(folder / name)
+            for task_id in self._ids_in(self._active):
+                if self._disk.exists(self._done_path(task_id)):
+                    self._disk.unlink(self._active / f"{task_id}.json")
+        for record in self.active():
+            if record.settled:
+                with self.locked():
+                    self._finish_move(record.task_id)
+        self._sweep_claims()
+        self._sweep_graphs()
+
+    def _sweep_claims(self) -> None:
+        today = f"{datetime.now().astimezone():%Y%m%d}"
+        for name in self._disk.names(self._ids):
+            if is_task_id(name) and (today not in name or self._path_of(name) is not None):
+                self._disk.unlink(self._ids / name)
+
+    def _sweep_graphs(self) -> None:
+        known = {*self.ids(), *(name.removesuffix(".json") for name in self._disk.names(self._corrupt))}
+        for task_id in set(self._ids_in(self._graphs)) - known:
+            with self.locked():
+                if self._path_of(task_id) is None:
+                    self._disk.unlink(self._graphs / f"{task_id}.json")
+
+    def _finish_move(self, task_id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self._read(self._active / f"{task_id}.json").settled:
+                self._files.move(self._active / f"{task_id}.json", self._done_path(task_id))
+
+    def _get_or_quarantine(self, task_id: str) -> TaskRecord | None:
+        try:
+            return self.get(task_id)
+        except NewerSchemaError as error:
+            self._report(self._active / f"{task_id}.json", f"left alone: {error}")
+        except RecordError:
+            with contextlib.suppress(TaskError, OSError):
+                return self._quarantine(task_id)
+        except UnknownTaskError:
+            return None  # removed meanwhile
+        except OSError as error:
+            self._report(self._active / f"{task_id}.json", f"cannot be read: {error}")
+        return None
+
+    def _quarantine(self, task_id: str) -> TaskRecord | None:
+        """Move a damaged record aside, and rebuild it from its graph file where that allows it."""
+        path = self._active / f"{task_id}.json"
+        with self.locked():
+            try:
+                return self._read(path)  # somebody else has mended it
+            except RecordError as error:
+                self._move_aside(path, str(error))
+            rebuilt = self._rebuilt(task_id)
+            if rebuilt is not None:
+                self._write(rebuilt)
+                log.warning("[wfrecovery] %s was rebuilt from its graph", task_id)
+            return rebuilt
+
+    def _move_aside(self, path: Path, reason: str) -> None:
+        self._disk.make_folder(self._corrupt)
+        aside = self._corrupt / path.name
+        number = 2
+        while self._disk.exists(aside):
+            aside = self._corrupt / f"{path.stem}.{number}{path.suffix}"
+            number += 1
+        self._files.write(aside.with_name(aside.name + ".reason.txt"), f"{now_text()} {reason}\n".encode())
+        self._files.move(path, aside)
+        log.error("[wfrecovery] damaged record moved to %s: %s. All other tasks go on.", aside, reason)
+
+    def _rebuilt(self, task_id: str) -> TaskRecord | None:
+        graph = self.graph(task_id)
+        task = graph.get("task") if graph else None
+        if graph is None or not isinstance(task, dict):
+            return None
+        fresh = {
+            **TaskRecord(task_id).to_json(),
+            **task,
+            "task_id": task_id,
+            "revision": 1,
+            "comfyui_task_id": graph.get("prompt_id"),
+        }
+        fresh["metadata"] = {**(task.get("metadata") or {}), "stage": Stage.QUEUED.value, "rebuilt_at": now_text()}
+        try:
+            return record_from_json({**fresh, "schema": SCHEMA}, task_id)
+        except RecordError as error:
+            log.warning("[wfrecovery] %s cannot be rebuilt from its graph: %s", task_id, error)
+            return None
+
+    # ---------------------------------------------------------------- files
+
+    def _write(self, record: TaskRecord) -> None:
+        path = self._active / f"{record.task_id}.json"
+        self._files.write(path, _encode(record.to_json(), indent=1))
+        if record.settled:
+            self._files.move(path, self._done_path(record.task_id))
+
+    def _write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
+        self._disk.make_folder(self._graphs)
+        self._files.write(self._graphs / f"{task_id}.json", _encode({"schema": SCHEMA, **graph}))
+
+    def _read(self, path: Path) -> TaskRecord:
+        raw = self._disk.read(path)
+        if len(raw) > MAX_RECORD_BYTES:
+            raise RecordError(f"{len(raw)} bytes are no task record")
+        try:
+            data = json.loads(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"not valid JSON: {error}") from error
+        return record_from_json(data, path.stem)
+
+    def _check_revision(self, record: TaskRecord) -> None:
+        found = self._read(self._active / f"{record.task_id}.json").revision
+        if found != record.revision:
+            raise RevisionConflictError(record.task_id, record.revision, found)
+
+    def _done_path(self, task_id: str) -> Path:
+        return self._done / _month(task_id) / f"{task_id}.json"
+
+    def _path_of(self, task_id: str) -> Path | None:
+        """Where the record lies. Asked in this order because records move from `active` to `done`."""
+        paths: Iterable[Path] = (self._active / f"{task_id}.json", self._done_path(task_id))
+        return next((path for path in paths if self._disk.exists(path)), None)
+
+    def _ids_in(self, folder: Path) -> list[str]:
+        names = (name.removesuffix(".json") for name in self._disk.names(folder) if name.endswith(".json"))
+        return [name for name in names if is_task_id(name)]
+
+    def _highest_number(self, prefix: str) -> int:
+        month = _month(f"{prefix}001")
+        there = (*self._ids_in(self._active), *self._ids_in(self._done / month), *self._disk.names(self._ids))
+        return max((int(name.removeprefix(prefix)) for name in there if name.startswith(prefix)), default=0)
+
+    def _report(self, path: Path, what: str) -> None:
+        line = f"{path.relative_to(self.folder)}: {what}"
+        if line not in self._reported:
+            self._reported.add(line)
+            log.error("[wfrecovery] %s", line)
+
+
+def _month(task_id: str) -> str:
+    day = task_id.split("_")[1]
+    return f"{day[:4]}-{day[4:6]}"
+
+
+def _encode(data: Any, indent: int | None = None) -> bytes:
+    # A lone surrogate (a broken file name on Linux) must not make a task unrecordable.
+    return json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")

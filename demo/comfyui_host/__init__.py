@@ -1,0 +1,48 @@
+"""A stand-in ComfyUI: what a plugin can see and touch of the real one, without torch, models or a GPU.
+
+It imitates two generations, told apart by the number of elements in a queue item ("shape"): 5 is ComfyUI 0.3.64,
+6 is ComfyUI 0.33.0 (the sixth element appeared in 0.3.67). Faults that plugins meet are imitated as well: a dead
+worker thread stays dead, SIGTERM skips ``atexit``, an item of the wrong length stops the queue for good.
+
+Nothing here is ComfyUI's code; only names, routes, fields and observable behaviour are the same.
+"""
+
+import sys
+from types import ModuleType
+
+__all__ = ["register"]
+
+
+def register() -> None:
+    """Put the modules into ``sys.modules`` under the names that plugins import."""
+    from . import (
+        comfy_utils,
+        comfyui_version,
+        execution,
+        execution_context,
+        folder_paths,
+        model_management,
+        nodes,
+        server,
+    )
+
+    sys.modules.update(
+        {
+            "server": server,
+            "execution": execution,
+            "nodes": nodes,
+            "folder_paths": folder_paths,
+            "comfyui_version": comfyui_version,
+        }
+    )
+    _register_package("comfy", {"utils": comfy_utils, "model_management": model_management})
+    _register_package("comfy_execution", {"utils": execution_context})
+
+
+def _register_package(name: str, modules: dict[str, ModuleType]) -> None:
+    package = ModuleType(name)
+    package.__path__ = []
+    sys.modules[name] = package
+    for short, module in modules.items():
+        setattr(package, short, module)
+        sys.modules[f"{name}.{short}"] = module
