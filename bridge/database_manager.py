@@ -122,14 +122,24 @@ class DatabaseManager:
         """Put a blocked or pushed result back into the outbox."""
         return self._change(task_id, _pending_again)
 
+    def put_back(self, task_id: str) -> TaskRecord:
+        """The same, raising TaskError with the reason where that is not possible."""
+        return self.table.update(task_id, _pending_again)
+
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
         return [task for task in self.table.active() if task.stage.final and task.feishu_state is FeishuState.PENDING]
 
-    def status_counts(self) -> dict[str, int]:
-        """How many tasks are 在处理中, 已完成 and 失败."""
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many tasks have each status, and how many outbox entries each state."""
         counted = self.table.counts()
-        return {status.value: counted[status] for status in WorkflowStatus}
+        statuses = dict.fromkeys((item.value for item in WorkflowStatus), 0)
+        outbox = dict.fromkeys((item.value for item in FeishuState), 0)
+        for (status, feishu_state), number in counted.items():
+            statuses[status.value] += number
+            if status is not WorkflowStatus.IN_PROGRESS:  # what still renders has nothing to deliver yet
+                outbox[feishu_state.value] += number
+        return statuses, outbox
 
     def relative_files(self, files: Iterable[str | Path]) -> tuple[str, ...]:
         """Paths as records hold them; raises ValueError for one outside the output folder."""
@@ -207,6 +217,8 @@ def cancelled(task: TaskRecord, reason: str) -> TaskRecord:
 
 
 def _pending_again(task: TaskRecord) -> TaskRecord:
+    if not task.stage.final or task.stage is Stage.CANCELLED:
+        raise TaskError(f"{task.task_id} is {task.stage.value}: there is no result to push")
     if task.row_number is None:
         raise TaskError(f"{task.task_id} has no row in a sheet: there is nothing to push")
     return task.with_feishu(state=FeishuState.PENDING.value, last_error=None, next_try_at=None)

@@ -6,7 +6,8 @@
         graphs/<task_id>.json           the prompt graph, written once, before the record that names it
         ids/<task_id>                   an id that somebody is about to use
         corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
-        table.lock                      the only thing that is ever locked
+        host                            boot_id of the ComfyUI that records here
+        table.lock                      locked for every change; publisher.lock while a flush runs
 
 Readers take no lock: files are only ever replaced whole.
 """
@@ -31,6 +32,7 @@ from .disk import AtomicFiles, Disk
 from .records import (
     KINDS,
     SCHEMA,
+    FeishuState,
     NewerSchemaError,
     RecordError,
     RevisionConflictError,
@@ -103,7 +105,7 @@ class WorkflowDatabase:
         self._reported: set[str] = set()
         #: per prefix the last number claimed here, so that a claim needs no listing of the folders
         self._last_numbers: dict[str, int] = {}
-        self._done_status: dict[str, dict[str, WorkflowStatus]] = {}
+        self._done_status: dict[str, dict[str, tuple[WorkflowStatus, FeishuState]]] = {}
         self._cache_mutex = threading.Lock()
 
     # ---------------------------------------------------------------- writing
@@ -121,21 +123,36 @@ class WorkflowDatabase:
         finally:
             self._lock.release()
 
-    def claim_id(self, workflow_type: str | None, now: datetime | None = None) -> str:
-        """A task id that nobody else has or gets. `create` uses it up, `release_id` gives it back."""
+    def claim_id(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:
+        """A task id that nobody else has or gets: `wanted` where that is free, else the next one.
+
+        `create` uses it up, `release_id` gives it back.
+        """
+        if wanted is not None and self._claimed(wanted):
+            return wanted
         prefix = f"{KINDS[workflow_type]}_{(now or datetime.now().astimezone()):%Y%m%d}_"
         self._disk.make_folder(self._ids)
         number = self._last_numbers.get(prefix) or self._highest_number(prefix)
         while True:
             number += 1
             task_id = f"{prefix}{number:03}"
-            with contextlib.suppress(FileExistsError):
-                self._disk.create(self._ids / task_id)
-                # Looked up after the claim: whoever had it before wrote the record before dropping the claim.
-                if self._path_of(task_id) is None:
-                    self._last_numbers[prefix] = number
-                    return task_id
-                self._disk.unlink(self._ids / task_id)
+            if self._claimed(task_id):
+                self._last_numbers[prefix] = number
+                return task_id
+
+    def _claimed(self, task_id: str) -> bool:
+        if not is_task_id(task_id):
+            return False
+        self._disk.make_folder(self._ids)
+        try:
+            self._disk.create(self._ids / task_id)
+        except FileExistsError:
+            return False
+        # Looked up after the claim: whoever had it before wrote the record before dropping the claim.
+        if self._path_of(task_id) is None:
+            return True
+        self._disk.unlink(self._ids / task_id)
+        return False
 
     def release_id(self, task_id: str) -> None:
         """Give an unused id back; a number that was not used is the next one again."""
@@ -174,10 +191,10 @@ class WorkflowDatabase:
             self._write(changed)
             return changed
 
-    def write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
-        """Add the graph of a task that was entered without one; an existing graph is left as it is."""
+    def write_graph(self, task_id: str, graph: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Add the graph of a task that was entered without one; an existing graph is left unless `replace`."""
         with self.locked():
-            if not self._disk.exists(self._graphs / f"{task_id}.json"):
+            if replace or not self._disk.exists(self._graphs / f"{task_id}.json"):
                 self._write_graph(task_id, graph)
 
     # ---------------------------------------------------------------- reading
@@ -237,9 +254,21 @@ class WorkflowDatabase:
                         return record
         return None
 
-    def counts(self) -> Counter[WorkflowStatus]:
-        """How many tasks have each status. Finished records are read once per process, then only new ones."""
-        counted = Counter(record.status for record in self.active())
+    def set_host(self, boot_id: str) -> None:
+        """Note which run of ComfyUI records into this table, so that `main.py` can tell whether it shares it."""
+        self._disk.make_folder(self.folder)
+        self._files.write(self.folder / "host", boot_id.encode())
+
+    def host(self) -> str | None:
+        """The `boot_id` of the ComfyUI that records into this table, or None when none does."""
+        try:
+            return self._disk.read(self.folder / "host").decode()
+        except OSError:
+            return None
+
+    def counts(self) -> Counter[tuple[WorkflowStatus, FeishuState]]:
+        """How many tasks stand where. Finished records are read once per process, then only new ones."""
+        counted = Counter((record.status, record.feishu_state) for record in self.active())
         with self._cache_mutex:
             for month in self._disk.names(self._done):
                 known = self._done_status.setdefault(month, {})
@@ -248,7 +277,8 @@ class WorkflowDatabase:
                     del known[gone]
                 for task_id in there - known.keys():
                     with contextlib.suppress(OSError, TaskError):
-                        known[task_id] = self._read(self._done / month / f"{task_id}.json").status
+                        record = self._read(self._done / month / f"{task_id}.json")
+                        known[task_id] = (record.status, record.feishu_state)
                 counted.update(known.values())
         return counted
 

@@ -13,13 +13,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .comfyui_host import register
+from .comfyui_host import comfyui_version, execution, folder_paths, nodes, progress, register
 from .comfyui_host.options import VERSIONS, options
-
-if TYPE_CHECKING:
-    from .comfyui_host.server import PromptServer
+from .comfyui_host.page_routes import LogKeeper
+from .comfyui_host.server import PromptServer
 
 __all__ = ["main"]
 
@@ -58,10 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare(loop: asyncio.AbstractEventLoop) -> PromptServer:
     """All that happens before the port opens."""
-    from .comfyui_host import comfyui_version, execution, folder_paths, nodes, progress
-    from .comfyui_host.page_routes import LogKeeper
-    from .comfyui_host.server import PromptServer
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(), LogKeeper()])
     logging.info("ComfyUI version: %s (stand-in)", options.version)
     comfyui_version.__version__ = options.version

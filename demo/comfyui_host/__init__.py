@@ -8,6 +8,7 @@ Nothing here is ComfyUI's code; only names, routes, fields and observable behavi
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 
 __all__ = ["register"]
@@ -15,34 +16,17 @@ __all__ = ["register"]
 
 def register() -> None:
     """Put the modules into ``sys.modules`` under the names that plugins import."""
-    from . import (
-        comfy_utils,
-        comfyui_version,
-        execution,
-        execution_context,
-        folder_paths,
-        model_management,
-        nodes,
-        server,
-    )
-
-    sys.modules.update(
-        {
-            "server": server,
-            "execution": execution,
-            "nodes": nodes,
-            "folder_paths": folder_paths,
-            "comfyui_version": comfyui_version,
-        }
-    )
-    _register_package("comfy", {"utils": comfy_utils, "model_management": model_management})
-    _register_package("comfy_execution", {"utils": execution_context})
+    for name in ("server", "execution", "nodes", "folder_paths", "comfyui_version"):
+        sys.modules[name] = import_module(f".{name}", __name__)
+    _register_package("comfy", {"utils": "comfy_utils", "model_management": "model_management"})
+    _register_package("comfy_execution", {"utils": "execution_context"})
 
 
-def _register_package(name: str, modules: dict[str, ModuleType]) -> None:
+def _register_package(name: str, modules: dict[str, str]) -> None:
     package = ModuleType(name)
     package.__path__ = []
     sys.modules[name] = package
-    for short, module in modules.items():
+    for short, ours in modules.items():
+        module = import_module(f".{ours}", __name__)
         setattr(package, short, module)
         sys.modules[f"{name}.{short}"] = module

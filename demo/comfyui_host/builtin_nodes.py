@@ -2,6 +2,7 @@
 
 A picture is a numpy array [batch, height, width, channels] of floats from 0 to 1 (a torch tensor in ComfyUI).
 """
+# ruff: noqa: PLC0415 - numpy, Pillow and PyAV are loaded with the first picture: the host starts without them
 # ruff: noqa: A002, N802 - the names of inputs and class methods are ComfyUI's
 
 from __future__ import annotations

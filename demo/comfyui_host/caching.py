@@ -1,4 +1,4 @@
-"""The result cache, as ComfyUI's "classic" one: a node whose class and inputs are those of the previous prompt is not run.
+"""The result cache, as ComfyUI's "classic" one: a node that is the same as in the previous prompt is not run again.
 
 The signature of a node is its class, its constant inputs, what ``IS_CHANGED`` says, and the same of all its ancestors.
 Hidden inputs and ``extra_pnginfo`` are not part of it: the same graph sent for another task succeeds without writing

@@ -45,6 +45,10 @@ class ExecutionStatus(NamedTuple):
     messages: list[tuple[str, dict[str, Any]]]
 
 
+#: Inside the queue's class the name ``ExecutionStatus`` is the attribute that plugins use.
+_Status = ExecutionStatus
+
+
 class _PromptQueue:
     """What both generations share."""
 
@@ -82,7 +86,7 @@ class _PromptQueue:
             return item, item_id
 
     def _finish(
-        self, item_id: int, history_result: History, status: ExecutionStatus | None, clean: Callable[[Item], Item]
+        self, item_id: int, history_result: History, status: _Status | None, clean: Callable[[Item], Item]
     ) -> None:
         with self.mutex:
             # A KeyError here ends the worker, as it does in ComfyUI.
@@ -183,7 +187,7 @@ class _PromptQueue:
 class FiveTuplePromptQueue(_PromptQueue):
     """0.3.64: five elements; secrets stay in ``extra_data`` until here."""
 
-    def task_done(self, item_id: int, history_result: History, status: ExecutionStatus | None) -> None:
+    def task_done(self, item_id: int, history_result: History, status: _Status | None) -> None:
         """Move a running item into the history."""
 
         def clean(item: Item) -> Item:
@@ -201,7 +205,7 @@ class SixTuplePromptQueue(_PromptQueue):
         self,
         item_id: int,
         history_result: History,
-        status: ExecutionStatus | None,
+        status: _Status | None,
         process_item: Callable[[Item], Item] | None = None,
     ) -> None:
         """Move a running item into the history."""

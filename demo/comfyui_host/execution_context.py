@@ -1,4 +1,4 @@
-"""``comfy_execution.utils``: which node of which prompt is executing (the only place where a node sees its prompt_id)."""
+"""``comfy_execution.utils``: which node of which prompt is executing; only here a node sees its prompt_id."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def _view(request: web.Request) -> web.StreamResponse:
 
 def _preview(file: Path, wanted: str) -> tuple[str, bytes]:
     """A smaller file of the same picture: ``webp;90`` or ``jpeg``."""
-    from PIL import Image
+    from PIL import Image  # noqa: PLC0415 - only when a preview is asked for
 
     kind, _, quality = wanted.partition(";")
     kind = kind if kind in {"webp", "jpeg"} else "webp"

@@ -1,4 +1,5 @@
 """Writing pictures and videos with the graph inside, as ComfyUI does."""
+# ruff: noqa: PLC0415 - numpy, Pillow and PyAV are loaded with the first picture: the host starts without them
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _counter(file: str, name: str) -> int:
     start = f"{name}_"
     if os.path.normcase(file[: len(start)]) != os.path.normcase(start):
         return 0
-    digits = file[len(start) :].split("_")[0]
+    digits = file[len(start) :].split("_", maxsplit=1)[0]
     return int(digits) if digits.isdecimal() else 0
 
 

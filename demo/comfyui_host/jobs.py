@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Job = dict[str, Any]
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
+_ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 _MEDIA = {".mp4": "video", ".webm": "video", ".mov": "video", ".mp3": "audio", ".wav": "audio", ".flac": "audio"}
 
 
@@ -42,9 +43,9 @@ def add_routes(routes: web.RouteTableDef, server: PromptServer) -> None:
     async def one(request: web.Request) -> web.Response:
         prompt_id = request.match_info["job_id"]
         found = _one_job(queue, prompt_id)
-        return (
-            web.json_response({"error": "Job not found"}, status=404) if found is None else web.json_response(found)
-        )
+        if found is None:
+            return web.json_response({"error": "Job not found"}, status=404)
+        return web.json_response(found)
 
     async def cancel(request: web.Request) -> web.Response:
         return web.json_response({"cancelled": _cancel(queue, request.match_info["job_id"])})
@@ -100,7 +101,7 @@ def _finished(prompt_id: str, entry: dict[str, Any]) -> Job:
         for file in listed
         if isinstance(file, dict)
     ]
-    end = next((messages[e] for e in ("execution_success", "execution_error", "execution_interrupted") if e in messages), {})
+    end: dict[str, Any] = next((messages[event] for event in _ENDINGS if event in messages), {})
     # Saved files before temporary ones.
     preview = next((file for file in files if file.get("type") == "output"), files[0] if files else None)
     return _without_none(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import logging
@@ -16,6 +17,12 @@ from typing import Any
 from . import folder_paths, model_management
 from .builtin_nodes import BUILTIN_NODES, DISPLAY_NAMES
 from .options import options
+
+tomllib: Any
+try:
+    tomllib = importlib.import_module("tomllib")
+except ImportError:  # Python 3.10: ``[tool.comfy] web`` is not looked at
+    tomllib = None
 
 MAX_RESOLUTION = 16384
 
@@ -67,17 +74,21 @@ async def load_custom_node(
     module_path: str, ignore: frozenset[str] = frozenset(), module_parent: str = "custom_nodes"
 ) -> bool:
     """Import one plugin. Whatever goes wrong is logged, and the host goes on."""
-    path = Path(module_path)
-    name = path.stem if path.is_file() else path.name
     try:
-        module = _import(path)
-        LOADED_MODULE_DIRS[name] = str(path if path.is_dir() else path.parent)
-        _register_web(path, name, module)
+        module, name = _load(Path(module_path))
         return await _register_nodes(module, f"{module_parent}.{name}", ignore, module_path)
     except Exception as error:
         logging.warning("%s", traceback.format_exc())
         logging.warning("Cannot import %s module for custom nodes: %s", module_path, error)
         return False
+
+
+def _load(path: Path) -> tuple[ModuleType, str]:
+    name = path.stem if path.is_file() else path.name
+    module = _import(path)
+    LOADED_MODULE_DIRS[name] = str(path if path.is_dir() else path.parent)
+    _register_web(path, name, module)
+    return module, name
 
 
 def _import(path: Path) -> ModuleType:
@@ -106,11 +117,7 @@ def _register_web(path: Path, name: str, module: ModuleType) -> None:
 
 def _web_of_project(file: Path) -> tuple[str | None, str | None]:
     """``[tool.comfy] web`` and the project's name."""
-    try:
-        import tomllib  # Python 3.11 on; before that the key is not looked at
-    except ImportError:
-        return None, None
-    if not file.is_file():
+    if tomllib is None or not file.is_file():
         return None, None
     project = tomllib.loads(file.read_text(encoding="utf-8"))
     return project.get("project", {}).get("name"), project.get("tool", {}).get("comfy", {}).get("web")

@@ -19,8 +19,11 @@ from aiohttp import web
 from . import comfyui_version, folder_paths, nodes
 
 _EXAMPLE_FOLDERS = ("example_workflows", "example", "examples", "workflow", "workflows")
-_START_PAGE = "<!doctype html><title>ComfyUI (stand-in)</title><p>A stand-in ComfyUI; start it with --front-end-root for a page."
+_START_PAGE = "<!doctype html><title>ComfyUI (stand-in)</title><p>Start it with --front-end-root to have a page here."
 
+#: ComfyUI's default for --max-upload-size.
+MAX_UPLOAD = 100 * 1024 * 1024
+FEATURES: dict[str, Any] = {"supports_preview_metadata": True, "max_upload_size": MAX_UPLOAD}
 #: The last lines of the log, for the page's terminal.
 LOG_LINES: deque[dict[str, str]] = deque(maxlen=300)
 
@@ -159,7 +162,7 @@ async def _object_info(request: web.Request) -> web.Response:
     for name in nodes.NODE_CLASS_MAPPINGS:
         try:
             described[name] = _node_info(name)
-        except Exception:
+        except Exception:  # noqa: PERF203 - one broken node must not hide the others
             logging.exception("[ERROR] An error occurred while retrieving information for the '%s' node.", name)
     return web.json_response(described)
 
@@ -189,8 +192,6 @@ async def _system_stats(request: web.Request) -> web.Response:
 
 
 async def _features(request: web.Request) -> web.Response:
-    from .server import FEATURES
-
     return web.json_response(FEATURES)
 
 
@@ -244,7 +245,11 @@ class UserManager:
         return "default"
 
     def get_request_user_filepath(
-        self, request: web.Request, file: str | None, type: str = "userdata", create_dir: bool = True  # noqa: A002
+        self,
+        request: web.Request,
+        file: str | None,
+        type: str = "userdata",  # noqa: A002 - the name is ComfyUI's
+        create_dir: bool = True,
     ) -> str | None:
         """The full path of a user's file, or None when it would leave the user's folder."""
         root = Path(folder_paths.get_user_directory()) / self.get_request_user_id(request)

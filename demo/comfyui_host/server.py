@@ -19,13 +19,14 @@ from aiohttp import web
 from . import execution, folder_paths, jobs, nodes
 from .file_routes import add_file_routes
 from .options import options
-from .page_routes import UserManager, add_page_routes
+from .page_routes import FEATURES, MAX_UPLOAD, UserManager, add_page_routes
 from .progress import Progress
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-#: ComfyUI's default for --max-upload-size.
-_MAX_UPLOAD = 100 * 1024 * 1024
+_ID_RULE = (
+    "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"
+)
 
 
 @web.middleware
@@ -88,7 +89,7 @@ class PromptServer:
         self.messages: asyncio.Queue[tuple[str, Any, str | None]] = asyncio.Queue()
         self.client_session: aiohttp.ClientSession | None = None
         self.number = 0
-        self.app = web.Application(client_max_size=_MAX_UPLOAD, middlewares=[cache_control, origin_only])
+        self.app = web.Application(client_max_size=MAX_UPLOAD, middlewares=[cache_control, origin_only])
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.sockets_metadata: dict[str, dict[str, Any]] = {}
         self.web_root = None if options.front_end_root is None else str(options.front_end_root.resolve())
@@ -134,8 +135,7 @@ class PromptServer:
         prompt = json_data["prompt"]
         prompt_id = self._prompt_id(json_data)
         if prompt_id is None:
-            details = "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it to let the server generate one"
-            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": details}
+            error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": _ID_RULE}
             return _refuse(error)
         targets = json_data.get("partial_execution_targets")
         valid, problem, outputs, node_errors = await execution.validate_prompt(prompt_id, prompt, targets)
@@ -240,7 +240,7 @@ class PromptServer:
         for handler in self.on_prompt_handlers:
             try:
                 json_data = handler(json_data)
-            except Exception:
+            except Exception:  # noqa: PERF203 - the next handler still gets its turn
                 logging.warning("[ERROR] An error occurred during the on_prompt_handler processing")
                 logging.warning("%s", traceback.format_exc())
         return json_data
@@ -286,7 +286,7 @@ class PromptServer:
         for socket in sockets:
             try:
                 await socket.send_json({"type": event, "data": data})
-            except (aiohttp.ClientError, ConnectionError) as error:
+            except (aiohttp.ClientError, ConnectionError) as error:  # noqa: PERF203 - the others still get it
                 logging.warning("send error: %s", error)
 
     send_json = send
@@ -307,7 +307,7 @@ class PromptServer:
     # -- start ------------------------------------------------------------------------------------------------
 
     def add_routes(self) -> None:
-        """Fix the set of routes: each of ``routes`` at its path and under /api, then the plugins' files, then the page."""
+        """Fix the set of routes: each at its path and under /api, then the plugins' files, then the page."""
         doubled = web.RouteTableDef()
         for route in self.routes:
             if isinstance(route, web.RouteDef):
@@ -344,6 +344,3 @@ class PromptServer:
 
 def _refuse(error: dict[str, Any]) -> web.Response:
     return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)
-
-
-FEATURES: dict[str, Any] = {"supports_preview_metadata": True, "max_upload_size": _MAX_UPLOAD}

@@ -59,14 +59,17 @@ def _unknown_node(node_id: str, node: dict[str, Any]) -> Problem | None:
         return None
     details = f"Node ID '#{node_id}'"
     if not options.six:
-        what = "a node is missing the class_type property" if class_type is None else f"node {class_type} does not exist"
+        what = f"node {class_type} does not exist"
+        if class_type is None:
+            what = "a node is missing the class_type property"
         return _problem("invalid_prompt", f"Cannot execute because {what}.", details, {})
     # 0.33.0 names the node, so that the page can offer to install its pack.
     title = node.get("_meta", {}).get("title", class_type)
     extra_info = {"node_id": node_id, "class_type": class_type, "node_title": title}
     message = f"Node '{title}' not found. The custom node may not be installed."
     if class_type is None:
-        message = f"Node '{title or f'ID #{node_id}'}' has no class_type. The workflow may be corrupted or a custom node is missing."
+        name = title or f"ID #{node_id}"
+        message = f"Node '{name}' has no class_type. The workflow may be corrupted or a custom node is missing."
     return _problem("missing_node_type", message, details, extra_info)
 
 
@@ -190,7 +193,7 @@ def _constant(
 ) -> list[Problem]:
     """Convert a constant in place, then check it, unless the node's own function will."""
     value = inputs[name]
-    facts = {"input_name": name, "input_config": (input_type, info)}
+    facts: dict[str, Any] = {"input_name": name, "input_config": (input_type, info)}
     if isinstance(value, dict) and "__value__" in value:
         # How the page sends a list that is not a link.
         value = inputs[name] = value["__value__"]

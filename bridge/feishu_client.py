@@ -1,0 +1,242 @@
+"""Feishu's sheets over HTTP: one kept-alive session, one token, every answer's `code` looked at.
+
+The SDK has none of the v2 sheet calls and costs 2 s and 160 MB to import, so it is not used here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+
+from .feishu_errors import RATE_LIMITED, FeishuError, FeishuNotConfiguredError, Remedy, refused
+from .records import RowData
+from .redact import redact
+from .settings import Settings, load_settings
+from .sheet import SheetTable, column_letters, read_table
+
+#: Seconds to connect, and between two bytes of an answer.
+TIMEOUT: Final = (10.0, 60.0)
+#: A token is renewed this long before it ends; Feishu gives a new one from 30 minutes before the end.
+_TOKEN_RESERVE: Final = 300.0
+#: One write takes at most 5,000 rows × 100 columns; a status is one cell, and a short request is cheap to repeat.
+RANGES_PER_WRITE: Final = 100
+#: Formats that `values_image` lists.
+PICTURE_SUFFIXES: Final = frozenset({".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"})
+
+
+class FeishuClient:
+    """The calls that publishing and `main.py` need, on the sheet that the settings name. Safe to use from threads.
+
+    Every method raises FeishuError; nothing is retried here except once with a fresh token, so that the caller
+    decides how long to wait.
+    """
+
+    def __init__(self, settings: Settings, *, session: requests.Session | None = None, timeout: tuple[float, float] = TIMEOUT) -> None:
+        self.settings = settings
+        self._session = session or requests.Session()
+        self._timeout = timeout
+        self._token_lock = threading.Lock()
+        self._token, self._token_ends = "", 0.0
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
+        """A client for `settings` (default: `load_settings()`). Without credentials it exists, and each call says
+        which setting is missing."""
+        return cls(settings or load_settings())
+
+    @property
+    def configured(self) -> bool:
+        """Whether all settings are there."""
+        return self.settings.feishu_configured
+
+    def read_rows(self) -> list[RowData]:
+        """The rows of the sheet that name a product or a model."""
+        return self.read_sheet().rows()
+
+    def read_sheet(self) -> SheetTable:
+        """The whole sheet in one read (in halves where the answer would be too large)."""
+        sheet_id, rows, columns = self._sheet_size()
+        return read_table(sheet_id, self._read_rows(sheet_id, 1, rows, column_letters(columns - 1)), self.settings.columns)
+
+    def read_cell(self, cell_range: str) -> Any:
+        """What one cell holds now."""
+        values = self._values(cell_range)
+        return values[0][0] if values and values[0] else None
+
+    def write_picture(self, cell_range: str, name: str, content: bytes) -> None:
+        """Put a picture into one cell (`values_image`); `name` needs an extension that Feishu lists."""
+        body = {"range": cell_range, "image": base64.b64encode(content).decode(), "name": name}
+        self._call("POST", f"{self._v2}/values_image", body, write=True)
+
+    def write_cells(self, cells: Mapping[str, str]) -> None:
+        """Write texts into single cells: address → text, in as few calls as fit."""
+        items = list(cells.items())
+        for start in range(0, len(items), RANGES_PER_WRITE):
+            self._write(items[start : start + RANGES_PER_WRITE])
+
+    def download_media(self, file_token: str, target: Path) -> None:
+        """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file."""
+        response = self._send("GET", f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download", None, write=False)
+        if response.status_code != 200:
+            raise self._error(response)
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(response.content)
+        part.replace(target)
+
+    # ------------------------------------------------------------------ sheet calls
+
+    @property
+    def _v2(self) -> str:
+        return f"/open-apis/sheets/v2/spreadsheets/{quote(self.settings.feishu_spreadsheet_token, safe='')}"
+
+    def _sheet_size(self) -> tuple[str, int, int]:
+        """Id, rows and columns of the sheet; asked anew each time, because rows come and go."""
+        token = quote(self.settings.feishu_spreadsheet_token, safe="")
+        data = self._call("GET", f"/open-apis/sheets/v3/spreadsheets/{token}/sheets/query")
+        sheets = data.get("sheets") or []
+        for sheet in sheets:
+            if self.settings.feishu_sheet_name in (sheet.get("title"), sheet.get("sheet_id")):
+                grid = sheet.get("grid_properties") or {}
+                return str(sheet["sheet_id"]), max(1, int(grid.get("row_count", 1))), max(1, int(grid.get("column_count", 1)))
+        titles = ", ".join(str(sheet.get("title")) for sheet in sheets) or "none"
+        raise FeishuError(
+            f"the spreadsheet has no sheet {self.settings.feishu_sheet_name!r}; it has: {titles} → set FEISHU_SHEET_NAME",
+            code=90215,
+            remedy=Remedy.FINAL,
+        )
+
+    def _read_rows(self, sheet_id: str, first: int, last: int, column: str) -> list[list[Any]]:
+        try:
+            return self._values(f"{sheet_id}!A{first}:{column}{last}")
+        except FeishuError as error:
+            if error.remedy is not Remedy.SPLIT or first == last:
+                raise
+        middle = (first + last) // 2
+        upper = self._read_rows(sheet_id, first, middle, column)
+        upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
+        return upper + self._read_rows(sheet_id, middle + 1, last, column)
+
+    def _values(self, cell_range: str) -> list[list[Any]]:
+        query = "valueRenderOption=ToString&dateTimeRenderOption=FormattedString"
+        data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
+        return (data.get("valueRange") or {}).get("values") or []
+
+    def _write(self, items: Sequence[tuple[str, str]]) -> None:
+        body = {"valueRanges": [{"range": address, "values": [[text]]} for address, text in items]}
+        try:
+            self._call("POST", f"{self._v2}/values_batch_update", body, write=True)
+        except FeishuError as error:
+            if error.remedy is not Remedy.SPLIT or len(items) == 1:
+                raise
+            middle = len(items) // 2
+            self._write(items[:middle])
+            self._write(items[middle:])
+
+    # ------------------------------------------------------------------ one call
+
+    def _call(self, method: str, path: str, body: Any = None, *, write: bool = False) -> dict[str, Any]:
+        if not self.configured:
+            raise FeishuNotConfiguredError(self.settings.missing)
+        response = self._send(method, path, body, write=write)
+        try:
+            answer = response.json()
+            code = answer["code"]
+        except (ValueError, KeyError, TypeError):
+            raise self._error(response) from None
+        if code != 0:
+            raise self._error(response)
+        return answer.get("data") or {}
+
+    def _send(self, method: str, path: str, body: Any, *, write: bool) -> requests.Response:
+        """Send with the token; an answer that calls the token invalid gets one more try with a new one."""
+        for last_try in (False, True):
+            token = self._tenant_token()
+            response = self._request(method, path, body, {"Authorization": f"Bearer {token}"}, write=write)
+            if last_try or _error_of(response).remedy is not Remedy.REFRESH:
+                return response
+            self._drop_token(token)
+        raise AssertionError("unreachable")
+
+    def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool) -> requests.Response:
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        try:
+            return self._session.request(
+                method,
+                self.settings.feishu_domain + path,
+                data=data,
+                headers={"Content-Type": "application/json; charset=utf-8", **headers},
+                timeout=self._timeout,
+            )
+        except requests.ConnectTimeout as error:
+            raise FeishuError("Feishu cannot be reached: no connection in time") from error
+        except requests.RequestException as error:
+            # Sent or not, read or not: after this nobody knows whether a write happened.
+            raise FeishuError(self._clean(f"no answer from Feishu: {error}"), outcome_unknown=write) from error
+
+    def _tenant_token(self) -> str:
+        """The token, fetched by one thread while the others wait (auth/v3/tenant_access_token/internal)."""
+        with self._token_lock:
+            if self._token and time.monotonic() < self._token_ends:
+                return self._token
+            body = {"app_id": self.settings.feishu_app_id, "app_secret": self.settings.feishu_app_secret}
+            response = self._request("POST", "/open-apis/auth/v3/tenant_access_token/internal", body, {}, write=False)
+            try:
+                answer = response.json()
+                token, lifetime = str(answer["tenant_access_token"]), float(answer["expire"])
+            except (ValueError, KeyError, TypeError):
+                raise self._error(response) from None
+            self._token, self._token_ends = token, time.monotonic() + max(lifetime - _TOKEN_RESERVE, lifetime / 2)
+            return token
+
+    def _drop_token(self, token: str) -> None:
+        with self._token_lock:
+            if self._token == token:  # a late answer about an old token does not evict a newer one
+                self._token = ""
+
+    def _error(self, response: requests.Response) -> FeishuError:
+        error = _error_of(response)
+        error.args = (self._clean(str(error)),)
+        return error
+
+    def _clean(self, text: str) -> str:
+        return redact(text, (*self.settings.secrets, self._token, self.settings.feishu_spreadsheet_token))
+
+
+def _error_of(response: requests.Response) -> FeishuError:
+    """The answer as an error, also where it is a success (then its remedy is not asked for)."""
+    try:
+        answer = response.json()
+        code, message = int(answer.get("code") or 0), str(answer.get("msg") or "")
+    except (ValueError, TypeError, AttributeError):
+        code, message = 0, response.reason or "no JSON"
+        if response.status_code < 500 and response.status_code != 429:
+            # a body cut off half-way: whether the call happened is not known
+            return FeishuError(f"Feishu's answer cannot be read (HTTP {response.status_code})", outcome_unknown=True)
+    else:
+        message += _violations(answer.get("error"))
+    return refused(code, message, response.status_code, _wait_of(response.headers) if code == RATE_LIMITED or not code else None)
+
+
+def _violations(error: Any) -> str:
+    found = error.get("permission_violations") if isinstance(error, Mapping) else None
+    scopes = [str(item.get("subject")) for item in found or () if isinstance(item, Mapping)]
+    return f" (scopes: {', '.join(scopes)})" if scopes else ""
+
+
+def _wait_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait; requests' headers do not mind the case."""
+    for name in ("x-ogw-ratelimit-reset", "Retry-After"):
+        with contextlib.suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]))
+    return None
+
+

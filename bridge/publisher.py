@@ -1,0 +1,216 @@
+"""From the outbox into the sheet: pictures and statuses, each into the row it was made for, once."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from .database_manager import DatabaseManager
+from .feishu_client import PICTURE_SUFFIXES, FeishuClient
+from .feishu_errors import FeishuError, Remedy
+from .output_files import why_not_whole
+from .records import FeishuState, TaskRecord, WorkflowStatus, WorkflowType, now_text, parse_time
+from .sheet import RowNotFoundError, SheetLayoutError, SheetTable, is_picture
+from .workflow_database import FOLDER_NAME
+
+log = logging.getLogger("wfrecovery")
+
+#: Back-off: 2, 4, 8 … seconds, at most 5 minutes, each ±20 %.
+_FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
+
+#: What a status cell may say for us to write into it; anything else a person has written on purpose.
+_OURS: Final = frozenset({"", "否", "处理中", "在处理中", "失败", "已完成"})
+
+
+@dataclass
+class FlushReport:
+    """What one flush did, by task id; `waiting` maps to the reason."""
+
+    pushed: list[str] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    #: another process is publishing
+    busy: bool = False
+
+
+def backoff(attempts: int, server_wait: float | None, random_unit: float) -> float:
+    """Seconds until the next try after `attempts` failed ones; the server's own wait wins where it is longer."""
+    wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
+    return max(wait * (1 + _JITTER * (2 * random_unit - 1)), server_wait or 0.0)
+
+
+class Publisher:
+    """Delivers finished tasks of one table to the sheet. One flush at a time over all processes."""
+
+    def __init__(
+        self,
+        db: DatabaseManager,
+        feishu: FeishuClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_change: Callable[[TaskRecord], None] | None = None,
+    ) -> None:
+        self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
+        self._lock = FileLock(db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
+        self.last_error: str | None = None
+
+    def due(self) -> list[TaskRecord]:
+        """The outbox without what waits for its next try."""
+        now = self._clock()
+        # A clock that was set back must not make an entry wait for ever.
+        return [task for task in self._db.unpushed() if not now < _next_try(task) <= now + 2 * _LONGEST_WAIT]
+
+    def unblock(self) -> None:
+        """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
+        for task in self._db.table.active():
+            if task.feishu_state is FeishuState.BLOCKED:
+                self._db.push_again(task.task_id)
+
+    def flush(self) -> FlushReport:
+        """Push what is due. Never raises for Feishu's sake: what could not be pushed says why and waits."""
+        report = FlushReport()
+        tasks = self.due() if self._feishu.configured else []
+        if not tasks:
+            return report
+        try:
+            with self._lock:
+                self._flush(tasks, report)
+        except Timeout:
+            report.busy = True
+        return report
+
+    def _flush(self, tasks: list[TaskRecord], report: FlushReport) -> None:
+        try:
+            sheet = self._feishu.read_sheet()
+        except (FeishuError, SheetLayoutError) as error:
+            for task in tasks:
+                self._put_off(task, error, report)
+            return
+        self.last_error = None
+        # Read again under the publisher's lock: another process may have pushed some meanwhile.
+        ready = [task for task in map(self._current, tasks) if task is not None]
+        cells: dict[str, str] = {}
+        written: dict[str, TaskRecord] = {}
+        for position, task in enumerate(ready):
+            try:
+                cells.update(self._cells(task, sheet))
+                written[task.task_id] = task
+            except (FeishuError, SheetLayoutError, RowNotFoundError, OSError) as error:
+                self._put_off(task, error, report)
+                if isinstance(error, FeishuError) and error.remedy is not Remedy.FINAL and not error.outcome_unknown:
+                    for later in ready[position + 1 :]:  # busy or limited: asking on would make it worse
+                        self._put_off(later, error, report)
+                    break
+        self._write_statuses(cells, written, report)
+
+    def _current(self, task: TaskRecord) -> TaskRecord | None:
+        record = self._db.table.get(task.task_id)
+        return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+
+    def _cells(self, task: TaskRecord, sheet: SheetTable) -> dict[str, str]:
+        """Put the task's picture into its cell, and return the status cells that are still to be written."""
+        row = sheet.row_of(task)
+        status_field = "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
+        shown = sheet.text(row, status_field)
+        address = sheet.range(row, status_field)
+        if task.status is WorkflowStatus.FAILED:
+            wanted = self._feishu.settings.write_failed and shown in _OURS and shown != WorkflowStatus.COMPLETED.value
+            return {address: WorkflowStatus.FAILED.value} if wanted else {}
+        self._check_files(task)
+        if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
+            self._write_picture(task, sheet, row, delivered=shown == WorkflowStatus.COMPLETED.value)
+        return {address: WorkflowStatus.COMPLETED.value} if shown in _OURS else {}
+
+    def _check_files(self, task: TaskRecord) -> None:
+        if not task.output_files:
+            raise FeishuError("the task has no result file", remedy=Remedy.FINAL)
+        for name in task.output_files:
+            reason = why_not_whole(self._db.output_dir / name)
+            if reason:
+                raise FeishuError(f"the result {name} cannot be sent: {reason}", remedy=Remedy.FINAL)
+
+    def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int, *, delivered: bool) -> None:
+        address = sheet.range(row, "composite_image")
+        cell = sheet.cell(row, "composite_image")
+        shown = cell.get("fileToken") if is_picture(cell) else None
+        tried = task.feishu.get("writing")
+        # Sent before, and the cell has changed since: it arrived, although we never read the answer.
+        arrived = tried is not None and shown is not None and shown != tried.get("before")
+        if arrived or (delivered and shown is not None):
+            return
+        name, content = picture_for_cell(self._picture(task))
+        self._db.table.update(task.task_id, lambda record: record.with_feishu(writing={"cell": address, "before": shown}))
+        self._feishu.write_picture(address, name, content)
+
+    def _picture(self, task: TaskRecord) -> Path:
+        return self._db.output_dir / task.output_files[0]
+
+    def _write_statuses(self, cells: dict[str, str], tasks: dict[str, TaskRecord], report: FlushReport) -> None:
+        if not tasks:
+            return
+        try:
+            self._feishu.write_cells(cells)
+        except FeishuError as error:
+            for task in tasks.values():
+                self._put_off(task, error, report)
+            return
+        for task_id in tasks:
+            self._store(task_id, _pushed)
+            report.pushed.append(task_id)
+
+    def _put_off(self, task: TaskRecord, error: Exception, report: FlushReport) -> None:
+        """Note why it did not go, and when to try again; what needs a person is blocked."""
+        self.last_error = reason = str(error)
+        needs_person = not isinstance(error, FeishuError) or error.remedy is Remedy.FINAL
+        attempts = int(task.feishu.get("attempts", 0)) + 1
+        if needs_person:
+            change: dict[str, Any] = {"state": FeishuState.BLOCKED.value}
+            report.blocked[task.task_id] = reason
+        else:
+            server_wait = error.wait if isinstance(error, FeishuError) else None
+            wait = backoff(attempts, server_wait, random.random())  # noqa: S311 - jitter, no secret
+            change = {"next_try_at": now_text(datetime.fromtimestamp(self._clock() + wait, timezone.utc))}
+            report.waiting[task.task_id] = reason
+        self._store(task.task_id, lambda record: record.with_feishu(**change, attempts=attempts, last_error=reason))
+        log.warning("[wfrecovery] %s not pushed: %s", task.task_id, reason)
+
+    def _store(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> None:
+        record = self._db.table.update(task_id, change)
+        if self._on_change is not None:
+            self._on_change(record)
+
+
+def _pushed(task: TaskRecord) -> TaskRecord:
+    outbox = {key: value for key, value in task.feishu.items() if key not in ("writing", "next_try_at")}
+    outbox.update(state=FeishuState.PUSHED.value, pushed_at=now_text(), last_error=None, attempts=int(outbox.get("attempts", 0)) + 1)
+    return task.with_metadata(feishu=outbox)
+
+
+def _next_try(task: TaskRecord) -> float:
+    return parse_time(task.feishu.get("next_try_at"))
+
+
+def picture_for_cell(path: Path) -> tuple[str, bytes]:
+    """Name and bytes as Feishu takes them; another format is converted with Pillow where that is installed."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return path.name, path.read_bytes()
+    try:
+        from PIL import Image  # noqa: PLC0415 - ComfyUI brings it, main.py's environment may not
+    except ImportError:
+        raise FeishuError(
+            f"Feishu takes no {path.suffix or 'nameless'} pictures; save PNG, or run: python -m pip install pillow",
+            remedy=Remedy.FINAL,
+        ) from None
+    buffer = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGBA").save(buffer, "PNG")
+    return f"{path.stem}.png", buffer.getvalue()

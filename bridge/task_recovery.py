@@ -1,0 +1,263 @@
+"""Recovery in `main.py`: what happens to the tasks that a former run left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from .comfyui_client import ComfyUIError, FileUnavailableError, PromptRefusedError, WorkflowClient, new_prompt_id
+from .database_manager import DatabaseManager, failed
+from .decisions import Action, Decision, decide
+from .feishu_client import FeishuClient
+from .file_names import result_path
+from .history import ABSENT, ResultFile, Sighting
+from .output_files import embedded_task, why_not_whole
+from .publisher import FlushReport, Publisher
+from .records import FeishuState, RowData, Stage, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
+
+log = logging.getLogger("wfrecovery")
+
+#: Tasks looked up, followed and fetched at the same time.
+BATCH: Final = 8
+
+OnProgress = Callable[[int, int], None]
+
+
+class TaskRecoveryManager:
+    """Brings every unfinished task of a table to an end: followed, fetched, submitted again, or failed with a reason.
+
+    Without `feishu`, or where the plugin publishes itself, results are fetched and recorded, and not pushed from here.
+    """
+
+    def __init__(
+        self,
+        db: DatabaseManager,
+        comfy: WorkflowClient,
+        feishu: FeishuClient | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._db, self._comfy, self._on_progress = db, comfy, on_progress
+        self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
+        self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
+        self._places = asyncio.Semaphore(BATCH)
+
+    # ------------------------------------------------------------------ recovering
+
+    async def check_and_recover_tasks(self) -> list[dict[str, Any]]:
+        """Decide for every unfinished task, and do at once what can be done at once.
+
+        Returns the records of the tasks that came to an end. What still waits or renders in ComfyUI is followed in the
+        background; `wait_until_done` returns those.
+        """
+        await asyncio.to_thread(self._db.table.sweep)
+        tasks = await asyncio.to_thread(lambda: [task for task in self._db.table.active() if not task.stage.final])
+        if tasks:
+            log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))
+        ended: list[dict[str, Any]] = []
+        for start in range(0, len(tasks), BATCH):
+            batch = tasks[start : start + BATCH]
+            results = await asyncio.gather(*map(self._recover_guarded, batch))
+            ended += [task.to_json() for task in results if task is not None]
+            if self._on_progress is not None:
+                self._on_progress(min(start + BATCH, len(tasks)), len(tasks))
+        if self._publisher is not None:
+            await asyncio.to_thread(self._publisher.unblock)
+        await self.publish()
+        if tasks:
+            log.info("[wfrecovery] %d recovered, %d followed in ComfyUI", len(ended), len(self._following))
+        return [self._db.get_task(task["task_id"]) or task for task in ended]
+
+    async def wait_until_done(self) -> list[dict[str, Any]]:
+        """Wait for the tasks that are being followed, push their results, and return their records."""
+        ended = []
+        while self._following:
+            followed, self._following = self._following, {}
+            for result in await asyncio.gather(*followed.values()):
+                if result is not None:
+                    ended.append(result.to_json())
+        await self.publish()
+        return [self._db.get_task(task["task_id"]) or task for task in ended]
+
+    async def recover_image_composition_task(self, task: Mapping[str, Any]) -> bool:
+        """Bring one 图片合成 task to its end, waiting for it; True when it is 已完成."""
+        return await self._recover_one(task, WorkflowType.IMAGE_COMPOSITION)
+
+    async def recover_image_to_video_task(self, task: Mapping[str, Any]) -> bool:
+        """Bring one 图生视频 task to its end, waiting for it; True when it is 已完成."""
+        return await self._recover_one(task, WorkflowType.IMAGE_TO_VIDEO)
+
+    # ------------------------------------------------------------------ submitting and following, for the normal batch
+
+    async def submit(self, task_id: str, workflow: Mapping[str, Any]) -> str | None:
+        """Submit a task's graph: prompt_id and graph are on disk before the request leaves.
+
+        Returns the prompt_id, or None when ComfyUI refuses the graph (the task is then 失败 with its reason). When no
+        answer comes, the task keeps its prompt_id: `finish` or the next recovery finds out whether it arrived.
+        """
+        prompt_id = new_prompt_id()
+        await asyncio.to_thread(self._db.update_task_comfyui_id, task_id, prompt_id)
+        await asyncio.to_thread(self._db.table.write_graph, task_id, {"prompt_id": prompt_id, "prompt": dict(workflow)})
+        return await self._send(await asyncio.to_thread(self._db.table.get, task_id), workflow)
+
+    async def finish(self, task_id: str) -> dict[str, Any]:
+        """Follow a submitted task to its end, fetch its files, push, and return its record."""
+        await self._follow(await asyncio.to_thread(self._db.table.get, task_id))
+        await self.publish()
+        return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
+
+    def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
+        """`rows` without those that a task is at work on, or whose result still has to reach the sheet."""
+        kind = workflow_type_of(workflow_type).value
+        taken = {
+            (task.product_name, task.model_name, str(task.metadata.get("feishu_row_data", {}).get("prompt") or ""))
+            for task in self._db.table.active()
+            if task.workflow_type == kind and task.status is not WorkflowStatus.FAILED
+        }
+        return [row for row in rows if (row.product_name, row.model_name, row.prompt) not in taken]
+
+    async def publish(self) -> FlushReport:
+        """Push what waits in the outbox, unless the plugin does that."""
+        if self._publisher is None or await self._publishing_plugin() is not None:
+            return FlushReport()
+        return await asyncio.to_thread(self._publisher.flush)
+
+    # ------------------------------------------------------------------ one task
+
+    async def _recover_one(self, task: Mapping[str, Any], expected: WorkflowType) -> bool:
+        record = await asyncio.to_thread(self._db.table.get, str(task["task_id"]))
+        if record.workflow_type != expected.value:
+            raise ValueError(f"{record.task_id} is {record.workflow_type}, not {expected.value}")
+        ended = record if record.stage.final else await self._recover_guarded(record)
+        if ended is None and record.task_id in self._following:
+            ended = await self._following.pop(record.task_id)
+        await self.publish()
+        return ended is not None and ended.status is WorkflowStatus.COMPLETED
+
+    async def _recover_guarded(self, task: TaskRecord) -> TaskRecord | None:
+        """One task's trouble does not stop the others."""
+        try:
+            return await self._recover(task)
+        except Exception:
+            log.exception("[wfrecovery] %s could not be recovered; it stays as it is", task.task_id)
+            return None
+
+    async def _recover(self, task: TaskRecord) -> TaskRecord | None:
+        sighting = await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+        graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
+        decision = decide(task, sighting, on_disk=False, has_graph=graph is not None)
+        log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
+        match decision.action:
+            case Action.LEAVE:
+                return None
+            case Action.COLLECT:
+                return await self._collect(task, sighting)
+            case Action.FAIL | Action.CANCEL:
+                return await self._give_up(task, decision)
+            case Action.REQUEUE | Action.ASK if graph is not None:
+                if await self._send(task, graph["prompt"]) is None:
+                    return await asyncio.to_thread(self._db.table.get, task.task_id)
+        self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task))
+        return None
+
+    async def _send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
+        try:
+            prompt_id = await self._comfy.submit_workflow(workflow, prompt_id=task.comfyui_task_id, task=task.to_json())
+        except PromptRefusedError as error:
+            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, error.reason)
+            return None
+        except ComfyUIError as error:
+            log.warning("[wfrecovery] %s: %s", task.task_id, error)
+            return task.comfyui_task_id
+        if prompt_id != task.comfyui_task_id:
+            await asyncio.to_thread(self._db.update_task_comfyui_id, task.task_id, prompt_id)
+        return prompt_id
+
+    async def _follow_guarded(self, task: TaskRecord) -> TaskRecord | None:
+        try:
+            return await self._follow(task)
+        except Exception:
+            log.exception("[wfrecovery] %s could not be followed; it stays as it is", task.task_id)
+            return None
+
+    async def _follow(self, task: TaskRecord) -> TaskRecord | None:
+        async with self._places:
+            # Again as long as it gets lost: a request that never arrived, a ComfyUI without the plugin that restarted.
+            for attempt in range(1, 4):
+                sighting = await self._comfy.wait_for_completion(task.comfyui_task_id or "")
+                graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
+                counted = task.with_metadata(attempts=attempt)
+                decision = decide(counted, sighting, on_disk=False, has_graph=graph is not None)
+                if decision.action is Action.COLLECT:
+                    return await self._collect(task, sighting)
+                if decision.action is not Action.REQUEUE or graph is None:
+                    return await self._give_up(task, decision)
+                log.info("[wfrecovery] %s: %s", task.task_id, decision.reason)
+                if await self._send(task, graph["prompt"]) is None:
+                    break
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _give_up(self, task: TaskRecord, decision: Decision) -> TaskRecord:
+        if decision.action is Action.CANCEL:
+            await asyncio.to_thread(self._db.cancel_task, task.task_id, decision.reason)
+        elif task.comfyui_task_id is None:
+            # Nothing was rendered for it: its cell stays 否, so that the next batch takes the row.
+            await asyncio.to_thread(self._db.table.update, task.task_id, lambda record: _unsubmitted(record, decision.reason))
+        else:
+            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, decision.reason)
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _collect(self, task: TaskRecord, sighting: Sighting) -> TaskRecord | None:
+        """Fetch the files of a finished prompt and finish the task; a network fault leaves it for later."""
+        current = await asyncio.to_thread(self._db.table.get, task.task_id)
+        if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
+            return current
+        try:
+            files = [await self._fetch(task, file, index) for index, file in enumerate(sighting.files)]
+        except FileUnavailableError as error:
+            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, f"finished, but {error}")
+        except (ComfyUIError, OSError) as error:
+            log.warning("[wfrecovery] %s: %s; tried again later", task.task_id, error)
+            return None
+        else:
+            if files:
+                await asyncio.to_thread(self._db.complete_task, task.task_id, files)
+                await self._leave_to_plugin(task.task_id)
+            else:
+                await asyncio.to_thread(self._db.mark_task_failed, task.task_id, "finished, but it wrote no file")
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _fetch(self, task: TaskRecord, file: ResultFile, index: int) -> Path:
+        """The result's path: where ComfyUI wrote it, if that is our output folder, else a copy in the house style."""
+        local = self._db.output_dir / file.path
+        tag = await asyncio.to_thread(embedded_task, local)
+        if tag and tag[1] == task.comfyui_task_id and await asyncio.to_thread(why_not_whole, local) is None:
+            return local
+        target = result_path(self._db.output_dir, task, file.filename, index)
+        await self._comfy.download(file, target)
+        return target
+
+    async def _leave_to_plugin(self, task_id: str) -> None:
+        """Where the plugin has its own table and pushes, this table's outbox has nothing to deliver."""
+        status = await self._publishing_plugin()
+        if status is not None and status.get("boot_id") != await asyncio.to_thread(self._db.table.host):
+            await asyncio.to_thread(self._db.table.update, task_id, _published_by_plugin)
+
+    async def _publishing_plugin(self) -> Mapping[str, Any] | None:
+        """The status of a plugin that has Feishu settings; None where `main.py` has to push."""
+        try:
+            status = await self._comfy.plugin_status()
+        except ComfyUIError:
+            return None
+        return status if status and status["feishu"]["configured"] else None
+
+
+def _unsubmitted(task: TaskRecord, reason: str) -> TaskRecord:
+    return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
+
+
+def _published_by_plugin(task: TaskRecord) -> TaskRecord:
+    return task.with_feishu(state=FeishuState.OFF.value, last_error=None, published_by="plugin")

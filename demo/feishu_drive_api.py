@@ -1,0 +1,268 @@
+"""The other calls of the stand-in: drive media and files, the wiki's look-up, a group's custom bot."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+import re
+import threading
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from .feishu_sheet import Spreadsheet
+from .feishu_wire import MEBI, Answer, ApiError, Kind, Limits, Part, RateWindows, Request, Route, json_answer, parse_multipart
+
+__all__ = ["BotApi", "DriveApi", "StoredFile", "WikiApi"]
+
+BLOCK_SIZE: Final = 4 * MEBI
+UPLOAD_LIFETIME: Final = 24 * 3600
+_DRIVE: Final = "/open-apis/drive/v1"
+_SCOPES: Final = ("bitable:app", "docs:doc", "docs:document.media:upload", "drive:drive", "sheets:spreadsheet")
+_SHEET_PARENTS: Final = frozenset({"sheet_image", "sheet_file"})
+_OTHER_PARENTS: Final = frozenset(
+    "doc_image docx_image doc_file docx_file bitable_image bitable_file ccm_import_open vc_virtual_background moments".split()
+)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file in drive."""
+
+    token: str
+    name: str
+    parent_type: str
+    parent_node: str
+    data: bytes = field(repr=False)
+
+
+@dataclass
+class _Upload:
+    """An upload in parts that is under way."""
+
+    about: dict[str, Any]
+    expires: float
+    blocks: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def block_num(self) -> int:
+        return max(1, math.ceil(self.about["size"] / BLOCK_SIZE))
+
+    def block_size(self, seq: int) -> int:
+        """All blocks are of one size, but the last."""
+        size: int = self.about["size"]
+        return BLOCK_SIZE if seq < self.block_num - 1 else size - (self.block_num - 1) * BLOCK_SIZE
+
+
+class DriveApi:
+    """Uploads at once or in parts, and downloads; both as media of a document and as files of a folder."""
+
+    def __init__(self, book: Spreadsheet, limits: Limits, clock: Callable[[], float]) -> None:
+        self.files: dict[str, StoredFile] = {}
+        self._book = book
+        self._limits = limits
+        self._clock = clock
+        self._uploads: dict[str, _Upload] = {}
+        self._lock = threading.Lock()
+
+    def routes(self) -> list[Route]:
+        def route(method: str, path: str, operation: str, kind: Kind, handler: Any) -> Route:
+            return Route(method, f"{_DRIVE}/{path}", operation, kind, handler, _SCOPES)
+
+        routes = []
+        for plural, single in (("medias", "media"), ("files", "file")):
+            routes += [
+                route("POST", f"{plural}/upload_all", f"{single}_upload_all", Kind.UPLOAD, self._upload_all),
+                route("POST", f"{plural}/upload_prepare", f"{single}_upload_prepare", Kind.UPLOAD, self._prepare),
+                route("POST", f"{plural}/upload_part", f"{single}_upload_part", Kind.UPLOAD, self._part),
+                route("POST", f"{plural}/upload_finish", f"{single}_upload_finish", Kind.UPLOAD, self._finish),
+                route("GET", f"{plural}/:token/download", f"{single}_download", Kind.DOWNLOAD, self._download),
+            ]
+        path = "medias/batch_get_tmp_download_url"
+        return [*routes, route("GET", path, "media_tmp_url", Kind.DOWNLOAD, self._temporary_urls)]
+
+    def content(self, token: str) -> tuple[str, bytes] | None:
+        """Name and bytes of a file, or of a picture in a cell."""
+        stored = self.files.get(token) or self._book.pictures.get(token)
+        return (stored.name, stored.data) if stored is not None else None
+
+    def _upload_all(self, request: Request) -> dict[str, Any]:
+        form = parse_multipart(request.headers.get("Content-Type", ""), request.body)
+        about = self._about({name: part.text for name, part in form.items() if name != "file"}, request)
+        data = _file_of(form)
+        if about["size"] > self._limits.upload_bytes:
+            raise ApiError(1061043, "file too large: upload it in parts", 400)
+        _check(data, about["size"], form)
+        return self._store(about, data)
+
+    def _prepare(self, request: Request) -> dict[str, Any]:
+        about = self._about(request.json(1061002), request)
+        with self._lock:
+            upload_id = f"standinUpload{len(self._uploads) + 1:05d}"
+            upload = self._uploads[upload_id] = _Upload(about, self._clock() + UPLOAD_LIFETIME)
+        return {"upload_id": upload_id, "block_size": BLOCK_SIZE, "block_num": upload.block_num}
+
+    def _part(self, request: Request) -> dict[str, Any]:
+        form = parse_multipart(request.headers.get("Content-Type", ""), request.body)
+        upload = self._upload(form["upload_id"].text if "upload_id" in form else "")
+        seq, size = _number(form, "seq"), _number(form, "size")
+        if not 0 <= seq < upload.block_num:
+            raise ApiError(1062011, "block number out of bounds", 400)
+        data = _file_of(form)
+        _check(data, size, form)
+        if size != upload.block_size(seq):
+            raise ApiError(1062009, "size mismatch", 400)
+        upload.blocks[seq] = data
+        return {}
+
+    def _finish(self, request: Request) -> dict[str, Any]:
+        asked = request.json(1061002)
+        upload = self._upload(str(asked.get("upload_id")))
+        if asked.get("block_num") != upload.block_num:
+            raise ApiError(1061002, "params error: block_num", 400)
+        if len(upload.blocks) < upload.block_num:
+            raise ApiError(1062010, "block missing", 400)
+        data = b"".join(upload.blocks[seq] for seq in range(upload.block_num))
+        stored = self._store(upload.about, data)
+        with self._lock:
+            self._uploads[str(asked["upload_id"])].expires = 0.0
+        return stored
+
+    def _download(self, request: Request) -> Answer:
+        found = self.content(request.params["token"])
+        if found is None:
+            raise ApiError(1061003, "not found.", 404)
+        name, data = found
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name)}", "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
+        if wanted is None:
+            return Answer(200, data, "application/octet-stream", headers)
+        first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+        if first > last:
+            return Answer(416, b"", "application/octet-stream", {"Content-Range": f"bytes */{len(data)}"})
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return Answer(206, data[first : last + 1], "application/octet-stream", headers)
+
+    def _temporary_urls(self, request: Request) -> dict[str, Any]:
+        tokens = request.queries("file_tokens")
+        if not tokens or any(self.content(token) is None for token in tokens):
+            raise ApiError(1061003, "not found.", 404)
+        url = f"{self._book.base_url}/_standin/picture"
+        return {"tmp_download_urls": [{"file_token": token, "tmp_download_url": f"{url}/{token}"} for token in tokens]}
+
+    def _about(self, fields: dict[str, Any], request: Request) -> dict[str, Any]:
+        """The checked description of an upload."""
+        about = {name: fields.get(name) for name in ("file_name", "parent_type", "parent_node", "size")}
+        try:
+            about["size"] = int(str(about["size"]))
+        except ValueError:
+            raise ApiError(1061002, "params error: size", 400) from None
+        if not about["file_name"] or len(str(about["file_name"])) > 250:
+            raise ApiError(1061008, "invalid file name", 400)
+        kind, node = str(about["parent_type"]), str(about["parent_node"])
+        known = kind in _SHEET_PARENTS | _OTHER_PARENTS if "/medias/" in request.path else kind == "explorer"
+        if not known or about["size"] < 0:
+            raise ApiError(1061002, "params error: parent_type or size", 400)
+        if not node or (kind in _SHEET_PARENTS and node != self._book.token):
+            raise ApiError(1061044, "parent node not exist", 400)
+        return about
+
+    def _upload(self, upload_id: str) -> _Upload:
+        with self._lock:
+            upload = self._uploads.get(upload_id)
+        if upload is None or upload.expires <= self._clock():
+            raise ApiError(1061021, "upload id expired", 400)
+        return upload
+
+    def _store(self, about: dict[str, Any], data: bytes) -> dict[str, Any]:
+        with self._lock:
+            token = f"standinFile{len(self.files) + 1:05d}"
+            parent = str(about["parent_type"]), str(about["parent_node"])
+            self.files[token] = StoredFile(token, str(about["file_name"]), *parent, data)
+        return {"file_token": token}
+
+
+def _number(form: dict[str, Part], name: str) -> int:
+    try:
+        return int(form[name].text)
+    except (KeyError, ValueError):
+        raise ApiError(1061002, f"params error: {name}", 400) from None
+
+
+def _file_of(form: dict[str, Part]) -> bytes:
+    if "file" not in form:
+        raise ApiError(1061002, "params error: file", 400)
+    return form["file"].data
+
+
+def _check(data: bytes, size: int, form: dict[str, Part]) -> None:
+    if len(data) != size:
+        raise ApiError(1062009, "size mismatch", 400)
+    # The SDK sends an empty part where no checksum was given.
+    checksum = form["checksum"].text if "checksum" in form else ""
+    if checksum and checksum != str(zlib.adler32(data)):
+        raise ApiError(1062008, "checksum invalid", 400)
+
+
+class WikiApi:
+    """A spreadsheet that lives in a wiki is found by its node."""
+
+    def __init__(self, node_token: str, book: Spreadsheet) -> None:
+        self._node_token = node_token
+        self._book = book
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/open-apis/wiki/v2/spaces/get_node", "wiki_get_node", Kind.OTHER, self._get_node)]
+
+    def _get_node(self, request: Request) -> dict[str, Any]:
+        if request.query("token") != self._node_token:
+            raise ApiError(131005, "node not found", 400)
+        return {"node": {"node_token": self._node_token, "obj_type": "sheet", "obj_token": self._book.token}}
+
+
+class BotApi:
+    """A custom bot of a group: its address and its signature are all it knows about the sender."""
+
+    MAX_BODY: Final = 20 * 1024
+    CLOCK_DIFFERENCE: Final = 3600
+
+    def __init__(self, hook: str, secret: str, limits: Limits, clock: Callable[[], float]) -> None:
+        #: the messages that arrived
+        self.messages: list[dict[str, Any]] = []
+        self._hook = hook
+        self._secret = secret
+        self._limits = limits
+        self._clock = clock
+        self._windows = RateWindows(clock)
+        self._lock = threading.Lock()
+
+    def routes(self) -> list[Route]:
+        return [Route("POST", "/open-apis/bot/v2/hook/:hook", "bot_hook", Kind.OPEN, self._receive)]
+
+    def _receive(self, request: Request) -> Answer:
+        message = request.json()
+        if request.params["hook"] != self._hook or len(request.body) > self.MAX_BODY or "msg_type" not in message:
+            return json_answer({"code": 9499, "msg": "Bad Request", "data": {}})
+        if not self._signed(message):
+            return json_answer({"code": 19021, "msg": "sign match fail or timestamp is not within one hour", "data": {}})
+        with self._lock:
+            in_second = self._windows.admit("second", self._limits.messages_per_second)
+            if not in_second or not self._windows.admit("minute", self._limits.messages_per_minute, 60.0):
+                return json_answer({"code": 11232, "msg": "frequency limited", "data": {}})
+            self.messages.append(message)
+        old = {"Extra": None, "StatusCode": 0, "StatusMessage": "success"}
+        return json_answer({"code": 0, "msg": "success", "data": {}, **old})
+
+    def _signed(self, message: dict[str, Any]) -> bool:
+        if not self._secret:
+            return True
+        timestamp = str(message.get("timestamp", ""))
+        if not timestamp.isdigit() or abs(self._clock() - int(timestamp)) > self.CLOCK_DIFFERENCE:
+            return False
+        # The secret is part of the key, and the message is empty: that is how Feishu defines it.
+        digest = hmac.new(f"{timestamp}\n{self._secret}".encode(), b"", hashlib.sha256).digest()
+        return hmac.compare_digest(base64.b64encode(digest), str(message.get("sign", "")).encode())

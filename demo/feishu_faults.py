@@ -1,0 +1,229 @@
+"""What can go wrong with Feishu, on demand: a plan that says which call of the stand-in fails, and how."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["RETRYABLE", "Fault", "FaultPlan", "Rule"]
+
+
+class Fault(str, enum.Enum):
+    """A way to fail. "Done" means that the call has had its effect all the same."""
+
+    #: 99991400 as HTTP 429, with the wait in `x-ogw-ratelimit-reset`; not done
+    RATE_LIMIT_429 = "RATE_LIMIT_429"
+    #: the same as HTTP 400, as some older endpoints answer
+    RATE_LIMIT_400 = "RATE_LIMIT_400"
+    #: a gateway's HTML page instead of JSON; not done
+    HTML_502 = "HTML_502"
+    #: the same, and done
+    HTML_502_AFTER = "HTML_502_AFTER"
+    #: the connection is cut; not done
+    RESET_BEFORE = "RESET_BEFORE"
+    #: done, then the connection is cut without an answer
+    RESET_AFTER = "RESET_AFTER"
+    #: done, then half of the answer and the connection is cut
+    HALF_BODY = "HALF_BODY"
+    #: done at once, answered after `seconds`
+    SLOW = "SLOW"
+    #: done and answered after `seconds`; the document is busy that long
+    SLOW_BEFORE = "SLOW_BEFORE"
+    #: the token of this call is revoked: 99991663 as HTTP 400, as in production
+    TOKEN_REVOKED_400 = "TOKEN_REVOKED_400"  # noqa: S105
+    #: the same as HTTP 200, which was seen as well
+    TOKEN_REVOKED_200 = "TOKEN_REVOKED_200"  # noqa: S105
+    #: someone else is writing to the document
+    BUSY_90235 = "BUSY_90235"
+    BUSY_90217 = "BUSY_90217"
+    #: the document is still loading
+    LOADING_90242 = "LOADING_90242"
+    INTERNAL_90203 = "INTERNAL_90203"
+    #: the first half of the ranges is written, then 90203: nothing says that a batch is atomic
+    HALF_BATCH = "HALF_BATCH"
+    #: an internal error with a JSON body; not done
+    HTTP_500_JSON = "HTTP_500_JSON"
+    #: another upload is in the way (drive)
+    CONTENTION_1061045 = "CONTENTION_1061045"
+    #: no room: 90226 from sheets, 1061101 from drive
+    FULL = "FULL"
+
+
+#: what a client should get over by itself, without waiting long
+RETRYABLE: Final = (
+    Fault.RATE_LIMIT_429,
+    Fault.RATE_LIMIT_400,
+    Fault.HTML_502,
+    Fault.HTML_502_AFTER,
+    Fault.RESET_BEFORE,
+    Fault.RESET_AFTER,
+    Fault.HALF_BODY,
+    Fault.TOKEN_REVOKED_400,
+    Fault.TOKEN_REVOKED_200,
+    Fault.BUSY_90235,
+    Fault.BUSY_90217,
+    Fault.LOADING_90242,
+    Fault.INTERNAL_90203,
+    Fault.HALF_BATCH,
+    Fault.HTTP_500_JSON,
+    Fault.CONTENTION_1061045,
+)
+
+_SHEETS_ONLY: Final = {Fault.BUSY_90235, Fault.BUSY_90217, Fault.LOADING_90242, Fault.INTERNAL_90203}
+_WITH_TOKEN: Final = {Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200}
+
+
+@dataclass
+class Rule:
+    """One planned fault: for the next `times` calls that match, after letting `after` of them pass."""
+
+    kind: Fault
+    match: str = ""
+    times: int | None = 1
+    after: int = 0
+    #: for the slow kinds
+    seconds: float = 1.0
+    #: for the rate limits, as the server sends it
+    reset: str = "0"
+
+    def fits(self, operation: str, path: str) -> bool:
+        """Whether this call is meant, and can fail in this way."""
+        if self.match and self.match != operation and self.match not in path:
+            return False
+        return _possible(self.kind, operation, path)
+
+
+def _possible(kind: Fault, operation: str, path: str) -> bool:
+    if kind in _SHEETS_ONLY:
+        return "/sheets/" in path
+    if kind in _WITH_TOKEN:
+        return operation not in ("tenant_access_token", "bot_hook")
+    if kind is Fault.HALF_BATCH:
+        return operation == "values_batch_update"
+    if kind is Fault.CONTENTION_1061045:
+        return "/drive/" in path and "upload" in operation
+    if kind is Fault.FULL:
+        return "/sheets/" in path or "/drive/" in path
+    return True
+
+
+@dataclass(frozen=True)
+class _Dice:
+    """Failures by chance, the same for the same seed: each call's fate hangs on its operation and its number there.
+
+    So it does not matter in which order the calls of several threads arrive.
+    """
+
+    seed: int
+    share: float
+    kinds: tuple[Fault, ...]
+    match: str
+    reset: str
+    seconds: float
+
+    def roll(self, operation: str, path: str, number: int) -> Rule | None:
+        if self.match and self.match != operation and self.match not in path:
+            return None
+        digest = hashlib.sha256(f"{self.seed}:{operation}:{number}".encode()).digest()
+        kinds = [kind for kind in self.kinds if _possible(kind, operation, path)]
+        if not kinds or int.from_bytes(digest[:8], "big") >= self.share * 2**64:
+            return None
+        kind = kinds[int.from_bytes(digest[8:16], "big") % len(kinds)]
+        return Rule(kind, seconds=self.seconds, reset=self.reset)
+
+
+class FaultPlan:
+    """The faults to come. Rules go first, in the order they were added; then the dice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[Rule] = []
+        self._dice: _Dice | None = None
+        self._rolled: Counter[str] = Counter()
+        #: how often each kind has struck
+        self.struck: Counter[Fault] = Counter()
+
+    def add(
+        self,
+        kind: Fault,
+        match: str = "",
+        times: int | None = 1,
+        *,
+        after: int = 0,
+        seconds: float = 1.0,
+        reset: str = "0",
+    ) -> Rule:
+        """Plan a fault. `match` is an operation (`values_image`) or a part of the path; `times=None` means for ever."""
+        rule = Rule(Fault(kind), match, times, after, seconds, reset)
+        with self._lock:
+            self._rules.append(rule)
+        return rule
+
+    def remove(self, rule: Rule) -> None:
+        """Take a rule back; no matter if it is used up."""
+        with self._lock:
+            self._rules = [kept for kept in self._rules if kept is not rule]
+
+    def random(
+        self,
+        seed: int,
+        share: float = 0.3,
+        kinds: Iterable[Fault] = RETRYABLE,
+        *,
+        match: str = "",
+        reset: str = "0",
+        seconds: float = 0.1,
+    ) -> None:
+        """Let this share of all calls fail, the same ones for the same seed."""
+        with self._lock:
+            self._dice = _Dice(seed, share, tuple(Fault(kind) for kind in kinds), match, reset, seconds)
+            self._rolled.clear()
+
+    def clear(self) -> None:
+        """No more faults."""
+        with self._lock:
+            self._rules.clear()
+            self._dice = None
+
+    def pick(self, operation: str, path: str) -> Rule | None:
+        """The fault for this call, if any; uses it up."""
+        with self._lock:
+            rule = self._next_rule(operation, path) or self._by_chance(operation, path)
+            if rule is not None:
+                self.struck[rule.kind] += 1
+            return rule
+
+    def apply_json(self, plan: dict[str, Any]) -> None:
+        """The same over HTTP: {"clear": true, "add": [{"kind": …, "match": …, "times": …}], "random": {"seed": …}}."""
+        if plan.get("clear"):
+            self.clear()
+        rules = plan.get("add", [])
+        for rule in [rules] if isinstance(rules, dict) else rules:
+            self.add(**rule)
+        if "random" in plan:
+            self.random(**plan["random"])
+
+    def _next_rule(self, operation: str, path: str) -> Rule | None:
+        for rule in self._rules:
+            if not rule.fits(operation, path):
+                continue
+            if rule.after > 0:
+                rule.after -= 1
+                continue
+            if rule.times is not None:
+                rule.times -= 1
+                if rule.times <= 0:
+                    self._rules.remove(rule)
+            return rule
+        return None
+
+    def _by_chance(self, operation: str, path: str) -> Rule | None:
+        if self._dice is None:
+            return None
+        self._rolled[operation] += 1
+        return self._dice.roll(operation, path, self._rolled[operation])

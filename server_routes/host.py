@@ -1,0 +1,126 @@
+"""All that we use of ComfyUI, in one place: what differs between its versions is decided here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger("wfrecovery")
+
+_SENSITIVE: Final = ("auth_token_comfy_org", "api_key_comfy_org")
+
+
+@dataclass(frozen=True)
+class _InProcessRequest:
+    """What ComfyUI's own `POST /prompt` handler asks of a request."""
+
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    async def json(self) -> dict[str, Any]:
+        return self.body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """ComfyUI's answer to a prompt."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class Host:
+    """The running ComfyUI: 0.3.64 with queue items of five parts, or newer ones with six."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.queue = server.prompt_queue
+        self._originals = {name: getattr(self.queue, name) for name in ("get_current_queue_volatile", "get_history")}
+
+    @property
+    def version(self) -> str:
+        return str(getattr(sys.modules.get("comfyui_version"), "__version__", "unknown"))
+
+    @property
+    def sensitive_keys(self) -> tuple[str, ...]:
+        """Keys of `extra_data` that must never be written anywhere."""
+        keys = getattr(sys.modules.get("execution"), "SENSITIVE_EXTRA_DATA_KEYS", ())
+        return tuple(dict.fromkeys((*_SENSITIVE, *keys)))
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(sys.modules["folder_paths"].get_output_directory())
+
+    @property
+    def private_dir(self) -> Path:
+        """`<user>/__wfrecovery`: not under the outputs, which every client can read."""
+        folders = sys.modules["folder_paths"]
+        if hasattr(folders, "get_system_user_directory"):
+            return Path(folders.get_system_user_directory("wfrecovery"))
+        return Path(folders.get_user_directory()) / "__wfrecovery"
+
+    @property
+    def hides_pending(self) -> bool:
+        """Another plugin manages the queue: a prompt that is not listed need not be lost."""
+        names = ("get", "get_current_queue", "get_current_queue_volatile", "get_tasks_remaining")
+        return any(_is_foreign(self.queue, name) for name in names)
+
+    @property
+    def worker_alive(self) -> bool:
+        """Whether the thread that runs prompts lives; HTTP stays up when it is dead."""
+        return any(thread.name.endswith("(prompt_worker)") and thread.is_alive() for thread in threading.enumerate())
+
+    def queued(self) -> tuple[list[Any], list[Any]]:
+        """Running and pending items, without copying their graphs."""
+        running, pending = self._originals["get_current_queue_volatile"]()
+        return list(running), list(pending)
+
+    def history_entry(self, prompt_id: str) -> Mapping[str, Any] | None:
+        """The history entry of a prompt, or None."""
+        found = self._originals["get_history"](prompt_id=prompt_id)
+        return found.get(prompt_id) if isinstance(found, Mapping) else None
+
+    async def submit(self, body: dict[str, Any]) -> Answer:
+        """Queue a prompt through ComfyUI's own handler: its validation, hooks and tuple shape, on every version."""
+        handler = _post_prompt_handler(self.server.routes)
+        response = await handler(_InProcessRequest(body, {}))
+        try:
+            answer = json.loads(response.text)
+        except (TypeError, ValueError):
+            answer = {}
+        return Answer(response.status, answer if isinstance(answer, dict) else {})
+
+    def delete_pending(self, prompt_id: str) -> bool:
+        """Take a waiting prompt out of the queue."""
+        return bool(self.queue.delete_queue_item(lambda item: item[1] == prompt_id))
+
+    def interrupt(self, prompt_id: str) -> bool:
+        """Interrupt the prompt if it is the one that runs."""
+        if not any(item[1] == prompt_id for item in self.queued()[0]):
+            return False
+        sys.modules["nodes"].interrupt_processing()
+        return True
+
+    def send(self, event: str, data: Mapping[str, Any]) -> None:
+        """Tell every open page; from any thread."""
+        self.server.send_sync(event, dict(data))
+
+
+def _post_prompt_handler(routes: Iterable[Any]) -> Callable[[Any], Any]:
+    for route in routes:
+        if getattr(route, "method", None) == "POST" and getattr(route, "path", None) == "/prompt":
+            handler: Callable[[Any], Any] = route.handler
+            return handler
+    raise LookupError("this ComfyUI has no POST /prompt handler: prompts cannot be queued again")
+
+
+def _is_foreign(queue: Any, name: str) -> bool:
+    own = type(queue).__module__
+    method = vars(queue).get(name) or getattr(type(queue), name, None)
+    return getattr(method, "__module__", own) != own
