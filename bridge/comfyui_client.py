@@ -104,7 +104,11 @@ class ComfyUIClient:
         Pass a `prompt_id` that is on disk already, and the task's record, so that the row travels with the prompt.
         Raises PromptRefusedError, or ComfyUIUnreachableError after which `look_up` tells whether it arrived.
         """
-        body: dict[str, Any] = {"prompt": workflow, "prompt_id": prompt_id or new_prompt_id(), "client_id": self.client_id}
+        body: dict[str, Any] = {
+            "prompt": workflow,
+            "prompt_id": prompt_id or new_prompt_id(),
+            "client_id": self.client_id,
+        }
         if task is not None:
             body["extra_data"] = {"wfrecovery": row_tag(task)}
         async with self._request("POST", "/prompt", json=body) as response:
@@ -282,7 +286,9 @@ def refusal_text(answer: Any) -> str:
     texts = [str(error.get("message") or "no reason given")]
     for node_id, node in (answer.get("node_errors") or {}).items():
         for item in node.get("errors", ()):
-            texts.append(f"{node.get('class_type')} (node {node_id}): {item.get('message')} {item.get('details') or ''}".strip())
+            texts.append(
+                f"{node.get('class_type')} (node {node_id}): {item.get('message')} {item.get('details') or ''}".strip()
+            )
     if len(texts) == 1 and error.get("details"):
         texts.append(str(error["details"]))
     return redact("; ".join(texts))

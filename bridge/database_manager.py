@@ -46,7 +46,10 @@ class DatabaseManager:
     # ------------------------------------------------------- what main.py calls
 
     def add_workflow_task(
-        self, row_data: RowData | Mapping[str, Any], workflow_type: WorkflowType | str, comfyui_task_id: str | None = None
+        self,
+        row_data: RowData | Mapping[str, Any],
+        workflow_type: WorkflowType | str,
+        comfyui_task_id: str | None = None,
     ) -> str:
         """Enter a row's task and return its id.
 
@@ -186,10 +189,14 @@ def new_metadata(stage: Stage, row: Mapping[str, Any] | None, *, has_row: bool) 
     }
 
 
-
 def feishu_row_data(row: RowData) -> dict[str, Any]:
     """What is kept of a row to find it again: its identity, not its pictures."""
-    return {"row_number": row.row_number, "product_name": row.product_name, "model_name": row.model_name, "prompt": row.prompt}
+    return {
+        "row_number": row.row_number,
+        "product_name": row.product_name,
+        "model_name": row.model_name,
+        "prompt": row.prompt,
+    }
 
 
 def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskRecord:

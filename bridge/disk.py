@@ -162,10 +162,14 @@ class AtomicFiles:
             self.disk.sync_folder(folder)
         except OSError as error:
             if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
-                raise DurabilityUnknownError(error.errno, f"saved, but not confirmed by the disk: {error}", str(folder)) from error
+                raise DurabilityUnknownError(
+                    error.errno, f"saved, but not confirmed by the disk: {error}", str(folder)
+                ) from error
             if not self._warned_folder_sync:
                 self._warned_folder_sync = True
-                log.warning("[wfrecovery] %s cannot be synced (%s): a power cut may lose the newest records", folder, error)
+                log.warning(
+                    "[wfrecovery] %s cannot be synced (%s): a power cut may lose the newest records", folder, error
+                )
 
     def _write_all(self, descriptor: int, data: bytes) -> None:
         rest = memoryview(data)

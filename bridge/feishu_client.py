@@ -30,7 +30,9 @@ _TOKEN_RESERVE: Final = 300.0
 #: One write takes at most 5,000 rows × 100 columns; a status is one cell, and a short request is cheap to repeat.
 RANGES_PER_WRITE: Final = 100
 #: Formats that `values_image` lists.
-PICTURE_SUFFIXES: Final = frozenset({".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"})
+PICTURE_SUFFIXES: Final = frozenset(
+    {".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"}
+)
 
 
 class FeishuClient:
@@ -40,7 +42,9 @@ class FeishuClient:
     decides how long to wait.
     """
 
-    def __init__(self, settings: Settings, *, session: requests.Session | None = None, timeout: tuple[float, float] = TIMEOUT) -> None:
+    def __init__(
+        self, settings: Settings, *, session: requests.Session | None = None, timeout: tuple[float, float] = TIMEOUT
+    ) -> None:
         self.settings = settings
         self._session = session or requests.Session()
         self._timeout = timeout
@@ -65,7 +69,9 @@ class FeishuClient:
     def read_sheet(self) -> SheetTable:
         """The whole sheet in one read (in halves where the answer would be too large)."""
         sheet_id, rows, columns = self._sheet_size()
-        return read_table(sheet_id, self._read_rows(sheet_id, 1, rows, column_letters(columns - 1)), self.settings.columns)
+        return read_table(
+            sheet_id, self._read_rows(sheet_id, 1, rows, column_letters(columns - 1)), self.settings.columns
+        )
 
     def read_cell(self, cell_range: str) -> Any:
         """What one cell holds now."""
@@ -85,7 +91,9 @@ class FeishuClient:
 
     def download_media(self, file_token: str, target: Path) -> None:
         """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file."""
-        response = self._send("GET", f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download", None, write=False)
+        response = self._send(
+            "GET", f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download", None, write=False
+        )
         if response.status_code != 200:
             raise self._error(response)
         part = target.with_name(target.name + ".part")
@@ -106,7 +114,11 @@ class FeishuClient:
         for sheet in sheets:
             if self.settings.feishu_sheet_name in (sheet.get("title"), sheet.get("sheet_id")):
                 grid = sheet.get("grid_properties") or {}
-                return str(sheet["sheet_id"]), max(1, int(grid.get("row_count", 1))), max(1, int(grid.get("column_count", 1)))
+                return (
+                    str(sheet["sheet_id"]),
+                    max(1, int(grid.get("row_count", 1))),
+                    max(1, int(grid.get("column_count", 1))),
+                )
         titles = ", ".join(str(sheet.get("title")) for sheet in sheets) or "none"
         raise FeishuError(
             f"the spreadsheet has no sheet {self.settings.feishu_sheet_name!r}; it has: {titles} → set FEISHU_SHEET_NAME",
@@ -166,7 +178,9 @@ class FeishuClient:
             self._drop_token(token)
         raise AssertionError("unreachable")
 
-    def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool) -> requests.Response:
+    def _request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool
+    ) -> requests.Response:
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
             return self._session.request(
@@ -223,7 +237,9 @@ def _error_of(response: requests.Response) -> FeishuError:
             return FeishuError(f"Feishu's answer cannot be read (HTTP {response.status_code})", outcome_unknown=True)
     else:
         message += _violations(answer.get("error"))
-    return refused(code, message, response.status_code, _wait_of(response.headers) if code == RATE_LIMITED or not code else None)
+    return refused(
+        code, message, response.status_code, _wait_of(response.headers) if code == RATE_LIMITED or not code else None
+    )
 
 
 def _violations(error: Any) -> str:
@@ -238,5 +254,3 @@ def _wait_of(headers: Mapping[str, str]) -> float | None:
         with contextlib.suppress(KeyError, ValueError):
             return max(0.0, float(headers[name]))
     return None
-
-

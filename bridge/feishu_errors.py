@@ -40,7 +40,13 @@ class FeishuError(Exception):
         wait: float | None = None,
         outcome_unknown: bool = False,
     ) -> None:
-        self.code, self.status, self.remedy, self.wait, self.outcome_unknown = code, status, remedy, wait, outcome_unknown
+        self.code, self.status, self.remedy, self.wait, self.outcome_unknown = (
+            code,
+            status,
+            remedy,
+            wait,
+            outcome_unknown,
+        )
         super().__init__(what)
 
 
@@ -49,7 +55,9 @@ class FeishuNotConfiguredError(FeishuError):
 
     def __init__(self, missing: tuple[str, ...]) -> None:
         self.missing = missing
-        super().__init__(f"Feishu is not set up: {', '.join(missing)} missing (environment or config.toml)", remedy=Remedy.FINAL)
+        super().__init__(
+            f"Feishu is not set up: {', '.join(missing)} missing (environment or config.toml)", remedy=Remedy.FINAL
+        )
 
 
 RATE_LIMITED: Final = 99991400
@@ -68,7 +76,9 @@ REMEDIES: Final[dict[int, Remedy]] = {
 }
 
 _OPEN_PLATFORM: Final = "open.feishu.cn → 开发者后台 → the app"
-_SCOPES: Final = f"{_OPEN_PLATFORM} → 权限管理: add the scope that the message names, then publish a new version of the app"
+_SCOPES: Final = (
+    f"{_OPEN_PLATFORM} → 权限管理: add the scope that the message names, then publish a new version of the app"
+)
 _DOCUMENT: Final = "in the sheet: … → 更多 → 添加文档应用, and add the app with the right to edit"
 
 ADVICE: Final[dict[int, str]] = {

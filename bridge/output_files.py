@@ -250,7 +250,9 @@ _MANY_INPUT: Final = re.compile(
 )
 
 
-def whole_result(graph: Mapping[str, Any], files: Sequence[str], evidence: Mapping[str, Sequence[str]]) -> list[str] | None:
+def whole_result(
+    graph: Mapping[str, Any], files: Sequence[str], evidence: Mapping[str, Sequence[str]]
+) -> list[str] | None:
     """All result files of a prompt that was cut off, or None when they are not all there, or nobody can tell.
 
     `graph` is the graph file, `files` what was found on disk, `evidence` what ComfyUI had reported of single nodes

@@ -148,7 +148,9 @@ class Publisher:
         if arrived or (delivered and shown is not None):
             return
         name, content = picture_for_cell(self._picture(task))
-        self._db.table.update(task.task_id, lambda record: record.with_feishu(writing={"cell": address, "before": shown}))
+        self._db.table.update(
+            task.task_id, lambda record: record.with_feishu(writing={"cell": address, "before": shown})
+        )
         self._feishu.write_picture(address, name, content)
 
     def _picture(self, task: TaskRecord) -> Path:
@@ -191,7 +193,12 @@ class Publisher:
 
 def _pushed(task: TaskRecord) -> TaskRecord:
     outbox = {key: value for key, value in task.feishu.items() if key not in ("writing", "next_try_at")}
-    outbox.update(state=FeishuState.PUSHED.value, pushed_at=now_text(), last_error=None, attempts=int(outbox.get("attempts", 0)) + 1)
+    outbox.update(
+        state=FeishuState.PUSHED.value,
+        pushed_at=now_text(),
+        last_error=None,
+        attempts=int(outbox.get("attempts", 0)) + 1,
+    )
     return task.with_metadata(feishu=outbox)
 
 

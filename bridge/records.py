@@ -292,7 +292,9 @@ def record_from_json(data: Any, task_id: str) -> TaskRecord:
     _require(data.get("workflow_type") in list(KINDS), f"workflow_type is {data.get('workflow_type')!r}")
     _require(data.get("status") in [item.value for item in WorkflowStatus], f"status is {data.get('status')!r}")
     files = data.get("output_files")
-    _require(isinstance(files, list) and all(isinstance(name, str) for name in files), "output_files is not a list of paths")
+    _require(
+        isinstance(files, list) and all(isinstance(name, str) for name in files), "output_files is not a list of paths"
+    )
     metadata = data.get("metadata")
     _require(isinstance(metadata, dict), "metadata is not an object")
     for name in ("product_name", "model_name", "created_at", "updated_at"):

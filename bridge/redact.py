@@ -11,7 +11,8 @@ HIDDEN: Final = "[hidden]"
 MAX_MESSAGE: Final = 2000
 
 _SECRET_NAME: Final = re.compile(
-    r"(auth|access|api|app|secret|private|tenant|bearer)[_-]?(token|key|secret)|password|passwd|credential", re.IGNORECASE
+    r"(auth|access|api|app|secret|private|tenant|bearer)[_-]?(token|key|secret)|password|passwd|credential",
+    re.IGNORECASE,
 )
 _NAMED_VALUE: Final = re.compile(
     r"""(?ix)

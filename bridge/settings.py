@@ -119,13 +119,19 @@ def _read_file(path: Path) -> dict[str, Any]:
     values = {key.lower(): value for key, value in data.items()}
     unknown = sorted(values.keys() - _VARIABLES.keys() - {"columns"})
     if unknown:
-        raise SettingsError(f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(_VARIABLES))}, columns")
+        raise SettingsError(
+            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(_VARIABLES))}, columns"
+        )
     return values
 
 
 def _columns(titles: Any) -> Columns:
     known = {item.name for item in dataclasses.fields(Columns)}
-    if not isinstance(titles, dict) or not set(titles) <= known or not all(isinstance(title, str) for title in titles.values()):
+    if (
+        not isinstance(titles, dict)
+        or not set(titles) <= known
+        or not all(isinstance(title, str) for title in titles.values())
+    ):
         raise SettingsError(f"[columns] takes titles as texts, for {', '.join(sorted(known))}")
     return Columns(**titles)
 

@@ -128,7 +128,9 @@ class SheetTable:
         if prompt and "prompt" in self.places:
             wanted["prompt"] = prompt
         if not (wanted["product_name"] or wanted["model_name"]):
-            raise RowNotFoundError(f"the task names no product and no model, so row {task.row_number} cannot be checked")
+            raise RowNotFoundError(
+                f"the task names no product and no model, so row {task.row_number} cannot be checked"
+            )
         for field in wanted:
             self.place(field)
         if task.row_number is not None and self._matches(task.row_number, wanted):
@@ -139,7 +141,9 @@ class SheetTable:
         raise RowNotFoundError(self._not_found(task, wanted, found))
 
     def _matches(self, row_number: int, wanted: Mapping[str, str]) -> bool:
-        return row_number in self.row_numbers() and all(self.text(row_number, field) == text for field, text in wanted.items())
+        return row_number in self.row_numbers() and all(
+            self.text(row_number, field) == text for field, text in wanted.items()
+        )
 
     def _not_found(self, task: TaskRecord, wanted: Mapping[str, str], found: Sequence[int]) -> str:
         looked_for = " · ".join(f"{getattr(self.columns, field)} {text!r}" for field, text in wanted.items())

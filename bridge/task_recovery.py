@@ -205,7 +205,9 @@ class TaskRecoveryManager:
             await asyncio.to_thread(self._db.cancel_task, task.task_id, decision.reason)
         elif task.comfyui_task_id is None:
             # Nothing was rendered for it: its cell stays 否, so that the next batch takes the row.
-            await asyncio.to_thread(self._db.table.update, task.task_id, lambda record: _unsubmitted(record, decision.reason))
+            await asyncio.to_thread(
+                self._db.table.update, task.task_id, lambda record: _unsubmitted(record, decision.reason)
+            )
         else:
             await asyncio.to_thread(self._db.mark_task_failed, task.task_id, decision.reason)
         return await asyncio.to_thread(self._db.table.get, task.task_id)

@@ -151,4 +151,3 @@ class Plugin:
         if self.settings_error:
             return self.settings_error
         return f"not set: {', '.join(self.settings.missing)}" if self.settings.missing else None
-

@@ -98,9 +98,21 @@ class Recorder:
     """Keeps the table in step with the queue. `on_change` gets each changed record, on the writing thread."""
 
     def __init__(
-        self, host: Host, db: DatabaseManager, *, boot: str, record_others: bool, on_change: Callable[[TaskRecord], None]
+        self,
+        host: Host,
+        db: DatabaseManager,
+        *,
+        boot: str,
+        record_others: bool,
+        on_change: Callable[[TaskRecord], None],
     ) -> None:
-        self._host, self._db, self._boot, self._record_others, self._on_change = host, db, boot, record_others, on_change
+        self._host, self._db, self._boot, self._record_others, self._on_change = (
+            host,
+            db,
+            boot,
+            record_others,
+            on_change,
+        )
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-writer")
         self._writes: dict[str, Future[Any]] = {}
         self._tasks: dict[str, str] = {}
@@ -280,7 +292,9 @@ class Recorder:
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
         _, late = wait_for([self._writes[item.prompt_id]], PATIENCE_SECONDS)
         if late:
-            log.error("[wfrecovery] the disk did not answer for %g s: %s starts uncounted", PATIENCE_SECONDS, item.prompt_id)
+            log.error(
+                "[wfrecovery] the disk did not answer for %g s: %s starts uncounted", PATIENCE_SECONDS, item.prompt_id
+            )
 
     @_guarded
     def _done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -359,7 +373,10 @@ class Recorder:
         return self._db.table.update(task_id, lambda task: _queued(task, item.prompt_id, queue, starts_unseen))
 
     def _graph(self, item: QueueItem, tag: RowTag) -> dict[str, Any]:
-        row = {**_row_fields(tag), "metadata": new_metadata(Stage.QUEUED, tag.feishu_row_data, has_row=tag.row_number is not None)}
+        row = {
+            **_row_fields(tag),
+            "metadata": new_metadata(Stage.QUEUED, tag.feishu_row_data, has_row=tag.row_number is not None),
+        }
         return {
             "prompt_id": item.prompt_id,
             "prompt": item.prompt,

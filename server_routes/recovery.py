@@ -151,7 +151,9 @@ class StartupRecovery:
         entry = self._host.history_entry(task.comfyui_task_id)
         return sighting_of_history(entry) if entry is not None else ABSENT
 
-    def _change(self, decision: Decision, sighting: Sighting, files: Sequence[str]) -> Callable[[TaskRecord], TaskRecord]:
+    def _change(
+        self, decision: Decision, sighting: Sighting, files: Sequence[str]
+    ) -> Callable[[TaskRecord], TaskRecord]:
         match decision.action:
             case Action.COLLECT:
                 return lambda task: self._recorder.ended(task, sighting)
@@ -200,7 +202,9 @@ class StartupRecovery:
         task = await asyncio.to_thread(self._db.table.get, task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
         if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
-            raise TaskError(f"{task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again")
+            raise TaskError(
+                f"{task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again"
+            )
         if graph is None:
             raise TaskError(f"{task_id} cannot be queued again: its graph was not recorded")
         return await self.requeue(await asyncio.to_thread(self._db.table.update, task_id, _anew), graph)
@@ -259,5 +263,3 @@ def summary(state: RecoveryState) -> str:
         f"{state.asking} wait for your decision",
     ]
     return f"recovery: {state.total} unfinished tasks: {', '.join(parts)}"
-
-

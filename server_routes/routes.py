@@ -152,7 +152,9 @@ class TaskQuery:
 
     def _matches(self, record: TaskRecord) -> bool:
         wanted = self._filters
-        text = f"{record.task_id} {record.row_number} {record.product_name} {record.model_name} {record.comfyui_task_id}"
+        text = (
+            f"{record.task_id} {record.row_number} {record.product_name} {record.model_name} {record.comfyui_task_id}"
+        )
         return (
             wanted.get("status") in (None, record.status.value)
             and wanted.get("workflow_type") in (None, record.workflow_type)

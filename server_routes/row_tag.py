@@ -56,7 +56,13 @@ def _problem(tag: Mapping[str, Any]) -> str | None:
     if number is None and tag.get("workflow_type") is None:
         return None  # a prompt without a row
     text = str(number)
-    if isinstance(number, bool) or not isinstance(number, int | str) or not text.isascii() or not text.isdigit() or int(text) < 1:
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | str)
+        or not text.isascii()
+        or not text.isdigit()
+        or int(text) < 1
+    ):
         return f"row_number is {number!r}, not the number of a row (1, 2, …)"
     allowed = [item.value for item in WorkflowType]
     if tag.get("workflow_type") not in allowed:
