@@ -64,6 +64,8 @@ class WorkflowClient(Protocol):
 
     async def plugin_status(self) -> Mapping[str, Any] | None: ...
 
+    async def plugin_task(self, prompt_id: str) -> Mapping[str, Any] | None: ...
+
 
 def new_prompt_id() -> str:
     """A prompt_id in the form that ComfyUI wants from 0.24.0 on."""
@@ -133,12 +135,33 @@ class ComfyUIClient:
         """The plugin's status, or None where ComfyUI runs without it."""
         return await self._get("/wfrecovery/status")
 
+    async def plugin_task(self, prompt_id: str) -> dict[str, Any] | None:
+        """The plugin's record of a prompt; None where it has none, or there is no plugin."""
+        answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={prompt_id}")
+        return answer["tasks"][0] if answer and answer.get("tasks") else None
+
+    async def ask_plugin(self, method: str, path: str) -> tuple[int, Any]:
+        """HTTP status and JSON answer of one of the plugin's routes (None where the answer is no JSON)."""
+        async with self._request(method, path) as response:
+            try:
+                return response.status, await response.json(content_type=None)
+            except ValueError:
+                return response.status, None
+
+    async def wait_until_reachable(self, timeout: float) -> None:
+        """Return when ComfyUI answers; raises ComfyUIUnreachableError after `timeout` seconds."""
+        ends = asyncio.get_running_loop().time() + timeout
+        while not await self.is_reachable():
+            if asyncio.get_running_loop().time() > ends:
+                raise ComfyUIUnreachableError(f"ComfyUI at {self.base_url} did not answer for {timeout:g} s")
+            await asyncio.sleep(min(1.0, self._poll_seconds))
+
     async def look_up(self, prompt_id: str) -> Sighting:
         """Where a prompt is. The plugin is asked first: it knows what ComfyUI forgets when it restarts."""
         try:
-            known = await self._get(f"/wfrecovery/tasks?comfyui_task_id={prompt_id}&limit=1")
-            if known and known["tasks"]:
-                return sighting_of_record(known["tasks"][0])
+            record = await self.plugin_task(prompt_id)
+            if record is not None:
+                return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
             queue = await self._get("/queue")
             history = await self._get(f"/history/{prompt_id}")

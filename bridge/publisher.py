@@ -75,10 +75,10 @@ class Publisher:
             if task.feishu_state is FeishuState.BLOCKED:
                 self._db.push_again(task.task_id)
 
-    def flush(self) -> FlushReport:
-        """Push what is due. Never raises for Feishu's sake: what could not be pushed says why and waits."""
+    def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
+        """Push what is due, apart from the tasks in `leave`. Never raises for Feishu's sake: what could not be pushed says why and waits."""
         report = FlushReport()
-        tasks = self.due() if self._feishu.configured else []
+        tasks = [task for task in self.due() if task.task_id not in leave] if self._feishu.configured else []
         if not tasks:
             return report
         try:

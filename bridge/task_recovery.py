@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,7 +107,8 @@ class TaskRecoveryManager:
     async def finish(self, task_id: str) -> dict[str, Any]:
         """Follow a submitted task to its end, fetch its files, push, and return its record."""
         await self._follow(await asyncio.to_thread(self._db.table.get, task_id))
-        await self.publish()
+        if await self._publishing_plugin() is None:
+            await self.publish()
         return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
 
     def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
@@ -120,10 +122,39 @@ class TaskRecoveryManager:
         return [row for row in rows if (row.product_name, row.model_name, row.prompt) not in taken]
 
     async def publish(self) -> FlushReport:
-        """Push what waits in the outbox, unless the plugin does that."""
-        if self._publisher is None or await self._publishing_plugin() is not None:
+        """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""
+        plugin = await self._publishing_plugin()
+        if plugin is not None and plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
+            return FlushReport()  # one table: its outbox is the plugin's
+        theirs = await self._follow_delivery() if plugin is not None else frozenset()
+        if self._publisher is None:
             return FlushReport()
-        return await asyncio.to_thread(self._publisher.flush)
+        return await asyncio.to_thread(self._publisher.flush, theirs)
+
+    async def _publishing_plugin(self) -> Mapping[str, Any] | None:
+        """The status of a plugin that has Feishu settings; None where `main.py` has to push."""
+        try:
+            status = await self._comfy.plugin_status()
+        except ComfyUIError:
+            return None
+        return status if status and status["feishu"]["configured"] else None
+
+    async def _follow_delivery(self) -> frozenset[str]:
+        """Take over from the plugin's records what was pushed or blocked there; returns the tasks that it delivers.
+
+        Until then they stay in our outbox, so that their rows are not taken again.
+        """
+        theirs = set()
+        for task in await asyncio.to_thread(self._db.unpushed):
+            try:
+                record = await self._comfy.plugin_task(task.comfyui_task_id) if task.comfyui_task_id else None
+            except ComfyUIError:
+                theirs.add(task.task_id)  # cannot be asked now: rather later than twice
+                continue
+            if record is not None and record["row_number"] is not None:
+                theirs.add(task.task_id)
+                await asyncio.to_thread(self._db.table.update, task.task_id, partial(_as_delivered, record))
+        return frozenset(theirs)
 
     # ------------------------------------------------------------------ one task
 
@@ -227,7 +258,6 @@ class TaskRecoveryManager:
         else:
             if files:
                 await asyncio.to_thread(self._db.complete_task, task.task_id, files)
-                await self._leave_to_plugin(task.task_id)
             else:
                 await asyncio.to_thread(self._db.mark_task_failed, task.task_id, "finished, but it wrote no file")
         return await asyncio.to_thread(self._db.table.get, task.task_id)
@@ -242,24 +272,13 @@ class TaskRecoveryManager:
         await self._comfy.download(file, target)
         return target
 
-    async def _leave_to_plugin(self, task_id: str) -> None:
-        """Where the plugin has its own table and pushes, this table's outbox has nothing to deliver."""
-        status = await self._publishing_plugin()
-        if status is not None and status.get("boot_id") != await asyncio.to_thread(self._db.table.host):
-            await asyncio.to_thread(self._db.table.update, task_id, _published_by_plugin)
-
-    async def _publishing_plugin(self) -> Mapping[str, Any] | None:
-        """The status of a plugin that has Feishu settings; None where `main.py` has to push."""
-        try:
-            status = await self._comfy.plugin_status()
-        except ComfyUIError:
-            return None
-        return status if status and status["feishu"]["configured"] else None
-
 
 def _unsubmitted(task: TaskRecord, reason: str) -> TaskRecord:
     return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
 
 
-def _published_by_plugin(task: TaskRecord) -> TaskRecord:
-    return task.with_feishu(state=FeishuState.OFF.value, last_error=None, published_by="plugin")
+def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
+    delivery = theirs["metadata"]["feishu"]
+    if delivery["state"] not in (FeishuState.PUSHED.value, FeishuState.BLOCKED.value):
+        return task
+    return task.with_feishu(**{name: delivery.get(name) for name in ("state", "last_error", "pushed_at")})
