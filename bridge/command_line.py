@@ -58,7 +58,9 @@ class Context:
         except ComfyUIError as error:
             raise CommandError(f"{error}. Start ComfyUI, or set COMFYUI_URL to where it runs.") from error
         if status == 404 and not (isinstance(answer, Mapping) and "error" in answer):
-            raise CommandError(f"ComfyUI at {self.comfy.base_url} runs without the plugin: put wfrecovery into custom_nodes")
+            raise CommandError(
+                f"ComfyUI at {self.comfy.base_url} runs without the plugin: put wfrecovery into custom_nodes"
+            )
         if status >= 400:
             raise CommandError(str(answer["error"]["message"]))
         return answer
@@ -96,7 +98,10 @@ def _local_status(context: Context) -> dict[str, Any] | None:
     if context.db is None:
         return None
     statuses, outbox = context.db.counts()
-    feishu = {"configured": context.settings.feishu_configured, **{name: outbox[name] for name in ("pending", "pushed", "blocked")}}
+    feishu = {
+        "configured": context.settings.feishu_configured,
+        **{name: outbox[name] for name in ("pending", "pushed", "blocked")},
+    }
     return {"tasks": statuses, "corrupt": len(context.db.table.corrupt()), "feishu": feishu}
 
 
@@ -136,7 +141,9 @@ async def tasks(context: Context) -> int:
 
 def _local_tasks(context: Context) -> list[dict[str, Any]]:
     if context.db is None:
-        raise CommandError(f"there is no task table in {context.settings.output_dir or 'output'}: set WFRECOVERY_OUTPUT")
+        raise CommandError(
+            f"there is no task table in {context.settings.output_dir or 'output'}: set WFRECOVERY_OUTPUT"
+        )
     arguments, found = context.arguments, []
     for task_id in context.db.table.ids():
         task = context.db.get_task(task_id)
@@ -144,7 +151,8 @@ def _local_tasks(context: Context) -> list[dict[str, Any]]:
             task is not None
             and arguments.status in (None, task["status"])
             and arguments.workflow_type in (None, task["workflow_type"])
-            and (arguments.search or "") in f"{task_id} {task['product_name']} {task['model_name']} {task['row_number']}"
+            and (arguments.search or "")
+            in f"{task_id} {task['product_name']} {task['model_name']} {task['row_number']}"
         ):
             found.append(task)
         if len(found) == arguments.limit:
@@ -171,9 +179,7 @@ async def recover(context: Context) -> int:
         await asyncio.sleep(0.2)
     recovered = []
     if context.db is not None and context.db.table.host() != data["boot_id"]:
-        manager = TaskRecoveryManager(
-            context.db, context.comfy, FeishuClient(context.settings), on_progress=_progress
-        )
+        manager = TaskRecoveryManager(context.db, context.comfy, FeishuClient(context.settings), on_progress=_progress)
         recovered = await manager.check_and_recover_tasks() + await manager.wait_until_done()
     lines = [*_status_lines("ComfyUI", data), *map(_task_line, recovered)]
     context.show({"comfyui": data["recovery"], "main": recovered}, "\n".join(lines))
@@ -203,7 +209,11 @@ async def push(context: Context) -> int:
     lines = [f"handed to ComfyUI's publisher again: {', '.join(pushed['comfyui']) or 'nothing was blocked'}"]
     if pushed["main"] is not None:
         lines.append(f"pushed from main.py's table: {', '.join(pushed['main']['pushed']) or 'nothing'}")
-        lines += [f"{task_id}: {reason}" for kind in ("blocked", "waiting") for task_id, reason in pushed["main"][kind].items()]
+        lines += [
+            f"{task_id}: {reason}"
+            for kind in ("blocked", "waiting")
+            for task_id, reason in pushed["main"][kind].items()
+        ]
     context.show(pushed, "\n".join(lines))
     return 1 if pushed["main"] and (pushed["main"]["blocked"] or pushed["main"]["waiting"]) else 0
 
@@ -214,7 +224,9 @@ async def _plugin_blocked(context: Context) -> list[dict[str, Any]]:
         page = await context.plugin("GET", f"/wfrecovery/tasks?limit=200{cursor}")
         for task in page["tasks"]:
             state = task["metadata"]["feishu"]["state"]
-            if state == FeishuState.BLOCKED.value and task["task_id"] in (context.arguments.task_ids or [task["task_id"]]):
+            if state == FeishuState.BLOCKED.value and task["task_id"] in (
+                context.arguments.task_ids or [task["task_id"]]
+            ):
                 found.append(task)
         if not page["next_cursor"]:
             return found
@@ -256,9 +268,13 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="at most N, up to 200 (default 50)")
     listing.add_argument("--local", action="store_true", help="main.py's table instead of ComfyUI's")
     add("recover", recover)
-    add("push", push).add_argument("task_ids", nargs="*", metavar="TASK", help="only these (default: all that are blocked)")
+    add("push", push).add_argument(
+        "task_ids", nargs="*", metavar="TASK", help="only these (default: all that are blocked)"
+    )
     demo = commands.add_parser("demo", help="See a batch survive two crashes; needs no GPU, no account, no ComfyUI.")
-    demo.add_argument("--comfyui", metavar="DIR", help="a real ComfyUI (default: COMFYUI_PATH, ~/comfy/ComfyUI, else the stand-in)")
+    demo.add_argument(
+        "--comfyui", metavar="DIR", help="a real ComfyUI (default: COMFYUI_PATH, ~/comfy/ComfyUI, else the stand-in)"
+    )
     demo.add_argument("--stand-in", action="store_true", help="the stand-in also where a real ComfyUI is found")
     demo.add_argument("--keep", metavar="DIR", help="keep sheet, files and logs in DIR")
     return parser
@@ -287,7 +303,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         story = importlib.import_module("wfrecovery.demo.story")
     except ImportError as error:
-        raise CommandError(f"the demo needs its extra ({error.name} is missing): python -m pip install 'wfrecovery[demo]'") from error
+        raise CommandError(
+            f"the demo needs its extra ({error.name} is missing): python -m pip install 'wfrecovery[demo]'"
+        ) from error
     return int(story.run(comfyui=arguments.comfyui, stand_in=arguments.stand_in, keep=arguments.keep))
 
 

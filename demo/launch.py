@@ -200,6 +200,10 @@ class ComfyProcess:
             raise ComfyNotStartedError("not started yet: there is no process")
         return self._process.wait(timeout)
 
+    def get(self, path: str) -> Any:
+        """The JSON answer to a GET."""
+        return _get(self.url + path)
+
     def log(self) -> str:
         """All it has printed, over all starts."""
         return self._tail(0, lines=None)

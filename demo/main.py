@@ -32,6 +32,7 @@ class Batch:
         self.recovery = bridge.TaskRecoveryManager(self.db, self.comfy, self.feishu)
         self.inputs = self.db.output_dir / "inputs"
         self.tried: set[tuple[Any, ...]] = set()
+        self._downloading = asyncio.Lock()
 
     async def run(self) -> list[dict[str, Any]]:
         """Recover what a former run left, then work until no row is open."""
@@ -56,7 +57,9 @@ class Batch:
         images = [row for row in rows if row.status == OPEN]
         videos = [row for row in rows if row.video_status == OPEN]
         todo = [(row, IMAGE) for row in self.recovery.rows_to_do(images, IMAGE)]
-        todo += [(row, VIDEO) for row in self.recovery.rows_to_do(videos, VIDEO) if isinstance(row.composite_image, dict)]
+        todo += [
+            (row, VIDEO) for row in self.recovery.rows_to_do(videos, VIDEO) if isinstance(row.composite_image, dict)
+        ]
         todo = [(row, kind) for row, kind in todo if _key(row, kind) not in self.tried]
         waiting = [row for row in videos if _key(row, VIDEO) not in self.tried] + self.db.get_incomplete_tasks()
         return todo if todo or waiting else None
@@ -77,9 +80,10 @@ class Batch:
         """A cell's picture into ComfyUI's input folder; returns its name there."""
         token = cell["fileToken"]
         file = self.inputs / f"{hashlib.sha256(token.encode()).hexdigest()[:16]}.png"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(self.feishu.download_media, token, file)
+        async with self._downloading:
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                await asyncio.to_thread(self.feishu.download_media, token, file)
         return await self.comfy.upload_image(file)
 
 
