@@ -133,7 +133,8 @@ class ComfyUIClient:
 
     async def plugin_status(self) -> dict[str, Any] | None:
         """The plugin's status, or None where ComfyUI runs without it."""
-        return await self._get("/wfrecovery/status")
+        status: dict[str, Any] | None = await self._get("/wfrecovery/status")
+        return status
 
     async def plugin_task(self, prompt_id: str) -> dict[str, Any] | None:
         """The plugin's record of a prompt; None where it has none, or there is no plugin."""
@@ -215,7 +216,7 @@ class ComfyUIClient:
     @contextlib.asynccontextmanager
     async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
-            # A session per request: nothing to close for the caller, and on the way to one's own ComfyUI it costs little.
+            # A session per request: nothing to close for the caller, and to one's own ComfyUI it costs little.
             async with (
                 aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
                 session.request(method, self.base_url + path, **options) as response,
@@ -262,9 +263,7 @@ class _Events:
         ends = asyncio.get_running_loop().time() + self._poll_seconds
         while (left := ends - asyncio.get_running_loop().time()) > 0:
             try:
-                if self._socket is None:
-                    self._socket = await asyncio.wait_for(self._session.ws_connect(self._url), left)
-                message = await asyncio.wait_for(self._socket.receive(), left)
+                message = await asyncio.wait_for(self._receive(), left)
             except (aiohttp.ClientError, OSError):
                 await asyncio.sleep(left)  # ComfyUI is down: poll until it is back
                 return
@@ -276,6 +275,11 @@ class _Events:
             elif message.type is not aiohttp.WSMsgType.BINARY:
                 await self.close()
                 await asyncio.sleep(max(0.0, ends - asyncio.get_running_loop().time()))
+
+    async def _receive(self) -> aiohttp.WSMessage:
+        if self._socket is None:
+            self._socket = await self._session.ws_connect(self._url)
+        return await self._socket.receive()
 
     def _ends_wait(self, text: str, prompt_id: str, on_progress: Progress | None) -> bool:
         try:

@@ -49,7 +49,7 @@ class Context:
 
     def show(self, data: Any, text: str) -> None:
         """Print for a script or for a person."""
-        print(json.dumps(data, ensure_ascii=False, indent=1) if self.arguments.json else text)  # noqa: T201
+        print(json.dumps(data, ensure_ascii=False, indent=1) if self.arguments.json else text)
 
     async def plugin(self, method: str, path: str) -> Any:
         """The plugin's answer; raises CommandError that says what is wrong."""
@@ -236,7 +236,7 @@ async def _plugin_blocked(context: Context) -> list[dict[str, Any]]:
 def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty() and total:
         width = 30 * done // total
-        print(f"\r[{'█' * width:<30}] {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"\r[{'█' * width:<30}] {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------- arguments
@@ -290,9 +290,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "demo":
             return _demo(arguments)
-        return asyncio.run(arguments.run(Context(arguments)))
+        code: int = asyncio.run(arguments.run(Context(arguments)))
+        return code
     except (CommandError, TaskError, OSError) as error:
-        print(f"wfrecovery: {error}", file=sys.stderr)  # noqa: T201
+        print(f"wfrecovery: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

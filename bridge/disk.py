@@ -16,10 +16,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-try:
+if sys.platform == "darwin":
     from fcntl import F_FULLFSYNC, fcntl
-except ImportError:  # Linux and Windows: fsync is all there is
-    F_FULLFSYNC = fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("wfrecovery")
 
@@ -60,7 +58,7 @@ class Disk:
 
     def sync(self, descriptor: int) -> None:
         """Bring the file's content to the medium; on macOS plain fsync stops at the drive's cache."""
-        if F_FULLFSYNC is not None:
+        if sys.platform == "darwin":
             with contextlib.suppress(OSError):  # not every mount knows it: fall through to fsync
                 fcntl(descriptor, F_FULLFSYNC)
                 return

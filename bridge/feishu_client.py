@@ -121,7 +121,8 @@ class FeishuClient:
                 )
         titles = ", ".join(str(sheet.get("title")) for sheet in sheets) or "none"
         raise FeishuError(
-            f"the spreadsheet has no sheet {self.settings.feishu_sheet_name!r}; it has: {titles} → set FEISHU_SHEET_NAME",
+            f"the spreadsheet has no sheet {self.settings.feishu_sheet_name!r}; it has: {titles}"
+            " → set FEISHU_SHEET_NAME",
             code=90215,
             remedy=Remedy.FINAL,
         )

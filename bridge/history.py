@@ -112,7 +112,8 @@ def error_text(data: Mapping[str, Any]) -> str:
     message = str(data.get("exception_message") or "").strip()
     kind = str(data.get("exception_type") or "").rpartition(".")[2]
     if "OutOfMemory" in kind or "out of memory" in message.lower():
-        message = f"{message.splitlines()[0] if message else kind} (out of GPU memory: a smaller picture or fewer frames may fit)"
+        first_line = message.splitlines()[0] if message else kind
+        message = f"{first_line} (out of GPU memory: a smaller picture or fewer frames may fit)"
     text = message or kind or "ComfyUI reported an error without a message"
     node = data.get("node_type")
     return redact(f"{node} (node {data.get('node_id')}): {text}" if node else text)

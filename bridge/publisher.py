@@ -76,9 +76,14 @@ class Publisher:
                 self._db.push_again(task.task_id)
 
     def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
-        """Push what is due, apart from the tasks in `leave`. Never raises for Feishu's sake: what could not be pushed says why and waits."""
+        """Push what is due, apart from the tasks in `leave`.
+
+        Never raises for Feishu's sake: what could not be pushed says why, and waits.
+        """
         report = FlushReport()
-        tasks = [task for task in self.due() if task.task_id not in leave] if self._feishu.configured else []
+        if not self._feishu.configured:
+            return report
+        tasks = [task for task in self.due() if task.task_id not in leave]
         if not tasks:
             return report
         try:
@@ -121,7 +126,7 @@ class Publisher:
         row = sheet.row_of(task)
         status_field = "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
         shown = sheet.text(row, status_field)
-        address = sheet.range(row, status_field)
+        address = sheet.address(row, status_field)
         if task.status is WorkflowStatus.FAILED:
             wanted = self._feishu.settings.write_failed and shown in _OURS and shown != WorkflowStatus.COMPLETED.value
             return {address: WorkflowStatus.FAILED.value} if wanted else {}
@@ -139,7 +144,7 @@ class Publisher:
                 raise FeishuError(f"the result {name} cannot be sent: {reason}", remedy=Remedy.FINAL)
 
     def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int, *, delivered: bool) -> None:
-        address = sheet.range(row, "composite_image")
+        address = sheet.address(row, "composite_image")
         cell = sheet.cell(row, "composite_image")
         shown = cell.get("fileToken") if is_picture(cell) else None
         tried = task.feishu.get("writing")

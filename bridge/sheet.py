@@ -77,14 +77,15 @@ class SheetTable:
         if field not in self.places:
             there = [cell_text(cell) for cell in self.values[self.header] if cell_text(cell)]
             raise SheetLayoutError(
-                f"the sheet has no column {getattr(self.columns, field)!r}; its titles are: {', '.join(there) or 'none'}"
+                f"the sheet has no column {getattr(self.columns, field)!r}; "
+                f"its titles are: {', '.join(there) or 'none'}"
             )
         return self.places[field]
 
-    def range(self, row_number: int, field: str) -> str:
+    def address(self, row_number: int, field: str) -> str:
         """The cell's address with start and end, as Feishu wants it."""
-        address = f"{column_letters(self.place(field))}{row_number}"
-        return f"{self.sheet_id}!{address}:{address}"
+        cell = f"{column_letters(self.place(field))}{row_number}"
+        return f"{self.sheet_id}!{cell}:{cell}"
 
     def row_numbers(self) -> range:
         """The rows below the header, 1-based."""
@@ -148,7 +149,8 @@ class SheetTable:
     def _not_found(self, task: TaskRecord, wanted: Mapping[str, str], found: Sequence[int]) -> str:
         looked_for = " · ".join(f"{getattr(self.columns, field)} {text!r}" for field, text in wanted.items())
         if found:
-            return f"{looked_for} stands in several rows ({', '.join(map(str, found))}), and no longer in row {task.row_number}"
+            rows = ", ".join(map(str, found))
+            return f"{looked_for} stands in several rows ({rows}), and no longer in row {task.row_number}"
         number = task.row_number or 0
         if number in self.row_numbers():
             now = " · ".join(f"{self.text(number, field)!r}" for field in wanted)

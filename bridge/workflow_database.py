@@ -232,9 +232,8 @@ class WorkflowDatabase:
 
     def ids(self) -> Iterator[str]:
         """Every task id, newest first, without reading a record."""
-        active = {task_id: None for task_id in self._ids_in(self._active)}
         by_month: dict[str, list[str]] = {}
-        for task_id in active:
+        for task_id in self._ids_in(self._active):
             by_month.setdefault(_month(task_id), []).append(task_id)
         for month in sorted({*by_month, *self._disk.names(self._done)}, reverse=True):
             everything = {*by_month.get(month, ()), *self._ids_in(self._done / month)}

@@ -130,7 +130,7 @@ async def main() -> int:
     try:
         results = await Batch(bridge.load_settings()).run()
     except (bridge.FeishuError, bridge.ComfyUIError, bridge.SettingsError) as error:
-        log.error("%s", error)  # noqa: TRY400 - a sentence, not a stack
+        log.error("%s", error)
         return 1
     failures = [task for task in results if task["status"] == bridge.WorkflowStatus.FAILED.value]
     for task in failures:

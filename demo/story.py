@@ -377,4 +377,4 @@ def _draw_model(draw: ImageDraw.ImageDraw, colour: str) -> None:
 
 def say(text: str) -> None:
     """To the person at the terminal, at once."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)

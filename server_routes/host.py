@@ -107,10 +107,6 @@ class Host:
         sys.modules["nodes"].interrupt_processing()
         return True
 
-    def send(self, event: str, data: Mapping[str, Any]) -> None:
-        """Tell every open page; from any thread."""
-        self.server.send_sync(event, dict(data))
-
 
 def _post_prompt_handler(routes: Iterable[Any]) -> Callable[[Any], Any]:
     for route in routes:

@@ -19,7 +19,7 @@ from ..bridge.settings import CONFIG_NAME, Settings, SettingsError, load_setting
 from .host import Host
 from .publishing import PublishingThread
 from .recorder import Recorder
-from .recovery import RecoveryState, StartupRecovery
+from .recovery import StartupRecovery
 from .routes import add_routes
 
 log = logging.getLogger("wfrecovery")
@@ -54,7 +54,6 @@ class Plugin:
             self.recorder,
             self.settings,
             on_change=self._changed,
-            on_progress=self._progress,
         )
 
     def _load_settings(self) -> tuple[Settings, str | None]:
@@ -113,13 +112,9 @@ class Plugin:
     # ------------------------------------------------------------------ events
 
     def _changed(self, record: TaskRecord) -> None:
-        """A record was written: tell the page, and the publisher when there is something to deliver."""
+        """A record was written: wake the publisher when there is something to deliver."""
         if record.stage.final and record.feishu_state is FeishuState.PENDING:
             self._publishing.wake()
-        self.host.send("wfrecovery.task", record.to_json())
-
-    def _progress(self, state: RecoveryState) -> None:
-        self.host.send("wfrecovery.recovery", asdict(state))
 
     # ------------------------------------------------------------------ what the routes ask
 

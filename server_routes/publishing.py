@@ -10,9 +10,9 @@ from ..bridge.publisher import Publisher
 
 log = logging.getLogger("wfrecovery")
 
-#: Seconds between two looks when nothing wakes it: for entries whose next try has come, and for another
-#: publisher's leavings.
-IDLE_SECONDS: Final = 2.0
+#: Seconds between two looks when nothing wakes it: while something waits for its next try, and otherwise.
+RETRY_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 30.0
 #: After a wake-up, finished rows are collected for so long: one read of the sheet serves them all.
 GATHER_SECONDS: Final = 0.3
 
@@ -38,16 +38,19 @@ class PublishingThread:
             self._publisher.unblock()
         except Exception:
             log.exception("[wfrecovery] the outbox could not be looked through")
-        pause = threading.Event()
+        pause, patience = threading.Event(), 0.0
         while True:
-            self._wake.wait(IDLE_SECONDS)
+            self._wake.wait(patience)
             if self._wake.is_set():
                 pause.wait(GATHER_SECONDS)
             self._wake.clear()
             try:
                 report = self._publisher.flush()
+                patience = (
+                    RETRY_SECONDS if report.waiting or report.busy or self._publisher.last_error else IDLE_SECONDS
+                )
                 if report.pushed:
                     log.info("[wfrecovery] pushed to Feishu: %s", ", ".join(report.pushed))
             except Exception:
                 log.exception("[wfrecovery] pushing failed; the results wait in the outbox")
-                pause.wait(IDLE_SECONDS)
+                pause.wait(RETRY_SECONDS)

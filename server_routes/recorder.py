@@ -305,7 +305,7 @@ class Recorder:
         status = args[2] if len(args) > 2 else kwargs.get("status")
         entry = {
             "outputs": (result or {}).get("outputs"),
-            "status": status._asdict() if hasattr(status, "_asdict") else status,
+            "status": status._asdict() if isinstance(status, tuple) and hasattr(status, "_asdict") else status,
         }
         sighting = sighting_of_history(entry)
         secrets = self._secrets.pop(item.prompt_id, [])

@@ -21,7 +21,7 @@ from .recorder import Recorder
 
 log = logging.getLogger("wfrecovery")
 
-#: Tasks decided between two reports of progress; also what is in memory at a time.
+#: Tasks decided between two lines of progress in the log.
 BATCH: Final = 50
 
 
@@ -54,10 +54,9 @@ class StartupRecovery:
         settings: Settings,
         *,
         on_change: Callable[[TaskRecord], None],
-        on_progress: Callable[[RecoveryState], None],
     ) -> None:
         self._host, self._db, self._recorder, self._settings = host, db, recorder, settings
-        self._on_change, self._on_progress = on_change, on_progress
+        self._on_change = on_change
         self.state = RecoveryState()
         self._can_queue = not host.hides_pending
         self._running: asyncio.Task[None] | None = None
@@ -77,19 +76,17 @@ class StartupRecovery:
             self._recorder.report("recovery stopped", error)
         finally:
             self.state.state, self.state.finished_at = "idle", now_text()
-            self._on_progress(self.state)
 
     async def _recover(self) -> None:
         await asyncio.to_thread(self._db.table.sweep)
         order = await asyncio.to_thread(self._unfinished)
         self.state.total = len(order)
         found = await asyncio.to_thread(self._results_on_disk, order)
-        for start in range(0, len(order), BATCH):
-            for task_id in order[start : start + BATCH]:
-                await self._recover_guarded(task_id, found.get(task_id, ()))
-                self.state.done += 1
-            self._on_progress(self.state)
-            await asyncio.sleep(0)  # ComfyUI's requests come first
+        for task_id in order:
+            await self._recover_guarded(task_id, found.get(task_id, ()))
+            self.state.done += 1
+            if self.state.done % BATCH == 0:
+                log.info("[wfrecovery] recovery: %d of %d tasks decided", self.state.done, self.state.total)
         if order:
             log.info("[wfrecovery] %s", summary(self.state))
 

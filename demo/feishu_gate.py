@@ -1,0 +1,81 @@
+"""Who may call what, how often: token, scope, rate and permission on the document, in this order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from .feishu_auth import TokenService
+from .feishu_wire import ApiError, Kind, Limits, RateWindows, Request, Route, Switches, rate_limited
+
+__all__ = ["Gate"]
+
+_DAY: Final = 24 * 3600.0
+
+
+class Gate:
+    """Lets a request pass or raises the error that Feishu gives. Not thread-safe by itself."""
+
+    def __init__(
+        self, tokens: TokenService, spreadsheet_token: str, limits: Limits, switches: Switches, clock: Callable[[], float]
+    ) -> None:
+        self.limits = limits
+        self.switches = switches
+        self.clock = clock
+        #: set when the stand-in stops, so that nobody waits any longer
+        self.closing = threading.Event()
+        self._tokens = tokens
+        self._spreadsheet_token = spreadsheet_token
+        self._windows = RateWindows(clock)
+
+    def pause(self, seconds: float) -> None:
+        """Be slow, on purpose."""
+        self.closing.wait(seconds)
+
+    def revoke_token_of(self, request: Request, status: int) -> None:
+        """The token of this request becomes invalid, and the request is told so."""
+        authorization = request.headers.get("Authorization")
+        self._tokens.revoke(self._tokens.check(authorization, status))
+        self._tokens.check(authorization, status)
+
+    def admit(self, request: Request, route: Route) -> None:
+        """Raise ApiError unless the request may be carried out."""
+        if route.kind is not Kind.OPEN:
+            self._tokens.check(request.headers.get("Authorization"), self.switches.invalid_token_status)
+        self._check_scopes(route)
+        self._check_rate(route)
+        if "spreadsheet" in request.params:
+            self._check_document(request, route)
+        elif "/drive/" in request.path and self.switches.document_access == "none":
+            raise ApiError(1061004, "forbidden.", 403)
+
+    def _check_scopes(self, route: Route) -> None:
+        if not route.scopes or self.switches.scopes is None or self.switches.scopes & set(route.scopes):
+            return
+        message = f"Access denied. One of the following scopes is required: [{', '.join(route.scopes)}]"
+        missing = [{"type": "action_scope_required", "subject": scope} for scope in route.scopes]
+        raise ApiError(99991672, message, 400, error={"permission_violations": missing})
+
+    def _check_rate(self, route: Route) -> None:
+        if route.kind is Kind.UPLOAD:
+            in_second = self._windows.admit(route.operation, self.limits.uploads_per_second)
+            if not in_second or not self._windows.admit(route.operation, self.limits.uploads_per_day, _DAY):
+                raise ApiError(1061045, "resource contention occurred, please retry")
+        limits = {
+            Kind.READ: self.limits.sheet_calls_per_second,
+            Kind.WRITE: self.limits.sheet_calls_per_second,
+            Kind.DOWNLOAD: self.limits.downloads_per_second,
+        }
+        limit = limits.get(route.kind)
+        if not self._windows.admit(route.operation, limit):
+            raise rate_limited(429, limit or 0, "1")
+
+    def _check_document(self, request: Request, route: Route) -> None:
+        new = "/sheets/v3/" in request.path
+        status = 400 if new else self.switches.sheet_error_status
+        if request.params["spreadsheet"] != self._spreadsheet_token:
+            raise ApiError(1310214 if new else 90214, "spreadsheet not found", status)
+        needed = {"edit"} if route.kind is Kind.WRITE else {"edit", "view"}
+        if self.switches.document_access not in needed:
+            raise ApiError(1310213 if new else 90213, "permission denied", status)
