@@ -10,9 +10,9 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -29,17 +29,21 @@ TIMEOUT: Final = (10.0, 60.0)
 _TOKEN_RESERVE: Final = 300.0
 #: One write takes at most 5,000 rows × 100 columns; a status is one cell, and a short request is cheap to repeat.
 RANGES_PER_WRITE: Final = 100
+#: Seconds between the tries of a read; a longer wait that Feishu asks for wins.
+_READ_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: Formats that `values_image` lists.
 PICTURE_SUFFIXES: Final = frozenset(
     {".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"}
 )
 
+Result = TypeVar("Result")
+
 
 class FeishuClient:
     """The calls that publishing and `main.py` need, on the sheet that the settings name. Safe to use from threads.
 
-    Every method raises FeishuError; nothing is retried here except once with a fresh token, so that the caller
-    decides how long to wait.
+    Every method raises FeishuError. Only `read_rows` and `download_media` wait and try again; the others try once more
+    with a fresh token at most, so that the publisher decides how long to wait.
     """
 
     def __init__(
@@ -63,8 +67,8 @@ class FeishuClient:
         return self.settings.feishu_configured
 
     def read_rows(self) -> list[RowData]:
-        """The rows of the sheet that name a product or a model."""
-        return self.read_sheet().rows()
+        """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may."""
+        return self._patiently(self.read_sheet).rows()
 
     def read_sheet(self) -> SheetTable:
         """The whole sheet in one read (in halves where the answer would be too large)."""
@@ -90,15 +94,28 @@ class FeishuClient:
             self._write(items[start : start + RANGES_PER_WRITE])
 
     def download_media(self, file_token: str, target: Path) -> None:
-        """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file."""
-        response = self._send(
-            "GET", f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download", None, write=False
-        )
+        """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file; waits like `read_rows`."""
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(self._patiently(lambda: self._media(file_token)))
+        part.replace(target)
+
+    def _media(self, file_token: str) -> bytes:
+        path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
+        response = self._send("GET", path, None, write=False)
         if response.status_code != 200:
             raise self._error(response)
-        part = target.with_name(target.name + ".part")
-        part.write_bytes(response.content)
-        part.replace(target)
+        return response.content
+
+    @staticmethod
+    def _patiently(read: Callable[[], Result]) -> Result:
+        for wait in (*_READ_WAITS, None):
+            try:
+                return read()
+            except FeishuError as error:
+                if wait is None or error.remedy is not Remedy.RETRY:
+                    raise
+                time.sleep(max(wait, error.wait or 0.0))
+        raise AssertionError("unreachable")
 
     # ------------------------------------------------------------------ sheet calls
 

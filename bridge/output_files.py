@@ -55,12 +55,16 @@ def _check_png(file: BinaryIO) -> None:
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if file.read(8) != _PNG:
         raise BrokenFileError("it is not a PNG picture")
     while header := file.read(8):
         if len(header) < 8:
             raise BrokenFileError("it ends in the middle")
         length, kind = struct.unpack(">I4s", header)
+        if length > end:  # reading sets that much memory aside first
+            raise BrokenFileError("it ends in the middle")
         body = file.read(length + 4)
         if len(body) < length + 4:
             raise BrokenFileError("it ends in the middle")

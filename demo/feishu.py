@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 _PAGE: Final = Path(__file__).with_name("feishu_page.html")
-_PICTURE_TYPES: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"))
+_PICTURE_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"GIF8": "image/gif", b"BM": "image/bmp"}
 
 
 class FeishuStandIn:
@@ -245,7 +245,9 @@ class FeishuStandIn:
         if found is None:
             return json_answer({"error": "not found"}, 404)
         data = found[1]
-        kind = next((kind for start, kind in _PICTURE_TYPES if data.startswith(start)), "application/octet-stream")
+        kind = next(
+            (kind for start, kind in _PICTURE_TYPES.items() if data.startswith(start)), "application/octet-stream"
+        )
         return Answer(200, data, kind, {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"})
 
     def _change_rows(self, change: dict[str, Any]) -> None:

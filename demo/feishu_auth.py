@@ -10,6 +10,7 @@ from .feishu_wire import Answer, ApiError, Kind, Request, Route, json_answer
 
 __all__ = ["TokenService"]
 
+_ASK_WITH_TOKEN: Final = "Please make a request with token attached."
 LIFETIME: Final = 7200
 #: with less than this left, the service gives a new token; the old one stays valid until it expires
 RENEW_BELOW: Final = 1800
@@ -46,15 +47,14 @@ class TokenService:
     def check(self, authorization: str | None, invalid_status: int) -> str:
         """The token of a request, or the error that Feishu gives."""
         if not authorization:
-            raise ApiError(99991661, "Missing access token for authorization. Please make a request with token attached.", 400)
+            raise ApiError(99991661, f"Missing access token for authorization. {_ASK_WITH_TOKEN}", 400)
         scheme, _, token = authorization.partition(" ")
         if scheme != "Bearer":
             raise ApiError(99991671, "Invalid access token for authorization: it must start with Bearer.", 400)
         with self._lock:
             valid = self._expires.get(token, 0.0) > self._clock()
         if not valid:
-            message = "Invalid access token for authorization. Please make a request with token attached."
-            raise ApiError(99991663, message, invalid_status)
+            raise ApiError(99991663, f"Invalid access token for authorization. {_ASK_WITH_TOKEN}", invalid_status)
         return token
 
     def _internal(self, request: Request) -> Answer:

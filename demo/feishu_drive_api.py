@@ -15,7 +15,19 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from .feishu_sheet import Spreadsheet
-from .feishu_wire import MEBI, Answer, ApiError, Kind, Limits, Part, RateWindows, Request, Route, json_answer, parse_multipart
+from .feishu_wire import (
+    MEBI,
+    Answer,
+    ApiError,
+    Kind,
+    Limits,
+    Part,
+    RateWindows,
+    Request,
+    Route,
+    json_answer,
+    parse_multipart,
+)
 
 __all__ = ["BotApi", "DriveApi", "StoredFile", "WikiApi"]
 
@@ -25,7 +37,8 @@ _DRIVE: Final = "/open-apis/drive/v1"
 _SCOPES: Final = ("bitable:app", "docs:doc", "docs:document.media:upload", "drive:drive", "sheets:spreadsheet")
 _SHEET_PARENTS: Final = frozenset({"sheet_image", "sheet_file"})
 _OTHER_PARENTS: Final = frozenset(
-    "doc_image docx_image doc_file docx_file bitable_image bitable_file ccm_import_open vc_virtual_background moments".split()
+    {f"{kind}_{what}" for kind in ("doc", "docx", "bitable") for what in ("image", "file")}
+    | {"ccm_import_open", "vc_virtual_background", "moments"}
 )
 
 
@@ -40,22 +53,31 @@ class StoredFile:
     data: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class _About:
+    """What an upload says of itself."""
+
+    file_name: str
+    parent_type: str
+    parent_node: str
+    size: int
+
+
 @dataclass
 class _Upload:
     """An upload in parts that is under way."""
 
-    about: dict[str, Any]
+    about: _About
     expires: float
     blocks: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def block_num(self) -> int:
-        return max(1, math.ceil(self.about["size"] / BLOCK_SIZE))
+        return max(1, math.ceil(self.about.size / BLOCK_SIZE))
 
     def block_size(self, seq: int) -> int:
         """All blocks are of one size, but the last."""
-        size: int = self.about["size"]
-        return BLOCK_SIZE if seq < self.block_num - 1 else size - (self.block_num - 1) * BLOCK_SIZE
+        return BLOCK_SIZE if seq < self.block_num - 1 else self.about.size - (self.block_num - 1) * BLOCK_SIZE
 
 
 class DriveApi:
@@ -94,9 +116,9 @@ class DriveApi:
         form = parse_multipart(request.headers.get("Content-Type", ""), request.body)
         about = self._about({name: part.text for name, part in form.items() if name != "file"}, request)
         data = _file_of(form)
-        if about["size"] > self._limits.upload_bytes:
+        if about.size > self._limits.upload_bytes:
             raise ApiError(1061043, "file too large: upload it in parts", 400)
-        _check(data, about["size"], form)
+        _check(data, about.size, form)
         return self._store(about, data)
 
     def _prepare(self, request: Request) -> dict[str, Any]:
@@ -154,22 +176,21 @@ class DriveApi:
         url = f"{self._book.base_url}/_standin/picture"
         return {"tmp_download_urls": [{"file_token": token, "tmp_download_url": f"{url}/{token}"} for token in tokens]}
 
-    def _about(self, fields: dict[str, Any], request: Request) -> dict[str, Any]:
+    def _about(self, fields: dict[str, Any], request: Request) -> _About:
         """The checked description of an upload."""
-        about = {name: fields.get(name) for name in ("file_name", "parent_type", "parent_node", "size")}
+        name, kind, node = (str(fields.get(key) or "") for key in ("file_name", "parent_type", "parent_node"))
         try:
-            about["size"] = int(str(about["size"]))
+            size = int(str(fields.get("size")))
         except ValueError:
             raise ApiError(1061002, "params error: size", 400) from None
-        if not about["file_name"] or len(str(about["file_name"])) > 250:
+        if not 1 <= len(name) <= 250:
             raise ApiError(1061008, "invalid file name", 400)
-        kind, node = str(about["parent_type"]), str(about["parent_node"])
         known = kind in _SHEET_PARENTS | _OTHER_PARENTS if "/medias/" in request.path else kind == "explorer"
-        if not known or about["size"] < 0:
+        if not known or size < 0:
             raise ApiError(1061002, "params error: parent_type or size", 400)
         if not node or (kind in _SHEET_PARENTS and node != self._book.token):
             raise ApiError(1061044, "parent node not exist", 400)
-        return about
+        return _About(name, kind, node, size)
 
     def _upload(self, upload_id: str) -> _Upload:
         with self._lock:
@@ -178,11 +199,10 @@ class DriveApi:
             raise ApiError(1061021, "upload id expired", 400)
         return upload
 
-    def _store(self, about: dict[str, Any], data: bytes) -> dict[str, Any]:
+    def _store(self, about: _About, data: bytes) -> dict[str, Any]:
         with self._lock:
             token = f"standinFile{len(self.files) + 1:05d}"
-            parent = str(about["parent_type"]), str(about["parent_node"])
-            self.files[token] = StoredFile(token, str(about["file_name"]), *parent, data)
+            self.files[token] = StoredFile(token, about.file_name, about.parent_type, about.parent_node, data)
         return {"file_token": token}
 
 
@@ -248,7 +268,7 @@ class BotApi:
         if request.params["hook"] != self._hook or len(request.body) > self.MAX_BODY or "msg_type" not in message:
             return json_answer({"code": 9499, "msg": "Bad Request", "data": {}})
         if not self._signed(message):
-            return json_answer({"code": 19021, "msg": "sign match fail or timestamp is not within one hour", "data": {}})
+            return json_answer({"code": 19021, "msg": "sign match fail or timestamp too far away", "data": {}})
         with self._lock:
             in_second = self._windows.admit("second", self._limits.messages_per_second)
             if not in_second or not self._windows.admit("minute", self._limits.messages_per_minute, 60.0):

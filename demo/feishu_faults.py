@@ -35,9 +35,9 @@ class Fault(str, enum.Enum):
     #: done and answered after `seconds`; the document is busy that long
     SLOW_BEFORE = "SLOW_BEFORE"
     #: the token of this call is revoked: 99991663 as HTTP 400, as in production
-    TOKEN_REVOKED_400 = "TOKEN_REVOKED_400"  # noqa: S105
+    TOKEN_REVOKED_400 = "TOKEN_REVOKED_400"
     #: the same as HTTP 200, which was seen as well
-    TOKEN_REVOKED_200 = "TOKEN_REVOKED_200"  # noqa: S105
+    TOKEN_REVOKED_200 = "TOKEN_REVOKED_200"
     #: someone else is writing to the document
     BUSY_90235 = "BUSY_90235"
     BUSY_90217 = "BUSY_90217"

@@ -18,7 +18,12 @@ class Gate:
     """Lets a request pass or raises the error that Feishu gives. Not thread-safe by itself."""
 
     def __init__(
-        self, tokens: TokenService, spreadsheet_token: str, limits: Limits, switches: Switches, clock: Callable[[], float]
+        self,
+        tokens: TokenService,
+        spreadsheet_token: str,
+        limits: Limits,
+        switches: Switches,
+        clock: Callable[[], float],
     ) -> None:
         self.limits = limits
         self.switches = switches

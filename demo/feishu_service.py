@@ -15,7 +15,9 @@ from .feishu_wire import Answer, ApiError, Kind, Request, Route, json_answer, ra
 
 __all__ = ["Call", "FeishuService", "Visit"]
 
-_HTML_502: Final = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
+_HTML_502: Final = (
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
+)
 _ERRORS: Final = {
     Fault.BUSY_90235: (90235, "Retry later"),
     Fault.BUSY_90217: (90217, "TooManyRequest"),
@@ -84,7 +86,9 @@ class Visit:
 class FeishuService:
     """All routes of the API behind one gate."""
 
-    def __init__(self, gate: Gate, faults: FaultPlan, routes: list[Route], half_batch: Callable[[Request], None]) -> None:
+    def __init__(
+        self, gate: Gate, faults: FaultPlan, routes: list[Route], half_batch: Callable[[Request], None]
+    ) -> None:
         self.faults = faults
         #: every request of the API, in the order of arrival
         self.calls: list[Call] = []
@@ -97,7 +101,7 @@ class FeishuService:
         self._lock = threading.Lock()
 
     def count(self, match: str, code: int | None = None) -> int:
-        """How many calls were made to an operation (`values_image`) or a part of a path; with this code only, if given."""
+        """How many calls were made to an operation (`values_image`) or a part of a path; by `code` if given."""
         named = any(route.operation == match for route in self._routes)
         return sum(
             (call.operation == match if named else match in call.path) and (code is None or call.code == code)
@@ -180,9 +184,9 @@ class FeishuService:
                 self._half_batch(visit.request)
             raise self._sheet_error(path, *_ERRORS[kind])
         if kind is Fault.FULL:
-            raise ApiError(1061101, "file quota exceeded", 400) if "/drive/" in path else self._sheet_error(
-                path, 90226, "excess limit"
-            )
+            if "/drive/" in path:
+                raise ApiError(1061101, "file quota exceeded", 400)
+            raise self._sheet_error(path, 90226, "excess limit")
         if kind in (Fault.RATE_LIMIT_429, Fault.RATE_LIMIT_400):
             raise rate_limited(429 if kind is Fault.RATE_LIMIT_429 else 400, 100, rule.reset)
         if kind in (Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200):
@@ -236,5 +240,3 @@ def _turn_key(route: Route | None, request: Request) -> str:
     if route is not None and route.kind is Kind.WRITE:
         return f"write {request.params['spreadsheet']}"
     return "upload" if route is not None and route.kind is Kind.UPLOAD else ""
-
-

@@ -70,7 +70,7 @@ class Picture:
     height: int
 
 
-CellValue: TypeAlias = None | bool | int | float | str | list[dict[str, Any]] | dict[str, Any] | Picture
+CellValue: TypeAlias = bool | int | float | str | list[dict[str, Any]] | dict[str, Any] | Picture | None
 RowValues: TypeAlias = Mapping[str, Any] | Sequence[Any]
 
 

@@ -167,7 +167,7 @@ class Story:
 
         self.start_main()
         self.tell("main.py is started again: it takes over what is rendering, and goes on")
-        self.wait_for("two videos", lambda: self.videos() >= 2 and self.rendering())
+        self.wait_for("half of the results", lambda: self.results() >= goal // 2 and self.rendering())
         self.comfy.kill()
         self.tell(f"⚡ SIGKILL: ComfyUI alone; main.py stays and waits; {self.results()} of {goal} results are there")
         self.comfy.restart()
