@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from .comfyui_client import ComfyUIClient, ComfyUIError
 from .database_manager import DatabaseManager
@@ -133,7 +134,7 @@ async def tasks(context: Context) -> int:
         found = _local_tasks(context)
     else:
         wanted = {"status": arguments.status, "workflow_type": arguments.workflow_type, "q": arguments.search}
-        query = "&".join(f"{name}={value}" for name, value in wanted.items() if value)
+        query = urlencode({name: value for name, value in wanted.items() if value})
         found = (await context.plugin("GET", f"/wfrecovery/tasks?limit={arguments.limit}&{query}"))["tasks"]
     context.show(found, "\n".join(map(_task_line, found)) or "no tasks")
     return 0

@@ -203,9 +203,12 @@ def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskReco
     """`task` as 已完成 with its files; finishing what is finished changes nothing."""
     if task.stage is Stage.FINISHED:
         return task
-    return task.entering(
+    record = task.entering(
         Stage.FINISHED, output_files=task.output_files if files is None else files, error_message=None
     ).with_metadata(finished_at=now_text())
+    if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
+        record = record.with_feishu(state=FeishuState.PENDING.value)
+    return record
 
 
 def failed(task: TaskRecord, reason: str) -> TaskRecord:

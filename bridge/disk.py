@@ -147,9 +147,17 @@ class AtomicFiles:
             raise
         self.sync_folder(target.parent)
 
+    def make_folder(self, folder: Path) -> None:
+        """Make `folder` and its parents durably: what is in a folder is worth as much as the folder's own name."""
+        missing = list(itertools.takewhile(lambda path: not self.disk.exists(path), (folder, *folder.parents)))
+        if missing:
+            self.disk.make_folder(folder)
+        for path in reversed(missing):
+            self.sync_folder(path.parent)
+
     def move(self, source: Path, target: Path) -> None:
         """Rename across folders and sync both, so that the file is in one of them after a power cut."""
-        self.disk.make_folder(target.parent)
+        self.make_folder(target.parent)
         self.disk.replace(source, target)
         self.sync_folder(target.parent)
         self.sync_folder(source.parent)

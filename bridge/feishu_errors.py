@@ -91,6 +91,7 @@ ADVICE: Final[dict[int, str]] = {
     90214: "FEISHU_SPREADSHEET_TOKEN is wrong: it is the part of the sheet's address after /sheets/",
     90215: "FEISHU_SHEET_NAME names no sheet of this spreadsheet",
     **dict.fromkeys((90218, 1310218), "the cell is protected: let the app edit it, or take the protection off"),
+    90227: "too large for one request; a picture may have at most 20 MB",
     90204: "Feishu refused the picture or the request's form",
     90202: "Feishu refused the range or a value",
     1310247: "the spreadsheet holds 4,000 pictures: start a new one",
@@ -101,7 +102,7 @@ def refused(code: int, message: str, status: int, wait: float | None) -> FeishuE
     """The error for an answer with `code` ≠ 0 or an HTTP status without a code."""
     remedy = REMEDIES.get(code)
     if remedy is None:
-        remedy = Remedy.RETRY if code == 0 and (status >= 500 or status == 429) else Remedy.FINAL
+        remedy = Remedy.RETRY if code not in ADVICE and (status >= 500 or status == 429) else Remedy.FINAL
     advice = ADVICE.get(code)
     text = f"Feishu says {code} {message}".strip() if code else f"Feishu answered HTTP {status}: {message}"
     return FeishuError(

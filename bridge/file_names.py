@@ -12,7 +12,10 @@ from .records import TaskRecord, WorkflowType, parse_time
 
 #: What Windows forbids in names, and what would be a path.
 _FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
+#: Windows takes these for devices, also with anything after a dot.
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.I | re.S)
+#: What may follow the last dot of a result's name; anything else comes from no saver.
+_SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,10}")
 #: Bytes of one part of a name; file systems take 255 for the whole.
 _PART_BYTES: Final = 80
 
@@ -35,4 +38,5 @@ def result_path(output_dir: Path, task: TaskRecord, source_name: str, index: int
     number = f"_{index + 1}" if index else ""
     stamp = f"{made:%Y%m%d_%H%M%S}_{made.microsecond // 1000:03}"
     suffix = PurePosixPath(source_name).suffix.lower()
+    suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
     return output_dir / folder / f"{made:%Y-%m-%d}" / f"{product}_{model}_{stamp}{number}{suffix}"

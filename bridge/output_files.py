@@ -244,7 +244,7 @@ _ONE_FILE: Final = frozenset({"SaveVideo", "SaveWEBM", "SaveAnimatedPNG", "SaveA
 _SOME_FILES: Final = re.compile(r"videocombine", re.IGNORECASE)
 #: Node classes that may hand on several pictures for one.
 _MANY: Final = re.compile(
-    r"video|frame|batch|list|folder|director|grid|split|tile|loop|sequence|gif|images$|images[A-Z_]|multi|repeat|foreach",
+    r"video|frame|batch|list|folder|director|grid|split|tile|loop|sequence|gif|images$|(?-i:[Ii]mages[A-Z_]|IMAGES_)|multi|repeat|foreach",
     re.IGNORECASE,
 )
 _MANY_INPUT: Final = re.compile(
@@ -266,10 +266,12 @@ def whole_result(
     prompt = graph["prompt"]
     result: list[str] = []
     savers = _savers(prompt, graph.get("outputs_to_execute") or prompt)
+    reported = {name for node_id in savers for name in evidence.get(node_id, ())}
     for node_id in savers:
         made = evidence.get(node_id)
         if made is None:
-            made = [name for name in files if len(savers) == 1 or _has_prefix(name, prompt[node_id])]
+            free = [name for name in files if name not in reported and name not in result]
+            made = [name for name in free if len(savers) == 1 or _has_prefix(name, prompt[node_id])]
             if not made or len(made) != expected_files(prompt, node_id):
                 return None
         elif not set(made) <= set(files):

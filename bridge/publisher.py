@@ -43,9 +43,10 @@ class FlushReport:
 
 
 def backoff(attempts: int, server_wait: float | None, random_unit: float) -> float:
-    """Seconds until the next try after `attempts` failed ones; the server's own wait wins where it is longer."""
+    """Seconds until the next try after `attempts` failed ones; the server's own wait, up to 10 minutes, wins where it
+    is longer."""
     wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
-    return max(wait * (1 + _JITTER * (2 * random_unit - 1)), server_wait or 0.0)
+    return max(wait * (1 + _JITTER * (2 * random_unit - 1)), min(server_wait or 0.0, 2 * _LONGEST_WAIT))
 
 
 class Publisher:
@@ -67,7 +68,9 @@ class Publisher:
         """The outbox without what waits for its next try."""
         now = self._clock()
         # A clock that was set back must not make an entry wait for ever.
-        return [task for task in self._db.unpushed() if not now < _next_try(task) <= now + 2 * _LONGEST_WAIT]
+        due = [task for task in self._db.unpushed() if not now < _next_try(task) <= now + 2 * _LONGEST_WAIT]
+        # What was itself refused goes last: it must not hold up the others each time.
+        return sorted(due, key=lambda task: int(task.feishu.get("refused", 0)))
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
@@ -103,19 +106,17 @@ class Publisher:
         self.last_error = None
         # Read again under the publisher's lock: another process may have pushed some meanwhile.
         ready = [task for task in map(self._current, tasks) if task is not None]
-        cells: dict[str, str] = {}
-        written: dict[str, TaskRecord] = {}
+        statuses: list[tuple[TaskRecord, dict[str, str]]] = []
         for position, task in enumerate(ready):
             try:
-                cells.update(self._cells(task, sheet))
-                written[task.task_id] = task
+                statuses.append((task, self._cells(task, sheet)))
             except (FeishuError, SheetLayoutError, RowNotFoundError, OSError) as error:
-                self._put_off(task, error, report)
-                if isinstance(error, FeishuError) and error.remedy is not Remedy.FINAL and not error.outcome_unknown:
+                self._put_off(task, error, report, refused=True)
+                if isinstance(error, FeishuError) and not _needs_person(error) and not error.outcome_unknown:
                     for later in ready[position + 1 :]:  # busy or limited: asking on would make it worse
                         self._put_off(later, error, report)
                     break
-        self._write_statuses(cells, written, report)
+        self._write_statuses(statuses, report)
 
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         record = self._db.table.get(task.task_id)
@@ -161,31 +162,36 @@ class Publisher:
     def _picture(self, task: TaskRecord) -> Path:
         return self._db.output_dir / task.output_files[0]
 
-    def _write_statuses(self, cells: dict[str, str], tasks: dict[str, TaskRecord], report: FlushReport) -> None:
-        if not tasks:
+    def _write_statuses(self, statuses: list[tuple[TaskRecord, dict[str, str]]], report: FlushReport) -> None:
+        if not statuses:
             return
         try:
-            self._feishu.write_cells(cells)
+            self._feishu.write_cells({address: text for _, cells in statuses for address, text in cells.items()})
         except FeishuError as error:
-            for task in tasks.values():
+            if _needs_person(error) and len(statuses) > 1:  # one protected cell must not block them all
+                for status in statuses:
+                    self._write_statuses([status], report)
+                return
+            for task, _ in statuses:
                 self._put_off(task, error, report)
             return
-        for task_id in tasks:
-            self._store(task_id, _pushed)
-            report.pushed.append(task_id)
+        for task, _ in statuses:
+            self._store(task.task_id, _pushed)
+            report.pushed.append(task.task_id)
 
-    def _put_off(self, task: TaskRecord, error: Exception, report: FlushReport) -> None:
+    def _put_off(self, task: TaskRecord, error: Exception, report: FlushReport, *, refused: bool = False) -> None:
         """Note why it did not go, and when to try again; what needs a person is blocked."""
         self.last_error = reason = str(error)
-        needs_person = not isinstance(error, FeishuError) or error.remedy is Remedy.FINAL
         attempts = int(task.feishu.get("attempts", 0)) + 1
-        if needs_person:
+        if _needs_person(error):
             change: dict[str, Any] = {"state": FeishuState.BLOCKED.value}
             report.blocked[task.task_id] = reason
         else:
             server_wait = error.wait if isinstance(error, FeishuError) else None
             wait = backoff(attempts, server_wait, random.random())  # noqa: S311 - jitter, no secret
             change = {"next_try_at": now_text(datetime.fromtimestamp(self._clock() + wait, timezone.utc))}
+            if refused:
+                change["refused"] = int(task.feishu.get("refused", 0)) + 1
             report.waiting[task.task_id] = reason
         self._store(task.task_id, lambda record: record.with_feishu(**change, attempts=attempts, last_error=reason))
         log.warning("[wfrecovery] %s not pushed: %s", task.task_id, reason)
@@ -196,8 +202,13 @@ class Publisher:
             self._on_change(record)
 
 
+def _needs_person(error: Exception) -> bool:
+    """Whether waiting does not help; what is still too large after all splitting stays too large."""
+    return not isinstance(error, FeishuError) or error.remedy in (Remedy.FINAL, Remedy.SPLIT)
+
+
 def _pushed(task: TaskRecord) -> TaskRecord:
-    outbox = {key: value for key, value in task.feishu.items() if key not in ("writing", "next_try_at")}
+    outbox = {key: value for key, value in task.feishu.items() if key not in ("writing", "next_try_at", "refused")}
     outbox.update(
         state=FeishuState.PUSHED.value,
         pushed_at=now_text(),

@@ -121,7 +121,7 @@ class RevisionConflictError(TaskError):
         super().__init__(f"{task_id} has revision {found}, expected {expected}: the table's lock does not hold")
 
 
-_ID: Final = re.compile(r"(img|vid|job)_(\d{8})_(\d{3,})")
+_ID: Final = re.compile(r"(img|vid|job)_([0-9]{8})_([0-9]{3,12})")
 KINDS: Final[Mapping[str | None, str]] = {
     WorkflowType.IMAGE_COMPOSITION.value: "img",
     WorkflowType.IMAGE_TO_VIDEO.value: "vid",
@@ -307,12 +307,12 @@ def record_from_json(data: Any, task_id: str) -> TaskRecord:
         row_number=row,
         product_name=data["product_name"],
         model_name=data["model_name"],
-        workflow_type=data["workflow_type"],
+        workflow_type=data.get("workflow_type"),
         created_at=data["created_at"],
         updated_at=data["updated_at"],
-        comfyui_task_id=data["comfyui_task_id"],
+        comfyui_task_id=data.get("comfyui_task_id"),
         output_files=tuple(data["output_files"]),
-        error_message=data["error_message"],
+        error_message=data.get("error_message"),
         metadata=_checked_metadata(metadata, WorkflowStatus(data["status"])),
     )
 

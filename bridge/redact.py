@@ -17,7 +17,7 @@ _SECRET_NAME: Final = re.compile(
 _NAMED_VALUE: Final = re.compile(
     r"""(?ix)
     \b([\w-]*(?:token|secret|password|passwd|api[_-]?key|credential)[\w-]*["']?\s*[:=]\s*["']?)  # name and separator
-    ([^\s"',;&)}\]]{4,})                                                                          # its value
+    (?!\[hidden\])([^\s"',;&)}\]]{4,})                                                            # its value
     """
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
@@ -27,7 +27,7 @@ _HOOK: Final = re.compile(r"(/bot/v2/hook/)[\w-]+")
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without `secrets` and without what looks like a secret, cut to a readable length."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         if len(secret) >= 4:
             text = text.replace(secret, HIDDEN)
     text = _NAMED_VALUE.sub(rf"\1{HIDDEN}", text)

@@ -145,7 +145,7 @@ def _typed(name: str, value: Any) -> Any:
             return str(value).lower() in ("1", "true", "yes", "on")
         raise SettingsError(f"{variable} is true or false")
     if name == "max_attempts":
-        if str(value).isdigit() and int(value) >= 1:
+        if str(value).isdecimal() and int(value) >= 1:
             return int(value)
         raise SettingsError(f"{variable} is a number from 1")
     if name == "lost_prompts":

@@ -164,7 +164,8 @@ def read_table(sheet_id: str, values: Sequence[Sequence[Any]], columns: Columns)
     header = 0
     for index, row in enumerate(values[:HEADER_ROWS]):
         places = _places([cell_text(cell).strip() for cell in row or ()], columns)
-        if len(places) > len(best):
+        # A note above the header may name all titles in one cell: that is one column, not many.
+        if len(set(places.values())) > len(set(best.values())):
             best, header = places, index
     if not best:
         first = [cell_text(cell) for row in values[:HEADER_ROWS] for cell in row or () if cell_text(cell)]

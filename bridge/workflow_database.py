@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from .disk import AtomicFiles, Disk
+from .disk import TEMP_SUFFIX, AtomicFiles, Disk
 from .records import (
     KINDS,
     SCHEMA,
@@ -113,7 +113,7 @@ class WorkflowDatabase:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the table's lock; for a read-modify-write only, never across a network call or `await`."""
-        self._disk.make_folder(self._active)
+        self._files.make_folder(self._active)
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -131,7 +131,7 @@ class WorkflowDatabase:
         if wanted is not None and self._claimed(wanted):
             return wanted
         prefix = f"{KINDS[workflow_type]}_{(now or datetime.now().astimezone()):%Y%m%d}_"
-        self._disk.make_folder(self._ids)
+        self._files.make_folder(self._ids)
         number = self._last_numbers.get(prefix) or self._highest_number(prefix)
         while True:
             number += 1
@@ -143,13 +143,14 @@ class WorkflowDatabase:
     def _claimed(self, task_id: str) -> bool:
         if not is_task_id(task_id):
             return False
-        self._disk.make_folder(self._ids)
+        self._files.make_folder(self._ids)
         try:
             self._disk.create(self._ids / task_id)
         except FileExistsError:
             return False
         # Looked up after the claim: whoever had it before wrote the record before dropping the claim.
-        if self._path_of(task_id) is None:
+        # What lies in quarantine keeps its id: its graph and its result may still be there.
+        if self._path_of(task_id) is None and not self._disk.exists(self._corrupt / f"{task_id}.json"):
             return True
         self._disk.unlink(self._ids / task_id)
         return False
@@ -186,6 +187,8 @@ class WorkflowDatabase:
                 return record
             if self._disk.exists(self._done_path(task_id)):  # a retry: back first, so that it is never in neither
                 self._files.move(self._done_path(task_id), self._active / f"{task_id}.json")
+                with self._cache_mutex:
+                    self._done_status.get(_month(task_id), {}).pop(task_id, None)
             self._check_revision(record)
             changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now_text())
             self._write(changed)
@@ -219,7 +222,7 @@ class WorkflowDatabase:
             return data
         except FileNotFoundError:
             return None
-        except (ValueError, OSError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             self._report(path, f"graph cannot be read: {error}")
             return None
 
@@ -241,7 +244,7 @@ class WorkflowDatabase:
 
     def find_by_prompt(self, prompt_id: str) -> TaskRecord | None:
         """The newest task whose `comfyui_task_id` is `prompt_id`; unfinished tasks are looked at first."""
-        needle = json.dumps(prompt_id).encode()
+        needle = _encode(prompt_id)
         active = sorted(self._ids_in(self._active), key=id_sort_key, reverse=True)
         for task_id in (*active, *self.ids()):
             with contextlib.suppress(OSError, TaskError):
@@ -255,8 +258,8 @@ class WorkflowDatabase:
 
     def set_host(self, boot_id: str) -> None:
         """Note which run of ComfyUI records into this table, so that `main.py` can tell whether it shares it."""
-        self._disk.make_folder(self.folder)
-        self._files.write(self.folder / "host", boot_id.encode())
+        with self.locked():  # or a sweep takes the temp file for litter
+            self._files.write(self.folder / "host", boot_id.encode())
 
     def host(self) -> str | None:
         """The `boot_id` of the ComfyUI that records into this table, or None when none does."""
@@ -283,7 +286,7 @@ class WorkflowDatabase:
 
     def corrupt(self) -> list[str]:
         """What lies in quarantine, and active records of a newer schema: each with its reason."""
-        names = [name for name in self._disk.names(self._corrupt) if not name.endswith(".reason.txt")]
+        names = [name for name in self._disk.names(self._corrupt) if not name.endswith((".reason.txt", TEMP_SUFFIX))]
         return names + sorted(self._reported)
 
     # ---------------------------------------------------------------- mending
@@ -291,9 +294,10 @@ class WorkflowDatabase:
     def sweep(self) -> None:
         """Finish what a crash left half done: moves, temp files, stale claims, graphs without a record."""
         with self.locked():
-            for folder in (self._active, self._graphs, *(self._done / name for name in self._disk.names(self._done))):
+            months = (self._done / name for name in self._disk.names(self._done))
+            for folder in (self.folder, self._active, self._graphs, self._corrupt, *months):
                 for name in self._disk.names(folder):
-                    if name.endswith(".tmp"):
+                    if name.endswith(TEMP_SUFFIX):
                         self._disk.unlink(folder / name)
             for task_id in self._ids_in(self._active):
                 if self._disk.exists(self._done_path(task_id)):
@@ -343,23 +347,29 @@ class WorkflowDatabase:
         with self.locked():
             try:
                 return self._read(path)  # somebody else has mended it
+            except NewerSchemaError:
+                return None
             except RecordError as error:
-                self._move_aside(path, str(error))
-            rebuilt = self._rebuilt(task_id)
+                rebuilt = self._rebuilt(task_id)
+                self._set_aside(path, str(error), keep=rebuilt is not None)
             if rebuilt is not None:
                 self._write(rebuilt)
                 log.warning("[wfrecovery] %s was rebuilt from its graph", task_id)
             return rebuilt
 
-    def _move_aside(self, path: Path, reason: str) -> None:
-        self._disk.make_folder(self._corrupt)
+    def _set_aside(self, path: Path, reason: str, *, keep: bool) -> None:
+        """Into quarantine; with `keep` a copy, so that a crash before the rebuilt record is written loses nothing."""
+        self._files.make_folder(self._corrupt)
         aside = self._corrupt / path.name
         number = 2
         while self._disk.exists(aside):
             aside = self._corrupt / f"{path.stem}.{number}{path.suffix}"
             number += 1
         self._files.write(aside.with_name(aside.name + ".reason.txt"), f"{now_text()} {reason}\n".encode())
-        self._files.move(path, aside)
+        if keep:
+            self._files.write(aside, self._disk.read(path))
+        else:
+            self._files.move(path, aside)
         log.error("[wfrecovery] damaged record moved to %s: %s. All other tasks go on.", aside, reason)
 
     def _rebuilt(self, task_id: str) -> TaskRecord | None:
@@ -374,7 +384,9 @@ class WorkflowDatabase:
             "revision": 1,
             "comfyui_task_id": graph.get("prompt_id"),
         }
-        fresh["metadata"] = {**(task.get("metadata") or {}), "stage": Stage.QUEUED.value, "rebuilt_at": now_text()}
+        metadata = task.get("metadata")
+        known = metadata if isinstance(metadata, dict) else {}
+        fresh["metadata"] = {**known, "stage": Stage.QUEUED.value, "rebuilt_at": now_text()}
         try:
             return record_from_json({**fresh, "schema": SCHEMA}, task_id)
         except RecordError as error:
@@ -390,7 +402,7 @@ class WorkflowDatabase:
             self._files.move(path, self._done_path(record.task_id))
 
     def _write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
-        self._disk.make_folder(self._graphs)
+        self._files.make_folder(self._graphs)
         self._files.write(self._graphs / f"{task_id}.json", _encode({"schema": SCHEMA, **graph}))
 
     def _read(self, path: Path) -> TaskRecord:
@@ -422,7 +434,8 @@ class WorkflowDatabase:
 
     def _highest_number(self, prefix: str) -> int:
         month = _month(f"{prefix}001")
-        there = (*self._ids_in(self._active), *self._ids_in(self._done / month), *self._disk.names(self._ids))
+        folders = (self._active, self._done / month, self._corrupt)
+        there = (*(name for folder in folders for name in self._ids_in(folder)), *self._disk.names(self._ids))
         return max((int(name.removeprefix(prefix)) for name in there if name.startswith(prefix)), default=0)
 
     def _report(self, path: Path, what: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,21 +16,17 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from .feishu_pictures import pixel_size
+from .feishu_ranges import Area, cell_position, column_letters, moved, parse_area
 
 __all__ = [
     "DEFAULT_HEADER",
-    "Area",
     "CellValue",
     "CellWrite",
     "Picture",
     "PictureWrite",
-    "RangeError",
     "Sheet",
     "Spreadsheet",
     "cell_from_json",
-    "column_letters",
-    "column_number",
-    "parse_area",
     "plain_text",
 ]
 
@@ -48,14 +43,6 @@ DEFAULT_HEADER: Final = (
 #: what a new sheet has in Feishu
 GRID_ROWS: Final = 200
 GRID_COLUMNS: Final = 20
-
-_CELL: Final = re.compile(r"([A-Z]{1,3})([1-9][0-9]*)")
-#: A1:B5, A:B and A1:B. Neither 1:1 nor a lone A1: the service refuses both.
-_AREA: Final = re.compile(r"([A-Z]{1,3})([1-9][0-9]*)?:([A-Z]{1,3})([1-9][0-9]*)?")
-
-
-class RangeError(ValueError):
-    """The text is not a range that Feishu understands."""
 
 
 @dataclass(frozen=True)
@@ -105,60 +92,6 @@ class CellWrite:
     value: CellValue
     row_texts: dict[str, str]
     at: float
-
-
-@dataclass(frozen=True)
-class Area:
-    """A rectangle of cells, both ends included. `last_row` is None where the range leaves it open."""
-
-    first_row: int
-    first_column: int
-    last_row: int | None
-    last_column: int
-
-    @property
-    def columns(self) -> int:
-        return self.last_column - self.first_column + 1
-
-    def with_rows(self, rows: int) -> Area:
-        """The same columns from the same start, `rows` high."""
-        return Area(self.first_row, self.first_column, self.first_row + rows - 1, self.last_column)
-
-    def __str__(self) -> str:
-        end = "" if self.last_row is None else str(self.last_row)
-        start = f"{column_letters(self.first_column)}{self.first_row}"
-        return f"{start}:{column_letters(self.last_column)}{end}"
-
-
-def column_letters(number: int) -> str:
-    """1 is A, 27 is AA."""
-    letters = ""
-    while number:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
-
-
-def column_number(letters: str) -> int:
-    """A is 1, AA is 27."""
-    number = 0
-    for letter in letters:
-        number = number * 26 + ord(letter) - ord("A") + 1
-    return number
-
-
-def parse_area(text: str) -> Area:
-    """Read A1:B5, A:B or A1:B; everything else raises RangeError."""
-    found = _AREA.fullmatch(text)
-    if found is None:
-        raise RangeError(f"not a range: {text}")
-    left, top, right, bottom = found.groups()
-    if bottom and not top:
-        raise RangeError(f"a range that ends in a row must start in one: {text}")
-    area = Area(int(top or 1), column_number(left), int(bottom) if bottom else None, column_number(right))
-    if area.columns < 1 or (area.last_row is not None and area.last_row < area.first_row):
-        raise RangeError(f"a range must not end before it starts: {text}")
-    return area
 
 
 def plain_text(value: CellValue) -> str:
@@ -310,7 +243,7 @@ class Sheet:
 
     def get(self, cell: str) -> CellValue:
         """The value of a cell such as H7."""
-        row, column = _cell_position(cell)
+        row, column = cell_position(cell)
         with self.book.lock:
             return self.at(row, column)
 
@@ -334,7 +267,7 @@ class Sheet:
 
     def set(self, cell: str, value: Any) -> None:
         """What a person does: put a value into a cell. Bytes become a picture."""
-        row, column = _cell_position(cell)
+        row, column = cell_position(cell)
         with self.book.change():
             self._set(row, column, self._value(value))
 
@@ -354,7 +287,7 @@ class Sheet:
                 self._rows.append([])
             self._rows[at - 1 : at - 1] = [[] for _ in range(count)]
             self.header_row += count if at <= self.header_row else 0
-            self.merges = [_moved(area, at, count) for area in self.merges]
+            self.merges = [moved(area, at, count) for area in self.merges]
 
     def delete_row(self, number: int) -> None:
         """Delete a row; the rows below move up. The header cannot be deleted."""
@@ -364,7 +297,7 @@ class Sheet:
             del self._rows[number - 1 : number]
             self.header_row -= 1 if number < self.header_row else 0
             kept = [area for area in self.merges if (area.first_row, area.last_row) != (number, number)]
-            self.merges = [_moved(area, number + 1, -1) for area in kept]
+            self.merges = [moved(area, number + 1, -1) for area in kept]
 
     def sort(self, key: str | Callable[[dict[str, str]], Any], *, reverse: bool = False) -> None:
         """Sort the rows below the header by a title, or by a function of the row's texts. Takes merges apart."""
@@ -469,19 +402,5 @@ def cell_from_json(value: Any, folder: Path) -> Any:
     return value
 
 
-def _cell_position(cell: str) -> tuple[int, int]:
-    found = _CELL.fullmatch(cell)
-    if found is None:
-        raise RangeError(f"not a cell: {cell}")
-    return int(found[2]), column_number(found[1])
-
-
 def _filled(row: Sequence[CellValue]) -> Iterator[bool]:
     return (value is not None for value in row)
-
-
-def _moved(area: Area, at: int, count: int) -> Area:
-    """The area after rows from `at` on moved by `count`."""
-    last = area.last_row or area.first_row
-    first = area.first_row + (count if area.first_row >= at else 0)
-    return Area(first, area.first_column, last + (count if last >= at else 0), area.last_column)

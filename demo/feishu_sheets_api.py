@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .feishu_pictures import is_webp
-from .feishu_sheet import Area, CellValue, Picture, RangeError, Sheet, Spreadsheet, parse_area, plain_text
+from .feishu_ranges import Area, RangeError, parse_area
+from .feishu_sheet import CellValue, Picture, Sheet, Spreadsheet, plain_text
 from .feishu_wire import ApiError, Kind, Limits, Request, Route, Switches
 
 __all__ = ["SheetsApi"]

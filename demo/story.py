@@ -202,7 +202,7 @@ class Story:
 
     def videos(self) -> int:
         """Rows whose video the sheet calls finished."""
-        return sum((row.needs_video and cells["视频是否已实现"] == DONE) for row, cells in self.found())
+        return len([row for row, cells in self.found() if row.needs_video and cells["视频是否已实现"] == DONE])
 
     def found(self) -> Iterator[tuple[DemoRow, dict[str, Any]]]:
         """Each row of the demo with its cells, wherever it is now."""
@@ -310,7 +310,7 @@ class Story:
                 yield f"{row.name}: the picture was made for {_prompt_of(picture.data)!r}"
 
     def _wrong_writes(self) -> Iterator[str]:
-        written = Counter()
+        written: Counter[str] = Counter()
         for write in self.feishu.sheet.picture_writes:
             name = f"{write.row_texts['产品名']}_{write.row_texts['模特名']}"
             written[name] += 1
@@ -353,8 +353,19 @@ def _prompt_of(data: bytes) -> str | None:
 def _first_cells(rows: list[DemoRow]) -> list[dict[str, Any]]:
     products = {name: _drawing(colour, _draw_product) for name, colour in _PRODUCTS}
     models = {name: _drawing(colour, _draw_model) for name, colour in _MODELS}
-    composite = _drawing("#e9ecef", _draw_model)
-    return [row.cells(products[row.product], models[row.model], composite) for row in rows]
+    return [
+        row.cells(products[row.product], models[row.model], _together(products[row.product], models[row.model]))
+        for row in rows
+    ]
+
+
+def _together(product: bytes, model: bytes) -> bytes:
+    """The picture that a row has already: what an earlier batch would have made."""
+    with Image.open(io.BytesIO(model)) as picture, Image.open(io.BytesIO(product)) as item:
+        picture.paste(item.resize((102, 128)), (141, 176))
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _drawing(colour: str, draw: Callable[[ImageDraw.ImageDraw, str], None]) -> bytes:

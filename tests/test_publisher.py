@@ -1,0 +1,664 @@
+"""Publishing, over real HTTP against the stand-in Feishu: the right row or no row, nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wfrecovery.bridge.database_manager import DatabaseManager
+from wfrecovery.bridge.feishu_client import FeishuClient
+from wfrecovery.bridge.publisher import FlushReport, Publisher, backoff
+from wfrecovery.bridge.records import FeishuState, TaskRecord
+from wfrecovery.bridge.settings import Settings, load_settings
+from wfrecovery.demo.feishu import RETRYABLE, Fault, FeishuStandIn, Picture
+
+Image = pytest.importorskip("PIL.Image")
+
+STATUS, PICTURE, VIDEO = "图片是否已处理", "产品模特合成图", "视频是否已实现"
+MP4 = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08moov" + b"\0\0\0\x0cmdat\1\2\3\4"
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Team:
+    """A sheet, a table of tasks, and a publisher between them."""
+
+    def __init__(self, feishu: FeishuStandIn, folder: Path, **settings: Any) -> None:
+        self.feishu, self.folder, self.clock = feishu, folder, Clock()
+        self.db = DatabaseManager(folder)
+        self.settings = replace(load_settings(environ=feishu.environment()), **settings)
+        self.publisher = self.new_publisher()
+
+    def new_publisher(self, **settings: Any) -> Publisher:
+        """As after a restart."""
+        client = FeishuClient(replace(self.settings, **settings), timeout=(5.0, 5.0))
+        return Publisher(self.db, client, clock=self.clock)
+
+    def entered(self, row: int, kind: str = "图片合成") -> str:
+        texts = self.feishu.sheet.row_texts(row)
+        data = {"row_number": row, "product_name": texts["产品名"], "model_name": texts["模特名"]}
+        return self.db.add_workflow_task({**data, "prompt": texts.get("提示词", "")}, kind)
+
+    def finished(self, row: int, name: str | None = None) -> str:
+        """A task whose picture is rendered; its colour is its own."""
+        task_id = self.entered(row)
+        path = self.folder / (name or f"{task_id}_00001_.png")
+        Image.new("RGB", (4, 4), (row % 256, row // 256, 77)).save(path)
+        assert self.db.complete_task(task_id, [path])
+        return task_id
+
+    def filmed(self, row: int) -> str:
+        task_id = self.entered(row, "图生视频")
+        (self.folder / f"{task_id}.mp4").write_bytes(MP4)
+        assert self.db.complete_task(task_id, [f"{task_id}.mp4"])
+        return task_id
+
+    def failed(self, row: int) -> str:
+        task_id = self.entered(row)
+        assert self.db.mark_task_failed(task_id, "KSampler: boom")
+        return task_id
+
+    def record(self, task_id: str) -> TaskRecord:
+        return self.db.table.get(task_id)
+
+    def state(self, task_id: str) -> FeishuState:
+        return self.record(task_id).feishu_state
+
+    def flush_until_quiet(self, rounds: int = 60) -> None:
+        """Flush, moving the clock over each wait."""
+        for _ in range(rounds):
+            self.publisher.flush()
+            if not self.db.unpushed():
+                return
+            self.clock.now += 400
+        raise AssertionError([task.feishu for task in self.db.unpushed()])
+
+    def row(self, product: str) -> dict[str, Any]:
+        (number,) = self.feishu.sheet.find_rows(产品名=product)
+        return self.feishu.sheet.row(number)
+
+    def assert_delivered(self, task_id: str) -> None:
+        """In the sheet stands this task's picture in the row of this task's product, and it was put there once."""
+        record = self.record(task_id)
+        row = self.row(record.product_name)
+        digest = hashlib.sha256((self.folder / record.output_files[0]).read_bytes()).hexdigest()
+        assert isinstance(row[PICTURE], Picture)
+        assert row[PICTURE].sha256 == digest
+        assert row[STATUS] == "已完成"
+        assert self.state(task_id) is FeishuState.PUSHED
+        assert not [
+            write
+            for write in self.feishu.sheet.picture_writes
+            if write.sha256 == digest and write.row_texts["产品名"] != record.product_name
+        ], "the picture stood in another product's row"
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [
+        {"产品名": f"产品{n}", "模特名": f"模特{n}", "提示词": f"提示{n}", STATUS: "否", VIDEO: "否"}
+        for n in range(1, count + 1)
+    ]
+
+
+@pytest.fixture
+def feishu() -> Iterator[FeishuStandIn]:
+    with FeishuStandIn(rows(6)) as stand_in:
+        stand_in.limits.sheet_calls_per_second = None
+        yield stand_in
+
+
+@pytest.fixture
+def team(feishu: FeishuStandIn, tmp_path: Path) -> Team:
+    return Team(feishu, tmp_path)
+
+
+# ------------------------------------------------------------------ the good case
+
+
+def test_picture_and_status_come_into_the_row_of_the_task(team: Team) -> None:
+    task_id = team.finished(4)
+    assert team.publisher.flush() == FlushReport(pushed=[task_id])
+    team.assert_delivered(task_id)
+    assert team.row("产品3")[VIDEO] == "否"
+    for other in ("产品1", "产品2", "产品4", "产品5", "产品6"):
+        assert (team.row(other)[STATUS], team.row(other)[PICTURE]) == ("否", None)
+    record = team.record(task_id)
+    assert record.settled
+    assert record.feishu["pushed_at"]
+    assert "writing" not in record.feishu
+    assert team.publisher.flush() == FlushReport()
+
+
+def test_many_rows_cost_one_read_and_one_call_for_all_statuses(team: Team) -> None:
+    tasks = [team.finished(row) for row in range(2, 8)]
+    assert team.publisher.flush().pushed == tasks
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+    counts = {
+        name: team.feishu.count(name) for name in ("sheets_query", "values_get", "values_image", "values_batch_update")
+    }
+    assert counts == {"sheets_query": 1, "values_get": 1, "values_image": 6, "values_batch_update": 1}
+    assert team.feishu.tokens.fetches == 1
+    assert team.feishu.overlaps == 0
+
+
+def test_a_video_changes_only_its_status(team: Team) -> None:
+    task_id = team.filmed(3)
+    assert team.publisher.flush().pushed == [task_id]
+    assert team.row("产品2")[VIDEO] == "已完成"
+    assert (team.row("产品2")[STATUS], team.row("产品2")[PICTURE]) == ("否", None)
+
+
+@pytest.mark.parametrize("write_failed", [True, False])
+def test_a_failed_row_says_so_where_the_setting_wants_it(
+    feishu: FeishuStandIn, tmp_path: Path, write_failed: bool
+) -> None:
+    team = Team(feishu, tmp_path, write_failed=write_failed)
+    task_id = team.failed(2)
+    assert team.publisher.flush().pushed == [task_id]
+    assert team.row("产品1")[STATUS] == ("失败" if write_failed else "否")
+    assert team.row("产品1")[PICTURE] is None
+
+
+def test_a_failure_does_not_take_back_a_row_that_is_done(team: Team) -> None:
+    team.feishu.sheet.set("F2", "已完成")
+    team.failed(2)
+    team.publisher.flush()
+    assert team.row("产品1")[STATUS] == "已完成"
+
+
+def test_a_cancelled_task_leaves_its_row_as_it_is(team: Team) -> None:
+    task_id = team.entered(2)
+    assert team.db.cancel_task(task_id, "interrupted by the user")
+    assert team.publisher.flush() == FlushReport()
+    assert team.row("产品1")[STATUS] == "否"
+    assert not team.feishu.calls
+
+
+@pytest.mark.parametrize("text", ["不要用", "待确认", "2026-11-24"])
+def test_what_a_person_wrote_into_the_status_cell_is_not_overwritten(team: Team, text: str) -> None:
+    team.feishu.sheet.set("F2", text)
+    done, failed = team.finished(2), team.failed(3)
+    team.feishu.sheet.set("F3", text)
+    assert team.publisher.flush().pushed == [done, failed]
+    assert team.row("产品1")[STATUS] == team.row("产品2")[STATUS] == text
+    assert isinstance(team.row("产品1")[PICTURE], Picture)
+
+
+def test_a_webp_picture_is_converted(team: Team) -> None:
+    task_id = team.finished(2, "row2_00001_.webp")
+    assert team.publisher.flush().pushed == [task_id]
+    (write,) = team.feishu.sheet.picture_writes
+    assert write.name == "row2_00001_.png"
+    assert write.data.startswith(b"\x89PNG")
+
+
+def test_without_settings_nothing_is_touched(team: Team) -> None:
+    task_id = team.finished(2)
+    before = team.record(task_id)
+    publisher = Publisher(team.db, FeishuClient(Settings()))
+    assert publisher.flush() == FlushReport()
+    assert team.record(task_id) == before
+    assert team.state(task_id) is FeishuState.PENDING
+    assert not team.feishu.calls
+
+
+# ------------------------------------------------------------------ the right row or no row
+
+
+def test_inserted_deleted_and_sorted_rows_do_not_move_a_result_to_another_product(team: Team) -> None:
+    tasks = [team.finished(row) for row in (3, 5, 6)]
+    sheet = team.feishu.sheet
+    sheet.insert_row(2, {"产品名": "新产品", "模特名": "新模特", STATUS: "否"})
+    sheet.delete_row(5)
+    sheet.sort("产品名", reverse=True)
+    sheet.insert_row(1, ["只是备注"])
+    assert team.publisher.flush().pushed == tasks
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+    assert (team.row("新产品")[STATUS], team.row("新产品")[PICTURE]) == ("否", None)
+
+
+def test_a_row_that_is_gone_blocks_with_the_reason_and_the_others_go_on(team: Team) -> None:
+    gone, kept = team.finished(3), team.finished(4)
+    team.feishu.sheet.delete_row(3)
+    report = team.publisher.flush()
+    assert report.pushed == [kept]
+    team.assert_delivered(kept)
+    reason = team.record(gone).feishu["last_error"]
+    assert list(report.blocked) == [gone]
+    assert team.state(gone) is FeishuState.BLOCKED
+    assert "产品2" in reason
+    assert "row 3" in reason
+    assert "产品3" in reason, "what stands there now"
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_blocked_result_is_delivered_once_the_sheet_is_mended_and_somebody_says_push(team: Team) -> None:
+    task_id = team.finished(3)
+    team.feishu.sheet.set("B3", "改了名")
+    assert task_id in team.publisher.flush().blocked
+    team.feishu.sheet.set("B3", "产品2")
+    assert team.publisher.flush() == FlushReport(), "a blocked result is not tried by itself"
+    assert team.db.push_again(task_id)
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+def test_a_start_gives_blocked_results_another_try(team: Team) -> None:
+    task_id = team.finished(3)
+    team.feishu.sheet.set("B3", "改了名")
+    team.publisher.flush()
+    team.feishu.sheet.set("B3", "产品2")
+    publisher = team.new_publisher()
+    publisher.unblock()
+    assert publisher.flush().pushed == [task_id]
+
+
+def test_two_rows_with_one_product_and_model_get_nothing(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    team = Team(feishu, tmp_path)
+    task_id = team.finished(3)
+    feishu.sheet.insert_row(2, {"产品名": "产品2", "模特名": "模特2", "提示词": "提示2", STATUS: "否"})
+    feishu.sheet.insert_row(2, {"产品名": "x", "模特名": "y"})
+    feishu.sheet.insert_row(2, {"产品名": "x", "模特名": "z"})
+    assert "several rows (4, 6)" in team.publisher.flush().blocked[task_id]
+    assert not feishu.sheet.picture_writes
+
+
+def test_a_missing_column_blocks_and_names_the_titles_that_are_there(team: Team) -> None:
+    team.feishu.sheet.set("G1", "别的")
+    task_id, film = team.finished(2), team.filmed(3)
+    report = team.publisher.flush()
+    assert PICTURE in report.blocked[task_id]
+    assert "别的" in report.blocked[task_id]
+    assert "产品名" in report.blocked[task_id]
+    assert report.pushed == [film], "what needs no picture column goes on"
+    assert team.row("产品1")[STATUS] == "否"
+
+
+def test_a_sheet_without_our_header_blocks_everything_and_writes_nothing(team: Team) -> None:
+    task_id = team.finished(2)
+    for column in "ABCDEFGH":
+        team.feishu.sheet.set(f"{column}1", f"Spalte {column}")
+    assert "Spalte A" in team.publisher.flush().blocked[task_id]
+    assert not team.feishu.sheet.cell_writes
+
+
+def test_a_wrong_sheet_name_is_answered_with_the_names_that_are_there(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    team = Team(feishu, tmp_path, feishu_sheet_name="没有这个")
+    task_id = team.finished(2)
+    reason = team.publisher.flush().blocked[task_id]
+    assert "商品表" in reason
+    assert "FEISHU_SHEET_NAME" in reason
+
+
+# ------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-4])])
+def test_a_file_that_is_gone_or_torn_blocks_only_its_own_task(team: Team, spoil: Callable[[Path], Any]) -> None:
+    lost, kept = team.finished(2), team.finished(3)
+    path = team.folder / team.record(lost).output_files[0]
+    spoil(path)
+    report = team.publisher.flush()
+    assert report.pushed == [kept]
+    team.assert_delivered(kept)
+    assert path.name in report.blocked[lost]
+    assert (team.row("产品1")[STATUS], team.row("产品1")[PICTURE]) == ("否", None)
+
+
+def test_a_finished_task_without_a_file_writes_nothing(team: Team) -> None:
+    task_id = team.entered(2)
+    team.db.complete_task(task_id, [])
+    assert "no result file" in team.publisher.flush().blocked[task_id]
+    assert not team.feishu.sheet.cell_writes
+
+
+def test_a_picture_that_is_too_large_is_blocked_and_the_others_go_on(team: Team) -> None:
+    large, small = team.finished(2), team.finished(3)
+    noise = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
+    noise.save(team.folder / team.record(large).output_files[0])
+    team.feishu.limits.picture_bytes = 1000
+    report = team.publisher.flush()
+    assert report.pushed == [small]
+    assert "too large" in report.blocked[large]
+
+
+# ------------------------------------------------------------------ credentials and permissions
+
+
+def test_a_wrong_secret_is_explained_without_showing_it(
+    feishu: FeishuStandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    team = Team(feishu, tmp_path, feishu_app_secret="wrong-secret-0123456789")
+    task_id = team.finished(2)
+    team.publisher.flush()
+    reason = team.record(task_id).feishu["last_error"]
+    assert "FEISHU_APP_SECRET" in reason
+    assert team.publisher.last_error == reason
+    assert "wrong-secret-0123456789" not in reason + caplog.text + str(team.record(task_id))
+    assert not feishu.sheet.cell_writes
+    mended = team.new_publisher(feishu_app_secret=feishu.app_secret)
+    mended.unblock()
+    assert mended.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+def test_a_missing_scope_is_named(team: Team) -> None:
+    team.feishu.switches.scopes = frozenset({"im:message"})
+    task_id = team.finished(2)
+    reason = team.publisher.flush().blocked[task_id]
+    assert "sheets:spreadsheet" in reason
+    assert "权限管理" in reason
+
+
+@pytest.mark.parametrize("access", ["none", "view"])
+def test_a_document_that_the_app_may_not_edit_is_explained(team: Team, access: Any) -> None:
+    team.feishu.switches.document_access = access
+    task_id = team.finished(2)
+    assert "添加文档应用" in team.publisher.flush().blocked[task_id]
+    team.feishu.switches.document_access = "edit"
+    team.publisher.unblock()
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+@pytest.mark.parametrize("operation", ["sheets_query", "values_get", "values_image", "values_batch_update"])
+@pytest.mark.parametrize("kind", [Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200])
+def test_a_revoked_token_is_renewed_once_within_the_flush(team: Team, kind: Fault, operation: str) -> None:
+    team.feishu.faults.add(kind, operation)
+    task_id = team.finished(2)
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert team.feishu.tokens.fetches == 2
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_token_that_is_always_refused_does_not_loop(team: Team) -> None:
+    team.feishu.faults.add(Fault.TOKEN_REVOKED_400, "sheets_query", times=None)
+    task_id = team.finished(2)
+    team.publisher.flush()
+    assert team.feishu.count("sheets_query") == 2
+    assert team.state(task_id) is FeishuState.PENDING
+
+
+# ------------------------------------------------------------------ Feishu is slow, busy, or gone
+
+
+@pytest.mark.parametrize("operation", ["sheets_query", "values_image", "values_batch_update"])
+@pytest.mark.parametrize("kind", [Fault.RATE_LIMIT_429, Fault.RATE_LIMIT_400])
+def test_a_rate_limit_waits_the_servers_time(team: Team, kind: Fault, operation: str) -> None:
+    team.feishu.faults.add(kind, operation, reset="52")
+    tasks = [team.finished(row) for row in (2, 3)]
+    assert set(team.publisher.flush().waiting) == set(tasks)
+    calls = len(team.feishu.calls)
+    team.clock.now += 51
+    assert team.publisher.flush() == FlushReport()
+    assert len(team.feishu.calls) == calls, "asked before the time was over"
+    team.clock.now += 2
+    assert sorted(team.publisher.flush().pushed) == tasks
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 2
+
+
+def test_a_very_long_wait_is_kept_to_ten_minutes_and_not_ignored(team: Team) -> None:
+    team.feishu.faults.add(Fault.RATE_LIMIT_429, "sheets_query", reset="86400")
+    task_id = team.finished(2)
+    team.publisher.flush()
+    team.clock.now += 500
+    assert team.publisher.flush() == FlushReport()
+    team.clock.now += 101
+    assert team.publisher.flush().pushed == [task_id]
+
+
+@pytest.mark.parametrize(
+    "operation", ["tenant_access_token", "sheets_query", "values_get", "values_image", "values_batch_update"]
+)
+@pytest.mark.parametrize(
+    "kind",
+    [Fault.HTML_502, Fault.RESET_BEFORE, Fault.HTTP_500_JSON, Fault.HALF_BODY, Fault.RESET_AFTER, Fault.HTML_502_AFTER],
+)
+def test_any_call_may_fail_once_and_the_picture_is_written_once(team: Team, kind: Fault, operation: str) -> None:
+    team.feishu.faults.add(kind, operation)
+    task_id = team.finished(2)
+    assert list(team.publisher.flush().waiting) == [task_id]
+    team.clock.now += 10
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+@pytest.mark.parametrize("kind", [Fault.BUSY_90235, Fault.BUSY_90217, Fault.LOADING_90242, Fault.INTERNAL_90203])
+@pytest.mark.parametrize("operation", ["sheets_query", "values_get", "values_image", "values_batch_update"])
+def test_a_busy_document_waits(team: Team, kind: Fault, operation: str) -> None:
+    team.feishu.faults.add(kind, operation)
+    task_id = team.finished(2)
+    assert list(team.publisher.flush().waiting) == [task_id]
+    team.clock.now += 10
+    assert team.publisher.flush().pushed == [task_id]
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_half_a_batch_of_statuses_is_completed_without_new_pictures(team: Team) -> None:
+    team.feishu.faults.add(Fault.HALF_BATCH)
+    tasks = [team.finished(row) for row in (2, 3, 4, 5)]
+    assert set(team.publisher.flush().waiting) == set(tasks)
+    team.flush_until_quiet()
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 4
+
+
+def test_a_lost_answer_is_read_back_also_when_the_row_has_moved_meanwhile(team: Team) -> None:
+    team.feishu.faults.add(Fault.RESET_AFTER, "values_image")
+    task_id = team.finished(3)
+    team.publisher.flush()
+    team.feishu.sheet.insert_row(2, {"产品名": "新产品", "模特名": "新模特"})
+    team.clock.now += 10
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_an_old_picture_in_the_cell_is_not_taken_for_the_new_one(team: Team) -> None:
+    team.feishu.sheet.set("G2", b"\x89PNG an older picture")
+    team.feishu.faults.add(Fault.RESET_BEFORE, "values_image")
+    task_id = team.finished(2)
+    team.publisher.flush()
+    team.clock.now += 10
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+def test_a_kill_between_picture_and_status_writes_the_picture_once(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    task_id = team.finished(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FeishuClient, "write_cells", killed)
+        with pytest.raises(KilledError):
+            team.publisher.flush()
+    assert team.state(task_id) is FeishuState.PENDING
+    assert team.row("产品1")[STATUS] == "否"
+    assert team.new_publisher().flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_kill_after_the_status_and_before_the_record_writes_no_second_picture(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    write_cells = FeishuClient.write_cells
+
+    def killed(client: FeishuClient, cells: dict[str, str]) -> None:
+        write_cells(client, cells)
+        raise KilledError
+
+    task_id = team.finished(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FeishuClient, "write_cells", killed)
+        with pytest.raises(KilledError):
+            team.publisher.flush()
+    assert team.new_publisher().flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_one_status_cell_that_feishu_refuses_does_not_hold_up_the_others(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [team.finished(row) for row in (2, 3, 4)]
+    call = FeishuClient._call
+
+    def protected(client: FeishuClient, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        if path.endswith("values_batch_update") and any("!F3:" in item["range"] for item in body["valueRanges"]):
+            from wfrecovery.bridge.feishu_errors import refused  # noqa: PLC0415
+
+            raise refused(90218, "locked cell", 200, None)
+        return call(client, method, path, body, **more)
+
+    monkeypatch.setattr(FeishuClient, "_call", protected)
+    report = team.publisher.flush()
+    assert sorted(report.pushed) == [tasks[0], tasks[2]]
+    assert "protected" in report.blocked[tasks[1]]
+
+
+def test_when_feishu_is_off_the_net_everything_waits_and_arrives_later(team: Team) -> None:
+    tasks = [team.finished(row) for row in (2, 3)]
+    team.feishu.stop()
+    report = team.publisher.flush()
+    assert set(report.waiting) == set(tasks)
+    assert all(team.state(task_id) is FeishuState.PENDING for task_id in tasks)
+    team.feishu.start()
+    team.clock.now += 10
+    assert team.new_publisher().flush().pushed == tasks
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+
+
+def test_a_picture_that_always_fails_does_not_starve_the_others(team: Team) -> None:
+    poison, *others = [team.finished(row) for row in (2, 3, 4)]
+    call = team.publisher._feishu.write_picture
+
+    def picky(cell_range: str, name: str, content: bytes) -> None:
+        if name.startswith(poison):
+            from wfrecovery.bridge.feishu_errors import refused  # noqa: PLC0415
+
+            raise refused(1315201, "internal", 500, None)
+        call(cell_range, name, content)
+
+    team.publisher._feishu.write_picture = picky  # type: ignore[method-assign]
+    for _ in range(3):
+        team.publisher.flush()
+        team.clock.now += 400  # all are due again at the same time
+    for task_id in others:
+        team.assert_delivered(task_id)
+
+
+def test_only_one_of_two_publishers_flushes_at_a_time(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_id = team.finished(2)
+    inside, go_on = threading.Event(), threading.Event()
+    read_sheet = FeishuClient.read_sheet
+
+    def slow(client: FeishuClient) -> Any:
+        inside.set()
+        assert go_on.wait(30)
+        return read_sheet(client)
+
+    monkeypatch.setattr(FeishuClient, "read_sheet", slow)
+    reports: list[FlushReport] = []
+    first = threading.Thread(target=lambda: reports.append(team.publisher.flush()))
+    first.start()
+    assert inside.wait(30)
+    second = Publisher(DatabaseManager(team.folder), FeishuClient(team.settings), clock=team.clock)
+    assert second.flush() == FlushReport(busy=True)
+    go_on.set()
+    first.join(30)
+    assert reports == [FlushReport(pushed=[task_id])]
+    assert second.flush() == FlushReport()
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_task_that_another_process_has_pushed_meanwhile_is_not_pushed_again(team: Team) -> None:
+    team.finished(2)
+    other = team.new_publisher()
+    tasks = other.due()
+    team.publisher.flush()
+    report = FlushReport()
+    other._flush(tasks, report)
+    assert report == FlushReport()
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+# ------------------------------------------------------------------ waiting
+
+
+@given(attempts=st.integers(1, 10_000), server=st.none() | st.floats(0, 1e6), unit=st.floats(0, 1))
+def test_the_wait_grows_to_five_minutes_and_heeds_the_server(attempts: int, server: float | None, unit: float) -> None:
+    wait = backoff(attempts, server, unit)
+    usual = min(300.0, 2.0 * 2.0 ** min(attempts - 1, 20))
+    assert wait >= usual * 0.8
+    assert wait >= min(server or 0.0, 600.0)
+    assert wait <= max(usual * 1.2, min(server or 0.0, 600.0))
+
+
+def test_the_first_waits_are_2_4_8_seconds() -> None:
+    assert [backoff(attempts, None, 0.5) for attempts in (1, 2, 3, 8, 9)] == [2.0, 4.0, 8.0, 256.0, 300.0]
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_result_wait_for_ever(team: Team) -> None:
+    team.feishu.faults.add(Fault.HTML_502, "sheets_query")
+    task_id = team.finished(2)
+    team.publisher.flush()
+    assert team.publisher.flush() == FlushReport()
+    team.clock.now -= 365 * 86_400
+    assert team.publisher.flush().pushed == [task_id]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_with_three_calls_in_ten_failing_every_picture_reaches_its_own_row(seed: int, tmp_path: Path) -> None:
+    with FeishuStandIn(rows(40)) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = [team.finished(row) for row in range(2, 42)]
+        feishu.faults.random(seed, 0.3, RETRYABLE)
+        for moment in range(200):
+            team.publisher.flush()
+            if moment == 1:
+                feishu.sheet.insert_row(2, {"产品名": "插入", "模特名": "插入"})
+            if moment == 3:
+                feishu.sheet.sort("产品名")
+            if not team.db.unpushed():
+                break
+            team.clock.now += 400
+        assert sum(feishu.faults.struck.values()) > 10
+        for task_id in tasks:
+            team.assert_delivered(task_id)
+        assert len(feishu.sheet.picture_writes) == 40, "a picture was written twice"
+        assert team.db.counts()[1] == {"pending": 0, "pushed": 40, "blocked": 0, "off": 0}

@@ -1,0 +1,168 @@
+"""Settings: the environment wins, what is wrong is named and never quoted, and no secret is shown."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from wfrecovery.bridge.decisions import LostPrompts
+from wfrecovery.bridge.settings import Columns, Settings, SettingsError, load_settings
+
+FULL = {
+    "FEISHU_APP_ID": "cli_1",
+    "FEISHU_APP_SECRET": "secret-0123456789",
+    "FEISHU_SPREADSHEET_TOKEN": "sheet-0123456789",
+    "FEISHU_SHEET_NAME": "商品表",
+}
+
+
+def config(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "config.toml"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_without_any_settings_everything_has_its_default_and_publishing_is_off() -> None:
+    settings = load_settings(environ={})
+    assert settings == Settings()
+    assert settings.missing == tuple(FULL)
+    assert not settings.feishu_configured
+    assert settings.secrets == ()
+    assert settings.feishu_domain == "https://open.feishu.cn"
+    assert settings.comfyui_url == "http://127.0.0.1:8188"
+    assert settings.columns.composite_image == "产品模特合成图"
+
+
+def test_no_credential_has_a_default() -> None:
+    empty = Settings()
+    credentials = (empty.feishu_app_id, empty.feishu_app_secret, empty.feishu_spreadsheet_token)
+    assert (*credentials, empty.feishu_webhook_url, empty.feishu_webhook_secret) == ("", "", "", "", "")
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_missing_setting_is_named(name: str) -> None:
+    assert load_settings(environ={**FULL, name: "  "}).missing == (name,)
+    assert load_settings(environ=FULL).missing == ()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    path = config(tmp_path, 'feishu_app_id = "cli_file"\nfeishu_sheet_name = "from file"\nmax_attempts = 7\n')
+    settings = load_settings(path, {"FEISHU_APP_ID": " cli_env ", "WFRECOVERY_OUTPUT": "/out"})
+    assert settings.feishu_app_id == "cli_env"
+    assert settings.feishu_sheet_name == "from file"
+    assert settings.max_attempts == 7
+    assert settings.output_dir == "/out"
+
+
+def test_an_empty_variable_does_not_hide_the_file(tmp_path: Path) -> None:
+    path = config(tmp_path, 'FEISHU_APP_ID = "cli_file"\n')
+    assert load_settings(path, {"FEISHU_APP_ID": ""}).feishu_app_id == "cli_file"
+
+
+def test_wfrecovery_config_names_another_file(tmp_path: Path) -> None:
+    path = config(tmp_path, 'feishu_app_id = "cli_named"\n')
+    other = tmp_path / "other.toml"
+    other.write_text('feishu_app_id = "cli_default"\n', encoding="utf-8")
+    assert load_settings(other, {"WFRECOVERY_CONFIG": str(path)}).feishu_app_id == "cli_named"
+
+
+def test_a_named_config_that_is_not_there_is_an_error_and_a_default_one_is_not(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.toml"
+    with pytest.raises(SettingsError, match=r"WFRECOVERY_CONFIG names .*absent\.toml, which is not there"):
+        load_settings(environ={"WFRECOVERY_CONFIG": str(absent)})
+    assert load_settings(absent, {}) == Settings()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_saved_by_notepad_is_read(encoding: str, tmp_path: Path) -> None:
+    path = config(tmp_path, 'feishu_sheet_name = "商品表"\r\n[columns]\r\nproduct_name = "品名"\r\n', encoding)
+    settings = load_settings(path, {})
+    assert settings.feishu_sheet_name == "商品表"
+    assert settings.columns == Columns(product_name="品名")
+
+
+def test_columns_can_be_renamed_one_by_one(tmp_path: Path) -> None:
+    columns = load_settings(config(tmp_path, '[columns]\nprompt = "Prompt"\n'), {}).columns
+    assert (columns.prompt, columns.product_name) == ("Prompt", "产品名")
+
+
+@pytest.mark.parametrize(
+    "text", ['columns = "x"', "columns = 5", "[columns]\nproduct_name = 5", '[columns]\ncolour = "rot-9876"']
+)
+def test_columns_that_cannot_be_used_are_explained(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="composite_image") as caught:
+        load_settings(config(tmp_path, text), {})
+    assert "rot-9876" not in str(caught.value)
+
+
+def test_unknown_keys_are_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="unknown settings feishu_app_sekret") as caught:
+        load_settings(config(tmp_path, 'feishu_app_sekret = "secret-0123456789"\n'), {})
+    assert "feishu_app_secret" in str(caught.value)
+    assert "secret-0123456789" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WFRECOVERY_WRITE_FAILED", "perhaps-9876"),
+        ("WFRECOVERY_RECORD_OTHER_PROMPTS", "2"),
+        ("WFRECOVERY_MAX_ATTEMPTS", "0"),
+        ("WFRECOVERY_MAX_ATTEMPTS", "-1"),
+        ("WFRECOVERY_MAX_ATTEMPTS", "many-9876"),
+        ("WFRECOVERY_MAX_ATTEMPTS", "²"),
+        ("WFRECOVERY_LOST_PROMPTS", "never-9876"),
+        ("FEISHU_DOMAIN", "open.feishu.cn"),
+        ("COMFYUI_URL", "127.0.0.1:8188"),
+    ],
+)
+def test_a_bad_value_is_named_and_not_quoted(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings(environ={name: value})
+    if len(value) > 2:
+        assert value not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("text", ["feishu_app_secret = 123456789", "feishu_sheet_name = ['a']", "max_attempts = true"])
+def test_a_value_of_the_wrong_type_in_the_file_is_named_and_not_quoted(text: str, tmp_path: Path) -> None:
+    name, value = text.split(" = ")
+    with pytest.raises(SettingsError, match=name.upper()) as caught:
+        load_settings(config(tmp_path, text), {})
+    assert value not in str(caught.value)
+
+
+def test_a_file_that_is_no_toml_says_where_and_shows_no_value(tmp_path: Path) -> None:
+    path = config(tmp_path, "feishu_app_secret = secret-0123456789\n")
+    with pytest.raises(SettingsError, match=r"config\.toml is not valid TOML.*line 1") as caught:
+        load_settings(path, {})
+    assert "0123456789" not in str(caught.value)
+
+
+def test_a_file_in_another_encoding_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load_settings(config(tmp_path, 'feishu_sheet_name = "商品表"', "gbk"), {})
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("TRUE", True), ("on", True), ("no", False), ("Off", False)])
+def test_switches_are_read_in_the_usual_words(text: str, value: bool) -> None:
+    assert load_settings(environ={"WFRECOVERY_WRITE_FAILED": text}).write_failed is value
+
+
+def test_the_file_may_use_tomls_own_types(tmp_path: Path) -> None:
+    settings = load_settings(config(tmp_path, 'write_failed = false\nmax_attempts = 5\nlost_prompts = "auto"\n'), {})
+    assert (settings.write_failed, settings.max_attempts, settings.lost_prompts) == (False, 5, LostPrompts.AUTO)
+
+
+def test_addresses_lose_their_last_slash() -> None:
+    settings = load_settings(environ={"FEISHU_DOMAIN": "https://open.larksuite.com/", "COMFYUI_URL": "http://h:1//"})
+    assert (settings.feishu_domain, settings.comfyui_url) == ("https://open.larksuite.com", "http://h:1")
+
+
+def test_no_secret_is_shown() -> None:
+    hook = {"FEISHU_WEBHOOK_URL": "https://open.feishu.cn/open-apis/bot/v2/hook/x-1", "FEISHU_WEBHOOK_SECRET": "hook-9"}
+    settings = load_settings(environ={**FULL, **hook})
+    for secret in (FULL["FEISHU_APP_SECRET"], FULL["FEISHU_SPREADSHEET_TOKEN"], *hook.values()):
+        assert secret not in repr(settings)
+    assert {FULL["FEISHU_APP_SECRET"], *hook.values()} <= set(settings.secrets)
