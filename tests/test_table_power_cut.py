@@ -138,9 +138,12 @@ def names_after_a_cut(disk: RecordingDisk, steps: list[Step], kept: set[int]) ->
     """Folders, and which file has which name, when of the pending steps those in `kept` reached the medium."""
     folders, names = set(disk.base_folders), dict(disk.base)
     for number, step in enumerate(steps):
-        if (step.unsynced and number not in kept) or step.path.parent not in folders:
+        if step.unsynced and number not in kept:
             continue
-        if step.what == "make":
+        if step.path.parent not in folders:  # whatever went into a folder whose own name is lost went with it
+            if step.source is not None and names.get(step.source) == step.file:
+                del names[step.source]
+        elif step.what == "make":
             folders.add(step.path)
         elif step.what == "name":
             names[step.path] = step.file
