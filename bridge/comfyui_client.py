@@ -112,7 +112,9 @@ class ComfyUIClient:
             "client_id": self.client_id,
         }
         if task is not None:
-            body["extra_data"] = {"wfrecovery": row_tag(task)}
+            # Savers write `extra_pnginfo` into the file, so that a result tells whose it is, also without the plugin.
+            tag = {"task_id": task["task_id"], "prompt_id": body["prompt_id"]}
+            body["extra_data"] = {"wfrecovery": row_tag(task), "extra_pnginfo": {"wfrecovery": tag}}
         async with self._request("POST", "/prompt", json=body) as response:
             answer = await self._json(response)
             if response.status == 400:

@@ -31,6 +31,7 @@ _TOKEN_RESERVE: Final = 300.0
 RANGES_PER_WRITE: Final = 100
 #: Seconds between the tries of a read; a longer wait that Feishu asks for wins.
 _READ_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LONGEST_READ_WAIT: Final = 300.0
 #: Formats that `values_image` lists.
 PICTURE_SUFFIXES: Final = frozenset(
     {".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"}
@@ -102,7 +103,7 @@ class FeishuClient:
     def _media(self, file_token: str) -> bytes:
         path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
         response = self._send("GET", path, None, write=False)
-        if response.status_code != 200:
+        if response.status_code != 200 or _is_refusal(response):
             raise self._error(response)
         return response.content
 
@@ -114,7 +115,7 @@ class FeishuClient:
             except FeishuError as error:
                 if wait is None or error.remedy is not Remedy.RETRY:
                     raise
-                time.sleep(max(wait, error.wait or 0.0))
+                time.sleep(min(max(wait, error.wait or 0.0), _LONGEST_READ_WAIT))
         raise AssertionError("unreachable")
 
     # ------------------------------------------------------------------ sheet calls
@@ -133,8 +134,8 @@ class FeishuClient:
                 grid = sheet.get("grid_properties") or {}
                 return (
                     str(sheet["sheet_id"]),
-                    max(1, int(grid.get("row_count", 1))),
-                    max(1, int(grid.get("column_count", 1))),
+                    max(1, int(grid.get("row_count") or 1)),
+                    max(1, int(grid.get("column_count") or 1)),
                 )
         titles = ", ".join(str(sheet.get("title")) for sheet in sheets) or "none"
         raise FeishuError(
@@ -241,6 +242,11 @@ class FeishuClient:
 
     def _clean(self, text: str) -> str:
         return redact(text, (*self.settings.secrets, self._token, self.settings.feishu_spreadsheet_token))
+
+
+def _is_refusal(response: requests.Response) -> bool:
+    """Whether a download is no file but an error: drive sends some of them with HTTP 200."""
+    return "json" in response.headers.get("Content-Type", "") and _error_of(response).code != 0
 
 
 def _error_of(response: requests.Response) -> FeishuError:

@@ -15,9 +15,9 @@ from .decisions import Action, Decision, decide
 from .feishu_client import FeishuClient
 from .file_names import result_path
 from .history import ABSENT, ResultFile, Sighting
-from .output_files import embedded_task, why_not_whole
+from .output_files import embedded_task, find_results, whole_result, why_not_whole
 from .publisher import FlushReport, Publisher
-from .records import FeishuState, RowData, Stage, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
+from .records import FeishuState, RowData, Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -44,6 +44,7 @@ class TaskRecoveryManager:
         self._db, self._comfy, self._on_progress = db, comfy, on_progress
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
+        self._on_disk: Mapping[str, Sequence[str]] = {}
         self._places = asyncio.Semaphore(BATCH)
 
     # ------------------------------------------------------------------ recovering
@@ -58,6 +59,7 @@ class TaskRecoveryManager:
         tasks = await asyncio.to_thread(lambda: [task for task in self._db.table.active() if not task.stage.final])
         if tasks:
             log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))
+        self._on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
         ended: list[dict[str, Any]] = []
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
@@ -179,9 +181,14 @@ class TaskRecoveryManager:
     async def _recover(self, task: TaskRecord) -> TaskRecord | None:
         sighting = await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        decision = decide(task, sighting, on_disk=False, has_graph=graph is not None)
+        files = self._on_disk.get(task.task_id, ())
+        whole = whole_result(graph, files, {}) if graph and files else None
+        decision = decide(task, sighting, on_disk=whole is not None, has_graph=graph is not None)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
+            case Action.ADOPT:
+                await asyncio.to_thread(self._db.complete_task, task.task_id, whole)
+                return await asyncio.to_thread(self._db.table.get, task.task_id)
             case Action.LEAVE:
                 return None
             case Action.COLLECT:
@@ -193,6 +200,12 @@ class TaskRecoveryManager:
                     return await asyncio.to_thread(self._db.table.get, task.task_id)
         self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task))
         return None
+
+    def _results_on_disk(self, tasks: Sequence[TaskRecord]) -> dict[str, list[str]]:
+        """Where `main.py` shares ComfyUI's output folder, results lie there already."""
+        prompts = {task.task_id: task.comfyui_task_id for task in tasks if task.comfyui_task_id}
+        since = min((parse_time(task.created_at) for task in tasks), default=0.0)
+        return find_results(self._db.output_dir, prompts, since)
 
     async def _send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
         try:

@@ -24,6 +24,7 @@ import pytest
 import requests
 
 from wfrecovery.demo import render_nodes
+from wfrecovery.demo.comfyui_host import execution
 from wfrecovery.demo.launch import ComfyNotStartedError, ComfyProcess, find_comfyui
 
 av = pytest.importorskip("av")
@@ -1030,8 +1031,6 @@ def test_taken_port_is_told(tmp_path: Path) -> None:
 
 
 def test_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wfrecovery.demo.comfyui_host import execution
-
     class Silent:
         def queue_updated(self) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Single calls to Feishu, over real HTTP: every answer's code is looked at, one token for all, nothing secret in errors."""
+"""Single calls to Feishu, over real HTTP: every answer's code counts, one token for all, no secret in an error."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_header_names_in_lower_case_are_understood(feishu: FeishuStandIn, client
     assert len(client.read_rows()) == 30
     feishu.faults.add(Fault.RATE_LIMIT_429, "sheets_query", reset="7")
     with pytest.raises(FeishuError) as caught:
-        client.read_rows()
+        client.read_sheet()
     assert (caught.value.wait, caught.value.code, caught.value.status) == (7.0, 99991400, 429)
 
 
@@ -132,7 +132,7 @@ def test_header_names_in_lower_case_are_understood(feishu: FeishuStandIn, client
 def test_a_strange_wait_of_the_server_is_no_wait(feishu: FeishuStandIn, client: FeishuClient, reset: str) -> None:
     feishu.faults.add(Fault.RATE_LIMIT_400, "sheets_query", reset=reset)
     with pytest.raises(FeishuError) as caught:
-        client.read_rows()
+        client.read_sheet()
     assert not caught.value.wait
 
 
@@ -162,7 +162,7 @@ def test_an_address_where_nobody_listens_does_not_show_the_sheets_token(feishu: 
     client.read_rows()
     feishu.stop()
     with pytest.raises(FeishuError, match="no answer from Feishu") as caught:
-        client.read_rows()
+        client.read_sheet()
     assert caught.value.remedy is Remedy.RETRY
     assert not caught.value.outcome_unknown, "reading changes nothing"
     assert feishu.spreadsheet_token not in str(caught.value)
@@ -186,7 +186,9 @@ def test_a_sheet_is_known_by_title_or_id(feishu: FeishuStandIn, client: FeishuCl
 
 
 def test_an_answer_that_would_be_too_large_is_read_in_parts(feishu: FeishuStandIn, client: FeishuClient) -> None:
+    feishu.sheet.insert_row(180, {"产品名": "far below", "模特名": "x"})
     whole = [(row.row_number, row.product_name) for row in client.read_rows()]
+    assert whole[-1] == (180, "far below")
     values = FeishuClient._values
     asked: list[str] = []
 
@@ -234,6 +236,46 @@ def test_a_written_picture_is_read_back_and_downloaded(
     assert (tmp_path / "图.png").read_bytes() == PNG
     assert [path.name for path in tmp_path.iterdir()] == ["图.png"]
     assert client.read_cell("sid001!G3:G3") is None
+
+
+def test_an_error_that_drive_sends_with_http_200_is_not_saved_as_the_picture(
+    feishu: FeishuStandIn, client: FeishuClient, tmp_path: Path
+) -> None:
+    client.write_picture("sid001!G2:G2", "a.png", PNG)
+    token = client.read_cell("sid001!G2:G2")["fileToken"]
+    feishu.faults.add(Fault.TOKEN_REVOKED_200, "media_download", times=2)
+    with pytest.raises(FeishuError, match="99991663"):
+        client.download_media(token, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits, not waited."""
+    waits: list[float] = []
+    monkeypatch.setattr("wfrecovery.bridge.feishu_client.time.sleep", waits.append)
+    return waits
+
+
+def test_reading_rows_waits_out_a_busy_feishu(feishu: FeishuStandIn, client: FeishuClient, slept: list[float]) -> None:
+    feishu.faults.add(Fault.RATE_LIMIT_429, "sheets_query", reset="52")
+    feishu.faults.add(Fault.HTML_502, "values_get")
+    feishu.faults.add(Fault.RATE_LIMIT_400, "values_get", reset="86400")
+    assert len(client.read_rows()) == 30
+    assert slept == [52.0, 1.0, 300.0]
+
+
+def test_reading_rows_gives_up_after_some_tries_and_at_once_where_waiting_does_not_help(
+    feishu: FeishuStandIn, client: FeishuClient, slept: list[float]
+) -> None:
+    feishu.faults.add(Fault.HTML_502, "sheets_query", times=None)
+    with pytest.raises(FeishuError, match="502"):
+        client.read_rows()
+    assert slept == [0.5, 1.0, 2.0, 4.0, 8.0]
+    wrong = FeishuClient(replace(client.settings, feishu_app_secret="wrong"))
+    with pytest.raises(FeishuError, match="FEISHU_APP_SECRET"):
+        wrong.read_rows()
+    assert len(slept) == 5
 
 
 def test_a_download_that_fails_leaves_no_file(feishu: FeishuStandIn, client: FeishuClient, tmp_path: Path) -> None:

@@ -139,3 +139,17 @@ def test_a_refused_graph_fails_its_task_with_comfyui_s_reason(comfy: ComfyProces
     assert asyncio.run(recovery.submit(task_id, {"1": {"class_type": "NoSuchNode", "inputs": {}}})) is None
     assert db.get_task(task_id)["status"] == "失败"
     assert "NoSuchNode" in db.get_task(task_id)["error_message"]
+
+
+def test_a_result_that_lies_in_a_shared_output_folder_is_taken_over(tmp_path: Path) -> None:
+    """ComfyUI without the plugin forgets everything when it restarts; the finished files tell whose they are."""
+    with ComfyProcess(tmp_path / "comfyui", plugins=[RENDER_NODES]) as comfy:
+        submit_and_die(comfy, comfy.output)
+        client = bridge.ComfyUIClient(comfy.url)
+        prompts = [task["comfyui_task_id"] for task in bridge.DatabaseManager(comfy.output).get_incomplete_tasks()]
+        asyncio.run(client.wait_for_completion(prompts[-1]))
+        comfy.kill()
+        comfy.restart()
+        recovered = asyncio.run(recover(comfy, comfy.output))
+        assert sorted(task["output_files"] for task in recovered) == [[f"wf/row{row}_00001_.png"] for row in ROWS]
+        assert len(list((comfy.output / "wf").iterdir())) == len(ROWS)

@@ -616,6 +616,40 @@ def test_a_task_that_another_process_has_pushed_meanwhile_is_not_pushed_again(te
     assert len(team.feishu.sheet.picture_writes) == 1
 
 
+def test_a_picture_and_a_video_of_one_row_both_arrive(team: Team) -> None:
+    picture, film = team.finished(3), team.filmed(3)
+    assert team.publisher.flush().pushed == [picture, film]
+    team.assert_delivered(picture)
+    assert team.row("产品2")[VIDEO] == "已完成"
+
+
+def test_a_picture_that_somebody_took_out_of_its_cell_is_written_when_it_is_pushed_again(team: Team) -> None:
+    task_id = team.finished(3)
+    team.publisher.flush()
+    team.feishu.sheet.set("G3", None)
+    assert team.db.push_again(task_id)
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+def test_each_change_of_a_task_is_told_to_whoever_listens(team: Team) -> None:
+    seen: list[tuple[str, FeishuState]] = []
+    client = FeishuClient(team.settings)
+    publisher = Publisher(
+        team.db, client, clock=team.clock, on_change=lambda task: seen.append((task.task_id, task.feishu_state))
+    )
+    good, lost = team.finished(2), team.finished(3)
+    (team.folder / team.record(lost).output_files[0]).unlink()
+    publisher.flush()
+    assert sorted(seen) == [(good, FeishuState.PUSHED), (lost, FeishuState.BLOCKED)]
+
+
+def test_what_the_caller_wants_left_is_left(team: Team) -> None:
+    one, two = team.finished(2), team.finished(3)
+    assert team.publisher.flush(frozenset({one})).pushed == [two]
+    assert team.state(one) is FeishuState.PENDING
+
+
 # ------------------------------------------------------------------ waiting
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from table_support import GRAPH, MONTH, add_attempt, finish, img, job, job_id, table_files
+
 from wfrecovery.bridge.database_manager import DatabaseManager
 from wfrecovery.bridge.records import NewerSchemaError, RecordError, Stage, record_from_json
 from wfrecovery.bridge.workflow_database import MAX_RECORD_BYTES, WorkflowDatabase

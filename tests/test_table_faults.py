@@ -28,6 +28,7 @@ from table_support import (
     table_files,
     temp_files,
 )
+
 from wfrecovery.bridge import disk as disk_module
 from wfrecovery.bridge.disk import AtomicFiles, Disk, DurabilityUnknownError
 from wfrecovery.bridge.records import Stage, TaskRecord
@@ -146,16 +147,33 @@ def undisturbed(fresh: Callable[[str], Path]) -> dict[int, Any]:
     return {number: read(folder, number) for number in (1, 2, 3, 5, 6)}
 
 
-def killed_at(folder: Path, name: str, step: int) -> bool:
-    """Run the call in a process of its own that kills itself before its operation number `step`."""
+def serve_kills(name: str) -> None:
+    """Answer each line `step folder` with whether the call was killed. A fork is safe where nobody has a thread."""
+    for line in sys.stdin:
+        step, _, folder = line.rstrip("\n").partition(" ")
+        print("killed" if _killed_at(Path(folder), name, int(step)) else "ended", flush=True)
+
+
+def _killed_at(folder: Path, name: str, step: int) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            steps = Steps(step, kill_myself)
-            CALLS[name](WorkflowDatabase(folder, disk=WatchedDisk(steps)))
-        finally:
+            CALLS[name](WorkflowDatabase(folder, disk=WatchedDisk(Steps(step, kill_myself))))
             os._exit(0)
-    return os.waitpid(child, 0)[1] != 0
+        except BaseException:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return True
+    assert status == 0, "the call failed without being hit"
+    return False
+
+
+def python(program: str, *arguments: str, **pipes: Any) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], env={**os.environ, "PYTHONPATH": paths}, text=True, **pipes
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -164,11 +182,19 @@ def test_a_kill_before_any_operation_leaves_the_old_or_the_new(name: str, fresh:
     """S1, S2, S3."""
     others, allowed = undisturbed(fresh), outcomes(name, fresh)
     found = []
-    for step in range(1, MANY):
-        folder = fresh(name)
-        if not killed_at(folder, name, step):
-            break
-        found.append(check_reopened(folder, name, others, allowed))
+    program = "import sys, test_table_faults; test_table_faults.serve_kills(sys.argv[1])"
+    with python(program, name, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        for step in range(1, MANY):
+            folder = fresh(name)
+            print(step, folder, file=server.stdin, flush=True)
+            answer = server.stdout.readline()
+            if answer != "killed\n":
+                break
+            found.append(check_reopened(folder, name, others, allowed))
+        server.stdin.close()
+    assert answer == "ended\n"
     assert 3 < len(found) < MANY - 1, "every operation was hit, and the last run was not"
     if allowed[0] != allowed[1]:
         assert allowed[0] in found
@@ -183,9 +209,8 @@ def test_a_killed_process_of_its_own_leaves_the_table_to_the_next(tmp_path: Path
         "steps = Steps(1, kill_myself if hasattr(signal, 'SIGKILL') else lambda: os._exit(9), names=('replace',))\n"
         "WorkflowDatabase(Path(sys.argv[1]), disk=WatchedDisk(steps)).update(job_id(1), add_attempt)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
-    child = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environment, check=False)
-    assert child.returncode != 0
+    with python(program, str(tmp_path)) as child:
+        assert child.wait() != 0
     assert len(temp_files(tmp_path)) == 1
     table = WorkflowDatabase(tmp_path, lock_timeout=1)
     table.sweep()
@@ -215,10 +240,10 @@ def test_an_error_of_any_operation_is_raised_and_costs_nothing(
         try:
             CALLS[name](table)
         except OSError as error:
-            assert steps.hit
-            assert error.errno == number
+            raised = error.errno
         else:
             break
+        assert (steps.hit, raised) == (True, number)
         steps.armed = False
         if not for_ever:
             assert temp_files(folder) == []

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from table_support import GRAPH, MONTH, add_attempt, finish, job, job_id, table_files, temp_files
+
 from wfrecovery.bridge.disk import AtomicFiles, Disk
 from wfrecovery.bridge.records import Stage, TaskError, TaskRecord
 from wfrecovery.bridge.workflow_database import UnknownTaskError, WorkflowDatabase

@@ -48,7 +48,7 @@ def plugin_folders() -> list[Path]:
     """Every plugin: those in custom_nodes in the order of the disk, as in ComfyUI, then those of ``--plugin``."""
     found: list[Path] = []
     for folder in folder_paths.get_folder_paths("custom_nodes"):
-        for name in os.listdir(folder):  # noqa: PTH208 - the disk's own order, names only
+        for name in os.listdir(folder):
             path = Path(folder) / name
             if name == "__pycache__" or name.endswith(".disabled") or (path.is_file() and path.suffix != ".py"):
                 continue

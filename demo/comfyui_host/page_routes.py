@@ -162,7 +162,7 @@ async def _object_info(request: web.Request) -> web.Response:
     for name in nodes.NODE_CLASS_MAPPINGS:
         try:
             described[name] = _node_info(name)
-        except Exception:  # noqa: PERF203 - one broken node must not hide the others
+        except Exception:
             logging.exception("[ERROR] An error occurred while retrieving information for the '%s' node.", name)
     return web.json_response(described)
 

@@ -240,7 +240,7 @@ class PromptServer:
         for handler in self.on_prompt_handlers:
             try:
                 json_data = handler(json_data)
-            except Exception:  # noqa: PERF203 - the next handler still gets its turn
+            except Exception:
                 logging.warning("[ERROR] An error occurred during the on_prompt_handler processing")
                 logging.warning("%s", traceback.format_exc())
         return json_data
@@ -286,7 +286,7 @@ class PromptServer:
         for socket in sockets:
             try:
                 await socket.send_json({"type": event, "data": data})
-            except (aiohttp.ClientError, ConnectionError) as error:  # noqa: PERF203 - the others still get it
+            except (aiohttp.ClientError, ConnectionError) as error:
                 logging.warning("send error: %s", error)
 
     send_json = send

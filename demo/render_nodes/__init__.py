@@ -88,7 +88,7 @@ def _font(size: int) -> Any:
     for name in _FONTS:
         try:
             return ImageFont.truetype(name, size)
-        except OSError:  # noqa: PERF203 - the next one may be there
+        except OSError:
             continue
     return ImageFont.load_default(size)
 
