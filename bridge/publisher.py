@@ -133,7 +133,7 @@ class Publisher:
             return {address: WorkflowStatus.FAILED.value} if wanted else {}
         self._check_files(task)
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
-            self._write_picture(task, sheet, row, delivered=shown == WorkflowStatus.COMPLETED.value)
+            self._write_picture(task, sheet, row)
         return {address: WorkflowStatus.COMPLETED.value} if shown in _OURS else {}
 
     def _check_files(self, task: TaskRecord) -> None:
@@ -144,14 +144,13 @@ class Publisher:
             if reason:
                 raise FeishuError(f"the result {name} cannot be sent: {reason}", remedy=Remedy.FINAL)
 
-    def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int, *, delivered: bool) -> None:
+    def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int) -> None:
         address = sheet.address(row, "composite_image")
         cell = sheet.cell(row, "composite_image")
         shown = cell.get("fileToken") if is_picture(cell) else None
         tried = task.feishu.get("writing")
         # Sent before, and the cell has changed since: it arrived, although we never read the answer.
-        arrived = tried is not None and shown is not None and shown != tried.get("before")
-        if arrived or (delivered and shown is not None):
+        if tried is not None and shown is not None and shown != tried.get("before"):
             return
         name, content = picture_for_cell(self._picture(task))
         self._db.table.update(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from .comfyui_client import ComfyUIError, FileUnavailableError, PromptRefusedError, WorkflowClient, new_prompt_id
 from .database_manager import DatabaseManager, failed
@@ -109,7 +109,7 @@ class TaskRecoveryManager:
     async def finish(self, task_id: str) -> dict[str, Any]:
         """Follow a submitted task to its end, fetch its files, push, and return its record."""
         await self._follow(await asyncio.to_thread(self._db.table.get, task_id))
-        if await self._publishing_plugin() is None:
+        if not await self._plugin_publishes():
             await self.publish()
         return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
 
@@ -125,21 +125,29 @@ class TaskRecoveryManager:
 
     async def publish(self) -> FlushReport:
         """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""
-        plugin = await self._publishing_plugin()
-        if plugin is not None and plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
-            return FlushReport()  # one table: its outbox is the plugin's
-        theirs = await self._follow_delivery() if plugin is not None else frozenset()
+        try:
+            plugin = await self._comfy.plugin_status()
+        except ComfyUIError:  # what the plugin was to deliver, it still will
+            theirs = await asyncio.to_thread(self._left_to_plugin)
+        else:
+            if not _publishes(plugin):
+                theirs = frozenset()
+            elif plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
+                return FlushReport()  # one table: its outbox is the plugin's
+            else:
+                theirs = await self._follow_delivery()
         if self._publisher is None:
             return FlushReport()
         return await asyncio.to_thread(self._publisher.flush, theirs)
 
-    async def _publishing_plugin(self) -> Mapping[str, Any] | None:
-        """The status of a plugin that has Feishu settings; None where `main.py` has to push."""
+    async def _plugin_publishes(self) -> bool:
         try:
-            status = await self._comfy.plugin_status()
+            return _publishes(await self._comfy.plugin_status())
         except ComfyUIError:
-            return None
-        return status if status and status["feishu"]["configured"] else None
+            return False
+
+    def _left_to_plugin(self) -> frozenset[str]:
+        return frozenset(task.task_id for task in self._db.unpushed() if task.feishu.get("by") == "plugin")
 
     async def _follow_delivery(self) -> frozenset[str]:
         """Take over from the plugin's records what was pushed or blocked there; returns the tasks that it delivers.
@@ -271,6 +279,8 @@ class TaskRecoveryManager:
         else:
             if files:
                 await asyncio.to_thread(self._db.complete_task, task.task_id, files)
+                if await self._plugin_publishes():
+                    await asyncio.to_thread(self._db.table.update, task.task_id, _by_plugin)
             else:
                 await asyncio.to_thread(self._db.mark_task_failed, task.task_id, "finished, but it wrote no file")
         return await asyncio.to_thread(self._db.table.get, task.task_id)
@@ -288,6 +298,15 @@ class TaskRecoveryManager:
 
 def _unsubmitted(task: TaskRecord, reason: str) -> TaskRecord:
     return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
+
+
+def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the plugin has Feishu settings; else `main.py` has to push."""
+    return bool(plugin and plugin["feishu"]["configured"])
+
+
+def _by_plugin(task: TaskRecord) -> TaskRecord:
+    return task.with_feishu(by="plugin")
 
 
 def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:

@@ -13,6 +13,7 @@ import pytest
 
 from wfrecovery import bridge
 from wfrecovery.bridge.output_files import why_not_whole
+from wfrecovery.demo.feishu import FeishuStandIn
 from wfrecovery.demo.launch import ComfyProcess
 
 ROOT = Path(__file__).parent.parent
@@ -153,3 +154,30 @@ def test_a_result_that_lies_in_a_shared_output_folder_is_taken_over(tmp_path: Pa
         recovered = asyncio.run(recover(comfy, comfy.output))
         assert sorted(task["output_files"] for task in recovered) == [[f"wf/row{row}_00001_.png"] for row in ROWS]
         assert len(list((comfy.output / "wf").iterdir())) == len(ROWS)
+
+
+def test_what_the_plugin_delivers_is_not_pushed_by_main_py_while_comfyui_is_down(tmp_path: Path) -> None:
+    with FeishuStandIn(
+        rows=[{"产品名": f"产品{row}", "模特名": "模特", "提示词": f"p{row}"} for row in ROWS]
+    ) as feishu:
+        settings = bridge.load_settings(environ=feishu.environment())
+        with ComfyProcess(tmp_path / "c", plugins=[ROOT, RENDER_NODES], env=feishu.environment()) as comfy:
+            submit_and_die(comfy, tmp_path / "output")
+            db = bridge.DatabaseManager(tmp_path / "output")
+            recovery = bridge.TaskRecoveryManager(
+                db, bridge.ComfyUIClient(comfy.url), bridge.FeishuClient.from_settings(settings)
+            )
+
+            async def story() -> None:
+                await recovery.check_and_recover_tasks()
+                await recovery.wait_until_done()
+                comfy.kill()
+                await recovery.publish()
+
+            asyncio.run(story())
+            writes = feishu.count("values_image")
+            comfy.restart()
+            asyncio.run(recovery.check_and_recover_tasks())
+        assert writes <= len(ROWS)
+        pushed = [write.row_texts["产品名"] for write in feishu.sheet.picture_writes]
+        assert len(pushed) == len(set(pushed))
