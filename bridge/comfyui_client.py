@@ -163,7 +163,8 @@ class ComfyUIClient:
         """Where a prompt is. The plugin is asked first: it knows what ComfyUI forgets when it restarts."""
         try:
             record = await self.plugin_task(prompt_id)
-            if record is not None:
+            # What main.py entered into a shared table has perhaps never arrived: queue and history decide.
+            if record is not None and record["metadata"]["stage"] != Stage.CREATED.value:
                 return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
             queue = await self._get("/queue")
@@ -194,6 +195,8 @@ class ComfyUIClient:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(target.name + ".part")
         async with self._request("GET", "/view", params=query) as response:
+            if response.status >= 500 or response.status in (408, 429):
+                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to GET /view")
             if response.status != 200:
                 raise FileUnavailableError(f"ComfyUI has no file {file.path} (HTTP {response.status})")
             length = response.content_length

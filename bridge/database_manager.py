@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -150,11 +151,14 @@ class DatabaseManager:
 
     def _relative(self, file: Path) -> str:
         inside = file if file.is_absolute() else self.output_dir / file
-        try:
-            relative = inside.resolve().relative_to(self.output_dir.resolve())
-        except ValueError:
-            raise ValueError(f"{file} is not inside the output folder {self.output_dir}") from None
-        return relative.as_posix()
+        # As it is written first: a linked subfolder is inside; then resolved: the output folder may have two names.
+        for path, folder in (
+            (Path(os.path.normpath(inside)), self.output_dir),
+            (inside.resolve(), self.output_dir.resolve()),
+        ):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
 
     def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
         for task in self.table.active():

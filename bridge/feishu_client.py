@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -74,19 +75,21 @@ class FeishuClient:
     def read_sheet(self) -> SheetTable:
         """The whole sheet in one read (in halves where the answer would be too large)."""
         sheet_id, rows, columns = self._sheet_size()
-        return read_table(
-            sheet_id, self._read_rows(sheet_id, 1, rows, column_letters(columns - 1)), self.settings.columns
-        )
+        values, revision = self._read_rows(sheet_id, 1, rows, column_letters(columns - 1))
+        return replace(read_table(sheet_id, values, self.settings.columns), revision=revision)
 
     def read_cell(self, cell_range: str) -> Any:
         """What one cell holds now."""
-        values = self._values(cell_range)
+        values, _ = self._values(cell_range)
         return values[0][0] if values and values[0] else None
 
-    def write_picture(self, cell_range: str, name: str, content: bytes) -> None:
-        """Put a picture into one cell (`values_image`); `name` needs an extension that Feishu lists."""
+    def write_picture(self, cell_range: str, name: str, content: bytes) -> int | None:
+        """Put a picture into one cell (`values_image`); `name` needs an extension that Feishu lists.
+
+        Returns the spreadsheet's revision after it, where the answer tells.
+        """
         body = {"range": cell_range, "image": base64.b64encode(content).decode(), "name": name}
-        self._call("POST", f"{self._v2}/values_image", body, write=True)
+        return _revision(self._call("POST", f"{self._v2}/values_image", body, write=True))
 
     def write_cells(self, cells: Mapping[str, str]) -> None:
         """Write texts into single cells: address → text, in as few calls as fit."""
@@ -145,21 +148,22 @@ class FeishuClient:
             remedy=Remedy.FINAL,
         )
 
-    def _read_rows(self, sheet_id: str, first: int, last: int, column: str) -> list[list[Any]]:
+    def _read_rows(self, sheet_id: str, first: int, last: int, column: str) -> tuple[list[list[Any]], int | None]:
         try:
             return self._values(f"{sheet_id}!A{first}:{column}{last}")
         except FeishuError as error:
             if error.remedy is not Remedy.SPLIT or first == last:
                 raise
         middle = (first + last) // 2
-        upper = self._read_rows(sheet_id, first, middle, column)
+        upper, revision = self._read_rows(sheet_id, first, middle, column)
         upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
-        return upper + self._read_rows(sheet_id, middle + 1, last, column)
+        lower, _ = self._read_rows(sheet_id, middle + 1, last, column)
+        return upper + lower, revision  # the older one: what changed between the two readings is noticed
 
-    def _values(self, cell_range: str) -> list[list[Any]]:
+    def _values(self, cell_range: str) -> tuple[list[list[Any]], int | None]:
         query = "valueRenderOption=ToString&dateTimeRenderOption=FormattedString"
         data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
-        return (data.get("valueRange") or {}).get("values") or []
+        return (data.get("valueRange") or {}).get("values") or [], _revision(data)
 
     def _write(self, items: Sequence[tuple[str, str]]) -> None:
         body = {"valueRanges": [{"range": address, "values": [[text]]} for address, text in items]}
@@ -264,6 +268,11 @@ def _error_of(response: requests.Response) -> FeishuError:
     return refused(
         code, message, response.status_code, _wait_of(response.headers) if code == RATE_LIMITED or not code else None
     )
+
+
+def _revision(data: Mapping[str, Any]) -> int | None:
+    revision = data.get("revision")
+    return revision if type(revision) is int else None
 
 
 def _violations(error: Any) -> str:

@@ -224,7 +224,12 @@ def find_results(output_dir: Path, prompts: Mapping[str, str], since: float) -> 
 
 
 def _recent_files(folder: Path, since: float) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:  # a link in a circle
+            folders.clear()
+            continue
+        seen.add(real)
         if Path(parent) == folder and FOLDER_NAME in folders:
             folders.remove(FOLDER_NAME)
         for name in names:
@@ -255,13 +260,14 @@ _MANY_INPUT: Final = re.compile(
 
 
 def whole_result(
-    graph: Mapping[str, Any], files: Sequence[str], evidence: Mapping[str, Sequence[str]]
+    graph: Mapping[str, Any], files: Sequence[str], evidence: Mapping[str, Sequence[str]], *, attempts: int = 1
 ) -> list[str] | None:
     """All result files of a prompt that was cut off, or None when they are not all there, or nobody can tell.
 
     `graph` is the graph file, `files` what was found on disk, `evidence` what ComfyUI had reported of single nodes
     before it died: node id → its files. A node that nobody heard of is judged by the graph: it must be certain how
-    many files the node makes, else the prompt is rendered again.
+    many files the node makes, else the prompt is rendered again. After several `attempts`, several files can be the
+    first ones of each.
     """
     prompt = graph["prompt"]
     result: list[str] = []
@@ -272,7 +278,7 @@ def whole_result(
         if made is None:
             free = [name for name in files if name not in reported and name not in result]
             made = [name for name in free if len(savers) == 1 or _has_prefix(name, prompt[node_id])]
-            if not made or len(made) != expected_files(prompt, node_id):
+            if not made or len(made) != expected_files(prompt, node_id) or (len(made) > 1 and attempts > 1):
                 return None
         elif not set(made) <= set(files):
             return None

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -106,35 +106,69 @@ class Publisher:
         self.last_error = None
         # Read again under the publisher's lock: another process may have pushed some meanwhile.
         ready = [task for task in map(self._current, tasks) if task is not None]
-        statuses: list[tuple[TaskRecord, dict[str, str]]] = []
+        delivered: list[TaskRecord] = []
         for position, task in enumerate(ready):
             try:
-                statuses.append((task, self._cells(task, sheet)))
-            except (FeishuError, SheetLayoutError, RowNotFoundError, OSError) as error:
+                sheet = self._deliver(task, sheet)
+                delivered.append(task)
+            except Exception as error:
                 self._put_off(task, error, report, refused=True)
                 if isinstance(error, FeishuError) and not _needs_person(error) and not error.outcome_unknown:
                     for later in ready[position + 1 :]:  # busy or limited: asking on would make it worse
                         self._put_off(later, error, report)
                     break
-        self._write_statuses(statuses, report)
+        self._write_statuses(self._statuses(delivered, sheet, report), report)
 
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         record = self._db.table.get(task.task_id)
         return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
 
-    def _cells(self, task: TaskRecord, sheet: SheetTable) -> dict[str, str]:
-        """Put the task's picture into its cell, and return the status cells that are still to be written."""
+    def _deliver(self, task: TaskRecord, sheet: SheetTable) -> SheetTable:
+        """Put the task's picture into its cell; returns the sheet as it is now known.
+
+        Each write raises the sheet's revision by one. More than one means that somebody changed the sheet meanwhile:
+        rows may have moved, so it is read again before the next picture.
+        """
         row = sheet.row_of(task)
-        status_field = "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
-        shown = sheet.text(row, status_field)
-        address = sheet.address(row, status_field)
+        sheet.place(_status_field(task))
         if task.status is WorkflowStatus.FAILED:
-            wanted = self._feishu.settings.write_failed and shown in _OURS and shown != WorkflowStatus.COMPLETED.value
-            return {address: WorkflowStatus.FAILED.value} if wanted else {}
+            return sheet
         self._check_files(task)
-        if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
-            self._write_picture(task, sheet, row)
-        return {address: WorkflowStatus.COMPLETED.value} if shown in _OURS else {}
+        if task.workflow_type != WorkflowType.IMAGE_COMPOSITION.value or not self._needs_picture(task, sheet, row):
+            return sheet
+        revision = self._write_picture(task, sheet, row)
+        if revision is not None and sheet.revision is not None and revision == sheet.revision + 1:
+            return replace(sheet, revision=revision)
+        now = self._feishu.read_sheet()
+        if now.row_of(task) != row:
+            raise RowNotFoundError(
+                f"somebody moved rows while the picture was on its way: it may stand in row {row}, where "
+                f"{now.text(row, 'product_name')!r} · {now.text(row, 'model_name')!r} is now; "
+                f"the task's row is {now.row_of(task)}. Look at both, then push again"
+            )
+        return now
+
+    def _statuses(
+        self, tasks: list[TaskRecord], sheet: SheetTable, report: FlushReport
+    ) -> list[tuple[TaskRecord, dict[str, str]]]:
+        """The status cells to write, by the newest reading of the sheet; a success of a row outlasts its failures."""
+        statuses = []
+        for task in sorted(tasks, key=lambda task: task.status is not WorkflowStatus.FAILED):
+            try:
+                statuses.append((task, self._status_cell(task, sheet)))
+            except (SheetLayoutError, RowNotFoundError) as error:
+                self._put_off(task, error, report)
+        return statuses
+
+    def _status_cell(self, task: TaskRecord, sheet: SheetTable) -> dict[str, str]:
+        row, field_name = sheet.row_of(task), _status_field(task)
+        shown, address = sheet.text(row, field_name), sheet.address(row, field_name)
+        if shown not in _OURS:
+            return {}
+        if task.status is not WorkflowStatus.FAILED:
+            return {address: WorkflowStatus.COMPLETED.value}
+        wanted = self._feishu.settings.write_failed and shown != WorkflowStatus.COMPLETED.value
+        return {address: WorkflowStatus.FAILED.value} if wanted else {}
 
     def _check_files(self, task: TaskRecord) -> None:
         if not task.output_files:
@@ -144,19 +178,18 @@ class Publisher:
             if reason:
                 raise FeishuError(f"the result {name} cannot be sent: {reason}", remedy=Remedy.FINAL)
 
-    def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int) -> None:
-        address = sheet.address(row, "composite_image")
-        cell = sheet.cell(row, "composite_image")
-        shown = cell.get("fileToken") if is_picture(cell) else None
-        tried = task.feishu.get("writing")
-        # Sent before, and the cell has changed since: it arrived, although we never read the answer.
-        if tried is not None and shown is not None and shown != tried.get("before"):
-            return
+    def _needs_picture(self, task: TaskRecord, sheet: SheetTable, row: int) -> bool:
+        """False where it was sent before and the cell has changed since: it arrived, though we read no answer."""
+        shown, tried = _shown_picture(sheet, row), task.feishu.get("writing")
+        return tried is None or shown is None or shown == tried.get("before")
+
+    def _write_picture(self, task: TaskRecord, sheet: SheetTable, row: int) -> int | None:
+        address, shown = sheet.address(row, "composite_image"), _shown_picture(sheet, row)
         name, content = picture_for_cell(self._picture(task))
         self._db.table.update(
             task.task_id, lambda record: record.with_feishu(writing={"cell": address, "before": shown})
         )
-        self._feishu.write_picture(address, name, content)
+        return self._feishu.write_picture(address, name, content)
 
     def _picture(self, task: TaskRecord) -> Path:
         return self._db.output_dir / task.output_files[0]
@@ -199,6 +232,16 @@ class Publisher:
         record = self._db.table.update(task_id, change)
         if self._on_change is not None:
             self._on_change(record)
+
+
+def _status_field(task: TaskRecord) -> str:
+    return "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
+
+
+def _shown_picture(sheet: SheetTable, row: int) -> str | None:
+    """The token of the picture that the row shows; tokens are never used twice."""
+    cell = sheet.cell(row, "composite_image")
+    return str(cell.get("fileToken")) if is_picture(cell) else None
 
 
 def _needs_person(error: Exception) -> bool:

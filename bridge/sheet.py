@@ -61,6 +61,8 @@ class SheetTable:
     #: column field (`Columns`) → index
     places: Mapping[str, int]
     columns: Columns
+    #: goes up with each change of the spreadsheet, whoever makes it
+    revision: int | None = None
 
     def cell(self, row_number: int, field: str) -> Any:
         """The cell of a column in a row (1-based); None where there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from .database_manager import DatabaseManager, failed
 from .decisions import Action, Decision, decide
 from .feishu_client import FeishuClient
 from .file_names import result_path
-from .history import ABSENT, ResultFile, Sighting
+from .history import ABSENT, Place, ResultFile, Sighting
 from .output_files import embedded_task, find_results, whole_result, why_not_whole
 from .publisher import FlushReport, Publisher
 from .records import FeishuState, RowData, Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
@@ -23,6 +24,8 @@ log = logging.getLogger("wfrecovery")
 
 #: Tasks looked up, followed and fetched at the same time.
 BATCH: Final = 8
+#: Before a prompt that is nowhere counts as lost, it is looked for again.
+SECOND_LOOK_SECONDS: Final = 1.0
 
 OnProgress = Callable[[int, int], None]
 
@@ -46,6 +49,7 @@ class TaskRecoveryManager:
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         self._on_disk: Mapping[str, Sequence[str]] = {}
         self._places = asyncio.Semaphore(BATCH)
+        self._left: list[TaskRecord] = []
 
     # ------------------------------------------------------------------ recovering
 
@@ -76,7 +80,8 @@ class TaskRecoveryManager:
 
     async def wait_until_done(self) -> list[dict[str, Any]]:
         """Wait for the tasks that are being followed, push their results, and return their records."""
-        ended = []
+        left, self._left = self._left, []  # ComfyUI could not be asked then: once more
+        ended = [task.to_json() for task in await asyncio.gather(*map(self._recover_guarded, left)) if task is not None]
         while self._following:
             followed, self._following = self._following, {}
             for result in await asyncio.gather(*followed.values()):
@@ -102,13 +107,18 @@ class TaskRecoveryManager:
         answer comes, the task keeps its prompt_id: `finish` or the next recovery finds out whether it arrived.
         """
         prompt_id = new_prompt_id()
-        await asyncio.to_thread(self._db.update_task_comfyui_id, task_id, prompt_id)
-        await asyncio.to_thread(self._db.table.write_graph, task_id, {"prompt_id": prompt_id, "prompt": dict(workflow)})
-        return await self._send(await asyncio.to_thread(self._db.table.get, task_id), workflow)
+        graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
+        await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+        task = await asyncio.to_thread(self._db.table.update, task_id, partial(_to_submit, prompt_id))
+        if task.comfyui_task_id != prompt_id:  # entered before, by us or by another main.py: never submitted twice
+            return task.comfyui_task_id
+        return await self._send(task, workflow)
 
     async def finish(self, task_id: str) -> dict[str, Any]:
         """Follow a submitted task to its end, fetch its files, push, and return its record."""
-        await self._follow(await asyncio.to_thread(self._db.table.get, task_id))
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        if not task.stage.final:
+            await self._follow(task)
         if not await self._plugin_publishes():
             await self.publish()
         return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
@@ -188,9 +198,13 @@ class TaskRecoveryManager:
 
     async def _recover(self, task: TaskRecord) -> TaskRecord | None:
         sighting = await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+        if task.comfyui_task_id and sighting.place is Place.ABSENT:
+            # A request that timed out may still be on its way through ComfyUI's validation.
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            sighting = await self._comfy.look_up(task.comfyui_task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
         files = self._on_disk.get(task.task_id, ())
-        whole = whole_result(graph, files, {}) if graph and files else None
+        whole = whole_result(graph, files, {}, attempts=task.attempts) if graph and files else None
         decision = decide(task, sighting, on_disk=whole is not None, has_graph=graph is not None)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
@@ -198,6 +212,7 @@ class TaskRecoveryManager:
                 await asyncio.to_thread(self._db.complete_task, task.task_id, whole)
                 return await asyncio.to_thread(self._db.table.get, task.task_id)
             case Action.LEAVE:
+                self._left.append(task)
                 return None
             case Action.COLLECT:
                 return await self._collect(task, sighting)
@@ -294,6 +309,10 @@ class TaskRecoveryManager:
         target = result_path(self._db.output_dir, task, file.filename, index)
         await self._comfy.download(file, target)
         return target
+
+
+def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:
+    return task if task.comfyui_task_id else dataclasses.replace(task, comfyui_task_id=prompt_id)
 
 
 def _unsubmitted(task: TaskRecord, reason: str) -> TaskRecord:

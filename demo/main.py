@@ -45,7 +45,7 @@ class Batch:
             if todo is None:
                 break
             waited = 0 if todo else waited + 1
-            results += await asyncio.gather(*[self.render(row, kind) for row, kind in todo])
+            results += filter(None, await asyncio.gather(*[self.render_guarded(row, kind) for row, kind in todo]))
             if not todo:
                 await asyncio.sleep(1)  # pictures that videos need are still on their way into the sheet
             results += await self.recovery.wait_until_done()
@@ -63,6 +63,17 @@ class Batch:
         todo = [(row, kind) for row, kind in todo if _key(row, kind) not in self.tried]
         waiting = [row for row in videos if _key(row, VIDEO) not in self.tried] + self.db.get_incomplete_tasks()
         return todo if todo or waiting else None
+
+    async def render_guarded(self, row: bridge.RowData, kind: bridge.WorkflowType) -> dict[str, Any] | None:
+        """One row's trouble does not stop the others; its cell stays 否, so that the next run takes it."""
+        try:
+            return await self.render(row, kind)
+        except bridge.ComfyUIUnreachableError as error:
+            log.warning("row %s: %s; tried again", row.row_number, error)
+        except Exception:
+            self.tried.add(_key(row, kind))
+            log.exception("row %s could not be started", row.row_number)
+        return None
 
     async def render(self, row: bridge.RowData, kind: bridge.WorkflowType) -> dict[str, Any]:
         """One row through one workflow."""

@@ -196,9 +196,8 @@ class Story:
 
     def results(self) -> int:
         """Finished results in the sheet that the demo asked for."""
-        return (
-            sum((row.needs_picture and cells["图片是否已处理"] == DONE) for row, cells in self.found()) + self.videos()
-        )
+        pictures = [row for row, cells in self.found() if row.needs_picture and cells["图片是否已处理"] == DONE]
+        return len(pictures) + self.videos()
 
     def videos(self) -> int:
         """Rows whose video the sheet calls finished."""

@@ -104,7 +104,7 @@ class Plugin:
                 return await handler(request)
             with recorder.intake() as intake:
                 response = await handler(request)
-                await asyncio.gather(*map(asyncio.wrap_future, intake.writes), return_exceptions=True)
+                await intake.written()
                 return response
 
         return wait_for_record

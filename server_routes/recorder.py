@@ -6,6 +6,7 @@ own, in order. A prompt's record is on disk before `POST /prompt` answers, and i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import dataclasses
@@ -13,7 +14,7 @@ import functools
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class _Intake:
     claimed: set[str] = field(default_factory=set)
     writes: list[Future[Any]] = field(default_factory=list)
 
+    async def written(self) -> None:
+        """Wait until the records are on disk or could not be written; not for ever, and without cancelling them."""
+        if self.writes:
+            await asyncio.wait([asyncio.wrap_future(future) for future in self.writes], timeout=PATIENCE_SECONDS)
+
 
 _intake: contextvars.ContextVar[_Intake | None] = contextvars.ContextVar("wfrecovery_intake", default=None)
 
@@ -64,7 +70,7 @@ class QueueItem:
 
     @classmethod
     def of(cls, item: Any) -> QueueItem | None:
-        """The parts, or None for another plugin's own kind of item. The sixth part holds secrets: not touched."""
+        """The parts, or None for another plugin's own kind of item. The sixth part holds secrets: never recorded."""
         if not isinstance(item, tuple | list) or len(item) < 5:
             return None
         number, prompt_id, prompt, extra_data, outputs = item[:5]
@@ -132,7 +138,7 @@ class Recorder:
     def install(self) -> None:
         """Wrap the queue's methods on the instance, outermost."""
         queue = self._host.queue
-        self._wrap(queue, "put", after=lambda args, _: self._put(args[0]))
+        self._wrap_put(queue)
         self._wrap(queue, "get", after=lambda _, result: self._got(result))
         self._wrap_task_done(queue)
         self._wrap_delete(queue)
@@ -153,6 +159,20 @@ class Recorder:
             return result
 
         setattr(owner, name, wrapper)
+
+    def _wrap_put(self, queue: Any) -> None:
+        original = queue.put
+
+        @functools.wraps(original)
+        def put(*args: Any, **kwargs: Any) -> Any:
+            # Under the mutex, else an idle worker takes the prompt, and may even end it, before it is known here.
+            # Nothing waits in there: the record is written by our own thread.
+            with getattr(queue, "mutex", contextlib.nullcontext()):
+                result = original(*args, **kwargs)
+                self._put((*args, *kwargs.values())[0])
+                return result
+
+        queue.put = put
 
     def _wrap_task_done(self, queue: Any) -> None:
         original = queue.task_done
@@ -263,7 +283,9 @@ class Recorder:
         starts_unseen = not self._worker_seen.is_set() and self._counted_early is None
         if starts_unseen:
             self._counted_early = item.prompt_id
-        self._secrets[item.prompt_id] = secret_values(item.extra_data, self._host.sensitive_keys)
+        # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
+        sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
+        self._secrets[item.prompt_id] = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
         future = self._writer.submit(self._record, item, starts_unseen)
         self._writes[item.prompt_id] = future
         future.add_done_callback(self._report_future)
@@ -309,7 +331,8 @@ class Recorder:
         }
         sighting = sighting_of_history(entry)
         secrets = self._secrets.pop(item.prompt_id, [])
-        self._submit(item.prompt_id, lambda task: self.ended(task, sighting, secrets))
+        future = self._writer.submit(lambda: self._change(item.prompt_id, self.ending(sighting, secrets)))
+        future.add_done_callback(self._report_future)
         self._writes.pop(item.prompt_id, None)
 
     @_guarded
@@ -385,22 +408,29 @@ class Recorder:
             "task": row,
         }
 
-    def ended(self, task: TaskRecord, sighting: Sighting, secrets: list[str] | None = None) -> TaskRecord:
-        """`task` after its prompt ended as `sighting` says. A success counts only with files that are whole."""
-        if task.stage.final:
-            return task
-        if sighting.place is Place.INTERRUPTED:
-            return cancelled(task, sighting.message or "interrupted by the user")
-        if sighting.place is not Place.SUCCEEDED:
-            return failed(task, redact(sighting.message or "failed", secrets or ()))
+    def ending(self, sighting: Sighting, secrets: Sequence[str] = ()) -> Callable[[TaskRecord], TaskRecord]:
+        """The change that records how a prompt ended. A success counts only with files that are whole.
+
+        The files are read here, before the table is locked for the change.
+        """
         files = tuple(file.path for file in sighting.files)
-        for name in files:
-            reason = why_not_whole(self._db.output_dir / name)
-            if reason:
-                return failed(task, f"ComfyUI says it finished, but {name} is no whole result: {reason}")
-        if not files and task.row_number is not None:
-            return failed(task, "ComfyUI says it finished, but it wrote no file into the output folder")
-        return finished(task, files)
+        reasons = ((name, why_not_whole(self._db.output_dir / name)) for name in files)
+        broken = next((f"{name} is no whole result: {reason}" for name, reason in reasons if reason), None)
+
+        def change(task: TaskRecord) -> TaskRecord:
+            if task.stage.final:
+                return task
+            if sighting.place is Place.INTERRUPTED:
+                return cancelled(task, sighting.message or "interrupted by the user")
+            if sighting.place is not Place.SUCCEEDED:
+                return failed(task, redact(sighting.message or "failed", secrets))
+            if broken:
+                return failed(task, f"ComfyUI says it finished, but {broken}")
+            if not files and task.row_number is not None:
+                return failed(task, "ComfyUI says it finished, but it wrote no file into the output folder")
+            return finished(task, files)
+
+        return change
 
     def _release(self, task_id: str) -> None:
         try:

@@ -58,7 +58,6 @@ class StartupRecovery:
         self._host, self._db, self._recorder, self._settings = host, db, recorder, settings
         self._on_change = on_change
         self.state = RecoveryState()
-        self._can_queue = not host.hides_pending
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> bool:
@@ -118,14 +117,15 @@ class StartupRecovery:
 
     async def _recover_one(self, task: TaskRecord, files: Sequence[str]) -> None:
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        whole = whole_result(graph, files, task.metadata.get("node_outputs", {})) if graph and files else None
+        evidence = task.metadata.get("node_outputs", {})
+        whole = whole_result(graph, files, evidence, attempts=task.attempts) if graph and files else None
         sighting = self._sighting(task)
         decision = decide(
             task,
             sighting,
             on_disk=whole is not None,
             has_graph=graph is not None,
-            can_queue=self._can_queue,
+            can_queue=not self._host.hides_pending,
             lost_prompts=self._settings.lost_prompts,
             max_attempts=self._settings.max_attempts,
         )
@@ -135,7 +135,7 @@ class StartupRecovery:
         elif decision.action is Action.REQUEUE and graph is not None:
             await self.requeue(task, graph)
         else:
-            await self._store(task, self._change(decision, sighting, whole or ()))
+            await self._store(task, await asyncio.to_thread(self._change, decision, sighting, whole or ()))
 
     def _sighting(self, task: TaskRecord) -> Sighting:
         """In the queue before in the history: a prompt that ends in between is in the second."""
@@ -153,7 +153,7 @@ class StartupRecovery:
     ) -> Callable[[TaskRecord], TaskRecord]:
         match decision.action:
             case Action.COLLECT:
-                return lambda task: self._recorder.ended(task, sighting)
+                return self._recorder.ending(sighting)
             case Action.ADOPT:
                 return lambda task: finished(task, tuple(files)).with_metadata(adopted=True)
             case Action.ASK:
@@ -181,7 +181,7 @@ class StartupRecovery:
             body["partial_execution_targets"] = graph["outputs_to_execute"]
         with self._recorder.intake() as intake:
             answer = await self._host.submit(body)
-            await asyncio.gather(*map(asyncio.wrap_future, intake.writes), return_exceptions=True)
+            await intake.written()
         if answer.status == 200:
             self.state.requeued += 1
             return True
@@ -196,12 +196,8 @@ class StartupRecovery:
 
         Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
         """
-        task = await asyncio.to_thread(self._db.table.get, task_id)
+        await asyncio.to_thread(self._db.table.get, task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
-        if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
-            raise TaskError(
-                f"{task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again"
-            )
         if graph is None:
             raise TaskError(f"{task_id} cannot be queued again: its graph was not recorded")
         return await self.requeue(await asyncio.to_thread(self._db.table.update, task_id, _anew), graph)
@@ -221,6 +217,10 @@ class StartupRecovery:
 
 
 def _anew(task: TaskRecord) -> TaskRecord:
+    if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
+        raise TaskError(
+            f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again"
+        )
     return dataclasses.replace(task.entering(Stage.QUEUED), error_message=None).with_metadata(attempts=0)
 
 

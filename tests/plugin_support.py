@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import requests
 from PIL import Image
+
 from wfrecovery.demo.launch import ComfyProcess, find_comfyui
 
 ROOT = Path(__file__).resolve().parent.parent

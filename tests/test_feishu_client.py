@@ -197,10 +197,10 @@ def test_an_answer_that_would_be_too_large_is_read_in_parts(feishu: FeishuStandI
         first, last = (int("".join(filter(str.isdigit, end))) for end in cell_range.partition("!")[2].split(":"))
         if last - first > 60:
             raise refused(90221, "answer too large", 200, None)
-        read = values(self, cell_range)
+        read, revision = values(self, cell_range)
         while read and not any(read[-1]):
             read.pop()  # blank rows at the end may be left out
-        return read
+        return read, revision
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FeishuClient, "_values", limited)

@@ -181,3 +181,34 @@ def test_what_the_plugin_delivers_is_not_pushed_by_main_py_while_comfyui_is_down
         assert writes <= len(ROWS)
         pushed = [write.row_texts["产品名"] for write in feishu.sheet.picture_writes]
         assert len(pushed) == len(set(pushed))
+
+
+def test_a_task_in_a_shared_table_whose_request_never_arrived_is_sent(tmp_path: Path) -> None:
+    """Entered with its graph, then everything died before the request left; the plugin shares the table."""
+    with ComfyProcess(tmp_path / "comfyui", plugins=[ROOT, RENDER_NODES]) as comfy:
+        comfy.kill()
+        submit_and_die(comfy, comfy.output)
+        comfy.restart()
+        recovered = asyncio.run(recover(comfy, comfy.output))
+        assert sorted(task["row_number"] for task in recovered) == list(ROWS)
+        assert {task["status"] for task in recovered} == {"已完成"}
+        assert len(list((comfy.output / "wf").iterdir())) == len(ROWS)
+
+
+def test_a_task_is_submitted_once_however_often_that_is_asked_for(comfy: ComfyProcess, tmp_path: Path) -> None:
+    db = bridge.DatabaseManager(tmp_path / "output")
+    recovery = bridge.TaskRecoveryManager(db, bridge.ComfyUIClient(comfy.url))
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "产品", "model_name": "模特"}, "图片合成")
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "once"}},
+    }
+
+    async def story() -> None:
+        first = await recovery.submit(task_id, graph)
+        assert await recovery.submit(task_id, graph) == first
+        assert (await recovery.finish(task_id))["status"] == "已完成"
+        assert await recovery.submit(task_id, graph) == first
+
+    asyncio.run(story())
+    assert len(list(comfy.output.glob("once_*.png"))) == 1

@@ -1,9 +1,8 @@
-"""The plugin inside a ComfyUI of its own, through HTTP, files and SIGKILL: stand-in in both shapes, and the real one."""
+"""The plugin in a ComfyUI of its own, through HTTP, files and SIGKILL: stand-in in both shapes, and the real one."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import NO_REAL, REAL, SHAPES, Comfy, embedded, failing, picture, row, slow_save, until
+from plugin_support import NO_REAL, REAL, Comfy, embedded, failing, picture, row, slow_save, until
+
 from wfrecovery.demo.feishu import FeishuStandIn
 from wfrecovery.demo.feishu_sheet import Picture
 
@@ -105,7 +105,7 @@ def test_twenty_rows_survive_a_kill_and_stand_in_the_sheet_once(host: Any, start
 
 # ------------------------------------------------------------------ the decision table after SIGKILL
 
-_PACK = '''
+_PACK = """
 class Vanishing:
     CATEGORY, FUNCTION, RETURN_TYPES = "test", "run", ("IMAGE",)
 
@@ -118,7 +118,7 @@ class Vanishing:
 
 
 NODE_CLASS_MAPPINGS = {"WfrVanishing": Vanishing}
-'''
+"""
 
 
 @all_hosts
@@ -504,7 +504,7 @@ def test_without_a_table_comfyui_works_and_the_trouble_is_told(host: Any, start:
     assert (output / "wfrecovery").read_text() == "a file where the folder should be"
 
 
-_WRAPPING = '''
+_WRAPPING = """
 from server import PromptServer
 
 queue = PromptServer.instance.prompt_queue
@@ -512,15 +512,15 @@ put, get = queue.put, queue.get
 queue.put = lambda item, *args, **kwargs: put(item, *args, **kwargs)
 queue.get = lambda *args, **kwargs: get(*args, **kwargs)
 NODE_CLASS_MAPPINGS = {}
-'''
-_HIDING = '''
+"""
+_HIDING = """
 from server import PromptServer
 
 queue = PromptServer.instance.prompt_queue
 queue.get_current_queue = lambda: ([], [])
 queue.get_current_queue_volatile = lambda: ([], [])
 NODE_CLASS_MAPPINGS = {}
-'''
+"""
 
 
 def _other_plugin(folder: Path, name: str, source: str) -> Path:
@@ -657,7 +657,15 @@ def test_unknown_tasks_and_paths_that_lead_out(host: Any, shared: Shared) -> Non
     comfy = shared(host)
     secret = comfy.output / "outside.json"
     secret.write_text('{"schema": 1}')
-    for name in ("img_20200101_001", "nope", "..%2F..%2Foutside", "%2e%2e%2foutside", "..%5Coutside", "x%00y", "a" * 300):
+    for name in (
+        "img_20200101_001",
+        "nope",
+        "..%2F..%2Foutside",
+        "%2e%2e%2foutside",
+        "..%5Coutside",
+        "x%00y",
+        "a" * 300,
+    ):
         _refused(comfy.call("GET", f"/wfrecovery/tasks/{name}"), 404)
         for action in ("retry", "push", "cancel"):
             _refused(comfy.act(name, action), 404)

@@ -198,7 +198,7 @@ def test_what_a_person_wrote_into_the_status_cell_is_not_overwritten(team: Team,
     team.feishu.sheet.set("F2", text)
     done, failed = team.finished(2), team.failed(3)
     team.feishu.sheet.set("F3", text)
-    assert team.publisher.flush().pushed == [done, failed]
+    assert sorted(team.publisher.flush().pushed) == sorted([done, failed])
     assert team.row("产品1")[STATUS] == team.row("产品2")[STATUS] == text
     assert isinstance(team.row("产品1")[PICTURE], Picture)
 
@@ -696,3 +696,33 @@ def test_with_three_calls_in_ten_failing_every_picture_reaches_its_own_row(seed:
             team.assert_delivered(task_id)
         assert len(feishu.sheet.picture_writes) == 40, "a picture was written twice"
         assert team.db.counts()[1] == {"pending": 0, "pushed": 40, "blocked": 0, "off": 0}
+
+
+def test_a_row_inserted_while_pictures_go_out_moves_none_of_the_following(team: Team) -> None:
+    tasks = [team.finished(row) for row in (2, 3, 4)]
+    written = team.feishu.sheet.write_picture
+
+    def write_then_insert(*arguments: Any) -> Any:
+        picture = written(*arguments)
+        if len(team.feishu.sheet.picture_writes) == 1:
+            team.feishu.sheet.insert_row(2, {"产品名": "新品", "模特名": "新人"})
+        return picture
+
+    team.feishu.sheet.write_picture = write_then_insert  # type: ignore[method-assign]
+    report = team.publisher.flush()
+    # The first picture was there before the row was inserted; the sheet was then read again for the others.
+    assert set(report.pushed) | set(report.blocked) == set(tasks)
+    for write in team.feishu.sheet.picture_writes[1:]:
+        assert write.row_texts["产品名"] != "新品"
+    moved = [task for task in tasks if task in report.pushed]
+    for task_id in moved:
+        team.assert_delivered(task_id)
+    assert len(moved) >= 2
+
+
+def test_a_new_result_for_a_finished_row_replaces_its_picture(team: Team) -> None:
+    first = team.finished(2)
+    assert team.publisher.flush().pushed == [first]
+    second = team.finished(2)
+    assert team.publisher.flush().pushed == [second]
+    assert len(team.feishu.sheet.picture_writes) == 2
