@@ -78,6 +78,14 @@ class FeishuClient:
         values, revision = self._read_rows(sheet_id, 1, rows, column_letters(columns - 1))
         return replace(read_table(sheet_id, values, self.settings.columns), revision=revision)
 
+    def read_row_again(self, table: SheetTable, row_number: int) -> SheetTable:
+        """`table` with one row as it is now: one small read."""
+        last = column_letters(max(len(table.values[table.header]) - 1, 0))
+        values, revision = self._values(f"{table.sheet_id}!A{row_number}:{last}{row_number}")
+        rows = list(table.values)
+        rows[row_number - 1] = values[0] if values and values[0] else ()
+        return replace(table, values=rows, revision=revision)
+
     def read_cell(self, cell_range: str) -> Any:
         """What one cell holds now."""
         values, _ = self._values(cell_range)

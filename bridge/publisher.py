@@ -109,7 +109,7 @@ class Publisher:
         delivered: list[TaskRecord] = []
         for position, task in enumerate(ready):
             try:
-                sheet = self._deliver(task, sheet)
+                sheet = self._deliver(task, sheet, just_read=position == 0)
                 delivered.append(task)
             except Exception as error:
                 self._put_off(task, error, report, refused=True)
@@ -123,18 +123,25 @@ class Publisher:
         record = self._db.table.get(task.task_id)
         return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
 
-    def _deliver(self, task: TaskRecord, sheet: SheetTable) -> SheetTable:
+    def _deliver(self, task: TaskRecord, sheet: SheetTable, *, just_read: bool) -> SheetTable:
         """Put the task's picture into its cell; returns the sheet as it is now known.
 
-        Each write raises the sheet's revision by one. More than one means that somebody changed the sheet meanwhile:
-        rows may have moved, so it is read again before the next picture.
+        The row is looked at once more just before. Each write raises the sheet's revision by one; more than one means
+        that somebody changed the sheet in that very moment, so it is checked where the picture went.
         """
         row = sheet.row_of(task)
         sheet.place(_status_field(task))
         if task.status is WorkflowStatus.FAILED:
             return sheet
         self._check_files(task)
-        if task.workflow_type != WorkflowType.IMAGE_COMPOSITION.value or not self._needs_picture(task, sheet, row):
+        if task.workflow_type != WorkflowType.IMAGE_COMPOSITION.value:
+            return sheet
+        if not just_read:  # pictures take their time: rows may have moved since
+            sheet = self._feishu.read_row_again(sheet, row)
+            if not sheet.shows(task, row):
+                sheet = self._feishu.read_sheet()
+                row = sheet.row_of(task)
+        if not self._needs_picture(task, sheet, row):
             return sheet
         revision = self._write_picture(task, sheet, row)
         if revision is not None and sheet.revision is not None and revision == sheet.revision + 1:

@@ -126,10 +126,7 @@ class SheetTable:
     def row_of(self, task: TaskRecord) -> int:
         """The row that a task was made for: where it was, if product and model still stand there, else the only
         row that has them. Raises RowNotFoundError that names what was looked for and what was found."""
-        wanted = {"product_name": task.product_name.strip(), "model_name": task.model_name.strip()}
-        prompt = str(task.metadata.get("feishu_row_data", {}).get("prompt") or "").strip()
-        if prompt and "prompt" in self.places:
-            wanted["prompt"] = prompt
+        wanted = self._identity(task)
         if not (wanted["product_name"] or wanted["model_name"]):
             raise RowNotFoundError(
                 f"the task names no product and no model, so row {task.row_number} cannot be checked"
@@ -142,6 +139,16 @@ class SheetTable:
         if len(found) == 1:
             return found[0]
         raise RowNotFoundError(self._not_found(task, wanted, found))
+
+    def shows(self, task: TaskRecord, row_number: int) -> bool:
+        """Whether this very row is the task's."""
+        return self._matches(row_number, self._identity(task))
+
+    def _identity(self, task: TaskRecord) -> dict[str, str]:
+        """What the task's row must say, by column field."""
+        wanted = {"product_name": task.product_name.strip(), "model_name": task.model_name.strip()}
+        prompt = str(task.metadata.get("feishu_row_data", {}).get("prompt") or "").strip()
+        return {**wanted, "prompt": prompt} if prompt and "prompt" in self.places else wanted
 
     def _matches(self, row_number: int, wanted: Mapping[str, str]) -> bool:
         return row_number in self.row_numbers() and all(
