@@ -222,6 +222,11 @@ def failed(task: TaskRecord, reason: str) -> TaskRecord:
     return task.entering(Stage.FAILED, error_message=reason).with_metadata(finished_at=now_text())
 
 
+def unsubmitted(reason: str, task: TaskRecord) -> TaskRecord:
+    """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
+    return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
+
+
 def cancelled(task: TaskRecord, reason: str) -> TaskRecord:
     """`task` as cancelled by the user; its row's cell is left as it is."""
     if task.stage is Stage.CANCELLED:

@@ -44,6 +44,8 @@ class Decision:
 
     action: Action
     reason: str
+    #: the row's cell is left at 否, so that the next batch takes it
+    row_stays_open: bool = False
 
 
 _SEEN = {
@@ -79,7 +81,7 @@ def decide(
     if on_disk:
         return Decision(Action.ADOPT, "its complete result was found on disk")
     if not has_graph:
-        return Decision(Action.FAIL, "lost before it was submitted")
+        return Decision(Action.FAIL, "lost before it was submitted", row_stays_open=True)
     if task.attempts >= max_attempts:
         return Decision(Action.FAIL, f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself")
     if task.row_number is None and lost_prompts is LostPrompts.OFF:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeGuard
 
 from .comfyui_client import ComfyUIError, FileUnavailableError, PromptRefusedError, WorkflowClient, new_prompt_id
-from .database_manager import DatabaseManager, failed
+from .database_manager import DatabaseManager, unsubmitted
 from .decisions import Action, Decision, decide
 from .feishu_client import FeishuClient
 from .file_names import result_path
@@ -219,6 +219,9 @@ class TaskRecoveryManager:
             case Action.FAIL | Action.CANCEL:
                 return await self._give_up(task, decision)
             case Action.REQUEUE | Action.ASK if graph is not None:
+                if task.comfyui_task_id is None:  # died between writing the graph and noting its prompt_id
+                    prompt_id = str(graph.get("prompt_id") or new_prompt_id())
+                    task = await asyncio.to_thread(self._db.table.update, task.task_id, partial(_to_submit, prompt_id))
                 if await self._send(task, graph["prompt"]) is None:
                     return await asyncio.to_thread(self._db.table.get, task.task_id)
         self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task))
@@ -270,11 +273,8 @@ class TaskRecoveryManager:
     async def _give_up(self, task: TaskRecord, decision: Decision) -> TaskRecord:
         if decision.action is Action.CANCEL:
             await asyncio.to_thread(self._db.cancel_task, task.task_id, decision.reason)
-        elif task.comfyui_task_id is None:
-            # Nothing was rendered for it: its cell stays 否, so that the next batch takes the row.
-            await asyncio.to_thread(
-                self._db.table.update, task.task_id, lambda record: _unsubmitted(record, decision.reason)
-            )
+        elif decision.row_stays_open:
+            await asyncio.to_thread(self._db.table.update, task.task_id, partial(unsubmitted, decision.reason))
         else:
             await asyncio.to_thread(self._db.mark_task_failed, task.task_id, decision.reason)
         return await asyncio.to_thread(self._db.table.get, task.task_id)
@@ -313,10 +313,6 @@ class TaskRecoveryManager:
 
 def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:
     return task if task.comfyui_task_id else dataclasses.replace(task, comfyui_task_id=prompt_id)
-
-
-def _unsubmitted(task: TaskRecord, reason: str) -> TaskRecord:
-    return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
 
 
 def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:

@@ -7,10 +7,11 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ..bridge.comfyui_client import refusal_text
-from ..bridge.database_manager import DatabaseManager, cancelled, failed, finished
+from ..bridge.database_manager import DatabaseManager, cancelled, failed, finished, unsubmitted
 from ..bridge.decisions import Action, Decision, decide
 from ..bridge.history import ABSENT, Place, Sighting, sighting_of_history
 from ..bridge.output_files import find_results, whole_result
@@ -160,6 +161,8 @@ class StartupRecovery:
                 return lambda task: task.entering(Stage.ASKING)
             case Action.CANCEL:
                 return lambda task: cancelled(task, decision.reason)
+            case _ if decision.row_stays_open:
+                return partial(unsubmitted, decision.reason)
             case _:
                 return lambda task: failed(task, decision.reason)
 

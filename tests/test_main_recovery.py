@@ -212,3 +212,27 @@ def test_a_task_is_submitted_once_however_often_that_is_asked_for(comfy: ComfyPr
 
     asyncio.run(story())
     assert len(list(comfy.output.glob("once_*.png"))) == 1
+
+
+def test_killed_between_graph_and_prompt_id_the_task_is_sent_all_the_same(comfy: ComfyProcess, tmp_path: Path) -> None:
+    db = bridge.DatabaseManager(tmp_path / "output")
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "产品", "model_name": "模特"}, "图片合成")
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "between"}},
+    }
+    prompt_id = bridge.new_prompt_id()
+    db.table.write_graph(task_id, {"prompt_id": prompt_id, "prompt": graph})
+    recovered = asyncio.run(recover(comfy, tmp_path / "output"))
+    assert [(task["status"], task["comfyui_task_id"]) for task in recovered] == [("已完成", prompt_id)]
+    assert len(list(comfy.output.glob("between_*.png"))) == 1
+
+
+def test_a_prompt_that_is_gone_and_has_no_graph_leaves_its_row_s_cell_alone(
+    comfy: ComfyProcess, tmp_path: Path
+) -> None:
+    db = bridge.DatabaseManager(tmp_path / "output")
+    row = {"row_number": 2, "product_name": "产品", "model_name": "模特"}
+    db.add_workflow_task(row, "图片合成", bridge.new_prompt_id())
+    (task,) = asyncio.run(recover(comfy, tmp_path / "output"))
+    assert (task["status"], task["metadata"]["feishu"]["state"]) == ("失败", "off")
