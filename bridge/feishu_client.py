@@ -248,9 +248,7 @@ class FeishuClient:
                 self._token = ""
 
     def _error(self, response: requests.Response) -> FeishuError:
-        error = _error_of(response)
-        error.args = (self._clean(str(error)),)
-        return error
+        return _error_of(response).reworded(self._clean)
 
     def _clean(self, text: str) -> str:
         return redact(text, (*self.settings.secrets, self._token, self.settings.feishu_spreadsheet_token))

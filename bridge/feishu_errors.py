@@ -6,8 +6,11 @@ not used, it takes the rate limit (99991400) for a refusal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
+
+from .wording import Wording, wording_of
 
 
 class Remedy(Enum):
@@ -27,12 +30,12 @@ class FeishuError(Exception):
     """A call that Feishu refused or did not answer.
 
     `code` is Feishu's (0 where none came), `status` HTTP's, `wait` the seconds that the server asked for,
-    `outcome_unknown` is True where a write may have happened all the same.
+    `outcome_unknown` is True where a write may have happened all the same. `wording` is the message in both languages.
     """
 
     def __init__(
         self,
-        what: str,
+        what: Wording | str,
         *,
         code: int = 0,
         status: int = 0,
@@ -47,7 +50,14 @@ class FeishuError(Exception):
             wait,
             outcome_unknown,
         )
-        super().__init__(what)
+        self.wording = wording_of(what)
+        super().__init__(self.wording.en)
+
+    def reworded(self, change: Callable[[str], str]) -> FeishuError:
+        """The same error with its texts passed through `change`, for example to hide secrets."""
+        self.wording = self.wording.changed(change)
+        self.args = (self.wording.en,)
+        return self
 
 
 class FeishuNotConfiguredError(FeishuError):
@@ -55,8 +65,13 @@ class FeishuNotConfiguredError(FeishuError):
 
     def __init__(self, missing: tuple[str, ...]) -> None:
         self.missing = missing
+        names = ", ".join(missing)
         super().__init__(
-            f"Feishu is not set up: {', '.join(missing)} missing (environment or config.toml)", remedy=Remedy.FINAL
+            Wording(
+                f"Feishu is not set up: {names} missing (environment or config.toml)",
+                f"飞书还没有设置好：缺少 {names}（环境变量或 config.toml）",
+            ),
+            remedy=Remedy.FINAL,
         )
 
 
@@ -75,26 +90,82 @@ REMEDIES: Final[dict[int, Remedy]] = {
     **dict.fromkeys((1061001, 1061006, 1061045), Remedy.RETRY),  # drive
 }
 
-_OPEN_PLATFORM: Final = "open.feishu.cn → 开发者后台 → the app"
-_SCOPES: Final = (
-    f"{_OPEN_PLATFORM} → 权限管理: add the scope that the message names, then publish a new version of the app"
+_APP: Final = Wording("open.feishu.cn → 开发者后台 → the app", "open.feishu.cn → 开发者后台 → 该应用")
+_CREDENTIALS: Final = _APP + " → 凭证与基础信息"
+_SCOPES: Final = _APP + Wording(
+    " → 权限管理: add the scope that the message names, then publish a new version of the app",
+    " → 权限管理：开通消息里写的权限，然后发布应用的新版本",
 )
-_DOCUMENT: Final = "in the sheet: … → 更多 → 添加文档应用, and add the app with the right to edit"
+_DOCUMENT: Final = Wording(
+    "in the sheet: … → 更多 → 添加文档应用, and add the app with the right to edit",
+    "在表格里：… → 更多 → 添加文档应用，添加该应用并给编辑权限",
+)
 
-ADVICE: Final[dict[int, str]] = {
-    10014: f"FEISHU_APP_SECRET does not belong to FEISHU_APP_ID; copy both anew from {_OPEN_PLATFORM} → 凭证与基础信息",
-    99991543: f"FEISHU_APP_ID or FEISHU_APP_SECRET is wrong; copy both anew from {_OPEN_PLATFORM} → 凭证与基础信息",
+ADVICE: Final[dict[int, Wording]] = {
+    10014: Wording(
+        "FEISHU_APP_SECRET does not belong to FEISHU_APP_ID; copy both anew from ",
+        "FEISHU_APP_SECRET 与 FEISHU_APP_ID 不匹配；请重新复制这两项：",
+    )
+    + _CREDENTIALS,
+    **dict.fromkeys(
+        (99991543, 10003),
+        Wording(
+            "FEISHU_APP_ID or FEISHU_APP_SECRET is wrong; copy both anew from ",
+            "FEISHU_APP_ID 或 FEISHU_APP_SECRET 不对；请重新复制这两项：",
+        )
+        + _CREDENTIALS,
+    ),
     **dict.fromkeys((99991672, 99991679, 99991676, 1061073), _SCOPES),
-    99991401: f"{_OPEN_PLATFORM} → 安全设置 → IP 白名单: add this machine's address",
-    **dict.fromkeys((99991662, 99991673), f"{_OPEN_PLATFORM}: the app is disabled; enable or publish it"),
+    99991401: _APP
+    + Wording(" → 安全设置 → IP 白名单: add this machine's address", " → 安全设置 → IP 白名单：加入本机的地址"),
+    **dict.fromkeys(
+        (99991662, 99991673),
+        _APP + Wording(": the app is disabled; enable or publish it", "：应用已停用；请启用或重新发布"),
+    ),
     **dict.fromkeys((90213, 1310213, 1061004, 91403), _DOCUMENT),
-    90214: "FEISHU_SPREADSHEET_TOKEN is wrong: it is the part of the sheet's address after /sheets/",
-    90215: "FEISHU_SHEET_NAME names no sheet of this spreadsheet",
-    **dict.fromkeys((90218, 1310218), "the cell is protected: let the app edit it, or take the protection off"),
-    90227: "too large for one request; a picture may have at most 20 MB",
-    90204: "Feishu refused the picture or the request's form",
-    90202: "Feishu refused the range or a value",
-    1310247: "the spreadsheet holds 4,000 pictures: start a new one",
+    **dict.fromkeys(
+        (90214, 1310214, 1310249),
+        Wording(
+            "FEISHU_SPREADSHEET_TOKEN names no spreadsheet: it is the part of the sheet's address after /sheets/",
+            "FEISHU_SPREADSHEET_TOKEN 找不到表格：它是表格网址里 /sheets/ 后面的那一段",
+        ),
+    ),
+    90215: Wording(
+        "FEISHU_SHEET_NAME names no sheet of this spreadsheet", "FEISHU_SHEET_NAME 在这个表格里没有对应的工作表"
+    ),
+    **dict.fromkeys(
+        (90218, 1310218),
+        Wording(
+            "the cell is protected: let the app edit it, or take the protection off",
+            "单元格受保护：请允许该应用编辑，或取消保护",
+        ),
+    ),
+    **dict.fromkeys(
+        (90219, 90226),
+        Wording(
+            "the spreadsheet is full: delete rows or pictures, or start a new one",
+            "表格已满：请删除一些行或图片，或新建一个表格",
+        ),
+    ),
+    90227: Wording("too large for one request; a picture may have at most 20 MB", "一次请求太大；图片最多 20 MB"),
+    90204: Wording("Feishu refused the picture or the request's form", "飞书不接受这张图片或这个请求的格式"),
+    90202: Wording("Feishu refused the range or a value", "飞书不接受这个范围或内容"),
+    1310247: Wording("the spreadsheet holds 4,000 pictures: start a new one", "表格里已有 4000 张图片：请新建一个表格"),
+    **dict.fromkeys(
+        (1061061, 1061101),
+        Wording(
+            "no room is left in Feishu's Drive: make room or ask the administrator",
+            "飞书云空间已满：请清理或联系管理员",
+        ),
+    ),
+    **dict.fromkeys(
+        (1061041, 1061044),
+        Wording(
+            "WFRECOVERY_VIDEO_FOLDER names no folder that the app can see: share the folder with the app",
+            "WFRECOVERY_VIDEO_FOLDER 不是该应用看得到的文件夹：请把文件夹共享给该应用",
+        ),
+    ),
+    1061043: Wording("the file is too large for Feishu's Drive", "文件太大，飞书云空间不接受"),
 }
 
 
@@ -103,10 +174,13 @@ def refused(code: int, message: str, status: int, wait: float | None) -> FeishuE
     remedy = REMEDIES.get(code)
     if remedy is None:
         remedy = Remedy.RETRY if code not in ADVICE and (status >= 500 or status == 429) else Remedy.FINAL
+    if code:
+        said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回 {code} {message}".strip())
+    else:
+        said = Wording(f"Feishu answered HTTP {status}: {message}", f"飞书返回 HTTP {status}：{message}")
     advice = ADVICE.get(code)
-    text = f"Feishu says {code} {message}".strip() if code else f"Feishu answered HTTP {status}: {message}"
     return FeishuError(
-        f"{text} → {advice}" if advice else text,
+        said + " → " + advice if advice else said,
         code=code,
         status=status,
         remedy=remedy,
