@@ -22,6 +22,7 @@ from .records import (
     now_text,
     workflow_type_of,
 )
+from .task_index import TaskIndex
 from .workflow_database import Change, WorkflowDatabase
 
 log = logging.getLogger("wfrecovery")
@@ -37,6 +38,7 @@ class DatabaseManager:
 
     def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
         self.table = WorkflowDatabase(output_dir, disk=disk, lock_timeout=lock_timeout)
+        self.index = TaskIndex(self.table)
         self._entering = threading.Lock()
 
     @property
@@ -136,7 +138,7 @@ class DatabaseManager:
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """How many tasks have each status, and how many outbox entries each state."""
-        counted = self.table.counts()
+        counted = self.index.counts()
         statuses = dict.fromkeys((item.value for item in WorkflowStatus), 0)
         outbox = dict.fromkeys((item.value for item in FeishuState), 0)
         for (status, feishu_state), number in counted.items():

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 if sys.platform == "darwin":
     from fcntl import F_FULLFSYNC, fcntl
@@ -36,6 +36,15 @@ _temp_numbers = itertools.count()
 
 class DurabilityUnknownError(OSError):
     """The file is in place and readable, but the disk did not confirm that its name would survive a power cut."""
+
+
+class FileStamp(NamedTuple):
+    """What tells a file from the one that was there before, without reading it."""
+
+    #: nanoseconds since the epoch
+    changed_at: int
+    size: int
+    inode: int
 
 
 class Disk:
@@ -119,6 +128,23 @@ class Disk:
             return sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def changed_at(self, path: Path) -> int | None:
+        """When the file or the list of names in the folder was changed, in nanoseconds; None when it is not there."""
+        try:
+            return path.stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def stamps(self, folder: Path) -> dict[str, FileStamp]:
+        """The files in `folder` by name; none when the folder is not there."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    stat = entry.stat()
+                    found[entry.name] = FileStamp(stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return found
 
 
 class AtomicFiles:

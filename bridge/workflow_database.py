@@ -18,8 +18,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -28,18 +26,16 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from .disk import TEMP_SUFFIX, AtomicFiles, Disk
+from .disk import TEMP_SUFFIX, AtomicFiles, Disk, FileStamp
 from .records import (
     KINDS,
     SCHEMA,
-    FeishuState,
     NewerSchemaError,
     RecordError,
     RevisionConflictError,
     Stage,
     TaskError,
     TaskRecord,
-    WorkflowStatus,
     id_sort_key,
     is_task_id,
     now_text,
@@ -105,8 +101,6 @@ class WorkflowDatabase:
         self._reported: set[str] = set()
         #: per prefix the last number claimed here, so that a claim needs no listing of the folders
         self._last_numbers: dict[str, int] = {}
-        self._done_status: dict[str, dict[str, tuple[WorkflowStatus, FeishuState]]] = {}
-        self._cache_mutex = threading.Lock()
 
     # ---------------------------------------------------------------- writing
 
@@ -187,8 +181,6 @@ class WorkflowDatabase:
                 return record
             if self._disk.exists(self._done_path(task_id)):  # a retry: back first, so that it is never in neither
                 self._files.move(self._done_path(task_id), self._active / f"{task_id}.json")
-                with self._cache_mutex:
-                    self._done_status.get(_month(task_id), {}).pop(task_id, None)
             self._check_revision(record)
             changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now_text())
             self._write(changed)
@@ -242,19 +234,39 @@ class WorkflowDatabase:
             everything = {*by_month.get(month, ()), *self._ids_in(self._done / month)}
             yield from sorted(everything, key=id_sort_key, reverse=True)
 
-    def find_by_prompt(self, prompt_id: str) -> TaskRecord | None:
-        """The newest task whose `comfyui_task_id` is `prompt_id`; unfinished tasks are looked at first."""
-        needle = _encode(prompt_id)
-        active = sorted(self._ids_in(self._active), key=id_sort_key, reverse=True)
-        for task_id in (*active, *self.ids()):
-            with contextlib.suppress(OSError, TaskError):
-                path = self._path_of(task_id)
-                # Most records are told apart by their bytes, without parsing them.
-                if path is not None and needle in self._disk.read(path):
-                    record = self.get(task_id)
-                    if record.comfyui_task_id == prompt_id:
-                        return record
+    # ---------------------------------------------------------------- what the index follows
+
+    @property
+    def active_folder(self) -> Path:
+        """Where the tasks lie that still need something."""
+        return self._active
+
+    def places(self) -> list[Path]:
+        """The folders that hold records: what is unfinished, then month by month."""
+        return [self._active, *(self._done / month for month in self._disk.names(self._done))]
+
+    def changed_at(self, place: Path) -> int | None:
+        """When a record last came into `place` or left it, in nanoseconds by the disk's clock."""
+        return self._disk.changed_at(place)
+
+    def files_in(self, place: Path) -> dict[str, FileStamp]:
+        """The records that lie in `place`, by task id."""
+        files = self._disk.stamps(place).items()
+        records = ((name.removesuffix(".json"), stamp) for name, stamp in files if name.endswith(".json"))
+        return {task_id: stamp for task_id, stamp in records if is_task_id(task_id)}
+
+    def look(self, task_id: str) -> TaskRecord | None:
+        """The record; None when it is gone or is no record of ours, which is then set aside and reported.
+
+        Raises OSError when a finished record cannot be read now.
+        """
+        if self._disk.exists(self._active / f"{task_id}.json"):
+            return self._get_or_quarantine(task_id)
+        with contextlib.suppress(TaskError):
+            return self.get(task_id)
         return None
+
+    # ---------------------------------------------------------------- which ComfyUI
 
     def set_host(self, boot_id: str) -> None:
         """Note which run of ComfyUI records into this table, so that `main.py` can tell whether it shares it."""
@@ -267,22 +279,6 @@ class WorkflowDatabase:
             return self._disk.read(self.folder / "host").decode()
         except OSError:
             return None
-
-    def counts(self) -> Counter[tuple[WorkflowStatus, FeishuState]]:
-        """How many tasks stand where. Finished records are read once per process, then only new ones."""
-        counted = Counter((record.status, record.feishu_state) for record in self.active())
-        with self._cache_mutex:
-            for month in self._disk.names(self._done):
-                known = self._done_status.setdefault(month, {})
-                there = set(self._ids_in(self._done / month))
-                for gone in known.keys() - there:
-                    del known[gone]
-                for task_id in there - known.keys():
-                    with contextlib.suppress(OSError, TaskError):
-                        record = self._read(self._done / month / f"{task_id}.json")
-                        known[task_id] = (record.status, record.feishu_state)
-                counted.update(known.values())
-        return counted
 
     def corrupt(self) -> list[str]:
         """What lies in quarantine, and active records of a newer schema: each with its reason."""

@@ -133,7 +133,8 @@ class TaskQuery:
         """The matching records, and the cursor where there are more."""
         table = plugin.db.table
         if "comfyui_task_id" in self._filters:
-            record = table.find_by_prompt(self._filters["comfyui_task_id"])
+            entry = plugin.db.index.find_by_prompt(self._filters["comfyui_task_id"])
+            record = table.look(entry.task_id) if entry is not None else None
             matching = [record.to_json()] if record is not None and self._matches(record) else []
             return {"tasks": matching, "next_cursor": None}
         found: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ from wfrecovery.bridge.records import (
     WorkflowStatus,
     WorkflowType,
 )
+from wfrecovery.bridge.task_index import TaskIndex
 from wfrecovery.bridge.workflow_database import (
     OldFileLockError,
     TableBusyError,
@@ -457,37 +458,6 @@ def test_ids_come_newest_first_over_months_and_kinds(table: WorkflowDatabase) ->
 # ------------------------------------------------------------------ looking for tasks
 
 
-def test_a_task_is_found_by_its_prompt_unfinished_or_done(table: WorkflowDatabase) -> None:
-    for number in (1, 2, 3):
-        table.create(job(number, comfyui_task_id=f"prompt-{number}"))
-    table.update(job_id(2), finish)
-    for number in (1, 2, 3):
-        found = table.find_by_prompt(f"prompt-{number}")
-        assert found is not None
-        assert found.task_id == job_id(number)
-    assert table.find_by_prompt("prompt-4") is None
-
-
-def test_the_newest_unfinished_task_of_a_prompt_is_found_first(table: WorkflowDatabase) -> None:
-    for number in (1, 2, 3):
-        table.create(job(number, comfyui_task_id="same"))
-    table.update(job_id(3), finish)
-    found = table.find_by_prompt("same")
-    assert found is not None
-    assert found.task_id == job_id(2)
-
-
-@pytest.mark.parametrize("prompt_id", ["提示-1", 'with "quotes"', "back\\slash"])
-def test_a_prompt_id_of_any_form_is_found(table: WorkflowDatabase, prompt_id: str) -> None:
-    table.create(job(1, comfyui_task_id=prompt_id))
-    assert table.find_by_prompt(prompt_id) is not None
-
-
-def test_a_prompt_id_that_is_only_mentioned_is_not_found(table: WorkflowDatabase) -> None:
-    table.create(job(1, comfyui_task_id="mine", error_message="theirs"))
-    assert table.find_by_prompt("theirs") is None
-
-
 def test_counts_follow_every_change(db: DatabaseManager) -> None:
     one, two, three = (db.add_workflow_task(row(number), IMAGE) for number in (1, 2, 3))
     db.table.create(job(1))
@@ -502,23 +472,6 @@ def test_counts_follow_every_change(db: DatabaseManager) -> None:
     assert db.counts() == ({"在处理中": 0, "已完成": 2, "失败": 2}, {**zero, "pending": 1, "pushed": 1, "off": 2})
     db.push_again(one)
     assert db.counts() == ({"在处理中": 0, "已完成": 2, "失败": 2}, {**zero, "pending": 2, "off": 2})
-
-
-def test_counts_notice_a_done_task_that_was_retried_and_is_done_again(table: WorkflowDatabase) -> None:
-    table.create(job(1))
-    table.update(job_id(1), lambda record: record.entering(Stage.FAILED))
-    assert table.counts() == {(WorkflowStatus.FAILED, FeishuState.OFF): 1}
-    table.update(job_id(1), lambda record: record.entering(Stage.QUEUED))
-    table.update(job_id(1), finish)
-    assert table.counts() == {(WorkflowStatus.COMPLETED, FeishuState.OFF): 1}
-
-
-def test_counts_read_a_done_record_only_once(table: WorkflowDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    table.create(job(1))
-    table.update(job_id(1), finish)
-    table.counts()
-    monkeypatch.setattr(table._disk, "read", lambda path: pytest.fail(f"{path} was read again"))
-    assert sum(table.counts().values()) == 1
 
 
 def test_the_host_is_noted(table: WorkflowDatabase) -> None:
@@ -586,7 +539,8 @@ def test_the_lock_is_polled_every_few_milliseconds(table: WorkflowDatabase) -> N
 
 def test_opening_a_table_writes_nothing(tmp_path: Path) -> None:
     table = WorkflowDatabase(tmp_path / "output")
-    assert (list(table.active()), list(table.ids()), table.corrupt(), sum(table.counts().values())) == ([], [], [], 0)
+    entries = TaskIndex(table).entries()
+    assert (list(table.active()), list(table.ids()), table.corrupt(), entries) == ([], [], [], ())
     assert list(tmp_path.iterdir()) == []
 
 

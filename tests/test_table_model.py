@@ -17,6 +17,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from table_support import GRAPH, Steps, WatchedDisk, add_attempt, all_records, finish, img, job, pushed, temp_files
 
 from wfrecovery.bridge.records import Stage, TaskRecord, TransitionError
+from wfrecovery.bridge.task_index import TaskIndex
 from wfrecovery.bridge.workflow_database import UnknownTaskError, WorkflowDatabase
 
 
@@ -199,7 +200,7 @@ class TableMachine(RuleBasedStateMachine):
         assert lying | settled == self.model.keys()
         statuses = Counter(record["status"] for record in self.model.values())
         counted: Counter[str] = Counter()
-        for (status, _state), number in WorkflowDatabase(self.folder).counts().items():
+        for (status, _state), number in TaskIndex(WorkflowDatabase(self.folder)).counts().items():
             counted[status.value] += number
         assert counted == statuses
         for task_id in self.model:
