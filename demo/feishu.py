@@ -215,7 +215,7 @@ class FeishuStandIn:
 
     def _control(self, request: Request) -> Answer:
         match request.method, request.segments:
-            case "GET", [""]:
+            case "GET", [""] | ["sheets", _]:
                 return Answer(200, _PAGE.read_bytes(), "text/html; charset=utf-8")
             case "GET", ["_standin", "sheet"]:
                 return json_answer(self._sheet_of(request.query("sheet")).to_json())

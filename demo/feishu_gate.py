@@ -67,14 +67,15 @@ class Gate:
             in_second = self._windows.admit(route.operation, self.limits.uploads_per_second)
             if not in_second or not self._windows.admit(route.operation, self.limits.uploads_per_day, _DAY):
                 raise ApiError(1061045, "resource contention occurred, please retry")
-        limits = {
-            Kind.READ: self.limits.sheet_calls_per_second,
-            Kind.WRITE: self.limits.sheet_calls_per_second,
-            Kind.DOWNLOAD: self.limits.downloads_per_second,
+        rates = {
+            Kind.READ: (self.limits.sheet_calls_per_second, 1.0),
+            Kind.READ_V3: (self.limits.sheet_v3_calls_per_minute, 60.0),
+            Kind.WRITE: (self.limits.sheet_calls_per_second, 1.0),
+            Kind.DOWNLOAD: (self.limits.downloads_per_second, 1.0),
         }
-        limit = limits.get(route.kind)
-        if not self._windows.admit(route.operation, limit):
-            raise rate_limited(429, limit or 0, "1")
+        limit, seconds = rates.get(route.kind, (None, 1.0))
+        if not self._windows.admit(route.operation, limit, seconds):
+            raise rate_limited(429, limit or 0, str(self._windows.wait(route.operation, seconds)))
 
     def _check_document(self, request: Request, route: Route) -> None:
         new = "/sheets/v3/" in request.path

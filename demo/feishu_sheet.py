@@ -108,8 +108,10 @@ def plain_text(value: CellValue) -> str:
 class Spreadsheet:
     """One document with its sheets. `revision` goes up by one with every change."""
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, token: str, clock: Callable[[], float] = time.time, title: str = "商品") -> None:
         self.token = token
+        self.title = title
+        self.owner_id = "ou_standin_owner"
         self.clock = clock
         self.revision = 1
         self.sheets: list[Sheet] = []
@@ -120,6 +122,16 @@ class Spreadsheet:
         self.base_url = ""
         self.lock = threading.RLock()
         self._depth = 0
+
+    @property
+    def url(self) -> str:
+        """Where a person opens it."""
+        return f"{self.base_url}/sheets/{self.token}"
+
+    @property
+    def next_revision(self) -> int:
+        """What the change under way makes of it: it counts when it is complete."""
+        return self.revision + 1
 
     @contextmanager
     def change(self) -> Iterator[None]:
@@ -309,7 +321,10 @@ class Sheet:
             self.merges = [area for area in self.merges if area.first_row <= self.header_row]
 
     def merge(self, area: str) -> None:
-        """Merge cells: the first keeps its value, the others become empty."""
+        """Merge cells: the first keeps its value, the others become empty and stay so, whatever is written there.
+
+        What the service does with a write under a merge is documented nowhere; nobody would see the value.
+        """
         merged = parse_area(area)
         with self.book.change():
             self.merges.append(merged)
@@ -379,7 +394,16 @@ class Sheet:
             self._rows.append([])
         cells = self._rows[row - 1]
         cells.extend([None] * (column - len(cells)))
-        cells[column - 1] = None if value == "" else value
+        cells[column - 1] = None if value == "" or self._covered(row, column) else value
+
+    def _covered(self, row: int, column: int) -> bool:
+        """Whether the cell lies under a merge, and is not its first."""
+        return any(
+            area.first_row <= row <= (area.last_row or area.first_row)
+            and area.first_column <= column <= area.last_column
+            and (row, column) != (area.first_row, area.first_column)
+            for area in self.merges
+        )
 
     def _title(self, column: int) -> str:
         titles = self.titles

@@ -50,12 +50,14 @@ class SheetsApi:
 
     def routes(self) -> list[Route]:
         def read(pattern: str, operation: str, handler: Any) -> Route:
-            return Route("GET", pattern, operation, Kind.READ, handler, _READ_SCOPES)
+            kind = Kind.READ if pattern.startswith(_V2) else Kind.READ_V3
+            return Route("GET", pattern, operation, kind, handler, _READ_SCOPES)
 
         def write(method: str, operation: str, handler: Any, path: str = "") -> Route:
             return Route(method, f"{_V2}/{path or operation}", operation, Kind.WRITE, handler, _WRITE_SCOPES)
 
         return [
+            read(_V3, "spreadsheet_get", self._spreadsheet),
             read(f"{_V3}/sheets/query", "sheets_query", self._query),
             read(f"{_V3}/sheets/:sheet", "sheet_get", self._sheet),
             read(f"{_V2}/values/:range", "values_get", self._get),
@@ -76,6 +78,10 @@ class SheetsApi:
 
     # Reading
 
+    def _spreadsheet(self, request: Request) -> dict[str, Any]:
+        book = self._book
+        return {"spreadsheet": {"title": book.title, "owner_id": book.owner_id, "token": book.token, "url": book.url}}
+
     def _query(self, request: Request) -> dict[str, Any]:
         with self._book.lock:
             return {"sheets": [self._described(sheet, index) for index, sheet in enumerate(self._book.sheets)]}
@@ -87,7 +93,7 @@ class SheetsApi:
         return {"sheet": self._described(sheet, self._book.sheets.index(sheet))}
 
     def _described(self, sheet: Sheet, index: int) -> dict[str, Any]:
-        return {
+        described = {
             "sheet_id": sheet.sheet_id,
             "title": sheet.title,
             "index": index,
@@ -99,8 +105,9 @@ class SheetsApi:
                 "column_count": sheet.column_count,
             },
             "resource_type": "sheet",
-            "merges": [_merge_json(area) for area in sheet.merges],
         }
+        # Without merged cells the field is left out.
+        return {**described, "merges": [_merge_json(area) for area in sheet.merges]} if sheet.merges else described
 
     def _get(self, request: Request) -> dict[str, Any]:
         with self._book.lock:
@@ -142,7 +149,7 @@ class SheetsApi:
         target, values = self._checked(self._body(request).get("valueRange"))
         with self._book.change():
             target.sheet.write(target.area, values)
-        return {"revision": self._book.revision, **self._updated(target, values)}
+            return {"revision": self._book.next_revision, **self._updated(target, values)}
 
     def _batch_update(self, request: Request) -> dict[str, Any]:
         ranges = self._body(request).get("valueRanges")
@@ -153,8 +160,9 @@ class SheetsApi:
         with self._book.change():
             for target, values in checked:
                 target.sheet.write(target.area, values)
-        responses = [self._updated(target, values) for target, values in checked]
-        return {"revision": self._book.revision, "spreadsheetToken": self._book.token, "responses": responses}
+            responses = [self._updated(target, values) for target, values in checked]
+            head = {"revision": self._book.next_revision, "spreadsheetToken": self._book.token}
+        return {**head, "responses": responses}
 
     def _append(self, request: Request) -> dict[str, Any]:
         target, values = self._loose(self._body(request).get("valueRange"))
@@ -176,8 +184,7 @@ class SheetsApi:
         left = target.area.first_column
         area = Area(row, left, row + len(values) - 1, left + max(map(len, values)) - 1)
         target.sheet.write(area, values)
-        # The change under way counts when it is complete.
-        revision, token = self._book.revision + 1, self._book.token
+        revision, token = self._book.next_revision, self._book.token
         updates = {"revision": revision, **self._updated(_Target(target.sheet, area), values)}
         return {"revision": revision, "spreadsheetToken": token, "tableRange": target.named(area), "updates": updates}
 
@@ -193,12 +200,12 @@ class SheetsApi:
             raise self._error(90204, "Image format is unknown")
         if len(data) > self._limits.picture_bytes:
             raise self._error(90227, "request too large")
+        if len(self._book.pictures) >= self._limits.pictures:
+            raise self._error(90226, f"over {self._limits.pictures} pictures in one spreadsheet")
         with self._book.change():
-            if len(self._book.pictures) >= self._limits.pictures:
-                raise self._error(90226, f"over {self._limits.pictures} pictures in one spreadsheet")
             target.sheet.write_picture(area.first_row, area.first_column, data, name)
-        key = self._switches.picture_range_key
-        return {"revision": self._book.revision, "spreadsheetToken": self._book.token, key: body["range"]}
+            head = {"revision": self._book.next_revision, "spreadsheetToken": self._book.token}
+        return {**head, self._switches.picture_range_key: body["range"]}
 
     def _picture_bytes(self, image: Any) -> bytes:
         """A byte array, as the page says, or base64, as the page's own sample sends."""

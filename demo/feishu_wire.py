@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ class Limits:
     upload_bytes: int = 20 * MEBI
     uploads_per_day: int = 10_000
     sheet_calls_per_second: int | None = 100
+    sheet_v3_calls_per_minute: int | None = 100
     uploads_per_second: int | None = 5
     downloads_per_second: int | None = 5
     messages_per_second: int | None = 5
@@ -173,6 +175,8 @@ class Kind(enum.Enum):
     #: needs no token
     OPEN = "open"
     READ = "read"
+    #: counted by the minute
+    READ_V3 = "read v3"
     #: one at a time for each document
     WRITE = "write"
     #: one at a time for the app
@@ -225,6 +229,11 @@ class RateWindows:
             return False
         times.append(now)
         return True
+
+    def wait(self, name: str, seconds: float = 1.0) -> int:
+        """Whole seconds until one more call fits."""
+        times = self._times[name, seconds]
+        return max(1, math.ceil(times[0] + seconds - self._clock())) if times else 0
 
 
 @dataclass(frozen=True)

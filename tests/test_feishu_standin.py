@@ -149,6 +149,13 @@ def test_merges_are_listed_and_move(client: Client, feishu: FeishuStandIn) -> No
     path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}/sheets/query"
     assert client.send("GET", path).json()["data"]["sheets"][0]["merges"] == [merge]
     assert client.read("sid001!B3:B4") == [["杯子"], [None]]
+    client.put("sid001!B3:B4", [["碗"], ["盘"]])
+    assert client.read("sid001!B3:B4") == [["碗"], [None]], "what lies under a merge has no value"
+
+
+def test_without_merges_the_field_is_left_out(client: Client, feishu: FeishuStandIn) -> None:
+    path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}/sheets/query"
+    assert "merges" not in client.send("GET", path).json()["data"]["sheets"][0]
 
 
 def test_sizes_of_pictures() -> None:
@@ -254,6 +261,34 @@ def test_the_list_of_sheets(client: Client, feishu: FeishuStandIn) -> None:
     assert sheets[0]["resource_type"] == "sheet"
 
 
+def test_the_spreadsheet_knows_its_address(client: Client, feishu: FeishuStandIn) -> None:
+    path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}"
+    assert client.send("GET", path).json()["data"]["spreadsheet"] == {
+        "title": "商品",
+        "owner_id": "ou_standin_owner",
+        "token": feishu.spreadsheet_token,
+        "url": f"{feishu.url}/sheets/{feishu.spreadsheet_token}",
+    }
+    page = client.session.get(feishu.spreadsheet.url, timeout=10)
+    assert page.headers["Content-Type"].startswith("text/html"), "the link opens the sheet"
+    missing = client.send("GET", "/open-apis/sheets/v3/spreadsheets/other")
+    assert (missing.status_code, missing.json()["code"]) == (400, 1310214)
+    feishu.switches.scopes = frozenset({"drive:file"})
+    assert client.send("GET", path).json()["code"] == 99991672
+
+
+def test_v3_is_counted_by_the_minute(client: Client, feishu: FeishuStandIn, clock: Clock) -> None:
+    feishu.limits.sheet_v3_calls_per_minute = 2
+    path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}/sheets/query"
+    codes = []
+    for _ in range(3):
+        answer = client.send("GET", path)
+        codes.append(answer.json()["code"])
+        clock.now += 10
+    assert codes == [0, 0, 99991400]
+    assert answer.headers["X-Ogw-Ratelimit-Reset"] == "40", "when the first call is a minute old"
+
+
 def test_a_range_is_padded_with_null(client: Client) -> None:
     assert client.read("sid001!B2:C5") == [["杯子", None], ["帽子", None], [None, None], [None, None]]
 
@@ -333,6 +368,29 @@ def test_several_ranges_in_one_write(client: Client, feishu: FeishuStandIn) -> N
     data = client.v2("POST", "values_batch_update", json={"valueRanges": ranges})["data"]
     assert [part["updatedRange"] for part in data["responses"]] == ["sid001!F2:F2", "sid002!A1:A1"]
     assert (data["revision"], feishu.sheet.text("F2"), other.get("A1")) == (before + 1, "已完成", 1)
+
+
+def test_each_write_raises_the_revision_by_one(client: Client, feishu: FeishuStandIn) -> None:
+    value = {"valueRange": {"range": "sid001!B2:B2", "values": [["鞋"]]}}
+    ranges = [{"range": f"sid001!F{n}:F{n}", "values": [["已完成"]]} for n in (2, 3)]
+
+    def read() -> int:
+        return client.v2("GET", "values/sid001!A1:A1")["data"]["valueRange"]["revision"]
+
+    for write in (
+        lambda: client.v2("PUT", "values", json=value),
+        lambda: client.v2("POST", "values_batch_update", json={"valueRanges": ranges}),
+        lambda: client.v2("POST", "values_append", json=value),
+        lambda: client.v2("POST", "values_append?insertDataOption=INSERT_ROWS", json=value),
+        lambda: client.v2("POST", "values_prepend", json=value),
+        lambda: client.image("sid001!G2:G2").json(),
+    ):
+        before = read()
+        assert write()["data"]["revision"] == before + 1 == read()
+    feishu.sheet.insert_row(2)
+    assert read() == before + 2, "a person's change counts as well"
+    assert client.put("sid001!F2:F2", [])["code"] == 90202
+    assert read() == before + 2, "a refused one does not"
 
 
 @pytest.mark.parametrize("values", [[["a"], ["b"]], [["a", "b"]], [], [[]], "a", None])
