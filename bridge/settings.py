@@ -58,6 +58,8 @@ class Settings:
     max_attempts: int = MAX_ATTEMPTS
     #: record prompts that have no row
     record_other_prompts: bool = True
+    #: days after which a finished record leaves the table, together with its graph; 0: never. Results always stay
+    keep_days: int = 0
     #: title of a column for a link to the video in Feishu's Drive; empty: status only
     video_link_column: str = ""
     #: group bot for one summary after a recovery or batch; both are secrets
@@ -80,23 +82,46 @@ class Settings:
         return tuple(value for value in values if value)
 
 
+#: More attempts, or days, than anybody means.
+_MOST: Final = 100_000
 _REQUIRED_FOR_FEISHU: Final = ("feishu_app_id", "feishu_app_secret", "feishu_spreadsheet_token", "feishu_sheet_name")
+#: What the page may set, where neither the environment nor the file does.
+PAGE_SETTINGS: Final = ("lost_prompts", "max_attempts", "record_other_prompts", "write_failed", "keep_days")
 _VARIABLES: Final[Mapping[str, str]] = {
     **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
     "comfyui_url": "COMFYUI_URL",
     "output_dir": "WFRECOVERY_OUTPUT",
-    **{
-        name: f"WFRECOVERY_{name.upper()}"
-        for name in ("write_failed", "lost_prompts", "max_attempts", "record_other_prompts", "video_link_column")
-    },
+    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "video_link_column")},
 }
 
 
-def load_settings(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from the environment, then from `WFRECOVERY_CONFIG`, or from `config` if that is there.
+def load_settings(
+    config: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    page: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Read the settings from the environment, then from `WFRECOVERY_CONFIG`, or from `config` if that is there, then
+    from `page`: what was set in ComfyUI's page.
 
     Raises SettingsError, which never quotes a value, only names.
     """
+    values, titles, _ = _layers(config, environ)
+    values = {**{name: value for name, value in (page or {}).items() if name in PAGE_SETTINGS}, **values}
+    return Settings(columns=_columns(titles), **{name: typed(name, value) for name, value in values.items()})
+
+
+def fixed_settings(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Which of the page's settings are decided elsewhere: by name, "environment" or the name of the file.
+
+    Raises SettingsError.
+    """
+    _, _, sources = _layers(config, environ)
+    return {name: source for name, source in sources.items() if name in PAGE_SETTINGS}
+
+
+def _layers(config: str | Path | None, environ: Mapping[str, str] | None) -> tuple[dict[str, Any], Any, dict[str, str]]:
+    """Values, column titles, and where each value comes from."""
     environ = os.environ if environ is None else environ
     named = environ.get("WFRECOVERY_CONFIG")
     path = Path(named) if named else (Path(config) if config else None)
@@ -104,10 +129,12 @@ def load_settings(config: str | Path | None = None, environ: Mapping[str, str] |
         raise SettingsError(f"WFRECOVERY_CONFIG names {path}, which is not there")
     values = _read_file(path) if path is not None and path.is_file() else {}
     titles = values.pop("columns", {})
+    sources = dict.fromkeys(values, CONFIG_NAME)
     for name, variable in _VARIABLES.items():
         if environ.get(variable, "").strip():
             values[name] = environ[variable].strip()
-    return Settings(columns=_columns(titles), **{name: _typed(name, value) for name, value in values.items()})
+            sources[name] = "environment"
+    return values, titles, sources
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -136,7 +163,8 @@ def _columns(titles: Any) -> Columns:
     return Columns(**titles)
 
 
-def _typed(name: str, value: Any) -> Any:
+def typed(name: str, value: Any) -> Any:
+    """`value` as the setting `name` takes it; raises SettingsError that says what it should be."""
     variable = _VARIABLES[name]
     if name in ("write_failed", "record_other_prompts"):
         if isinstance(value, bool):
@@ -144,10 +172,12 @@ def _typed(name: str, value: Any) -> Any:
         if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return str(value).lower() in ("1", "true", "yes", "on")
         raise SettingsError(f"{variable} is true or false")
-    if name == "max_attempts":
-        if str(value).isdecimal() and int(value) >= 1:
-            return int(value)
-        raise SettingsError(f"{variable} is a number from 1")
+    if name in ("max_attempts", "keep_days"):
+        least = 1 if name == "max_attempts" else 0
+        text = str(value)
+        if text.isascii() and text.isdecimal() and len(text) <= 6 and least <= int(text) <= _MOST:
+            return int(text)
+        raise SettingsError(f"{variable} is a whole number from {least} to {_MOST}")
     if name == "lost_prompts":
         try:
             return LostPrompts(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wfrecovery.bridge.decisions import LostPrompts
-from wfrecovery.bridge.settings import Columns, Settings, SettingsError, load_settings
+from wfrecovery.bridge.settings import Columns, Settings, SettingsError, fixed_settings, load_settings
 
 FULL = {
     "FEISHU_APP_ID": "cli_1",
@@ -113,6 +113,9 @@ def test_unknown_keys_are_named_with_the_known_ones(tmp_path: Path) -> None:
         ("WFRECOVERY_MAX_ATTEMPTS", "-1"),
         ("WFRECOVERY_MAX_ATTEMPTS", "many-9876"),
         ("WFRECOVERY_MAX_ATTEMPTS", "²"),
+        ("WFRECOVERY_KEEP_DAYS", "-1"),
+        ("WFRECOVERY_KEEP_DAYS", "1.5"),
+        ("WFRECOVERY_KEEP_DAYS", "9" * 5000),
         ("WFRECOVERY_LOST_PROMPTS", "never-9876"),
         ("FEISHU_DOMAIN", "open.feishu.cn"),
         ("COMFYUI_URL", "127.0.0.1:8188"),
@@ -153,6 +156,29 @@ def test_switches_are_read_in_the_usual_words(text: str, value: bool) -> None:
 def test_the_file_may_use_tomls_own_types(tmp_path: Path) -> None:
     settings = load_settings(config(tmp_path, 'write_failed = false\nmax_attempts = 5\nlost_prompts = "auto"\n'), {})
     assert (settings.write_failed, settings.max_attempts, settings.lost_prompts) == (False, 5, LostPrompts.AUTO)
+
+
+def test_days_to_keep_records_are_for_ever_unless_set() -> None:
+    assert load_settings(environ={}).keep_days == 0
+    assert load_settings(environ={"WFRECOVERY_KEEP_DAYS": "90"}).keep_days == 90
+    assert load_settings(environ={"WFRECOVERY_KEEP_DAYS": "0"}).keep_days == 0
+
+
+def test_the_page_decides_where_neither_environment_nor_file_does(tmp_path: Path) -> None:
+    path = config(tmp_path, "max_attempts = 5\nwrite_failed = false\n")
+    environ = {"WFRECOVERY_WRITE_FAILED": "true"}
+    page = {
+        "max_attempts": 9,
+        "write_failed": False,
+        "keep_days": 30,
+        "lost_prompts": "off",
+        "feishu_domain": "http://x",
+    }
+    settings = load_settings(path, environ, page=page)
+    assert (settings.max_attempts, settings.write_failed) == (5, True)
+    assert (settings.keep_days, settings.lost_prompts) == (30, LostPrompts.OFF)
+    assert settings.feishu_domain == "https://open.feishu.cn", "not the page's to set"
+    assert fixed_settings(path, environ) == {"max_attempts": "config.toml", "write_failed": "environment"}
 
 
 def test_addresses_lose_their_last_slash() -> None:
