@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from .feishu_app_api import AppApi
 from .feishu_auth import TokenService
 from .feishu_drive_api import BotApi, DriveApi, StoredFile, WikiApi
 from .feishu_faults import RETRYABLE, Fault, FaultPlan, Rule
@@ -113,7 +114,8 @@ class FeishuStandIn:
     def _assemble(self) -> FeishuService:
         sheets = SheetsApi(self.spreadsheet, self.limits, self.switches)
         wiki = WikiApi(self.wiki_token, self.spreadsheet)
-        parts = (self.tokens, sheets, self.drive, wiki, self._bot)
+        app = AppApi(self.spreadsheet_token, self.switches)
+        parts = (self.tokens, app, sheets, self.drive, wiki, self._bot)
         routes = [route for part in parts for route in part.routes()]
         return FeishuService(self._gate, self.faults, routes, sheets.half_batch)
 
@@ -177,6 +179,10 @@ class FeishuStandIn:
     @property
     def lowercase_headers(self) -> bool:
         return self.switches.lowercase_headers
+
+    @property
+    def date_shift(self) -> float:
+        return self.switches.date_shift
 
     @property
     def connection(self) -> dict[str, str]:

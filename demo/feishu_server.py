@@ -9,6 +9,7 @@ import socketserver
 import struct
 import sys
 import threading
+import time
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol, cast
@@ -30,6 +31,8 @@ class Backend(Protocol):
     def service(self) -> FeishuService: ...
     @property
     def lowercase_headers(self) -> bool: ...
+    @property
+    def date_shift(self) -> float: ...
     def pause(self, seconds: float) -> None: ...
     def control(self, request: Request) -> Answer: ...
 
@@ -131,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
             return
         headers = {
-            "Date": self.date_time_string(),
+            "Date": self.date_time_string(time.time() + backend.date_shift),
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             **answer.headers,

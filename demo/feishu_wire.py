@@ -68,6 +68,12 @@ class Switches:
     invalid_token_status: int = 400
     #: the scopes that the app has; None: all
     scopes: frozenset[str] | None = None
+    #: an administrator may switch the app off; tokens are given out all the same
+    app_enabled: bool = True
+    #: the app has a list of allowed addresses, and this one, the caller's, is not on it; empty: no list
+    denied_ip: str = ""
+    #: seconds that the service's clock is ahead, as its Date header tells
+    date_shift: float = 0.0
     #: what the app may do with the document
     document_access: Literal["edit", "view", "none"] = "edit"
 
