@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Response, sync_playwright
 
 __all__ = ["BrowserMissingError", "ComfyPage", "browser", "browser_path", "page_settings"]
 
@@ -38,7 +38,13 @@ _FLAGS: Final = (
 )
 #: A cold start compiles some 10 MB of JavaScript.
 _PATIENCE: Final = 60_000
-_READY: Final = "() => window.app?.vueAppReady && window.app.extensionManager && document.querySelector('.side-bar-button')"
+_READY: Final = (
+    "() => window.app?.vueAppReady && window.app.extensionManager && document.querySelector('.side-bar-button')"
+)
+#: Both generations of the page, 1.27 (PrimeVue) and 1.58.
+_MENU: Final = ".comfyui-logo-wrapper, [data-testid='comfy-menu-button']"
+_TAB: Final = ".{id}-tab-button, [data-testid='{id}-tab-button']"
+_TOAST: Final = ".p-toast-message, [data-testid='toast']"
 
 
 class BrowserMissingError(RuntimeError):
@@ -112,6 +118,48 @@ class ComfyPage:
         self.page.goto(self.url, wait_until="commit", timeout=_PATIENCE)
         self.page.wait_for_function(_READY, timeout=_PATIENCE)
         return self
+
+    # ------------------------------------------------------------------ what a person does
+
+    def choose(self, *path: str) -> None:
+        """An entry of ComfyUI's menu, by the labels on the way to it."""
+        self.page.locator(_MENU).first.click()
+        for label in path[:-1]:
+            self.page.get_by_role("menuitem", name=label, exact=True).first.hover()
+        self.page.get_by_role("menuitem", name=path[-1], exact=True).last.click()
+
+    def tab(self, name: str = "wfrecovery") -> Locator:
+        """The button of a sidebar tab."""
+        return self.page.locator(_TAB.format(id=name)).first
+
+    def open_panel(self) -> Locator:
+        """Our sidebar tab, opened when it is not."""
+        panel = self.hook("panel")
+        if not panel.is_visible():
+            self.tab().click()
+        panel.wait_for()
+        return panel
+
+    def close_panel(self) -> None:
+        """Close our sidebar tab when it is open."""
+        if self.hook("panel").is_visible():
+            self.tab().click()
+        self.hook("panel").wait_for(state="detached")
+
+    def hook(self, name: str, **attributes: str) -> Locator:
+        """Elements of our page by their `data-wfr`, and by further data attributes (`task_id="…"`)."""
+        more = "".join(f'[data-{key.replace("_", "-")}="{value}"]' for key, value in attributes.items())
+        return self.page.locator(f'[data-wfr="{name}"]{more}')
+
+    def toasts(self) -> list[str]:
+        """The texts of the messages shown now."""
+        return self.page.locator(_TOAST).all_inner_texts()
+
+    def set(self, setting: str, value: Any) -> None:
+        """Change one of ComfyUI's settings, as its dialog does."""
+        self.page.evaluate("([id, value]) => window.app.extensionManager.setting.set(id, value)", [setting, value])
+
+    # ------------------------------------------------------------------ what went wrong
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
