@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from .feishu_app_api import AppApi
 from .feishu_auth import TokenService
 from .feishu_bitable_api import BitableApi
 from .feishu_bot_api import BotApi
@@ -129,7 +130,8 @@ class FeishuStandIn:
     def _assemble(self) -> FeishuService:
         sheets = SheetsApi(self.spreadsheet, self.limits, self.switches)
         wiki = WikiApi(self.wiki_token, self.spreadsheet)
-        parts = (self.tokens, sheets, self.drive, self.bitable, wiki, self._bot)
+        app = AppApi(self.spreadsheet_token, self.switches)
+        parts = (self.tokens, app, sheets, self.drive, self.bitable, wiki, self._bot)
         routes = [route for part in parts for route in part.routes()]
         return FeishuService(self._gate, self.faults, routes, sheets.half_batch)
 
@@ -199,7 +201,7 @@ class FeishuStandIn:
     @property
     def time(self) -> float:
         """What the service takes for the time."""
-        return self._clock() + self.switches.clock_skew_seconds
+        return self._clock() + self.switches.date_shift
 
     @property
     def lowercase_headers(self) -> bool:

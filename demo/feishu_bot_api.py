@@ -77,7 +77,7 @@ class BotApi:
         if not self._secret:
             return True
         timestamp = str(message.get("timestamp", ""))
-        now = self._clock() + self._switches.clock_skew_seconds
+        now = self._clock() + self._switches.date_shift
         if not timestamp.isdigit() or abs(now - int(timestamp)) > self.CLOCK_DIFFERENCE:
             return False
         # The secret is part of the key, and the message is empty: that is how Feishu defines it.

@@ -48,6 +48,7 @@ class Gate:
         """Raise ApiError unless the request may be carried out."""
         if route.kind is not Kind.OPEN:
             self._tokens.check(request.headers.get("Authorization"), self.switches.invalid_token_status)
+            self._check_app()
         self._check_scopes(route)
         self._check_rate(route)
         if "spreadsheet" in request.params:
@@ -69,6 +70,13 @@ class Gate:
         if "/sheets/v3/" in path:
             return ApiError(1310213, "permission denied", 400)
         return ApiError(90213, "permission denied", self.switches.sheet_error_status)
+
+    def _check_app(self) -> None:
+        """Calls for a token are not concerned: Feishu's page on the list of addresses says so."""
+        if not self.switches.app_enabled:
+            raise ApiError(99991662, "app not in use", 400)
+        if self.switches.denied_ip:
+            raise ApiError(99991401, f"ip {self.switches.denied_ip} is denied by app setting", 400)
 
     def _check_scopes(self, route: Route) -> None:
         if not route.scopes or self.switches.scopes is None or self.switches.scopes & set(route.scopes):

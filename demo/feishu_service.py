@@ -31,7 +31,7 @@ _ERRORS: Final = {
 _OTHER_ERRORS: Final = {
     Fault.HTTP_500_JSON: (5000, "internal error", 500),
     Fault.CONTENTION_1061045: (1061045, "resource contention occurred, please retry", 200),
-    Fault.APP_DISABLED_99991662: (99991662, "app is not in use", 400),
+    Fault.APP_DISABLED_99991662: (99991662, "app not in use", 400),
     Fault.IP_DENIED_99991401: (99991401, "ip 127.0.0.1 is denied by app setting", 400),
     Fault.UPLOAD_EXPIRED_1061021: (1061021, "upload id expired", 400),
     Fault.WRITE_CONFLICT_1254291: (1254291, "Write conflict", 200),

@@ -70,12 +70,16 @@ class Switches:
     invalid_token_status: int = 400
     #: the scopes that the app has; None: all
     scopes: frozenset[str] | None = None
+    #: an administrator may switch the app off; tokens are given out all the same
+    app_enabled: bool = True
+    #: the app has a list of allowed addresses, and this one, the caller's, is not on it; empty: no list
+    denied_ip: str = ""
+    #: seconds that the service's clock is ahead: in its Date header, and where the custom bot checks a timestamp
+    date_shift: float = 0.0
     #: what the app may do with the document
     document_access: Literal["edit", "view", "none"] = "edit"
     #: whether it was given the folder in drive
     folder_access: bool = True
-    #: the service's clock is ahead of ours: in the Date header, and where the custom bot checks a timestamp
-    clock_skew_seconds: float = 0.0
     #: the custom bot's own safety: a word that each message must have, and whether our address may send
     bot_keyword: str = ""
     bot_ip_allowed: bool = True

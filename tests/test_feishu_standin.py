@@ -876,7 +876,7 @@ def _has_ipv6() -> bool:
 
 
 def test_the_services_clock_may_differ_from_ours(client: Client, feishu: FeishuStandIn, clock: Clock) -> None:
-    feishu.switches.clock_skew_seconds = 7200
+    feishu.switches.date_shift = 7200
     shown = parsedate_to_datetime(client.raw_v2("GET", "values/sid001").headers["Date"]).timestamp()
     assert shown == clock.now + 7200
 
