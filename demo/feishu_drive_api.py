@@ -7,7 +7,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -239,7 +239,9 @@ class DriveApi:
     def _store(self, about: _About, data: bytes) -> dict[str, Any]:
         with self._lock:
             token = f"standinFile{len(self.files) + 1:05d}"
-            self.files[token] = StoredFile(token, *astuple(about)[:3], self._clock(), data)
+            self.files[token] = StoredFile(
+                token, about.file_name, about.parent_type, about.parent_node, self._clock(), data
+            )
         return {"file_token": token}
 
 
