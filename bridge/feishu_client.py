@@ -11,18 +11,19 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
 
-from .feishu_errors import RATE_LIMITED, FeishuError, FeishuNotConfiguredError, Remedy, refused
+from .feishu_errors import FeishuError, FeishuNotConfiguredError, Remedy, refused
 from .records import RowData
 from .redact import redact
 from .settings import Settings, load_settings
-from .sheet import SheetTable, column_letters, read_table
+from .sheet import Merge, SheetTable, column_letters, read_table
+from .wording import Wording
 
 #: Seconds to connect, and between two bytes of an answer.
 TIMEOUT: Final = (10.0, 60.0)
@@ -33,12 +34,20 @@ RANGES_PER_WRITE: Final = 100
 #: Seconds between the tries of a read; a longer wait that Feishu asks for wins.
 _READ_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LONGEST_READ_WAIT: Final = 300.0
-#: Formats that `values_image` lists.
-PICTURE_SUFFIXES: Final = frozenset(
-    {".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"}
-)
+#: One read takes at most 100 columns.
+_COLUMNS_PER_READ: Final = 100
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A sheet as the list of sheets describes it."""
+
+    sheet_id: str
+    rows: int
+    columns: int
+    merges: tuple[Merge, ...]
 
 
 class FeishuClient:
@@ -56,6 +65,7 @@ class FeishuClient:
         self._timeout = timeout
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
+        self._url = ""
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -73,18 +83,24 @@ class FeishuClient:
         return self._patiently(self.read_sheet).rows()
 
     def read_sheet(self) -> SheetTable:
-        """The whole sheet in one read (in halves where the answer would be too large)."""
-        sheet_id, rows, columns = self._sheet_size()
-        values, revision = self._read_rows(sheet_id, 1, rows, column_letters(columns - 1))
-        return replace(read_table(sheet_id, values, self.settings.columns), revision=revision)
+        """The whole sheet, in as few reads as Feishu's limits allow: mostly one."""
+        grid = self._grid()
+        values: list[list[Any]] = []
+        revisions: list[int | None] = []
+        for first in range(0, grid.columns, _COLUMNS_PER_READ):
+            last = min(first + _COLUMNS_PER_READ, grid.columns) - 1
+            columns = f"{grid.sheet_id}!{column_letters(first)}{{}}:{column_letters(last)}{{}}"
+            part, revision = self._read_rows(columns, 1, grid.rows)
+            values = _beside(values, part, first)
+            revisions.append(revision)
+        table = read_table(grid.sheet_id, values, self.settings.sheet_columns, grid.merges)
+        # The oldest one: what changed between two reads is noticed.
+        known = [revision for revision in revisions if revision is not None]
+        return replace(table, revision=min(known) if len(known) == len(revisions) else None)
 
-    def read_row_again(self, table: SheetTable, row_number: int) -> SheetTable:
-        """`table` with one row as it is now: one small read."""
-        last = column_letters(max(len(table.values[table.header]) - 1, 0))
-        values, revision = self._values(f"{table.sheet_id}!A{row_number}:{last}{row_number}")
-        rows = list(table.values)
-        rows[row_number - 1] = values[0] if values and values[0] else ()
-        return replace(table, values=rows, revision=revision)
+    def revision(self, cell_range: str) -> int | None:
+        """The spreadsheet's revision now, by a read of one cell; it goes up with each change, whoever makes it."""
+        return self._values(cell_range)[1]
 
     def read_cell(self, cell_range: str) -> Any:
         """What one cell holds now."""
@@ -99,19 +115,32 @@ class FeishuClient:
         body = {"range": cell_range, "image": base64.b64encode(content).decode(), "name": name}
         return _revision(self._call("POST", f"{self._v2}/values_image", body, write=True))
 
-    def write_cells(self, cells: Mapping[str, str]) -> None:
-        """Write texts into single cells: address → text, in as few calls as fit."""
+    def write_cells(self, cells: Mapping[str, Any]) -> list[int | None]:
+        """Write single cells, address → text or link object, in as few calls as fit.
+
+        Returns the spreadsheet's revision after each call, where the answers tell.
+        """
         items = list(cells.items())
+        revisions = []
         for start in range(0, len(items), RANGES_PER_WRITE):
-            self._write(items[start : start + RANGES_PER_WRITE])
+            revisions += self._write(items[start : start + RANGES_PER_WRITE])
+        return revisions
+
+    def sheet_url(self) -> str:
+        """The address of the spreadsheet for a browser (sheets/v3/spreadsheets/:token); asked once."""
+        if not self._url:
+            data = self._call("GET", self._v3)
+            self._url = str((data.get("spreadsheet") or {}).get("url") or "")
+        return self._url
 
     def download_media(self, file_token: str, target: Path) -> None:
         """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file; waits like `read_rows`."""
         part = target.with_name(target.name + ".part")
-        part.write_bytes(self._patiently(lambda: self._media(file_token)))
+        part.write_bytes(self._patiently(lambda: self.media(file_token)))
         part.replace(target)
 
-    def _media(self, file_token: str) -> bytes:
+    def media(self, file_token: str) -> bytes:
+        """The bytes of a cell's picture (its `fileToken`)."""
         path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
         response = self._send("GET", path, None, write=False)
         if response.status_code != 200 or _is_refusal(response):
@@ -135,37 +164,45 @@ class FeishuClient:
     def _v2(self) -> str:
         return f"/open-apis/sheets/v2/spreadsheets/{quote(self.settings.feishu_spreadsheet_token, safe='')}"
 
-    def _sheet_size(self) -> tuple[str, int, int]:
-        """Id, rows and columns of the sheet; asked anew each time, because rows come and go."""
-        token = quote(self.settings.feishu_spreadsheet_token, safe="")
-        data = self._call("GET", f"/open-apis/sheets/v3/spreadsheets/{token}/sheets/query")
-        sheets = data.get("sheets") or []
-        for sheet in sheets:
-            if self.settings.feishu_sheet_name in (sheet.get("title"), sheet.get("sheet_id")):
-                grid = sheet.get("grid_properties") or {}
-                return (
-                    str(sheet["sheet_id"]),
-                    max(1, int(grid.get("row_count") or 1)),
-                    max(1, int(grid.get("column_count") or 1)),
-                )
-        titles = ", ".join(str(sheet.get("title")) for sheet in sheets) or "none"
+    @property
+    def _v3(self) -> str:
+        return f"/open-apis/sheets/v3/spreadsheets/{quote(self.settings.feishu_spreadsheet_token, safe='')}"
+
+    def _grid(self) -> _Grid:
+        """The sheet that the settings name, by title first, then by id; asked anew each time, rows come and go."""
+        sheets = self._call("GET", f"{self._v3}/sheets/query").get("sheets") or []
+        wanted = self.settings.feishu_sheet_name
+        for name in ("title", "sheet_id"):
+            for sheet in sheets:
+                if sheet.get(name) == wanted:
+                    grid = sheet.get("grid_properties") or {}
+                    return _Grid(
+                        str(sheet["sheet_id"]),
+                        max(1, int(grid.get("row_count") or 1)),
+                        max(1, int(grid.get("column_count") or 1)),
+                        tuple(map(_merge, sheet.get("merges") or ())),
+                    )
+        titles = ", ".join(str(sheet.get("title")) for sheet in sheets)
         raise FeishuError(
-            f"the spreadsheet has no sheet {self.settings.feishu_sheet_name!r}; it has: {titles}"
-            " → set FEISHU_SHEET_NAME",
+            Wording(
+                f"the spreadsheet has no sheet {wanted!r}; it has: {titles or 'none'} → set FEISHU_SHEET_NAME",
+                f"表格里没有工作表“{wanted}”；现有：{titles or '无'} → 请设置 FEISHU_SHEET_NAME",
+            ),
             code=90215,
             remedy=Remedy.FINAL,
         )
 
-    def _read_rows(self, sheet_id: str, first: int, last: int, column: str) -> tuple[list[list[Any]], int | None]:
+    def _read_rows(self, columns: str, first: int, last: int) -> tuple[list[list[Any]], int | None]:
+        """Rows of `columns`, a range with two places for row numbers; in halves where the answer would be too large."""
         try:
-            return self._values(f"{sheet_id}!A{first}:{column}{last}")
+            return self._values(columns.format(first, last))
         except FeishuError as error:
             if error.remedy is not Remedy.SPLIT or first == last:
                 raise
         middle = (first + last) // 2
-        upper, revision = self._read_rows(sheet_id, first, middle, column)
+        upper, revision = self._read_rows(columns, first, middle)
         upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
-        lower, _ = self._read_rows(sheet_id, middle + 1, last, column)
+        lower, _ = self._read_rows(columns, middle + 1, last)
         return upper + lower, revision  # the older one: what changed between the two readings is noticed
 
     def _values(self, cell_range: str) -> tuple[list[list[Any]], int | None]:
@@ -173,16 +210,15 @@ class FeishuClient:
         data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
         return (data.get("valueRange") or {}).get("values") or [], _revision(data)
 
-    def _write(self, items: Sequence[tuple[str, str]]) -> None:
-        body = {"valueRanges": [{"range": address, "values": [[text]]} for address, text in items]}
+    def _write(self, items: Sequence[tuple[str, Any]]) -> list[int | None]:
+        body = {"valueRanges": [{"range": address, "values": [[value]]} for address, value in items]}
         try:
-            self._call("POST", f"{self._v2}/values_batch_update", body, write=True)
+            return [_revision(self._call("POST", f"{self._v2}/values_batch_update", body, write=True))]
         except FeishuError as error:
             if error.remedy is not Remedy.SPLIT or len(items) == 1:
                 raise
             middle = len(items) // 2
-            self._write(items[:middle])
-            self._write(items[middle:])
+            return self._write(items[:middle]) + self._write(items[middle:])
 
     # ------------------------------------------------------------------ one call
 
@@ -202,11 +238,11 @@ class FeishuClient:
     def _send(self, method: str, path: str, body: Any, *, write: bool) -> requests.Response:
         """Send with the token; an answer that calls the token invalid gets one more try with a new one."""
         for last_try in (False, True):
-            token = self._tenant_token()
+            token = self.tenant_token()
             response = self._request(method, path, body, {"Authorization": f"Bearer {token}"}, write=write)
             if last_try or _error_of(response).remedy is not Remedy.REFRESH:
                 return response
-            self._drop_token(token)
+            self.drop_token(token)
         raise AssertionError("unreachable")
 
     def _request(
@@ -222,12 +258,15 @@ class FeishuClient:
                 timeout=self._timeout,
             )
         except requests.ConnectTimeout as error:
-            raise FeishuError("Feishu cannot be reached: no connection in time") from error
+            raise FeishuError(
+                Wording("Feishu cannot be reached: no connection in time", "连不上飞书：连接超时")
+            ) from error
         except requests.RequestException as error:
             # Sent or not, read or not: after this nobody knows whether a write happened.
-            raise FeishuError(self._clean(f"no answer from Feishu: {error}"), outcome_unknown=write) from error
+            what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}").changed(self._clean)
+            raise FeishuError(what, outcome_unknown=write) from error
 
-    def _tenant_token(self) -> str:
+    def tenant_token(self) -> str:
         """The token, fetched by one thread while the others wait (auth/v3/tenant_access_token/internal)."""
         with self._token_lock:
             if self._token and time.monotonic() < self._token_ends:
@@ -242,7 +281,8 @@ class FeishuClient:
             self._token, self._token_ends = token, time.monotonic() + max(lifetime - _TOKEN_RESERVE, lifetime / 2)
             return token
 
-    def _drop_token(self, token: str) -> None:
+    def drop_token(self, token: str) -> None:
+        """Forget a token that Feishu called invalid, so that the next call fetches another one."""
         with self._token_lock:
             if self._token == token:  # a late answer about an old token does not evict a newer one
                 self._token = ""
@@ -268,17 +308,34 @@ def _error_of(response: requests.Response) -> FeishuError:
         code, message = 0, response.reason or "no JSON"
         if response.status_code < 500 and response.status_code != 429:
             # a body cut off half-way: whether the call happened is not known
-            return FeishuError(f"Feishu's answer cannot be read (HTTP {response.status_code})", outcome_unknown=True)
+            what = Wording(
+                f"Feishu's answer cannot be read (HTTP {response.status_code})",
+                f"飞书的回应无法读取（HTTP {response.status_code}）",
+            )
+            return FeishuError(what, outcome_unknown=True)
     else:
         message += _violations(answer.get("error"))
-    return refused(
-        code, message, response.status_code, _wait_of(response.headers) if code == RATE_LIMITED or not code else None
-    )
+    return refused(code, message, response.status_code, _wait_of(response.headers))
 
 
 def _revision(data: Mapping[str, Any]) -> int | None:
     revision = data.get("revision")
     return revision if type(revision) is int else None
+
+
+def _merge(data: Mapping[str, Any]) -> Merge:
+    rows = (int(data.get("start_row_index") or 0), int(data.get("end_row_index") or 0))
+    return Merge(*rows, int(data.get("start_column_index") or 0), int(data.get("end_column_index") or 0))
+
+
+def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[list[Any]]:
+    """Two blocks of columns as one; `left` is `width` wide, short rows are filled up."""
+    joined = []
+    for index in range(max(len(left), len(right))):
+        row = list(left[index] or ()) if index < len(left) else []
+        row += [None] * (width - len(row))
+        joined.append(row + list((right[index] or ()) if index < len(right) else ()))
+    return joined
 
 
 def _violations(error: Any) -> str:

@@ -53,6 +53,16 @@ class FeishuError(Exception):
         self.wording = wording_of(what)
         super().__init__(self.wording.en)
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether waiting does not help; what is still too large after all splitting stays too large."""
+        return self.remedy in (Remedy.FINAL, Remedy.SPLIT)
+
+    @property
+    def limited(self) -> bool:
+        """Whether the server asks to be left alone for a while."""
+        return self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0
+
     def reworded(self, change: Callable[[str], str]) -> FeishuError:
         """The same error with its texts passed through `change`, for example to hide secrets."""
         self.wording = self.wording.changed(change)

@@ -227,6 +227,11 @@ class TaskRecord:
         return int(self.metadata.get("attempts", 0))
 
     @property
+    def prompt(self) -> str:
+        """The text of the row's 提示词, which tells rows of one product and model apart."""
+        return str((self.metadata.get("feishu_row_data") or {}).get("prompt") or "")
+
+    @property
     def feishu(self) -> Mapping[str, Any]:
         return self.metadata.get("feishu") or {"state": FeishuState.OFF.value}
 

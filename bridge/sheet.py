@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from .records import RowData, TaskRecord
+from .records import RowData
 from .settings import Columns
+from .wording import Wording
 
 #: The header is looked for in the first rows; above it people keep a title or notes.
 HEADER_ROWS: Final = 5
+KEY_FIELDS: Final = ("product_name", "model_name", "prompt")
 
 
 class SheetLayoutError(ValueError):
     """The sheet has no header that we know, or a column is missing; names the titles that are there."""
 
+    def __init__(self, wording: Wording) -> None:
+        self.wording = wording
+        super().__init__(wording.en)
+
 
 class RowNotFoundError(LookupError):
     """The row of a task cannot be told for sure: nothing is written."""
+
+    def __init__(self, wording: Wording) -> None:
+        self.wording = wording
+        super().__init__(wording.en)
+
+
+class RowOwner(Protocol):
+    """Whatever was made for a row: a task's record, or its entry in the index."""
+
+    @property
+    def row_number(self) -> int | None: ...
+    @property
+    def product_name(self) -> str: ...
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def prompt(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Cells that are shown as one; only the first holds the value. All four are indexes from 0, inclusive."""
+
+    first_row: int
+    last_row: int
+    first_column: int
+    last_column: int
+
+    def covers(self, row: int, column: int) -> bool:
+        return self.first_row <= row <= self.last_row and self.first_column <= column <= self.last_column
 
 
 def column_letters(index: int) -> str:
@@ -45,6 +82,11 @@ def cell_text(cell: Any) -> str:
     return str(cell)
 
 
+def same_text(text: str) -> str:
+    """`text` as two cells are compared: line breaks and runs of blanks count as one blank."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
 def is_picture(cell: Any) -> bool:
     """Whether the cell holds a picture (Feishu: sheets FAQ 8)."""
     return isinstance(cell, Mapping) and cell.get("type") == "embed-image"
@@ -61,33 +103,80 @@ class SheetTable:
     #: column field (`Columns`) → index
     places: Mapping[str, int]
     columns: Columns
+    merges: Sequence[Merge] = ()
     #: goes up with each change of the spreadsheet, whoever makes it
     revision: int | None = None
 
     def cell(self, row_number: int, field: str) -> Any:
-        """The cell of a column in a row (1-based); None where there is none."""
-        row = self.values[row_number - 1] if 0 < row_number <= len(self.values) else ()
-        place = self.place(field)
-        return row[place] if place < len(row) else None
+        """The cell of a column in a row (1-based); None where there is none. Below the header, a cell that is merged
+        with the one above it shows that one's value, as people read it."""
+        row, place = row_number - 1, self.place(field)
+        merge = self._merge_at(row, place)
+        if merge is not None and merge.first_row > self.header and merge.first_column == place:
+            row = merge.first_row
+        cells = self.values[row] if 0 <= row < len(self.values) else ()
+        return cells[place] if place < len(cells) else None
 
     def text(self, row_number: int, field: str) -> str:
         """The cell's text, without blanks around it."""
         return cell_text(self.cell(row_number, field)).strip()
 
+    def picture(self, row_number: int) -> str | None:
+        """The token of the picture that a row shows; Feishu never uses a token twice."""
+        cell = self.cell(row_number, "composite_image")
+        return str(cell.get("fileToken")) if is_picture(cell) else None
+
+    def with_values(self, changes: Mapping[tuple[int, str], Any]) -> SheetTable:
+        """The same sheet with some cells, (row number, field) → value, written since."""
+        values = list(self.values)
+        for (row_number, field), value in changes.items():
+            row, place = list(values[row_number - 1]), self.place(field)
+            row += [None] * (place + 1 - len(row))
+            row[place] = value
+            values[row_number - 1] = row
+        return dataclasses.replace(self, values=values)
+
     def place(self, field: str) -> int:
         """The column's index; raises SheetLayoutError that names what is missing and what is there."""
-        if field not in self.places:
-            there = [cell_text(cell) for cell in self.values[self.header] if cell_text(cell)]
+        if field in self.places:
+            return self.places[field]
+        wanted, titles = getattr(self.columns, field), [cell_text(cell).strip() for cell in self.values[self.header]]
+        twice = [column_letters(index) for index, title in enumerate(titles) if title == wanted]
+        if twice:
+            letters = ", ".join(twice)
             raise SheetLayoutError(
-                f"the sheet has no column {getattr(self.columns, field)!r}; "
-                f"its titles are: {', '.join(there) or 'none'}"
+                Wording(
+                    f"the sheet has the title {wanted!r} in several columns ({letters}): rename all but one",
+                    f"表格里有好几列都叫“{wanted}”（{letters}）：请只保留一个，其余改名",
+                )
             )
-        return self.places[field]
+        there = ", ".join(filter(None, titles))
+        raise SheetLayoutError(
+            Wording(
+                f"the sheet has no column {wanted!r}; its titles are: {there or 'none'}",
+                f"表格里没有“{wanted}”这一列；现有的列：{there or '无'}",
+            )
+        )
 
     def address(self, row_number: int, field: str) -> str:
-        """The cell's address with start and end, as Feishu wants it."""
+        """The cell's address with start and end, as Feishu wants it; raises SheetLayoutError for a cell that is merged
+        into another one, because what is written there is not shown."""
         cell = f"{column_letters(self.place(field))}{row_number}"
+        merge = self._merge_at(row_number - 1, self.place(field))
+        if merge is not None and (merge.first_row, merge.first_column) != (row_number - 1, self.place(field)):
+            first = f"{column_letters(merge.first_column)}{merge.first_row + 1}"
+            raise SheetLayoutError(
+                Wording(
+                    f"cell {cell} is merged into {first}, so row {row_number} has no cell of its own in "
+                    f"{getattr(self.columns, field)!r}: split the merged cells",
+                    f"单元格 {cell} 已合并到 {first}，第 {row_number} 行在“{getattr(self.columns, field)}”"
+                    "没有自己的单元格：请取消合并",
+                )
+            )
         return f"{self.sheet_id}!{cell}:{cell}"
+
+    def _merge_at(self, row: int, column: int) -> Merge | None:
+        return next((merge for merge in self.merges if merge.covers(row, column)), None)
 
     def row_numbers(self) -> range:
         """The rows below the header, 1-based."""
@@ -123,13 +212,26 @@ class SheetTable:
     def _optional_text(self, row_number: int, field: str) -> str:
         return self.text(row_number, field) if field in self.places else ""
 
-    def row_of(self, task: TaskRecord) -> int:
+    def key(self, row_number: int) -> tuple[str, ...]:
+        """What tells a row from the others: product, model and prompt, as they are compared."""
+        return tuple(same_text(self._optional_text(row_number, field)) for field in KEY_FIELDS)
+
+    def same_row(self, earlier: SheetTable, row_number: int) -> int | None:
+        """The number that a row of this reading had in an earlier one; None where that cannot be told for sure."""
+        key = self.key(row_number)
+        found = [number for number in earlier.row_numbers() if earlier.key(number) == key]
+        return found[0] if len(found) == 1 else None
+
+    def row_of(self, task: RowOwner) -> int:
         """The row that a task was made for: where it was, if product and model still stand there, else the only
         row that has them. Raises RowNotFoundError that names what was looked for and what was found."""
         wanted = self._identity(task)
         if not (wanted["product_name"] or wanted["model_name"]):
             raise RowNotFoundError(
-                f"the task names no product and no model, so row {task.row_number} cannot be checked"
+                Wording(
+                    f"the task names no product and no model, so row {task.row_number} cannot be checked",
+                    f"任务没有产品名和模特名，无法核对第 {task.row_number} 行",
+                )
             )
         for field in wanted:
             self.place(field)
@@ -140,34 +242,46 @@ class SheetTable:
             return found[0]
         raise RowNotFoundError(self._not_found(task, wanted, found))
 
-    def shows(self, task: TaskRecord, row_number: int) -> bool:
-        """Whether this very row is the task's."""
-        return self._matches(row_number, self._identity(task))
-
-    def _identity(self, task: TaskRecord) -> dict[str, str]:
+    def _identity(self, task: RowOwner) -> dict[str, str]:
         """What the task's row must say, by column field."""
-        wanted = {"product_name": task.product_name.strip(), "model_name": task.model_name.strip()}
-        prompt = str(task.metadata.get("feishu_row_data", {}).get("prompt") or "").strip()
+        wanted = {"product_name": same_text(task.product_name), "model_name": same_text(task.model_name)}
+        prompt = same_text(task.prompt)
         return {**wanted, "prompt": prompt} if prompt and "prompt" in self.places else wanted
 
     def _matches(self, row_number: int, wanted: Mapping[str, str]) -> bool:
         return row_number in self.row_numbers() and all(
-            self.text(row_number, field) == text for field, text in wanted.items()
+            same_text(self.text(row_number, field)) == text for field, text in wanted.items()
         )
 
-    def _not_found(self, task: TaskRecord, wanted: Mapping[str, str], found: Sequence[int]) -> str:
-        looked_for = " · ".join(f"{getattr(self.columns, field)} {text!r}" for field, text in wanted.items())
-        if found:
-            rows = ", ".join(map(str, found))
-            return f"{looked_for} stands in several rows ({rows}), and no longer in row {task.row_number}"
+    def _not_found(self, task: RowOwner, wanted: Mapping[str, str], found: Sequence[int]) -> Wording:
+        looked_for = " · ".join(f"{getattr(self.columns, field)} {_short(text)}" for field, text in wanted.items())
         number = task.row_number or 0
+        if found:
+            rows = ", ".join(map(str, found[:10])) + (" …" if len(found) > 10 else "")
+            return Wording(
+                f"{looked_for} stands in several rows ({rows}), and no longer in row {number}",
+                f"{looked_for} 出现在好几行（{rows}），而不再是第 {number} 行",
+            )
         if number in self.row_numbers():
-            now = " · ".join(f"{self.text(number, field)!r}" for field in wanted)
-            return f"{looked_for} stands in no row; row {number} now has {now}"
-        return f"{looked_for} stands in no row; the sheet has no row {number}"
+            now = " · ".join(_short(self.text(number, field)) for field in wanted)
+            return Wording(
+                f"{looked_for} stands in no row; row {number} now has {now}",
+                f"哪一行都没有 {looked_for}；第 {number} 行现在是 {now}",
+            )
+        return Wording(
+            f"{looked_for} stands in no row; the sheet has no row {number}",
+            f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
+        )
 
 
-def read_table(sheet_id: str, values: Sequence[Sequence[Any]], columns: Columns) -> SheetTable:
+def _short(text: str) -> str:
+    """A text in quotes, cut where it is a long prompt."""
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+def read_table(
+    sheet_id: str, values: Sequence[Sequence[Any]], columns: Columns, merges: Sequence[Merge] = ()
+) -> SheetTable:
     """Find the header among the first rows; raises SheetLayoutError when none of them has our titles."""
     best: dict[str, int] = {}
     header = 0
@@ -178,19 +292,25 @@ def read_table(sheet_id: str, values: Sequence[Sequence[Any]], columns: Columns)
             best, header = places, index
     if not best:
         first = [cell_text(cell) for row in values[:HEADER_ROWS] for cell in row or () if cell_text(cell)]
+        held = ", ".join(first[:20])
         raise SheetLayoutError(
-            f"none of the first {HEADER_ROWS} rows has the titles {columns.product_name!r}, {columns.model_name!r} …; "
-            f"they hold: {', '.join(first[:20]) or 'nothing'}"
+            Wording(
+                f"none of the first {HEADER_ROWS} rows has the titles {columns.product_name!r}, "
+                f"{columns.model_name!r} …; they hold: {held or 'nothing'}",
+                f"前 {HEADER_ROWS} 行里没有“{columns.product_name}”“{columns.model_name}”等列名；"
+                f"现有内容：{held or '空'}",
+            )
         )
-    return SheetTable(sheet_id, [row or () for row in values], header, best, columns)
+    return SheetTable(sheet_id, [row or () for row in values], header, best, columns, merges)
 
 
 def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
-    """Exact titles first, then the only title that contains the wanted one."""
+    """The only exact title, else the only title that contains the wanted one; of several none is guessed."""
     places = {}
     for field, wanted in dataclasses.asdict(columns).items():
         exact = [index for index, title in enumerate(titles) if title == wanted]
-        contained = [index for index, title in enumerate(titles) if wanted and wanted in title]
-        if exact or len(contained) == 1:
-            places[field] = (exact or contained)[0]
+        contained = [index for index, title in enumerate(titles) if wanted in title]
+        found = exact or contained
+        if wanted and len(found) == 1:
+            places[field] = found[0]
     return places

@@ -94,8 +94,7 @@ def comparable(record: TaskRecord | None) -> Any:
         return None
     data = record.to_json()
     data["updated_at"] = data["created_at"] = ""
-    for name in ("rebuilt_at", "story"):
-        data["metadata"].pop(name, None)
+    data["metadata"].pop("rebuilt_at", None)
     return data
 
 

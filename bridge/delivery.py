@@ -1,0 +1,371 @@
+"""One flush: results into the rows they were made for, by one reading of the sheet that every answer confirms.
+
+Feishu knows no conditional write. But each change of a spreadsheet raises its revision by one, and each write's answer
+carries the new one: as long as that is the revision of our reading plus one, nobody has changed the sheet meanwhile,
+and the reading holds for the next row as well. Where it is not, the sheet is read again, and it is looked for where
+the write went. That `revision` counts so is documented nowhere: where it does not, each picture costs a reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from .cell_pictures import LARGEST_PICTURE, picture_for_cell
+from .database_manager import DatabaseManager
+from .feishu_client import RANGES_PER_WRITE, FeishuClient
+from .feishu_errors import FeishuError, Remedy
+from .output_files import why_not_whole
+from .records import TaskRecord, WorkflowStatus, WorkflowType
+from .sheet import RowNotFoundError, SheetLayoutError, SheetTable, cell_text
+from .wording import Wording
+
+log = logging.getLogger("wfrecovery")
+
+#: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
+_TRUSTED_SECONDS: Final = 1.0
+#: How often statuses are written anew when rows keep moving under them.
+_STATUS_ROUNDS: Final = 3
+#: A picture that Feishu calls too large is halved so often.
+_HALVINGS: Final = 5
+_SMALLEST_PICTURE: Final = 16 * 1024
+
+#: What a status cell may say for us to write into it; anything else a person has written on purpose.
+_OURS: Final = frozenset({"", "否", "处理中", "在处理中", "失败", "已完成"})
+
+#: Brings a task's video (the path) to where a link can show it, and returns the link's address.
+VideoLink = Callable[[TaskRecord, Path], str]
+#: Address of a cell → the task and column it is for, and the value.
+Cells = Mapping[str, tuple[TaskRecord, str, Any]]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What is noted in the record before a picture leaves, to find it again when no answer comes."""
+
+    cell: str
+    #: the picture that the task's row showed before
+    before: str | None
+    sha256: str
+
+    @property
+    def row(self) -> int:
+        return _row_number(self.cell)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The sheet as it was read, with what was written since and confirmed."""
+
+    sheet: SheetTable
+    #: row number → the task whose picture stands there now
+    sent: Mapping[int, TaskRecord]
+
+
+class Delivery:
+    """The sheet as one flush knows it. Not for several threads; the caller holds the publisher's locks."""
+
+    def __init__(self, feishu: FeishuClient, db: DatabaseManager, video_link: VideoLink | None = None) -> None:
+        """Reads the sheet; raises FeishuError and SheetLayoutError."""
+        self._feishu, self._db, self._video_link = feishu, db, video_link
+        self._links: dict[str, str] = {}
+        self._read()
+
+    # ------------------------------------------------------------------ one task
+
+    def deliver(self, task: TaskRecord) -> None:
+        """Bring the task's picture into its cell, or its video to where it is linked; the status comes last, by
+        `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError."""
+        self.sheet.address(self.sheet.row_of(task), _status_field(task))
+        if task.status is WorkflowStatus.FAILED:
+            return
+        self._check_files(task)
+        if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
+            self._put_picture(task)
+        elif self._video_link is not None:
+            self.sheet.place("video_link")
+            self._links[task.task_id] = self._video_link(task, self._file(task))
+
+    def _check_files(self, task: TaskRecord) -> None:
+        if not task.output_files:
+            raise FeishuError(
+                Wording("the task has no result file", "任务没有结果文件"),
+                remedy=Remedy.FINAL,
+            )
+        for name in task.output_files:
+            reason = why_not_whole(self._db.output_dir / name)
+            if reason:
+                raise FeishuError(
+                    Wording(f"the result {name} cannot be sent: {reason}", f"结果文件 {name} 无法发送：{reason}"),
+                    remedy=Remedy.FINAL,
+                )
+
+    def _file(self, task: TaskRecord) -> Path:
+        return self._db.output_dir / task.output_files[0]
+
+    # ------------------------------------------------------------------ the reading
+
+    @property
+    def sheet(self) -> SheetTable:
+        """The sheet by the newest reading."""
+        return self._reading.sheet
+
+    def _read(self) -> None:
+        self._confirmed_at = time.monotonic()
+        self._reading = _Reading(self._feishu.read_sheet(), {})
+
+    def _confirm(self, revision: int | None) -> bool:
+        """Whether a write's answer shows that nobody else changed the sheet since the reading."""
+        if revision is None or self.sheet.revision is None or revision != self.sheet.revision + 1:
+            return False
+        self._reading = replace(self._reading, sheet=replace(self.sheet, revision=revision))
+        self._confirmed_at = time.monotonic()
+        return True
+
+    def _look_again(self) -> None:
+        """Make sure that the reading still holds: converting a picture or uploading a video takes its time."""
+        if time.monotonic() - self._confirmed_at <= _TRUSTED_SECONDS:
+            return
+        revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
+        if revision is not None and revision == self.sheet.revision:
+            self._confirmed_at = time.monotonic()
+        else:
+            self._read()
+
+    # ------------------------------------------------------------------ pictures
+
+    def _put_picture(self, task: TaskRecord) -> None:
+        noted = task.feishu.get("writing")
+        if isinstance(noted, Mapping) and self._arrived(task, _sent_from(noted), None):
+            return
+        path, limit = self._file(task), LARGEST_PICTURE
+        for halving in range(_HALVINGS + 1):
+            name, content = picture_for_cell(path, limit)
+            try:
+                self._send_picture(task, name, content)
+            except FeishuError as error:
+                limit = min(limit, len(content)) // 2
+                if error.remedy is not Remedy.SPLIT or halving == _HALVINGS or limit < _SMALLEST_PICTURE:
+                    raise
+                log.info("[wfrecovery] %s: %s is too large for Feishu, trying a smaller copy", task.task_id, path.name)
+            else:
+                return
+
+    def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
+        self._look_again()
+        row = self.sheet.row_of(task)
+        address, shown = self.sheet.address(row, "composite_image"), self.sheet.picture(row)
+        sent = _Sent(address, shown, hashlib.sha256(content).hexdigest())
+        self._db.table.update(task.task_id, lambda record: record.with_feishu(writing=vars(sent)))
+        earlier = self._reading
+        try:
+            if self._confirm(self._feishu.write_picture(address, name, content)):
+                self._reading = replace(self._reading, sent={**self._reading.sent, row: task})
+                return
+        except FeishuError as error:
+            if not error.outcome_unknown:
+                raise
+            self._read()
+            if not self._arrived(task, sent, earlier):
+                raise
+        else:
+            self._read()
+            if not self._arrived(task, sent, earlier):
+                raise FeishuError(
+                    Wording(
+                        "rows moved while the picture was on its way; it is sent again",
+                        "发送图片时有人移动了行；会重新发送",
+                    )
+                )
+
+    def _arrived(self, task: TaskRecord, sent: _Sent, earlier: _Reading | None) -> bool:
+        """Whether a picture that was sent stands in its row, by the current reading; one that went astray is taken
+        back. `earlier` is the reading by which it was sent, None after a restart."""
+        try:
+            row = self.sheet.row_of(task)
+        except RowNotFoundError:
+            self._take_back(sent, earlier)
+            raise
+        shown = self.sheet.picture(row)
+        if shown is not None and shown != sent.before:
+            return True
+        if row != sent.row:
+            self._take_back(sent, earlier)
+        return False
+
+    def _take_back(self, sent: _Sent, earlier: _Reading | None) -> None:
+        """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
+        shown = self.sheet.picture(sent.row) if sent.row in self.sheet.row_numbers() else None
+        if (
+            shown is None
+            or shown == sent.before
+            or hashlib.sha256(self._feishu.media(shown)).hexdigest() != sent.sha256
+        ):
+            return
+        there = earlier and self.sheet.same_row(earlier.sheet, sent.row)
+        if not earlier or not there:
+            here = " · ".join(filter(None, self.sheet.key(sent.row)[:2]))
+            raise RowNotFoundError(
+                Wording(
+                    f"rows moved while the picture was on its way, and it stands in row {sent.row} ({here}) now: "
+                    "take it out there, then push again",
+                    f"发送图片时有人移动了行，图片现在在第 {sent.row} 行（{here}）：请在那里删掉它，再重新推送",
+                )
+            )
+        log.warning("[wfrecovery] rows moved under a write: row %d gets its own picture back", sent.row)
+        if there in earlier.sent:
+            self._feishu.write_picture(sent.cell, *picture_for_cell(self._file(earlier.sent[there])))
+        elif own := earlier.sheet.picture(there):
+            self._feishu.write_picture(sent.cell, "picture.png", self._feishu.media(own))
+        else:
+            self._feishu.write_cells({sent.cell: ""})
+        self._read()
+
+    # ------------------------------------------------------------------ statuses and links
+
+    def write_statuses(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
+        """Write the status (and link) cells of delivered tasks, many in one call.
+
+        Returns why those failed that did, by task id; the others are in the sheet, or were left to whoever wrote
+        something else there.
+        """
+        failures: dict[str, Exception] = {}
+        for start in range(0, len(tasks), RANGES_PER_WRITE // 2):  # a task has two cells at most
+            failures.update(self._write_part(tasks[start : start + RANGES_PER_WRITE // 2]))
+        return failures
+
+    def _write_part(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
+        failures: dict[str, Exception] = {}
+        moved = FeishuError(Wording("rows keep moving while statuses are written", "写状态时一直有人在移动行"))
+        open_tasks: Iterable[TaskRecord] = tasks
+        try:
+            self._look_again()
+            for _ in range(_STATUS_ROUNDS):
+                cells = self._cells(tasks, failures)
+                open_tasks = {task.task_id: task for task, _, _ in cells.values()}.values()
+                if not cells:
+                    return failures
+                self._note_statuses(cells)
+                if self._write_cells(cells):
+                    return failures
+        except FeishuError as error:
+            if error.needs_person and len(tasks) > 1:  # one protected cell must not block them all
+                for task in tasks:
+                    failures.update(self._write_part([task]))
+                return failures
+            moved = error
+        return {**failures, **{task.task_id: moved for task in open_tasks}}
+
+    def _write_cells(self, cells: Cells) -> bool:
+        """True when they stand where they should; else the sheet was read again and what went astray put right."""
+        earlier = self._reading
+        try:
+            revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
+        except FeishuError as error:
+            if not error.outcome_unknown:
+                raise
+            self._read()
+            self._restore(cells, earlier)
+            if any(not self._stands(task, field, value) for task, field, value in cells.values()):
+                raise
+            return True
+        if all(map(self._confirm, revisions)):
+            written = {(_row_number(address), field): value for address, (_, field, value) in cells.items()}
+            self._reading = replace(self._reading, sheet=self.sheet.with_values(written))
+            return True
+        self._read()
+        self._restore(cells, earlier)
+        return False
+
+    def _cells(
+        self, tasks: Sequence[TaskRecord], failures: dict[str, Exception]
+    ) -> dict[str, tuple[TaskRecord, str, Any]]:
+        """What is still to be written, by the newest reading; a success of a row outlasts its failures."""
+        cells: dict[str, tuple[TaskRecord, str, Any]] = {}
+        for task in sorted(tasks, key=lambda task: task.status is not WorkflowStatus.FAILED):
+            try:
+                row, field = self.sheet.row_of(task), _status_field(task)
+                value = self._status(self._db.table.get(task.task_id), row)
+                if value is not None:
+                    cells[self.sheet.address(row, field)] = (task, field, value)
+                link = self._links.get(task.task_id)
+                if link and not self._stands(task, "video_link", _link(task, link)):
+                    cells[self.sheet.address(row, "video_link")] = (task, "video_link", _link(task, link))
+            except (SheetLayoutError, RowNotFoundError) as error:
+                failures[task.task_id] = error
+        return cells
+
+    def _status(self, task: TaskRecord, row: int) -> str | None:
+        """The status to write, None where the cell is to be left as it is."""
+        shown, wanted = self.sheet.text(row, _status_field(task)), task.status.value
+        if shown == wanted or shown not in _OURS:
+            return None
+        noted = task.feishu.get("status_before")
+        if noted is not None and shown != noted:  # written before, and changed by somebody since
+            return None
+        if task.status is WorkflowStatus.FAILED:
+            leave = shown == WorkflowStatus.COMPLETED.value or not self._feishu.settings.write_failed
+            return None if leave else wanted
+        return wanted
+
+    def _note_statuses(self, cells: Cells) -> None:
+        """Note what each status cell shows before it is written: a person's edit after that is theirs to keep."""
+        for task, field, _ in cells.values():
+            if field != "video_link" and self._db.table.get(task.task_id).feishu.get("status_before") is None:
+                shown = self.sheet.text(self.sheet.row_of(task), field)
+                self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, status_before=shown))
+
+    def _stands(self, task: TaskRecord, field: str, value: Any) -> bool:
+        return self.sheet.text(self.sheet.row_of(task), field) == cell_text(value)
+
+    def _restore(self, cells: Cells, earlier: _Reading) -> None:
+        """Give other rows their own texts back, where ours went into them because rows moved in that very moment."""
+        astray = {}
+        for address, (task, field, value) in cells.items():
+            number = _row_number(address)
+            shown = self.sheet.text(number, field)
+            if shown != cell_text(value) or number not in self.sheet.row_numbers() or self._is_row_of(task, number):
+                continue
+            there = self.sheet.same_row(earlier.sheet, number)
+            own = cell_text(earlier.sheet.cell(there, field)) if there else ""
+            if not there:
+                log.warning("[wfrecovery] rows moved under a write: please check cell %s", address)
+            elif own != shown:
+                astray[address] = own
+        if astray:
+            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(astray))
+            self._feishu.write_cells(astray)
+            self._read()
+
+    def _is_row_of(self, task: TaskRecord, number: int) -> bool:
+        try:
+            return self.sheet.row_of(task) == number
+        except RowNotFoundError:
+            return False
+
+
+def _sent_from(noted: Mapping[str, Any]) -> _Sent:
+    """What a record notes; one of an earlier version lacks the hash."""
+    cell, before = str(noted.get("cell") or ""), noted.get("before")
+    return _Sent(cell, None if before is None else str(before), str(noted.get("sha256") or ""))
+
+
+def _row_number(address: str) -> int:
+    """The row of a cell's address, 0 where it names none."""
+    digits = address.rpartition(":")[2].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _status_field(task: TaskRecord) -> str:
+    return "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
+
+
+def _link(task: TaskRecord, address: str) -> dict[str, str]:
+    """A cell with a link (Feishu: writing values, types)."""
+    return {"type": "url", "text": Path(task.output_files[0]).name, "link": address}
