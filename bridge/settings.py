@@ -64,9 +64,13 @@ class Settings:
     keep_days: int = 0
     #: title of a column for a link to the video in Feishu's Drive; empty: status only
     video_link_column: str = ""
+    #: the Drive folder for the videos: what its address has after /drive/folder/ (the whole address will do)
+    video_folder_token: str = field(default="", repr=False)
     #: group bot for one summary after a recovery or batch; both are secrets
     feishu_webhook_url: str = field(default="", repr=False)
     feishu_webhook_secret: str = field(default="", repr=False)
+    #: of what the group is told: zh or en
+    language: str = "zh"
 
     @property
     def sheet_columns(self) -> Columns:
@@ -98,7 +102,8 @@ _VARIABLES: Final[Mapping[str, str]] = {
     **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
     "comfyui_url": "COMFYUI_URL",
     "output_dir": "WFRECOVERY_OUTPUT",
-    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "video_link_column")},
+    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "video_link_column", "language")},
+    "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
 
 
@@ -192,6 +197,11 @@ def typed(name: str, value: Any) -> Any:
             raise SettingsError(f"{variable} is ask, auto or off") from None
     if not isinstance(value, str):
         raise SettingsError(f"{variable} is a text")
+    if name == "language" and value not in ("zh", "en"):
+        raise SettingsError(f"{variable} is zh or en")
+    if name == "video_folder_token":
+        # people copy the folder's whole address: https://….feishu.cn/drive/folder/TOKEN?from=…
+        return value.partition("?")[0].rstrip("/").rpartition("/")[2]
     if name in ("feishu_domain", "comfyui_url"):
         return _origin(variable, value)
     return value

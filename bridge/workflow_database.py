@@ -41,6 +41,7 @@ from .records import (
     now_text,
     record_from_json,
 )
+from .story import with_story
 
 log = logging.getLogger("wfrecovery")
 
@@ -159,6 +160,7 @@ class WorkflowDatabase:
     def create(self, record: TaskRecord, graph: Mapping[str, Any] | None = None) -> TaskRecord:
         """Write a new task, its graph first; raises RecordError when the id is taken."""
         now = now_text()
+        record = with_story(None, record, now)
         record = dataclasses.replace(record, revision=1, created_at=record.created_at or now, updated_at=now)
         with self.locked():
             if self._path_of(record.task_id) is not None:
@@ -182,7 +184,9 @@ class WorkflowDatabase:
             if self._disk.exists(self._done_path(task_id)):  # a retry: back first, so that it is never in neither
                 self._files.move(self._done_path(task_id), self._active / f"{task_id}.json")
             self._check_revision(record)
-            changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now_text())
+            now = now_text()
+            changed = with_story(record, changed, now)
+            changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now)
             self._write(changed)
             return changed
 
@@ -382,7 +386,9 @@ class WorkflowDatabase:
         }
         metadata = task.get("metadata")
         known = metadata if isinstance(metadata, dict) else {}
-        fresh["metadata"] = {**known, "stage": Stage.QUEUED.value, "rebuilt_at": now_text()}
+        now = now_text()
+        story = [{"at": now, "what": "rebuilt"}]
+        fresh["metadata"] = {**known, "stage": Stage.QUEUED.value, "rebuilt_at": now, "story": story}
         try:
             return record_from_json({**fresh, "schema": SCHEMA}, task_id)
         except RecordError as error:

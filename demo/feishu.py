@@ -1,4 +1,4 @@
-"""A stand-in for Feishu: a real HTTP server on 127.0.0.1 that answers as the documentation says, also where that hurts.
+"""A stand-in for Feishu: a real HTTP server on loopback that answers as the documentation says, also where that hurts.
 
 In a test::
 
@@ -26,8 +26,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from .feishu_app_api import AppApi
 from .feishu_auth import TokenService
-from .feishu_drive_api import BotApi, DriveApi, StoredFile, WikiApi
+from .feishu_bitable_api import BitableApi
+from .feishu_bot_api import BotApi
+from .feishu_drive_api import DriveApi, StoredFile, WikiApi
 from .feishu_faults import RETRYABLE, Fault, FaultPlan, Rule
 from .feishu_gate import Gate
 from .feishu_server import FeishuServer
@@ -66,12 +69,19 @@ __all__ = [
     "plain_text",
 ]
 
+#: where to listen for each host that may stand in the address
+_HOSTS: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 _PAGE: Final = Path(__file__).with_name("feishu_page.html")
 _PICTURE_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"GIF8": "image/gif", b"BM": "image/bmp"}
+#: an mp4 has its type after the length of its first box
+_MP4: Final = b"ftyp"
 
 
 class FeishuStandIn:
-    """One tenant with one app, one spreadsheet, one wiki node and one group with a custom bot."""
+    """One tenant with one app, one spreadsheet, one bitable, one wiki node, one folder and one group with a custom bot.
+
+    `host` is 127.0.0.1, localhost or ::1: over plain HTTP, Feishu's own SDK accepts no other.
+    """
 
     def __init__(
         self,
@@ -81,6 +91,7 @@ class FeishuStandIn:
         header_row: int = 1,
         sheet_title: str = "商品表",
         state_file: str | Path | None = None,
+        host: str = "127.0.0.1",
         port: int = 0,
         app_id: str = "",
         app_secret: str = "",
@@ -100,27 +111,34 @@ class FeishuStandIn:
         self.faults = FaultPlan()
         self.spreadsheet = Spreadsheet(self.spreadsheet_token, clock)
         self.tokens = TokenService(self.app_id, self.app_secret, clock)
-        self.drive = DriveApi(self.spreadsheet, self.limits, clock)
-        self._bot = BotApi(f"standin-hook-{name}", webhook_secret, self.limits, clock)
+        app_token = f"standinBase{name}"
+        self.drive = DriveApi(self.spreadsheet, app_token, self.limits, self.switches, clock)
+        self.bitable = BitableApi(app_token, self.drive, self.limits)
+        self._bot = BotApi(f"standin-hook-{name}", webhook_secret, self.limits, self.switches, clock)
         self._webhook_path = f"/open-apis/bot/v2/hook/standin-hook-{name}"
         self._gate = Gate(self.tokens, self.spreadsheet_token, self.limits, self.switches, clock)
         self.service = self._assemble()
         self.spreadsheet.add_sheet(sheet_title, rows, header=header, header_row=header_row)
         self._state_file = Path(state_file) if state_file else None
+        if host not in _HOSTS:
+            raise ValueError(f"host is one of {', '.join(_HOSTS)}")
+        self._host = host
         self._port = port
+        self._clock = clock
         self._server: FeishuServer | None = None
 
     def _assemble(self) -> FeishuService:
         sheets = SheetsApi(self.spreadsheet, self.limits, self.switches)
         wiki = WikiApi(self.wiki_token, self.spreadsheet)
-        parts = (self.tokens, sheets, self.drive, wiki, self._bot)
+        app = AppApi(self.spreadsheet_token, self.switches)
+        parts = (self.tokens, app, sheets, self.drive, self.bitable, wiki, self._bot)
         routes = [route for part in parts for route in part.routes()]
         return FeishuService(self._gate, self.faults, routes, sheets.half_batch)
 
     def start(self) -> FeishuStandIn:
         """Listen; after a `stop` on the same port as before, with everything still there."""
         self._gate.closing.clear()
-        self._server = FeishuServer(self._port, self)
+        self._server = FeishuServer(_HOSTS[self._host], self._port, self)
         self._port = self._server.server_port
         self.spreadsheet.base_url = self.url
         if self._state_file is not None:
@@ -147,7 +165,8 @@ class FeishuStandIn:
     @property
     def url(self) -> str:
         """For FEISHU_DOMAIN. The service wants an origin without a slash at the end."""
-        return f"http://127.0.0.1:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
 
     @property
     def webhook_url(self) -> str:
@@ -175,6 +194,16 @@ class FeishuStandIn:
         return self._bot.messages
 
     @property
+    def folder_token(self) -> str:
+        """The folder in drive that the app was given."""
+        return next(iter(self.drive.folders))
+
+    @property
+    def time(self) -> float:
+        """What the service takes for the time."""
+        return self._clock() + self.switches.date_shift
+
+    @property
     def lowercase_headers(self) -> bool:
         return self.switches.lowercase_headers
 
@@ -192,7 +221,7 @@ class FeishuStandIn:
             "FEISHU_APP_SECRET": self.app_secret,
             "FEISHU_SPREADSHEET_TOKEN": self.spreadsheet_token,
             "FEISHU_SHEET_NAME": self.sheet_title,
-            "NO_PROXY": "127.0.0.1,localhost",
+            "NO_PROXY": "127.0.0.1,localhost,::1",
         }
 
     def count(self, match: str, code: int | None = None) -> int:
@@ -222,7 +251,7 @@ class FeishuStandIn:
             case "GET", ["_standin", "calls"]:
                 counts = {"token_fetches": self.tokens.fetches, "faults": dict(self.faults.struck)}
                 return json_answer({**self.service.calls_json(int(request.query("last", "0"))), **counts})
-            case "GET", ["_standin", "picture", token]:
+            case "GET", ["_standin", "picture", token] | ["file", token]:
                 return self._picture(token)
             case "POST", ["_standin", "faults"]:
                 self.faults.apply_json(request.json())
@@ -246,7 +275,8 @@ class FeishuStandIn:
             return json_answer({"error": "not found"}, 404)
         data = found[1]
         kind = next(
-            (kind for start, kind in _PICTURE_TYPES.items() if data.startswith(start)), "application/octet-stream"
+            (kind for start, kind in _PICTURE_TYPES.items() if data.startswith(start)),
+            "video/mp4" if data[4:8] == _MP4 else "application/octet-stream",
         )
         return Answer(200, data, kind, {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"})
 
@@ -294,6 +324,7 @@ def _load_rows(path: Path) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m wfrecovery.demo.feishu", description="A stand-in Feishu.")
+    parser.add_argument("--host", default="127.0.0.1", choices=tuple(_HOSTS))
     parser.add_argument("--port", type=int, default=0, help="0: any free port (default)")
     parser.add_argument("--rows", type=Path, help="JSON: a list of rows, each by title or in the header's order")
     parser.add_argument("--state", type=Path, help="save the spreadsheet here after every change")
@@ -305,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until interrupted. One line of JSON on stdout says when it is ready, and how to reach it."""
     given = _parser().parse_args(arguments)
     rows = _load_rows(given.rows) if given.rows else {}
-    with FeishuStandIn(**rows, port=given.port, state_file=given.state) as feishu:
+    with FeishuStandIn(**rows, host=given.host, port=given.port, state_file=given.state) as feishu:
         if given.port_file:
             given.port_file.write_text(str(feishu.url.rpartition(":")[2]), encoding="utf-8")
         print(json.dumps(feishu.connection, ensure_ascii=True), flush=True)

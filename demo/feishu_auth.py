@@ -63,7 +63,9 @@ class TokenService:
             self.fetches += 1
             if not isinstance(asked.get("app_id"), str) or not isinstance(asked.get("app_secret"), str):
                 raise ApiError(10003, "invalid param", 400)
-            if (asked["app_id"], asked["app_secret"]) != (self.app_id, self.app_secret):
+            if asked["app_id"] != self.app_id:
+                raise ApiError(10014, "app id not exists", 200)
+            if asked["app_secret"] != self.app_secret:
                 raise ApiError(10014, "app secret invalid", 200)
             token, left = self._current()
         # The token stands at the top level, not in data.

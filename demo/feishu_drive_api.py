@@ -1,10 +1,7 @@
-"""The other calls of the stand-in: drive media and files, the wiki's look-up, a group's custom bot."""
+"""Drive in the stand-in: media of a document, files of a folder, their addresses; and the wiki's look-up."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import math
 import re
 import threading
@@ -22,22 +19,22 @@ from .feishu_wire import (
     Kind,
     Limits,
     Part,
-    RateWindows,
     Request,
     Route,
-    json_answer,
+    Switches,
     parse_multipart,
 )
 
-__all__ = ["BotApi", "DriveApi", "StoredFile", "WikiApi"]
+__all__ = ["DriveApi", "StoredFile", "WikiApi"]
 
 BLOCK_SIZE: Final = 4 * MEBI
 UPLOAD_LIFETIME: Final = 24 * 3600
 _DRIVE: Final = "/open-apis/drive/v1"
-_SCOPES: Final = ("bitable:app", "docs:doc", "docs:document.media:upload", "drive:drive", "sheets:spreadsheet")
-_SHEET_PARENTS: Final = frozenset({"sheet_image", "sheet_file"})
-_OTHER_PARENTS: Final = frozenset(
-    {f"{kind}_{what}" for kind in ("doc", "docx", "bitable") for what in ("image", "file")}
+_MEDIA_SCOPES: Final = ("bitable:app", "docs:doc", "docs:document.media:upload", "drive:drive", "sheets:spreadsheet")
+_FILE_SCOPES: Final = ("drive:drive", "drive:file", "drive:file:upload")
+_META_SCOPES: Final = ("drive:drive", "drive:drive.metadata:readonly")
+_PARENTS: Final = frozenset(
+    {f"{kind}_{what}" for kind in ("doc", "docx", "sheet", "bitable") for what in ("image", "file")}
     | {"ccm_import_open", "vc_virtual_background", "moments"}
 )
 
@@ -50,6 +47,8 @@ class StoredFile:
     name: str
     parent_type: str
     parent_node: str
+    #: when it was complete, by the stand-in's clock
+    at: float
     data: bytes = field(repr=False)
 
 
@@ -83,19 +82,26 @@ class _Upload:
 class DriveApi:
     """Uploads at once or in parts, and downloads; both as media of a document and as files of a folder."""
 
-    def __init__(self, book: Spreadsheet, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, book: Spreadsheet, app_token: str, limits: Limits, switches: Switches, clock: Callable[[], float]
+    ) -> None:
         self.files: dict[str, StoredFile] = {}
+        #: the folders that the app can see
+        self.folders = {"standinFolder": "视频"}
         self._book = book
+        self._parents = {"sheet": book.token, "bitable": app_token}
         self._limits = limits
+        self._switches = switches
         self._clock = clock
         self._uploads: dict[str, _Upload] = {}
         self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
         def route(method: str, path: str, operation: str, kind: Kind, handler: Any) -> Route:
-            return Route(method, f"{_DRIVE}/{path}", operation, kind, handler, _SCOPES)
+            scopes = _META_SCOPES if "metas" in path else _FILE_SCOPES if path.startswith("files") else _MEDIA_SCOPES
+            return Route(method, f"{_DRIVE}/{path}", operation, kind, handler, scopes)
 
-        routes = []
+        routes = [route("POST", "metas/batch_query", "metas_batch_query", Kind.OTHER, self._metas)]
         for plural, single in (("medias", "media"), ("files", "file")):
             routes += [
                 route("POST", f"{plural}/upload_all", f"{single}_upload_all", Kind.UPLOAD, self._upload_all),
@@ -176,6 +182,32 @@ class DriveApi:
         url = f"{self._book.base_url}/_standin/picture"
         return {"tmp_download_urls": [{"file_token": token, "tmp_download_url": f"{url}/{token}"} for token in tokens]}
 
+    def _metas(self, request: Request) -> dict[str, Any]:
+        """Title and address of files; what cannot be told stands in `failed_list`, and the call succeeds."""
+        asked = request.json(1061002)
+        documents = asked.get("request_docs")
+        if not isinstance(documents, list) or not 1 <= len(documents) <= 200:
+            raise ApiError(1061002, "params error: request_docs", 400)
+        metas, failed = [], []
+        for document in documents:
+            token, kind = str(document.get("doc_token")), document.get("doc_type")
+            stored = self.files.get(token)
+            if kind != "file":
+                failed.append({"token": token, "code": 970002})
+            elif stored is None or stored.parent_type != "explorer":
+                failed.append({"token": token, "code": 970005})
+            elif not self._switches.folder_access:
+                failed.append({"token": token, "code": 970003})
+            else:
+                metas.append(self._meta(stored, with_url=asked.get("with_url") is True))
+        return {"metas": metas, **({"failed_list": failed} if failed else {})}
+
+    def _meta(self, stored: StoredFile, *, with_url: bool) -> dict[str, Any]:
+        times = {"create_time": str(int(stored.at)), "latest_modify_time": str(int(stored.at))}
+        people = {"owner_id": "ou_standin_app", "latest_modify_user": "ou_standin_app"}
+        url = {"url": f"{self._book.base_url}/file/{stored.token}"} if with_url else {}
+        return {"doc_token": stored.token, "doc_type": "file", "title": stored.name, **people, **times, **url}
+
     def _about(self, fields: dict[str, Any], request: Request) -> _About:
         """The checked description of an upload."""
         name, kind, node = (str(fields.get(key) or "") for key in ("file_name", "parent_type", "parent_node"))
@@ -185,11 +217,16 @@ class DriveApi:
             raise ApiError(1061002, "params error: size", 400) from None
         if not 1 <= len(name) <= 250:
             raise ApiError(1061008, "invalid file name", 400)
-        known = kind in _SHEET_PARENTS | _OTHER_PARENTS if "/medias/" in request.path else kind == "explorer"
-        if not known or size < 0:
+        media = "/medias/" in request.path
+        known = kind in _PARENTS if media else kind == "explorer"
+        # An empty file is refused, as the page says.
+        if not known or size < 1:
             raise ApiError(1061002, "params error: parent_type or size", 400)
-        if not node or (kind in _SHEET_PARENTS and node != self._book.token):
+        there = node == self._parents.get(kind.partition("_")[0], node) if media else node in self.folders
+        if not node or not there:
             raise ApiError(1061044, "parent node not exist", 400)
+        if not media and sum(file.parent_node == node for file in self.files.values()) >= self._limits.folder_entries:
+            raise ApiError(1062507, "parent node out of sibling num", 400)
         return _About(name, kind, node, size)
 
     def _upload(self, upload_id: str) -> _Upload:
@@ -202,7 +239,9 @@ class DriveApi:
     def _store(self, about: _About, data: bytes) -> dict[str, Any]:
         with self._lock:
             token = f"standinFile{len(self.files) + 1:05d}"
-            self.files[token] = StoredFile(token, about.file_name, about.parent_type, about.parent_node, data)
+            self.files[token] = StoredFile(
+                token, about.file_name, about.parent_type, about.parent_node, self._clock(), data
+            )
         return {"file_token": token}
 
 
@@ -242,47 +281,3 @@ class WikiApi:
         if request.query("token") != self._node_token:
             raise ApiError(131005, "node not found", 400)
         return {"node": {"node_token": self._node_token, "obj_type": "sheet", "obj_token": self._book.token}}
-
-
-class BotApi:
-    """A custom bot of a group: its address and its signature are all it knows about the sender."""
-
-    MAX_BODY: Final = 20 * 1024
-    CLOCK_DIFFERENCE: Final = 3600
-
-    def __init__(self, hook: str, secret: str, limits: Limits, clock: Callable[[], float]) -> None:
-        #: the messages that arrived
-        self.messages: list[dict[str, Any]] = []
-        self._hook = hook
-        self._secret = secret
-        self._limits = limits
-        self._clock = clock
-        self._windows = RateWindows(clock)
-        self._lock = threading.Lock()
-
-    def routes(self) -> list[Route]:
-        return [Route("POST", "/open-apis/bot/v2/hook/:hook", "bot_hook", Kind.OPEN, self._receive)]
-
-    def _receive(self, request: Request) -> Answer:
-        message = request.json()
-        if request.params["hook"] != self._hook or len(request.body) > self.MAX_BODY or "msg_type" not in message:
-            return json_answer({"code": 9499, "msg": "Bad Request", "data": {}})
-        if not self._signed(message):
-            return json_answer({"code": 19021, "msg": "sign match fail or timestamp too far away", "data": {}})
-        with self._lock:
-            in_second = self._windows.admit("second", self._limits.messages_per_second)
-            if not in_second or not self._windows.admit("minute", self._limits.messages_per_minute, 60.0):
-                return json_answer({"code": 11232, "msg": "frequency limited", "data": {}})
-            self.messages.append(message)
-        old = {"Extra": None, "StatusCode": 0, "StatusMessage": "success"}
-        return json_answer({"code": 0, "msg": "success", "data": {}, **old})
-
-    def _signed(self, message: dict[str, Any]) -> bool:
-        if not self._secret:
-            return True
-        timestamp = str(message.get("timestamp", ""))
-        if not timestamp.isdigit() or abs(self._clock() - int(timestamp)) > self.CLOCK_DIFFERENCE:
-            return False
-        # The secret is part of the key, and the message is empty: that is how Feishu defines it.
-        digest = hmac.new(f"{timestamp}\n{self._secret}".encode(), b"", hashlib.sha256).digest()
-        return hmac.compare_digest(base64.b64encode(digest), str(message.get("sign", "")).encode())

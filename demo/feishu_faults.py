@@ -6,7 +6,7 @@ import enum
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,6 +38,8 @@ class Fault(str, enum.Enum):
     TOKEN_REVOKED_400 = "TOKEN_REVOKED_400"
     #: the same as HTTP 200, which was seen as well
     TOKEN_REVOKED_200 = "TOKEN_REVOKED_200"
+    #: the token is revoked at once, and the call is told so only after `seconds`, when there may be a newer one
+    TOKEN_REVOKED_LATE = "TOKEN_REVOKED_LATE"
     #: someone else is writing to the document
     BUSY_90235 = "BUSY_90235"
     BUSY_90217 = "BUSY_90217"
@@ -52,6 +54,21 @@ class Fault(str, enum.Enum):
     CONTENTION_1061045 = "CONTENTION_1061045"
     #: no room: 90226 from sheets, 1061101 from drive
     FULL = "FULL"
+    #: the request of a write, or the answer of a read, is too large
+    TOO_LARGE_90227 = "TOO_LARGE_90227"
+    TOO_LARGE_90221 = "TOO_LARGE_90221"
+    #: what only a person can mend: the app is disabled, does not admit this address, lacks the scope (with
+    #: `permission_violations`), or was not added to the document or folder (90213, 1310213, 1061004)
+    APP_DISABLED_99991662 = "APP_DISABLED_99991662"
+    IP_DENIED_99991401 = "IP_DENIED_99991401"
+    SCOPE_MISSING_99991672 = "SCOPE_MISSING_99991672"
+    NOT_ADDED = "NOT_ADDED"
+    #: an upload in parts whose day is over
+    UPLOAD_EXPIRED_1061021 = "UPLOAD_EXPIRED_1061021"
+    #: someone else is writing to the table (bitable)
+    WRITE_CONFLICT_1254291 = "WRITE_CONFLICT_1254291"
+    #: the custom bot has too much to do: at full and half hours
+    BOT_LIMITED_11232 = "BOT_LIMITED_11232"
 
 
 #: what a client should get over by itself, without waiting long
@@ -74,8 +91,34 @@ RETRYABLE: Final = (
     Fault.CONTENTION_1061045,
 )
 
-_SHEETS_ONLY: Final = {Fault.BUSY_90235, Fault.BUSY_90217, Fault.LOADING_90242, Fault.INTERNAL_90203}
-_WITH_TOKEN: Final = {Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200}
+_OPEN: Final = ("tenant_access_token", "bot_hook")
+#: where a fault can strike, by operation and path; the others can strike anywhere
+_WHERE: Final[dict[Fault, Callable[[str, str], bool]]] = {
+    **dict.fromkeys(
+        (Fault.BUSY_90235, Fault.BUSY_90217, Fault.LOADING_90242, Fault.INTERNAL_90203),
+        lambda operation, path: "/sheets/" in path,
+    ),
+    **dict.fromkeys(
+        (
+            Fault.TOKEN_REVOKED_400,
+            Fault.TOKEN_REVOKED_200,
+            Fault.TOKEN_REVOKED_LATE,
+            Fault.SCOPE_MISSING_99991672,
+        ),
+        lambda operation, path: operation not in _OPEN,
+    ),
+    **dict.fromkeys(
+        (Fault.APP_DISABLED_99991662, Fault.IP_DENIED_99991401), lambda operation, path: operation != "bot_hook"
+    ),
+    Fault.HALF_BATCH: lambda operation, path: operation == "values_batch_update",
+    Fault.CONTENTION_1061045: lambda operation, path: "/drive/" in path and "upload" in operation,
+    **dict.fromkeys((Fault.FULL, Fault.NOT_ADDED), lambda operation, path: "/sheets/" in path or "/drive/" in path),
+    Fault.TOO_LARGE_90221: lambda operation, path: operation in ("values_get", "values_batch_get"),
+    Fault.TOO_LARGE_90227: lambda operation, path: "/sheets/v2/" in path and not operation.endswith("_get"),
+    Fault.UPLOAD_EXPIRED_1061021: lambda operation, path: operation.endswith(("upload_part", "upload_finish")),
+    Fault.WRITE_CONFLICT_1254291: lambda operation, path: "/bitable/" in path,
+    Fault.BOT_LIMITED_11232: lambda operation, path: operation == "bot_hook",
+}
 
 
 @dataclass
@@ -99,17 +142,8 @@ class Rule:
 
 
 def _possible(kind: Fault, operation: str, path: str) -> bool:
-    if kind in _SHEETS_ONLY:
-        return "/sheets/" in path
-    if kind in _WITH_TOKEN:
-        return operation not in ("tenant_access_token", "bot_hook")
-    if kind is Fault.HALF_BATCH:
-        return operation == "values_batch_update"
-    if kind is Fault.CONTENTION_1061045:
-        return "/drive/" in path and "upload" in operation
-    if kind is Fault.FULL:
-        return "/sheets/" in path or "/drive/" in path
-    return True
+    where = _WHERE.get(kind)
+    return where is None or where(operation, path)
 
 
 @dataclass(frozen=True)

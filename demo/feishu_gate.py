@@ -48,19 +48,40 @@ class Gate:
         """Raise ApiError unless the request may be carried out."""
         if route.kind is not Kind.OPEN:
             self._tokens.check(request.headers.get("Authorization"), self.switches.invalid_token_status)
+            self._check_app()
         self._check_scopes(route)
         self._check_rate(route)
         if "spreadsheet" in request.params:
             self._check_document(request, route)
-        elif "/drive/" in request.path and self.switches.document_access == "none":
-            raise ApiError(1061004, "forbidden.", 403)
+        denied = {"medias": self.switches.document_access == "none", "files": not self.switches.folder_access}
+        if "/drive/" in request.path and denied.get(request.segments[3]):
+            raise self.not_added(request.path)
+
+    def scope_missing(self, route: Route) -> ApiError:
+        """The app lacks every scope that would do."""
+        message = f"Access denied. One of the following scopes is required: [{', '.join(route.scopes)}]"
+        missing = [{"type": "action_scope_required", "subject": scope} for scope in route.scopes]
+        return ApiError(99991672, message, 400, error={"permission_violations": missing})
+
+    def not_added(self, path: str) -> ApiError:
+        """The app has the scope, but nobody gave it the document or folder."""
+        if "/drive/" in path:
+            return ApiError(1061004, "forbidden.", 403)
+        if "/sheets/v3/" in path:
+            return ApiError(1310213, "permission denied", 400)
+        return ApiError(90213, "permission denied", self.switches.sheet_error_status)
+
+    def _check_app(self) -> None:
+        """Calls for a token are not concerned: Feishu's page on the list of addresses says so."""
+        if not self.switches.app_enabled:
+            raise ApiError(99991662, "app not in use", 400)
+        if self.switches.denied_ip:
+            raise ApiError(99991401, f"ip {self.switches.denied_ip} is denied by app setting", 400)
 
     def _check_scopes(self, route: Route) -> None:
         if not route.scopes or self.switches.scopes is None or self.switches.scopes & set(route.scopes):
             return
-        message = f"Access denied. One of the following scopes is required: [{', '.join(route.scopes)}]"
-        missing = [{"type": "action_scope_required", "subject": scope} for scope in route.scopes]
-        raise ApiError(99991672, message, 400, error={"permission_violations": missing})
+        raise self.scope_missing(route)
 
     def _check_rate(self, route: Route) -> None:
         if route.kind is Kind.UPLOAD:
@@ -84,4 +105,4 @@ class Gate:
             raise ApiError(1310214 if new else 90214, "spreadsheet not found", status)
         needed = {"edit"} if route.kind is Kind.WRITE else {"edit", "view"}
         if self.switches.document_access not in needed:
-            raise ApiError(1310213 if new else 90213, "permission denied", status)
+            raise self.not_added(request.path)

@@ -1,4 +1,4 @@
-"""The stand-in's sockets: HTTP/1.1 with keep-alive on 127.0.0.1, and the ways to cut a connection."""
+"""The stand-in's sockets: HTTP/1.1 with keep-alive on a loopback address, and the ways to cut a connection."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socketserver
 import struct
 import sys
 import threading
+from email.utils import formatdate
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Protocol, cast
@@ -30,6 +31,8 @@ class Backend(Protocol):
     def service(self) -> FeishuService: ...
     @property
     def lowercase_headers(self) -> bool: ...
+    @property
+    def time(self) -> float: ...
     def pause(self, seconds: float) -> None: ...
     def control(self, request: Request) -> Answer: ...
 
@@ -42,22 +45,20 @@ class FeishuServer(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"
     request_queue_size = 128
 
-    def __init__(self, port: int, backend: Backend) -> None:
+    def __init__(self, host: str, port: int, backend: Backend) -> None:
         self.backend = backend
+        if ":" in host:
+            self.address_family = socket.AF_INET6
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="feishu stand-in", daemon=True)
         self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def server_bind(self) -> None:
         # HTTPServer looks the host's name up here, which can take seconds.
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -131,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
             return
         headers = {
-            "Date": self.date_time_string(),
+            "Date": formatdate(backend.time, usegmt=True),
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             **answer.headers,

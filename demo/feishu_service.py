@@ -24,7 +24,18 @@ _ERRORS: Final = {
     Fault.LOADING_90242: (90242, "mix state"),
     Fault.INTERNAL_90203: (90203, "Fail"),
     Fault.HALF_BATCH: (90203, "Fail"),
-    Fault.CONTENTION_1061045: (1061045, "resource contention occurred, please retry"),
+    Fault.TOO_LARGE_90227: (90227, "TooLargeRequest"),
+    Fault.TOO_LARGE_90221: (90221, "TooLargeResponse"),
+}
+#: code, message and HTTP status of the other faults
+_OTHER_ERRORS: Final = {
+    Fault.HTTP_500_JSON: (5000, "internal error", 500),
+    Fault.CONTENTION_1061045: (1061045, "resource contention occurred, please retry", 200),
+    Fault.APP_DISABLED_99991662: (99991662, "app not in use", 400),
+    Fault.IP_DENIED_99991401: (99991401, "ip 127.0.0.1 is denied by app setting", 400),
+    Fault.UPLOAD_EXPIRED_1061021: (1061021, "upload id expired", 400),
+    Fault.WRITE_CONFLICT_1254291: (1254291, "Write conflict", 200),
+    Fault.BOT_LIMITED_11232: (11232, "frequency limited psm[lark.oapi.app_platform_runtime]appID[1500]", 200),
 }
 #: the twins in v3, with HTTP 400; 1315201 is v3's internal error
 _V3_CODES: Final = {90235: 1310235, 90217: 1310217, 90242: 1310242, 90203: 1315201}
@@ -92,7 +103,7 @@ class FeishuService:
         self.faults = faults
         #: every request of the API, in the order of arrival
         self.calls: list[Call] = []
-        #: writes to the spreadsheet, and uploads, that came while another one was under way
+        #: writes to a spreadsheet or table, and uploads, that came while another one was under way
         self.overlaps = 0
         self._gate = gate
         self._routes = routes
@@ -183,16 +194,27 @@ class FeishuService:
                     self._gate.admit(visit.request, route)
                 self._half_batch(visit.request)
             raise self._sheet_error(path, *_ERRORS[kind])
+        if kind in _OTHER_ERRORS:
+            raise ApiError(*_OTHER_ERRORS[kind])
         if kind is Fault.FULL:
             if "/drive/" in path:
                 raise ApiError(1061101, "file quota exceeded", 400)
             raise self._sheet_error(path, 90226, "excess limit")
+        if kind is Fault.NOT_ADDED:
+            raise self._gate.not_added(path)
+        if kind is Fault.SCOPE_MISSING_99991672:
+            raise self._gate.scope_missing(route)
         if kind in (Fault.RATE_LIMIT_429, Fault.RATE_LIMIT_400):
             raise rate_limited(429 if kind is Fault.RATE_LIMIT_429 else 400, 100, rule.reset)
         if kind in (Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200):
             self._gate.revoke_token_of(visit.request, 400 if kind is Fault.TOKEN_REVOKED_400 else 200)
-        if kind is Fault.HTTP_500_JSON:
-            raise ApiError(5000, "internal error", 500)
+        if kind is Fault.TOKEN_REVOKED_LATE:
+            try:
+                self._gate.revoke_token_of(visit.request, 400)
+            except ApiError as error:
+                answer = error.answer("")
+                answer.delay = rule.seconds
+                return answer
         if kind is Fault.HTML_502:
             return Answer(502, _HTML_502, "text/html")
         if kind is Fault.RESET_BEFORE:
@@ -220,7 +242,9 @@ class FeishuService:
             with self._lock:
                 self.overlaps += 1
             if route.kind is Kind.UPLOAD:
-                raise ApiError(*_ERRORS[Fault.CONTENTION_1061045])
+                raise ApiError(*_OTHER_ERRORS[Fault.CONTENTION_1061045])
+            if route.kind is Kind.TABLE:
+                raise ApiError(*_OTHER_ERRORS[Fault.WRITE_CONFLICT_1254291])
             # Which code the service gives is documented nowhere; 90235 says "retry later".
             raise self._sheet_error(visit.request.path, *_ERRORS[Fault.BUSY_90235])
         result = route.handler(visit.request)
@@ -239,4 +263,6 @@ def _turn_key(route: Route | None, request: Request) -> str:
     """Calls with the same key must come one after the other; an empty one may come at any time."""
     if route is not None and route.kind is Kind.WRITE:
         return f"write {request.params['spreadsheet']}"
+    if route is not None and route.kind is Kind.TABLE:
+        return f"write {request.params['app']} {request.params['table']}"
     return "upload" if route is not None and route.kind is Kind.UPLOAD else ""

@@ -45,6 +45,8 @@ class Limits:
     picture_bytes: int = 20 * MEBI
     pictures: int = 4_000
     upload_bytes: int = 20 * MEBI
+    folder_entries: int = 1_500
+    table_records: int = 1_000
     uploads_per_day: int = 10_000
     sheet_calls_per_second: int | None = 100
     sheet_v3_calls_per_minute: int | None = 100
@@ -68,8 +70,19 @@ class Switches:
     invalid_token_status: int = 400
     #: the scopes that the app has; None: all
     scopes: frozenset[str] | None = None
+    #: an administrator may switch the app off; tokens are given out all the same
+    app_enabled: bool = True
+    #: the app has a list of allowed addresses, and this one, the caller's, is not on it; empty: no list
+    denied_ip: str = ""
+    #: seconds that the service's clock is ahead: in its Date header, and where the custom bot checks a timestamp
+    date_shift: float = 0.0
     #: what the app may do with the document
     document_access: Literal["edit", "view", "none"] = "edit"
+    #: whether it was given the folder in drive
+    folder_access: bool = True
+    #: the custom bot's own safety: a word that each message must have, and whether our address may send
+    bot_keyword: str = ""
+    bot_ip_allowed: bool = True
 
     def apply_json(self, changes: Mapping[str, Any]) -> None:
         """The same over HTTP. Raises KeyError for an unknown name."""
@@ -179,6 +192,8 @@ class Kind(enum.Enum):
     READ_V3 = "read v3"
     #: one at a time for each document
     WRITE = "write"
+    #: one at a time for each table
+    TABLE = "table"
     #: one at a time for the app
     UPLOAD = "upload"
     DOWNLOAD = "download"

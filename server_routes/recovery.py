@@ -224,7 +224,10 @@ def _anew(task: TaskRecord) -> TaskRecord:
         raise TaskError(
             f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again"
         )
-    return dataclasses.replace(task.entering(Stage.QUEUED), error_message=None).with_metadata(attempts=0)
+    record = dataclasses.replace(task.entering(Stage.QUEUED), error_message=None)
+    # its place in the queue is a new one, not one that was lost
+    metadata = {key: value for key, value in record.metadata.items() if key != "queue"}
+    return dataclasses.replace(record, metadata={**metadata, "attempts": 0})
 
 
 def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:

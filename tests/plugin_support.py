@@ -126,13 +126,14 @@ class Comfy(ComfyProcess):
 
     def records(self) -> list[dict[str, Any]]:
         """Every record on disk, in the order of the ids."""
-        files = [*self.table.glob("active/*.json"), *self.table.glob("done/*/*.json")]
         found = {}
-        for file in files:
+        for file in [*self.table.glob("active/*.json"), *self.table.glob("done/*/*.json")]:
             try:
                 record = json.loads(file.read_text("utf-8"))
-            except (FileNotFoundError, json.JSONDecodeError):
-                continue  # moved to done/ meanwhile, or damaged by the test
+            except FileNotFoundError:
+                return self.records()  # moved to done/ meanwhile: it may be in neither list
+            except json.JSONDecodeError:
+                continue  # damaged by the test
             found[record["task_id"]] = record
         return [found[task_id] for task_id in sorted(found)]
 

@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,15 @@ class Client:
         body = {"range": cell, "image": base64.b64encode(PNG).decode() if image is None else image, "name": name}
         return self.raw_v2("POST", "values_image", json=body, **more)
 
+    def parent(self, drive: str) -> dict[str, str]:
+        if drive == "medias":
+            return {"parent_type": "sheet_image", "parent_node": self.feishu.spreadsheet_token}
+        return {"parent_type": "explorer", "parent_node": self.feishu.folder_token}
+
     def upload(self, data: bytes = PNG, drive: str = "medias", **changes: str) -> dict[str, Any]:
         form = {
             "file_name": "a.png",
-            "parent_type": "sheet_image" if drive == "medias" else "explorer",
-            "parent_node": self.feishu.spreadsheet_token,
+            **self.parent(drive),
             "size": str(len(data)),
             **changes,
         }
@@ -576,6 +581,27 @@ def test_two_writes_at_once(client: Client, feishu: FeishuStandIn) -> None:
     assert feishu.overlaps == 1
 
 
+def test_two_writes_to_one_table_at_once(client: Client, feishu: FeishuStandIn) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold(seconds: float) -> None:
+        entered.set()
+        leave.wait(10)
+
+    feishu._gate.pause = hold  # type: ignore[method-assign]
+    feishu.faults.add(Fault.SLOW_BEFORE, "records_batch_update")
+    record = {"record_id": "recstandin1", "fields": {"状态": "已完成"}}
+    other = Client(feishu)
+    with ThreadPoolExecutor() as threads, other.session:
+        slow = threads.submit(update, client, record)
+        assert entered.wait(10)
+        other.token = client.token
+        answer = update(other, record)
+        assert (answer.status_code, answer.json()["code"]) == (200, 1254291)
+        leave.set()
+        assert slow.result().json()["code"] == 0
+
+
 def test_writes_one_after_the_other_never_overlap(client: Client, feishu: FeishuStandIn) -> None:
     feishu.limits.sheet_calls_per_second = None
     for _ in range(200):
@@ -627,6 +653,7 @@ def test_a_file_part_without_name_and_empty_parts(client: Client, feishu: Feishu
     [
         ({"size": "99"}, 1062009),
         ({"size": "x"}, 1061002),
+        ({"size": "0"}, 1061002),
         ({"checksum": "1"}, 1062008),
         ({"parent_type": "nonsense"}, 1061002),
         ({"parent_node": "other"}, 1061044),
@@ -641,8 +668,7 @@ def test_uploads_that_are_refused(client: Client, changes: dict[str, str], code:
 @pytest.mark.parametrize("drive", ["medias", "files"])
 def test_an_upload_in_parts(client: Client, feishu: FeishuStandIn, drive: str) -> None:
     data = b"x" * (BLOCK_SIZE + 3)
-    kind = "sheet_file" if drive == "medias" else "explorer"
-    about = {"file_name": "a.mp4", "parent_type": kind, "parent_node": feishu.spreadsheet_token, "size": len(data)}
+    about = {"file_name": "a.mp4", **client.parent(drive), "size": len(data)}
     path = f"/open-apis/drive/v1/{drive}"
     prepared = client.send("POST", f"{path}/upload_prepare", json=about).json()["data"]
     assert (prepared["block_size"], prepared["block_num"]) == (4 * 1024 * 1024, 2)
@@ -665,7 +691,7 @@ def test_an_upload_in_parts(client: Client, feishu: FeishuStandIn, drive: str) -
 
 
 def test_an_upload_id_lives_a_day(client: Client, feishu: FeishuStandIn, clock: Clock) -> None:
-    about = {"file_name": "a", "parent_type": "explorer", "parent_node": "folder", "size": 1}
+    about = {"file_name": "a", **client.parent("files"), "size": 1}
     answer = client.send("POST", "/open-apis/drive/v1/files/upload_prepare", json=about).json()
     clock.now += 24 * 3600
     client.login()
@@ -686,6 +712,73 @@ def test_temporary_urls(client: Client) -> None:
     (found,) = client.send("GET", path).json()["data"]["tmp_download_urls"]
     assert found["file_token"] == token
     assert client.session.get(found["tmp_download_url"], timeout=10).content == PNG
+
+
+def test_a_file_in_a_folder_has_an_address(client: Client, feishu: FeishuStandIn) -> None:
+    stored = client.upload(b"\0\0\0 ftypisom", "files", file_name="杯子.mp4")["data"]["file_token"]
+    media = client.upload()["data"]["file_token"]
+
+    def ask(with_url: bool = True, kind: str = "file") -> dict[str, Any]:
+        documents = [{"doc_token": token, "doc_type": kind} for token in (stored, media)]
+        body = {"request_docs": documents, "with_url": with_url}
+        return client.send("POST", "/open-apis/drive/v1/metas/batch_query", json=body).json()["data"]
+
+    (meta,) = ask()["metas"]
+    assert (meta["doc_token"], meta["title"], meta["url"]) == (stored, "杯子.mp4", f"{feishu.url}/file/{stored}")
+    assert ask()["failed_list"] == [{"token": media, "code": 970005}], "a document's media is no file of its own"
+    assert "url" not in ask(with_url=False)["metas"][0]
+    assert {item["code"] for item in ask(kind="nonsense")["failed_list"]} == {970002}
+    page = client.session.get(meta["url"], timeout=10)
+    assert (page.content, page.headers["Content-Type"]) == (b"\0\0\0 ftypisom", "video/mp4")
+    feishu.switches.folder_access = False
+    assert ask()["failed_list"][0] == {"token": stored, "code": 970003}
+    assert client.upload(drive="files")["code"] == 1061004
+
+
+def test_files_and_media_need_different_scopes(client: Client, feishu: FeishuStandIn) -> None:
+    feishu.switches.scopes = frozenset({"sheets:spreadsheet"})
+    assert (client.upload()["code"], client.upload(drive="files")["code"]) == (0, 99991672)
+    feishu.switches.scopes = frozenset({"drive:file:upload"})
+    assert (client.upload()["code"], client.upload(drive="files")["code"]) == (99991672, 0)
+
+
+def test_a_folder_that_is_not_there_and_one_that_is_full(client: Client, feishu: FeishuStandIn) -> None:
+    assert client.upload(drive="files", parent_node="other")["code"] == 1061044
+    feishu.limits.folder_entries = 1
+    assert [client.upload(drive="files")["code"] for _ in range(2)] == [0, 1062507]
+
+
+# Bitable
+
+
+def update(client: Client, *records: dict[str, Any], table: str = "") -> requests.Response:
+    base = client.feishu.bitable
+    path = f"/open-apis/bitable/v1/apps/{base.app_token}/tables/{table or base.table_id}/records/batch_update"
+    return client.send("POST", path, json={"records": list(records)})
+
+
+def test_records_are_updated_and_echoed(client: Client, feishu: FeishuStandIn) -> None:
+    uploaded = client.upload(parent_type="bitable_file", parent_node=feishu.bitable.app_token)["data"]["file_token"]
+    record = {"record_id": "recstandin1", "fields": {"状态": "已完成", "附件": [{"file_token": uploaded}]}}
+    assert update(client, record).json()["data"] == {"records": [record]}
+    assert feishu.bitable.records["recstandin1"] == record["fields"]
+
+
+def test_records_that_are_refused(client: Client, feishu: FeishuStandIn) -> None:
+    picture = client.upload()["data"]["file_token"]
+    good = {"record_id": "recstandin1", "fields": {"状态": "已完成"}}
+
+    def codes(*records: dict[str, Any], table: str = "") -> tuple[int, int]:
+        answer = update(client, *records, table=table)
+        return answer.status_code, answer.json()["code"]
+
+    assert codes(good, table="other") == (200, 1254041)
+    assert codes(good, {**good, "record_id": "other"}) == (200, 1254043)
+    assert codes({**good, "fields": {"其他": 1}}) == (200, 1254045)
+    assert codes({**good, "fields": {"附件": [{"file_token": picture}]}}) == (403, 1254303)
+    feishu.limits.table_records = 1
+    assert codes(good, good) == (200, 1254104)
+    assert feishu.bitable.records["recstandin1"] == {}
 
 
 # Wiki and custom bot
@@ -732,13 +825,60 @@ def test_the_bot_takes_five_a_second_and_100_a_minute(client: Client, feishu: Fe
     assert send() == 11232
 
 
-@pytest.mark.parametrize("body", [{}, {"msg_type": "text", "content": "x" * 20_480}])
+def test_the_bots_own_safety(client: Client, feishu: FeishuStandIn) -> None:
+    def send(url: str = feishu.webhook_url) -> tuple[int, int, str]:
+        answer = client.session.post(url, json=TEXT, timeout=10)
+        return answer.status_code, answer.json()["code"], answer.json()["msg"]
+
+    assert send(feishu.webhook_url + "x")[:2] == (200, 19001)
+    feishu.switches.bot_keyword = "完成"
+    assert send() == (200, 19024, "Key Words Not Found")
+    feishu.switches.bot_keyword = "好"
+    feishu.switches.bot_ip_allowed = False
+    assert send() == (200, 19022, "Ip Not Allowed")
+    feishu.switches.bot_ip_allowed = True
+    feishu.faults.add(Fault.BOT_LIMITED_11232)
+    assert [send()[1] for _ in range(2)] == [11232, 0]
+
+
+@pytest.mark.parametrize("body", [{}, {"msg_type": "text"}, {"msg_type": "text", "content": "x" * 20_480}])
 def test_a_bad_message(client: Client, feishu: FeishuStandIn, body: dict[str, Any]) -> None:
     answer = client.session.post(feishu.webhook_url, json=body, timeout=10).json()
     assert answer == {"code": 9499, "msg": "Bad Request", "data": {}}
 
 
 # On the wire
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_the_hosts_that_the_sdk_accepts_over_http(host: str) -> None:
+    if host == "::1" and not _has_ipv6():
+        pytest.skip("no IPv6 here")
+    with FeishuStandIn(ROWS, host=host) as feishu:
+        client = Client(feishu)
+        with client.session:
+            assert client.login()["code"] == 0
+        assert feishu.url.startswith("http://" + (f"[{host}]" if ":" in host else host) + ":")
+
+
+def test_another_host_is_refused() -> None:
+    with pytest.raises(ValueError, match="localhost"):
+        FeishuStandIn(host="127.0.0.2")
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def test_the_services_clock_may_differ_from_ours(client: Client, feishu: FeishuStandIn, clock: Clock) -> None:
+    feishu.switches.date_shift = 7200
+    shown = parsedate_to_datetime(client.raw_v2("GET", "values/sid001").headers["Date"]).timestamp()
+    assert shown == clock.now + 7200
 
 
 def test_header_names_and_the_log_id(client: Client, feishu: FeishuStandIn) -> None:
@@ -787,6 +927,11 @@ def test_the_rate_limit_in_both_forms(client: Client, feishu: FeishuStandIn, kin
         (Fault.INTERNAL_90203, 200, 90203),
         (Fault.HTTP_500_JSON, 500, 5000),
         (Fault.FULL, 200, 90226),
+        (Fault.TOO_LARGE_90227, 200, 90227),
+        (Fault.APP_DISABLED_99991662, 400, 99991662),
+        (Fault.IP_DENIED_99991401, 400, 99991401),
+        (Fault.SCOPE_MISSING_99991672, 400, 99991672),
+        (Fault.NOT_ADDED, 200, 90213),
     ],
 )
 def test_faults_with_a_code(client: Client, feishu: FeishuStandIn, kind: Fault, status: int, code: int) -> None:
@@ -796,11 +941,55 @@ def test_faults_with_a_code(client: Client, feishu: FeishuStandIn, kind: Fault, 
     assert feishu.sheet.picture_writes == []
 
 
+def test_a_missing_scope_on_demand_names_it_too(client: Client, feishu: FeishuStandIn) -> None:
+    feishu.faults.add(Fault.SCOPE_MISSING_99991672, "values_image")
+    violations = client.image("sid001!G2:G2").json()["error"]["permission_violations"]
+    assert {"type": "action_scope_required", "subject": "sheets:spreadsheet"} in violations
+
+
+def test_faults_strike_only_where_they_can(client: Client, feishu: FeishuStandIn) -> None:
+    feishu.faults.add(Fault.BOT_LIMITED_11232)
+    for kind in (Fault.TOO_LARGE_90221, Fault.UPLOAD_EXPIRED_1061021, Fault.WRITE_CONFLICT_1254291):
+        feishu.faults.add(kind)
+    assert client.image("sid001!G2:G2").json()["code"] == 0
+    assert client.v2("GET", "values/sid001")["code"] == 90221
+    about = {"file_name": "a", **client.parent("files"), "size": 1}
+    prepared = client.send("POST", "/open-apis/drive/v1/files/upload_prepare", json=about).json()["data"]
+    asked = {"upload_id": prepared["upload_id"], "block_num": 1}
+    assert client.send("POST", "/open-apis/drive/v1/files/upload_finish", json=asked).json()["code"] == 1061021
+    answer = update(client, {"record_id": "recstandin1", "fields": {}})
+    assert (answer.status_code, answer.json()["code"]) == (200, 1254291)
+
+
+def test_a_late_answer_about_a_token_that_is_no_longer_used(client: Client, feishu: FeishuStandIn) -> None:
+    """While the answer is held back, the client has long fetched a newer token: the old news must not spoil it."""
+    held, leave = threading.Event(), threading.Event()
+
+    def hold(seconds: float) -> None:
+        held.set()
+        leave.wait(10)
+
+    feishu._gate.pause = hold  # type: ignore[method-assign]
+    feishu.faults.add(Fault.TOKEN_REVOKED_LATE, "values_get")
+    other = Client(feishu)
+    with ThreadPoolExecutor() as threads, other.session:
+        late = threads.submit(client.raw_v2, "GET", "values/sid001")
+        assert held.wait(10)
+        other.login()
+        assert other.token != client.token
+        leave.set()
+        assert (late.result().status_code, late.result().json()["code"]) == (400, 99991663)
+        assert other.v2("GET", "values/sid001")["code"] == 0
+
+
 def test_v3_has_its_own_codes(client: Client, feishu: FeishuStandIn) -> None:
     feishu.faults.add(Fault.BUSY_90235, "sheets_query")
     path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}/sheets/query"
     answer = client.send("GET", path)
     assert (answer.status_code, answer.json()["code"]) == (400, 1310235)
+    feishu.faults.add(Fault.NOT_ADDED, "sheets_query")
+    answer = client.send("GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (400, 1310213)
 
 
 def test_the_status_of_sheet_errors_can_be_switched(client: Client, feishu: FeishuStandIn) -> None:

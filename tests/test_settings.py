@@ -117,6 +117,7 @@ def test_unknown_keys_are_named_with_the_known_ones(tmp_path: Path) -> None:
         ("WFRECOVERY_KEEP_DAYS", "1.5"),
         ("WFRECOVERY_KEEP_DAYS", "9" * 5000),
         ("WFRECOVERY_LOST_PROMPTS", "never-9876"),
+        ("WFRECOVERY_LANGUAGE", "deutsch-9876"),
         ("FEISHU_DOMAIN", "open.feishu.cn"),
         ("COMFYUI_URL", "127.0.0.1:8188"),
     ],
@@ -184,6 +185,20 @@ def test_the_page_decides_where_neither_environment_nor_file_does(tmp_path: Path
 def test_addresses_lose_their_last_slash() -> None:
     settings = load_settings(environ={"FEISHU_DOMAIN": "https://open.larksuite.com/", "COMFYUI_URL": "http://h:1//"})
     assert (settings.feishu_domain, settings.comfyui_url) == ("https://open.larksuite.com", "http://h:1")
+
+
+def test_the_video_folder_may_be_given_by_its_address() -> None:
+    for given in (
+        "fldcn123",
+        "https://x.feishu.cn/drive/folder/fldcn123/",
+        "https://x.feishu.cn/drive/folder/fldcn123?a=1",
+    ):
+        assert load_settings(environ={"WFRECOVERY_VIDEO_FOLDER": given}).video_folder_token == "fldcn123"
+
+
+def test_the_group_reads_chinese_unless_told_otherwise() -> None:
+    assert load_settings(environ={}).language == "zh"
+    assert load_settings(environ={"WFRECOVERY_LANGUAGE": "en"}).language == "en"
 
 
 def test_no_secret_is_shown() -> None:

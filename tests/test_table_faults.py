@@ -94,7 +94,8 @@ def comparable(record: TaskRecord | None) -> Any:
         return None
     data = record.to_json()
     data["updated_at"] = data["created_at"] = ""
-    data["metadata"].pop("rebuilt_at", None)
+    for name in ("rebuilt_at", "story"):
+        data["metadata"].pop(name, None)
     return data
 
 

@@ -32,6 +32,7 @@ def crash() -> None:
 def content(record: TaskRecord) -> dict[str, Any]:
     data = record.to_json()
     data["created_at"] = data["updated_at"] = ""
+    data["metadata"].pop("story", None)
     return data
 
 

@@ -1,0 +1,81 @@
+"""`doctor`: is everything there that recovery and publishing need, and if not, what is to be clicked or set.
+
+Nothing is changed anywhere: Feishu is only asked, and a probe in the output folder is gone at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from . import doctor_comfyui, doctor_feishu, doctor_folder
+from .checks import Check, Findings, Report
+from .settings import Settings
+from .wording import Wording, wording_of
+
+__all__ = ["Check", "Report", "report"]
+
+_CONFIG: Final = {"config": Wording("the settings can be read", "设置可以读取")}
+
+
+def report(
+    settings: Settings,
+    output_dir: str | Path,
+    *,
+    comfyui_url: str | None = None,
+    inside: Mapping[str, Any] | None = None,
+    settings_error: Wording | str | None = None,
+    session: requests.Session | None = None,
+    domains: Sequence[str] = doctor_feishu.DOMAINS,
+    now: Callable[[], float] = time.time,
+) -> Report:
+    """Make all checks; blocks for as long as ComfyUI and Feishu take to answer.
+
+    `inside` is the plugin's own status, for a call from inside ComfyUI: then ComfyUI is not asked over HTTP.
+    `settings_error` says why `settings` are not the user's: then Feishu is not asked. No secret is in the report.
+    """
+    titles = {
+        **_CONFIG,
+        **doctor_folder.PACKAGE_TITLES,
+        **doctor_comfyui.TITLES,
+        **doctor_folder.TITLES,
+        **doctor_feishu.titles(settings),
+    }
+    found = Findings(titles, _secrets(settings))
+    session = session or requests.Session()
+    if settings_error:
+        found.wrong(
+            "config",
+            wording_of(settings_error),
+            Wording(
+                "mend that line of config.toml or that environment variable; what this computer takes instead are the "
+                "defaults, and nothing is pushed",
+                "改正 config.toml 里的那一行或那个环境变量；在此之前使用默认值，不会写入飞书",
+            ),
+            blocks=doctor_feishu.titles(settings),
+        )
+    else:
+        found.well("config")
+    doctor_folder.examine_packages(found)
+    if inside is None:
+        url = (comfyui_url or settings.comfyui_url).rstrip("/")
+        status = doctor_comfyui.examine(found, url, session)
+    else:
+        status = inside
+        doctor_comfyui.examine_inside(found, inside)
+    doctor_folder.examine(found, Path(output_dir).absolute(), status, inside=inside is not None)
+    if not settings_error:
+        doctor_feishu.examine(found, settings, session, domains=domains, now=now)
+    return Report(found.checks())
+
+
+def _secrets(settings: Settings) -> tuple[str, ...]:
+    """What must not be shown, also as a part of an address."""
+    token = settings.feishu_spreadsheet_token
+    hook = urlsplit(settings.feishu_webhook_url).path.rpartition("/")[2]
+    return tuple(filter(None, (*settings.secrets, token, quote(token, safe=""), hook)))

@@ -1,0 +1,137 @@
+"""What the tests of the page need: a ComfyUI with our plugin, a sheet to deliver to, and its page in a browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+from plugin_support import NO_REAL, REAL, ROOT, Comfy, until
+
+from wfrecovery.demo.browser import ComfyPage, page_settings
+from wfrecovery.demo.feishu import FeishuStandIn
+from wfrecovery.demo.front_end import NEWEST, OLDEST, front_end
+
+__all__ = ["HOSTS", "NO_REAL", "REAL", "Site", "expect", "site_of", "until"]
+
+#: The page that ComfyUI 0.3.64 pins on a host that behaves so, the newest page on the newer one.
+HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real ComfyUI": ("real", None)}
+#: Rows 2 to this one are in the sheet: 产品2 and 模特A, 产品3 and 模特A …
+LAST_ROW = 60
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+class Site(ComfyPage):
+    """A ComfyUI, the sheet behind it, and its page."""
+
+    def __init__(self, chromium: Browser, comfy: Comfy, feishu: FeishuStandIn) -> None:
+        super().__init__(chromium, comfy.url)
+        self.comfy, self.feishu = comfy, feishu
+
+    def ours(self) -> list[str]:
+        """What went wrong in the browser by our doing."""
+        return self.problems_of(ROOT.name)
+
+    def task(self, prompt_id: str) -> Locator:
+        """A task's row in the list."""
+        return self.hook("task", task_id=self.task_id(prompt_id))
+
+    def task_id(self, prompt_id: str) -> str:
+        """The task of a prompt."""
+        return str(self.comfy.record(prompt_id)["task_id"])
+
+    def open_detail(self, prompt_id: str) -> Locator:
+        """A task's page in the panel."""
+        self.open_list()
+        self.task(prompt_id).click()
+        detail = self.hook("detail", task_id=self.task_id(prompt_id))
+        detail.wait_for()
+        return detail
+
+    def open_list(self) -> Locator:
+        """The panel with its list, from wherever it is."""
+        self.open_panel()
+        if self.hook("detail").is_visible():
+            self.hook("back").click()
+        self.hook("list").wait_for()
+        return self.hook("list")
+
+    def toast(self, words: str | re.Pattern[str]) -> Locator:
+        """A message with these words."""
+        return self.page.locator(".p-toast-message, [data-testid='toast']").filter(has_text=words)
+
+    def setting(self, name: str) -> Any:
+        """One of ComfyUI's settings."""
+        return self.page.evaluate("id => window.app.extensionManager.setting.get(id)", name)
+
+    @contextmanager
+    def answering(self, path: str, answer: Callable[[Route], None]) -> Iterator[None]:
+        """Answer some requests of the page in the server's place."""
+        pattern = re.compile(path)
+        self.page.route(pattern, answer)
+        try:
+            yield
+        finally:
+            self.page.unroute(pattern)
+
+
+@contextmanager
+def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
+    """Start it all, open the page; raises FrontEndMissingError when the page cannot be had."""
+    shape, version = HOSTS[host]
+    args = [] if version is None else ["--front-end-root", str(front_end(version))]
+    rows = [{"产品名": f"产品{n}", "模特名": "模特A", "图片是否已处理": "否"} for n in range(2, LAST_ROW + 1)]
+    base = folder / "comfyui"
+    page_settings(base)
+    with ExitStack() as stack:
+        feishu = stack.enter_context(FeishuStandIn(rows))
+        env = {
+            "FEISHU_APP_ID": feishu.app_id,
+            "FEISHU_APP_SECRET": feishu.app_secret,
+            "FEISHU_SPREADSHEET_TOKEN": feishu.spreadsheet_token,
+            "FEISHU_SHEET_NAME": feishu.sheet_title,
+            "FEISHU_DOMAIN": feishu.url,
+        }
+        comfy = stack.enter_context(Comfy(base, shape, env=env, args=args))
+        yield stack.enter_context(Site(chromium, comfy, feishu))
+
+
+def visible_texts(panel: Locator) -> list[str]:
+    """Every text a person sees in an element."""
+    return [line.strip() for line in panel.inner_text().splitlines() if line.strip()]
+
+
+def contrast(page: Page, selector: str) -> float:
+    """The contrast (WCAG, 1 to 21) of an element's text against what is painted behind it."""
+    ratio: float = page.evaluate(_CONTRAST, selector)
+    return ratio
+
+
+_CONTRAST = """selector => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const parts = colour => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
+  const light = colour => {
+    const [r, g, b] = colour.map(value => {
+      const part = value / 255;
+      return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const element = document.querySelector(selector);
+  const layers = [];
+  for (let at = element; at; at = at.parentElement) layers.push(parts(getComputedStyle(at).backgroundColor));
+  const behind = layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255]);
+  const text = over(parts(getComputedStyle(element).color), behind);
+  const [low, high] = [light(text), light(behind)].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}"""
