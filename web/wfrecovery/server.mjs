@@ -1,0 +1,69 @@
+/** Talking to the plugin's routes through ComfyUI's own `api`. */
+
+/** The kinds of trouble that concern the whole page, not one request. */
+export const OFFLINE = 'offline'
+export const MISSING = 'missing'
+
+/** A request that was not answered as wished; `kind` is the server's `error.type`, or OFFLINE or MISSING. */
+export class ServerError extends Error {
+  constructor(kind, message, status = 0) {
+    super(message)
+    this.name = 'ServerError'
+    this.kind = kind
+    this.status = status
+  }
+}
+
+/** The routes, each as a function that returns the parsed answer or throws a ServerError. */
+export function routesOf(api) {
+  const get = (path, options) => request(api, path, options)
+  const post = (path, body = {}) =>
+    request(api, path, { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } })
+  const task = (id) => `/tasks/${encodeURIComponent(id)}`
+  return {
+    status: () => get('/status'),
+    tasks: (query, signal) => get(`/tasks${queryText(query)}`, { signal }),
+    task: (id) => get(task(id)),
+    graph: (id) => get(`${task(id)}/graph`),
+    recover: () => post('/recover'),
+    act: (id, action) => post(`${task(id)}/${action}`),
+    actOnAll: (action, what) => post(`/tasks/${action}`, what),
+    preview: () => get('/preview'),
+    settings: () => get('/settings'),
+    saveSettings: (changes) => post('/settings', changes),
+    sheet: () => get('/sheet'),
+    doctor: (language) => get(`/doctor?lang=${language}`),
+    translations: async () => {
+      const response = await api.fetchApi('/i18n')
+      return response.ok ? response.json() : {}
+    },
+    thumbnailUrl: (record) =>
+      api.apiURL(`/wfrecovery${task(record.task_id)}/thumbnail${queryText({ of: record.metadata?.finished_at })}`),
+    fileUrl: (path) => {
+      const cut = path.lastIndexOf('/')
+      const query = { filename: path.slice(cut + 1), subfolder: cut < 0 ? null : path.slice(0, cut), type: 'output' }
+      return api.apiURL(`/view${queryText(query)}`)
+    },
+  }
+}
+
+function queryText(query) {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== '')
+  return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : ''
+}
+
+async function request(api, path, options) {
+  let response
+  try {
+    response = await api.fetchApi(`/wfrecovery${path}`, options)
+  } catch (error) {
+    if (error.name === 'AbortError') throw error
+    throw new ServerError(OFFLINE, error.message)
+  }
+  const answer = await response.json().catch(() => null)
+  if (response.ok && answer !== null) return answer
+  if (answer?.error) throw new ServerError(answer.error.type, answer.error.message, response.status)
+  // A proxy in front of a ComfyUI that is gone answers with a page of its own.
+  const kind = [404, 405].includes(response.status) ? MISSING : OFFLINE
+  throw new ServerError(kind, `${response.status} ${response.statusText}`, response.status)
+}

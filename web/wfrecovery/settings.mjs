@@ -1,0 +1,124 @@
+/** The plugin's settings in ComfyUI's own dialog. The server's values count; the page's copies follow them. */
+
+import { t } from './texts.mjs'
+
+/** Milliseconds of quiet before a change is sent: a number is typed digit by digit. */
+const QUIET = 400
+const CATEGORY = 'Workflow Recovery'
+
+/** ComfyUI's id, the server's name, and how it is edited; texts are translated by `locales/…/settings.json`. */
+const SETTINGS = [
+  {
+    id: 'wfrecovery.lostPrompts',
+    key: 'lost_prompts',
+    name: 'Prompts without a row that a crash took',
+    tooltip: 'Rows of the sheet always recover by themselves. Other prompts: ask first, queue them again, or leave them.',
+    type: 'combo',
+    options: [
+      { text: 'Ask first', value: 'ask' },
+      { text: 'Queue again', value: 'auto' },
+      { text: 'Leave them', value: 'off' },
+    ],
+    defaultValue: 'ask',
+    group: 'Recovery',
+  },
+  {
+    id: 'wfrecovery.maxAttempts',
+    key: 'max_attempts',
+    name: 'Attempts per task',
+    tooltip: 'A task that took ComfyUI down this often is given up.',
+    type: 'number',
+    attrs: { min: 1, max: 100, step: 1 },
+    defaultValue: 3,
+    group: 'Recovery',
+  },
+  {
+    id: 'wfrecovery.recordOtherPrompts',
+    key: 'record_other_prompts',
+    name: 'Record prompts without a row',
+    tooltip: 'Switched off, only prompts that belong to a row of the sheet are recorded and recovered.',
+    type: 'boolean',
+    defaultValue: true,
+    group: 'Recording',
+  },
+  {
+    id: 'wfrecovery.keepDays',
+    key: 'keep_days',
+    name: 'Keep finished tasks for days',
+    tooltip: 'Older records are removed, never the pictures and videos. 0 keeps them for ever.',
+    type: 'number',
+    attrs: { min: 0, max: 36500, step: 1 },
+    defaultValue: 0,
+    group: 'Recording',
+  },
+  {
+    id: 'wfrecovery.writeFailed',
+    key: 'write_failed',
+    name: 'Write 失败 into the sheet',
+    tooltip: 'When a row failed for good, its status cell says so.',
+    type: 'boolean',
+    defaultValue: true,
+    group: 'Feishu',
+  },
+]
+
+export class Settings {
+  /** `dialog`: ComfyUI's `{get(id), set(id, value)}`, asked for when needed; `complain(summary, detail)`. */
+  constructor({ routes, dialog, complain }) {
+    this._routes = routes
+    this._dialog = dialog
+    this._complain = complain
+    this._values = null
+    this._fixed = {}
+    this._timers = new Map()
+  }
+
+  /** What `registerExtension` takes as `settings`. */
+  definitions() {
+    return SETTINGS.map(({ key, group, ...setting }, index) => ({
+      ...setting,
+      category: [CATEGORY, group, setting.id.split('.').pop()],
+      sortOrder: 100 - index,
+      onChange: (value, before) => this._changed(setting.id, key, value, before),
+    }))
+  }
+
+  /** Show the server's values. */
+  async load() {
+    this._take(await this._routes.settings())
+  }
+
+  _take({ settings, fixed }) {
+    this._values = settings
+    this._fixed = fixed ?? {}
+    for (const { id, key } of SETTINGS) this._show(id, key)
+  }
+
+  _show(id, key) {
+    const value = this._values[key]
+    if (value !== undefined && this._dialog().get(id) !== value) this._dialog().set(id, value)
+  }
+
+  /** ComfyUI calls this when a setting is registered, when the user changes it, and when we do. */
+  _changed(id, key, value, before) {
+    clearTimeout(this._timers.get(id))
+    if (before === undefined || this._values === null || value === this._values[key]) return
+    this._timers.set(id, setTimeout(() => this._send(id, key, value), QUIET))
+  }
+
+  async _send(id, key, value) {
+    const where = this._fixed[key]
+    if (where) {
+      const place = where === 'environment' ? t('the environment (WFRECOVERY_{name})', { name: key.toUpperCase() }) : where
+      this._complain(t('This setting is fixed'), t('It is set by {place}, and can be changed there.', { place }))
+    } else {
+      try {
+        this._take(await this._routes.saveSettings({ [key]: value }))
+        return
+      } catch (error) {
+        this._complain(t('The setting could not be saved'), error.message)
+      }
+    }
+    this._show(id, key)
+  }
+}
