@@ -174,7 +174,7 @@ export class TaskDetail {
       [t('Written'), feishu.state === 'pushed' && timeText(feishu.pushed_at)],
       [t('Next try'), feishu.state === 'pending' && timeText(feishu.next_try_at)],
       [t('Attempts'), metadata.attempts],
-      [t('Entered'), timeText(record.created_at)],
+      [t('Recorded'), timeText(record.created_at)],
       [t('Started'), timeText(metadata.processing_start_time)],
       [t('Ended'), timeText(metadata.finished_at)],
       [t('Took'), metadata.finished_at && durationText(metadata.processing_start_time, metadata.finished_at)],
@@ -199,11 +199,11 @@ export class TaskDetail {
   _story(record) {
     const story = record.metadata?.story ?? []
     if (!story.length) return null
-    const entry = ({ at, what, text, node }) =>
+    const entry = ({ at, what, text, node, attempt }) =>
       h(
         'li',
         { 'data-what': what },
-        h('span', { class: 'wfr-story-what' }, [storyText(what), node].filter(Boolean).join(' · ')),
+        h('span', { class: 'wfr-story-what' }, [storyText(what), attempt > 1 && t('attempt {n}', { n: attempt }), node].filter(Boolean).join(' · ')),
         h('time', { class: 'wfr-time', datetime: at }, timeText(at)),
         text && h('div', { class: 'wfr-muted wfr-pre' }, text),
       )

@@ -112,23 +112,19 @@ export function isPicture(path) {
 export function storyText(what) {
   return (
     {
-      created: t('Entered'),
-      accepted: t('Accepted by ComfyUI'),
+      entered: t('Entered'),
       queued: t('Queued'),
-      requeued: t('Queued again'),
       started: t('Rendering began'),
-      running: t('Rendering began'),
-      finished: t('Finished'),
+      lost: t('Lost: ComfyUI ended'),
+      queued_again: t('Queued again'),
+      retried: t('Queued again by hand'),
       adopted: t('Result found on disk and taken over'),
+      finished: t('Finished'),
       failed: t('Failed'),
       cancelled: t('Cancelled'),
-      lost: t('Lost: ComfyUI ended'),
-      asking: t('Waits for your decision'),
-      retried: t('Retried by hand'),
-      retry: t('Retried by hand'),
       pushed: t('Written into the sheet'),
-      push: t('Push asked for again'),
       blocked: t('Could not be written into the sheet'),
+      push_again: t('To be written into the sheet again'),
     }[what] ?? what
   )
 }
