@@ -38,8 +38,8 @@ export class TaskRow {
       h(
         'div',
         { class: 'wfr-task-text' },
-        h('div', { class: 'wfr-line' }, this._title, this._time),
-        h('div', { class: 'wfr-line wfr-facts' }, this._stage, this._attempts, this._kind, this._feishu),
+        h('div', { class: 'wfr-line' }, this._title, this._feishu),
+        h('div', { class: 'wfr-line wfr-facts' }, this._stage, this._attempts, this._kind, this._time),
         this._note,
       ),
       this._progress,
@@ -70,7 +70,7 @@ export class TaskRow {
     setText(this._kind, record.row_number ? workflowText(record.workflow_type) : '')
     const attempts = record.metadata?.attempts ?? 0
     setText(this._attempts, attempts > 1 ? t('{n} attempts', { n: attempts }) : '')
-    fill(this._feishu, feishuText(record) && [icon(FEISHU_ICON[feishuOf(record).state]), feishuText(record)])
+    this._showFeishu(record)
     this._showNote(record, progress)
     this._showProgress(record, progress)
   }
@@ -79,8 +79,17 @@ export class TaskRow {
     delete this.element.dataset.wfr
     delete this.element.dataset.taskId
     delete this._thumbnail.dataset.shows
+    this._feishu.title = ''
     for (const part of [this._thumbnail, this._title, this._time, this._stage, this._kind, this._attempts, this._feishu, this._note]) fill(part)
     this._progress.hidden = true
+  }
+
+  /** An icon with a word beside it, of which a narrow panel shows the icon alone. */
+  _showFeishu(record) {
+    const text = feishuText(record)
+    if (this._feishu.title === text) return
+    this._feishu.title = text
+    fill(this._feishu, text && [icon(FEISHU_ICON[feishuOf(record).state]), h('span', {}, text)])
   }
 
   /** The third line: what is wrong, what runs, or how long it took. */
