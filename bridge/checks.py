@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .redact import redact
+from .redact import HIDDEN
+from .terminal import width
 from .wording import Wording, wording_of
 
 NOTHING: Final = Wording("", "")
@@ -52,10 +53,13 @@ class Report:
 
     def text(self, language: str) -> str:
         """For a person at a terminal."""
+        widest = max((width(check.title.text(language)) for check in self.checks), default=0)
         lines = []
         for check in self.checks:
-            detail = check.detail.text(language)
-            lines.append(f"{_SIGNS[check.ok]} {check.title.text(language)}" + (f"  ·  {detail}" if detail else ""))
+            title = check.title.text(language)
+            lines.append(
+                f"{_SIGNS[check.ok]} {title}{' ' * (widest - width(title))}  {check.detail.text(language)}".rstrip()
+            )
             if check.advice:
                 lines.append(f"    → {check.advice.text(language)}")
         return "\n".join((*lines, "", self._summary().text(language)))
@@ -89,7 +93,7 @@ class Findings:
     def because_of(self, wrong: str, name: str) -> None:
         """`name` cannot be checked before `wrong` is mended."""
         title = self.titles[wrong]
-        self.unknown(name, Wording(f"not checked because of ✗ {title.en}", f"未检查，因为 ✗ {title.zh}"))
+        self.unknown(name, Wording(f"not checked, because of ✗ {title.en}", f"未检查，因为 ✗ {title.zh}"))
 
     def unknown(self, name: str, why: Wording, advice: Wording = NOTHING) -> None:
         """It cannot be told, and `why`."""
@@ -108,7 +112,9 @@ class Findings:
         self._found[name] = Check(name, ok, self.titles[name], *texts)
 
     def _clean(self, text: str) -> str:
-        return " ".join(redact(text, self.secrets).split())
+        for secret in sorted(self.secrets, key=len, reverse=True):  # one may be a part of another
+            text = text.replace(secret, HIDDEN) if len(secret) >= 4 else text
+        return " ".join(text.split())
 
 
 def after(name: str, titles: Iterable[str]) -> list[str]:

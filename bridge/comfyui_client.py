@@ -145,7 +145,9 @@ class ComfyUIClient:
 
     async def ask_plugin(self, method: str, path: str) -> tuple[int, Any]:
         """HTTP status and JSON answer of one of the plugin's routes (None where the answer is no JSON)."""
-        async with self._request(method, path) as response:
+        # Writes are taken as JSON only, so that a page of another origin cannot send them.
+        body: dict[str, Any] | None = {} if method == "POST" else None
+        async with self._request(method, path, json=body) as response:
             try:
                 return response.status, await response.json(content_type=None)
             except ValueError:

@@ -5,6 +5,7 @@ Nothing is changed anywhere: Feishu is only asked, and a probe in the output fol
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from .wording import Wording, wording_of
 
 __all__ = ["Check", "Report", "report"]
 
-_CONFIG: Final = {"config": Wording("the settings can be read", "设置可以读取")}
+_CONFIG: Final = {"config": Wording("settings", "设置")}
 
 
 def report(
@@ -37,7 +38,8 @@ def report(
     """Make all checks; blocks for as long as ComfyUI and Feishu take to answer.
 
     `inside` is the plugin's own status, for a call from inside ComfyUI: then ComfyUI is not asked over HTTP.
-    `settings_error` says why `settings` are not the user's: then Feishu is not asked. No secret is in the report.
+    `settings_error` says why `settings` are not the user's: then Feishu is not asked. `session` is for Feishu alone.
+    No secret is in the report.
     """
     titles = {
         **_CONFIG,
@@ -47,7 +49,6 @@ def report(
         **doctor_feishu.titles(settings),
     }
     found = Findings(titles, _secrets(settings))
-    session = session or requests.Session()
     if settings_error:
         found.wrong(
             "config",
@@ -64,13 +65,19 @@ def report(
     doctor_folder.examine_packages(found)
     if inside is None:
         url = (comfyui_url or settings.comfyui_url).rstrip("/")
-        status = doctor_comfyui.examine(found, url, session)
+        status = doctor_comfyui.examine(found, url)
     else:
         status = inside
         doctor_comfyui.examine_inside(found, inside)
-    doctor_folder.examine(found, Path(output_dir).absolute(), status, inside=inside is not None)
+    folder = Path(output_dir).absolute()
+    if inside is None and not settings.output_dir and not folder.exists():
+        doctor_folder.examine_none(found, folder, status)
+    else:
+        doctor_folder.examine(found, folder, status, inside=inside is not None)
     if not settings_error:
-        doctor_feishu.examine(found, settings, session, domains=domains, now=now)
+        with contextlib.ExitStack() as stack:
+            session = session or stack.enter_context(requests.Session())
+            doctor_feishu.examine(found, settings, session, domains=domains, now=now)
     return Report(found.checks())
 
 

@@ -20,25 +20,26 @@ OLDEST_COMFYUI: Final = (0, 3, 64)
 _TIMEOUT: Final = (5.0, 15.0)
 
 TITLES: Final = {
-    "proxy": Wording("no proxy stands before ComfyUI", "访问 ComfyUI 不经过代理"),
-    "comfyui": Wording("ComfyUI answers", "ComfyUI 有响应"),
-    "comfyui_version": Wording("ComfyUI is new enough", "ComfyUI 版本够新"),
-    "plugin": Wording("the plugin is loaded", "插件已加载"),
-    "plugin_version": Wording("plugin and command line are of one version", "插件与命令行版本一致"),
-    "worker": Wording("ComfyUI's worker lives", "ComfyUI 的工作线程在运行"),
-    "recording": Wording("the plugin records tasks", "插件在记录任务"),
+    "proxy": Wording("proxy before ComfyUI", "ComfyUI 前的代理"),
+    "comfyui": Wording("ComfyUI", "ComfyUI"),
+    "comfyui_version": Wording("ComfyUI's version", "ComfyUI 版本"),
+    "plugin": Wording("plugin", "插件"),
+    "plugin_version": Wording("plugin's version", "插件版本"),
+    "worker": Wording("ComfyUI's worker", "ComfyUI 工作线程"),
+    "recording": Wording("recording of tasks", "任务记录"),
 }
 
 
-def examine(found: Findings, url: str, session: requests.Session) -> Mapping[str, Any] | None:
+def examine(found: Findings, url: str) -> Mapping[str, Any] | None:
     """Ask a ComfyUI at `url`; returns the plugin's status, None where there is none to be had."""
-    session, stats = _reach(found, url, session)
-    if stats is None:
-        return None
-    _version(found, str(stats["system"].get("comfyui_version") or ""))
-    status = _plugin(found, url, session)
+    with requests.Session() as session:
+        stats = _reach(found, url, session)
+        if stats is None:
+            return None
+        _version(found, str(stats["system"].get("comfyui_version") or ""))
+        status = _plugin(found, url, session)
     if status is not None:
-        found.well("plugin", f"GET {_shown(url)}/wfrecovery/status")
+        found.well("plugin", f"{_shown(url)}/wfrecovery/status")
         _inside(found, status)
     return status
 
@@ -51,14 +52,12 @@ def examine_inside(found: Findings, status: Mapping[str, Any]) -> None:
     _inside(found, status)
 
 
-def _reach(found: Findings, url: str, session: requests.Session) -> tuple[requests.Session, Mapping[str, Any] | None]:
-    """A session that reaches ComfyUI, and its `/system_stats`."""
+def _reach(found: Findings, url: str, session: requests.Session) -> Mapping[str, Any] | None:
+    """ComfyUI's `/system_stats`; where a proxy is in the way, the session then goes round it."""
     stats, why = _system_stats(url, session)
-    proxied = session.trust_env and select_proxy(url, get_environ_proxies(url))
-    if stats is None and proxied:
-        direct = requests.Session()
-        direct.trust_env = False
-        stats, why_not = _system_stats(url, direct)
+    if stats is None and select_proxy(url, get_environ_proxies(url)):
+        session.trust_env = False
+        stats, why_not = _system_stats(url, session)
         if stats is not None:
             host = urlsplit(url).hostname
             found.wrong(
@@ -72,7 +71,6 @@ def _reach(found: Findings, url: str, session: requests.Session) -> tuple[reques
                     f"在 main.py 和本命令的环境变量里设置 NO_PROXY={host},127.0.0.1,localhost",
                 ),
             )
-            session = direct
         else:
             why = why_not
     if stats is None:
@@ -87,7 +85,7 @@ def _reach(found: Findings, url: str, session: requests.Session) -> tuple[reques
         )
     else:
         found.well("comfyui", _shown(url))
-    return session, stats
+    return stats
 
 
 def _system_stats(url: str, session: requests.Session) -> tuple[Mapping[str, Any] | None, Wording]:

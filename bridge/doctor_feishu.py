@@ -20,6 +20,7 @@ from .checks import Findings, after
 from .doctor_comfyui import no_answer
 from .feishu_client import FeishuClient
 from .feishu_errors import ADVICE, FeishuError
+from .redact import redact
 from .settings import Settings
 from .sheet import SheetLayoutError, SheetTable, cell_text, column_letters
 from .wording import Wording, wording_of
@@ -29,7 +30,7 @@ DOMAINS: Final = ("https://open.feishu.cn", "https://open.larksuite.com")
 #: Seconds to connect, and between two bytes.
 _TIMEOUT: Final = (10.0, 30.0)
 #: Seconds before a question is asked again that Feishu was too busy to answer.
-_WAITS: Final = (1.0, 3.0)
+_WAITS: Final = (0.5, 1.5)
 #: A clock that is kept right is never this far off. The group bot's signature ends after an hour.
 CLOCK_SECONDS: Final = 60.0
 BOT_SECONDS: Final = 3600.0
@@ -56,23 +57,23 @@ _NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249, 1310226})
 _NO_PERMISSION: Final = frozenset({90213, 1310213, 91403, 1063002, 1061004})
 
 TITLES: Final = {
-    "credentials": Wording("the Feishu settings are there", "飞书设置齐全"),
-    "feishu": Wording("Feishu answers", "飞书有响应"),
-    "domain": Wording("FEISHU_DOMAIN is the app's", "FEISHU_DOMAIN 与应用一致"),
-    "token": Wording("FEISHU_APP_ID and FEISHU_APP_SECRET are right", "FEISHU_APP_ID 和 FEISHU_APP_SECRET 正确"),
-    "clock": Wording("the clock is right", "系统时间准确"),
-    "app": Wording("the app is enabled", "应用已启用"),
-    "address": Wording("this computer's address is allowed", "本机 IP 允许访问"),
+    "credentials": Wording("Feishu settings", "飞书设置"),
+    "feishu": Wording("connection to Feishu", "连接飞书"),
+    "domain": Wording("FEISHU_DOMAIN", "FEISHU_DOMAIN"),
+    "token": Wording("app id and secret", "App ID 和 App Secret"),
+    "clock": Wording("clock", "系统时间"),
+    "app": Wording("app is enabled", "应用已启用"),
+    "address": Wording("app's list of addresses", "应用的 IP 白名单"),
     "scope_read": Wording("scope: read the sheet", "权限：读取表格"),
-    "scope_write": Wording("scope: write texts and pictures", "权限：写入文字和图片"),
-    "scope_drive": Wording("scope: put videos into Drive", "权限：上传视频到云空间"),
-    "spreadsheet": Wording("the spreadsheet is found", "找到了表格"),
-    "document": Wording("the app is added to the document", "应用已添加到文档"),
-    "edit": Wording("the app may edit the document", "应用可以编辑文档"),
-    "sheet": Wording("the sheet is found", "找到了工作表"),
-    "columns": Wording("all columns are there", "列齐全"),
-    "titles": Wording("no title stands twice", "没有重名的列"),
-    "bot": Wording("the group bot", "群机器人"),
+    "scope_write": Wording("scope: write the sheet", "权限：写入表格"),
+    "scope_drive": Wording("scope: videos into Drive", "权限：视频上传云空间"),
+    "spreadsheet": Wording("spreadsheet", "表格"),
+    "document": Wording("app added to the sheet", "表格已添加应用"),
+    "edit": Wording("app may edit the sheet", "应用可编辑表格"),
+    "sheet": Wording("sheet", "工作表"),
+    "columns": Wording("columns", "列"),
+    "titles": Wording("doubled titles", "重名的列"),
+    "bot": Wording("group bot", "群机器人"),
 }
 
 
@@ -90,7 +91,7 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not a mistake of ours
     """Feishu's answer with a code ≠ 0, or one that is none of its API (code 0)."""
 
     def __init__(self, code: int, message: str, status: int) -> None:
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status = code, redact(message), status
         super().__init__(f"{code} {message}")
 
     @property

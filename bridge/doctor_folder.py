@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +20,14 @@ _LOCK_PATIENCE: Final = 5.0
 _NAMES_SHOWN: Final = 5
 
 PACKAGE_TITLES: Final = {
-    "filelock": Wording("filelock is new enough", "filelock 版本够新"),
-    "pillow": Wording("Pillow is there", "已安装 Pillow"),
+    "filelock": Wording("filelock", "filelock"),
+    "pillow": Wording("Pillow", "Pillow"),
 }
 TITLES: Final = {
-    "folder": Wording("the output folder can be written", "输出文件夹可写"),
-    "table": Wording("the task table can be written", "任务表可写"),
-    "same_table": Wording("ComfyUI and main.py agree on the folder", "ComfyUI 与 main.py 的文件夹一致"),
-    "damaged": Wording("no record is damaged", "没有损坏的任务记录"),
+    "folder": Wording("output folder", "输出文件夹"),
+    "table": Wording("task table", "任务表"),
+    "same_table": Wording("ComfyUI's table and ours", "与 ComfyUI 的任务表"),
+    "damaged": Wording("damaged records", "损坏的记录"),
 }
 
 
@@ -75,6 +75,22 @@ def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None,
     if not inside:
         _same_table(found, table, status)
     _damaged(found, table, status)
+
+
+def examine_none(found: Findings, folder: Path, status: Mapping[str, Any] | None) -> None:
+    """WFRECOVERY_OUTPUT is not set, and its default is not there: who has no main.py needs no folder here."""
+    for name in ("folder", "table", "same_table"):
+        found.unknown(
+            name,
+            Wording(
+                f"not checked: WFRECOVERY_OUTPUT is not set, and there is no {folder} (only main.py needs it)",
+                f"未检查：没有设置 WFRECOVERY_OUTPUT，也没有 {folder}（只有 main.py 需要）",
+            ),
+        )
+    if status is None:
+        found.unknown("damaged", Wording("not checked: no table is known", "未检查：没有已知的任务表"))
+    else:
+        _tell_damaged(found, [], "", int(status.get("corrupt") or 0))
 
 
 def _folder(found: Findings, folder: Path) -> bool:
@@ -183,13 +199,16 @@ def _damaged(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any]
     """Reading the unfinished records sets aside what cannot be read; what was set aside before is there as well."""
     for _ in table.active():
         pass
-    here = table.corrupt()
     theirs = 0 if status is None or table.host() == status["boot_id"] else int(status.get("corrupt") or 0)
+    _tell_damaged(found, table.corrupt(), str(table.folder / "corrupt"), theirs)
+
+
+def _tell_damaged(found: Findings, here: Sequence[str], folder: str, theirs: int) -> None:
     if not here and not theirs:
-        found.well("damaged")
+        found.well("damaged", Wording("none", "没有"))
         return
     names = ", ".join(here[:_NAMES_SHOWN]) + (" …" if len(here) > _NAMES_SHOWN else "")
-    where = f"{len(here)}: {names} ({table.folder / 'corrupt'})" if here else ""
+    where = f"{len(here)}: {names} ({folder})" if here else ""
     others = Wording(f"{theirs} in ComfyUI's table", f"ComfyUI 的任务表里有 {theirs} 个") if theirs else Wording("", "")
     found.wrong(
         "damaged",
