@@ -6,9 +6,10 @@ not used, it takes the rate limit (99991400) for a refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from .wording import Wording, wording_of
 
@@ -168,32 +169,61 @@ ADVICE: Final[dict[int, Wording]] = {
             "飞书云空间已满：请清理或联系管理员",
         ),
     ),
-    **dict.fromkeys(
-        (1061041, 1061044),
-        Wording(
-            "WFRECOVERY_VIDEO_FOLDER names no folder that the app can see: share the folder with the app",
-            "WFRECOVERY_VIDEO_FOLDER 不是该应用看得到的文件夹：请把文件夹共享给该应用",
-        ),
-    ),
     1061043: Wording("the file is too large for Feishu's Drive", "文件太大，飞书云空间不接受"),
 }
 
 
-def refused(code: int, message: str, status: int, wait: float | None) -> FeishuError:
+def refused(
+    code: int, message: str, status: int, wait: float | None, advice: Mapping[int, Wording] = ADVICE
+) -> FeishuError:
     """The error for an answer with `code` ≠ 0 or an HTTP status without a code."""
     remedy = REMEDIES.get(code)
     if remedy is None:
-        remedy = Remedy.RETRY if code not in ADVICE and (status >= 500 or status == 429) else Remedy.FINAL
+        remedy = Remedy.RETRY if code not in advice and (status >= 500 or status == 429) else Remedy.FINAL
     if code:
         said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回 {code} {message}".strip())
     else:
         said = Wording(f"Feishu answered HTTP {status}: {message}", f"飞书返回 HTTP {status}：{message}")
-    advice = ADVICE.get(code)
+    hint = advice.get(code)
     return FeishuError(
-        said + " → " + advice if advice else said,
+        said + " → " + hint if hint else said,
         code=code,
         status=status,
         remedy=remedy,
         wait=wait,
         outcome_unknown=code == 0 and status >= 500,
     )
+
+
+def answered(
+    status: int, headers: Mapping[str, str], content: bytes, advice: Mapping[int, Wording] = ADVICE
+) -> dict[str, Any]:
+    """The `data` of an answer, by its body alone: many errors come as HTTP 200. Raises FeishuError."""
+    try:
+        answer = json.loads(content)
+        code, message = int(answer["code"]), str(answer.get("msg") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        if status >= 500 or status == 429:
+            raise refused(0, "no JSON", status, wait_of(headers), advice) from None
+        what = Wording(f"Feishu's answer cannot be read (HTTP {status})", f"飞书的回应无法读取（HTTP {status}）")
+        raise FeishuError(what, status=status, outcome_unknown=True) from None
+    if code == 0:
+        return answer.get("data") or {}
+    raise refused(code, message + _missing_scopes(answer.get("error")), status, wait_of(headers), advice)
+
+
+def wait_of(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait. Header names come in any case."""
+    found = {name.lower(): value for name, value in headers.items()}
+    for name in ("x-ogw-ratelimit-reset", "retry-after"):
+        try:
+            return max(0.0, float(found[name]))
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _missing_scopes(error: Any) -> str:
+    found = error.get("permission_violations") if isinstance(error, Mapping) else None
+    scopes = [str(item.get("subject")) for item in found or () if isinstance(item, Mapping)]
+    return f" (scopes: {', '.join(scopes)})" if scopes else ""

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 from .feishu_sheet import Spreadsheet
 from .feishu_wire import (
-    MEBI,
     Answer,
     ApiError,
     Kind,
@@ -27,11 +26,11 @@ from .feishu_wire import (
 
 __all__ = ["DriveApi", "StoredFile", "WikiApi"]
 
-BLOCK_SIZE: Final = 4 * MEBI
 UPLOAD_LIFETIME: Final = 24 * 3600
 _DRIVE: Final = "/open-apis/drive/v1"
 _MEDIA_SCOPES: Final = ("bitable:app", "docs:doc", "docs:document.media:upload", "drive:drive", "sheets:spreadsheet")
 _FILE_SCOPES: Final = ("drive:drive", "drive:file", "drive:file:upload")
+_LIST_SCOPES: Final = ("drive:drive", "drive:drive:readonly", "space:document:retrieve")
 _META_SCOPES: Final = ("drive:drive", "drive:drive.metadata:readonly")
 _PARENTS: Final = frozenset(
     {f"{kind}_{what}" for kind in ("doc", "docx", "sheet", "bitable") for what in ("image", "file")}
@@ -68,15 +67,17 @@ class _Upload:
 
     about: _About
     expires: float
+    block_bytes: int
     blocks: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def block_num(self) -> int:
-        return max(1, math.ceil(self.about.size / BLOCK_SIZE))
+        return max(1, math.ceil(self.about.size / self.block_bytes))
 
     def block_size(self, seq: int) -> int:
         """All blocks are of one size, but the last."""
-        return BLOCK_SIZE if seq < self.block_num - 1 else self.about.size - (self.block_num - 1) * BLOCK_SIZE
+        last = self.about.size - (self.block_num - 1) * self.block_bytes
+        return self.block_bytes if seq < self.block_num - 1 else last
 
 
 class DriveApi:
@@ -101,7 +102,10 @@ class DriveApi:
             scopes = _META_SCOPES if "metas" in path else _FILE_SCOPES if path.startswith("files") else _MEDIA_SCOPES
             return Route(method, f"{_DRIVE}/{path}", operation, kind, handler, scopes)
 
-        routes = [route("POST", "metas/batch_query", "metas_batch_query", Kind.OTHER, self._metas)]
+        routes = [
+            route("POST", "metas/batch_query", "metas_batch_query", Kind.OTHER, self._metas),
+            Route("GET", f"{_DRIVE}/files", "files_list", Kind.OTHER, self._list, _LIST_SCOPES),
+        ]
         for plural, single in (("medias", "media"), ("files", "file")):
             routes += [
                 route("POST", f"{plural}/upload_all", f"{single}_upload_all", Kind.UPLOAD, self._upload_all),
@@ -131,8 +135,10 @@ class DriveApi:
         about = self._about(request.json(1061002), request)
         with self._lock:
             upload_id = f"standinUpload{len(self._uploads) + 1:05d}"
-            upload = self._uploads[upload_id] = _Upload(about, self._clock() + UPLOAD_LIFETIME)
-        return {"upload_id": upload_id, "block_size": BLOCK_SIZE, "block_num": upload.block_num}
+            upload = self._uploads[upload_id] = _Upload(
+                about, self._clock() + UPLOAD_LIFETIME, self._limits.block_bytes
+            )
+        return {"upload_id": upload_id, "block_size": upload.block_bytes, "block_num": upload.block_num}
 
     def _part(self, request: Request) -> dict[str, Any]:
         form = parse_multipart(request.headers.get("Content-Type", ""), request.body)
@@ -181,6 +187,27 @@ class DriveApi:
             raise ApiError(1061003, "not found.", 404)
         url = f"{self._book.base_url}/_standin/picture"
         return {"tmp_download_urls": [{"file_token": token, "tmp_download_url": f"{url}/{token}"} for token in tokens]}
+
+    def _list(self, request: Request) -> dict[str, Any]:
+        """A page of a folder; all its files were created in order, and nobody edits them."""
+        folder, size = request.query("folder_token"), int(request.query("page_size", "100"))
+        if folder not in self.folders:
+            raise ApiError(1061003, "not found.", 404)
+        if not 1 <= size <= 200:
+            raise ApiError(1064001, "page size out of limit.", 400)
+        with self._lock:
+            files = [file for file in self.files.values() if file.parent_node == folder]
+        if request.query("direction", "DESC") == "DESC":
+            files.reverse()
+        first = int(request.query("page_token", "0"))
+        page = [self._listed(file) for file in files[first : first + size]]
+        more = first + size < len(files)
+        return {"files": page, "has_more": more, **({"next_page_token": str(first + size)} if more else {})}
+
+    def _listed(self, file: StoredFile) -> dict[str, Any]:
+        times = {"created_time": str(int(file.at)), "modified_time": str(int(file.at)), "owner_id": "ou_standin_app"}
+        about = {"token": file.token, "name": file.name, "type": "file", "parent_token": file.parent_node}
+        return {**about, **times, "url": f"{self._book.base_url}/file/{file.token}"}
 
     def _metas(self, request: Request) -> dict[str, Any]:
         """Title and address of files; what cannot be told stands in `failed_list`, and the call succeeds."""

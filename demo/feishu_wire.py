@@ -45,6 +45,8 @@ class Limits:
     picture_bytes: int = 20 * MEBI
     pictures: int = 4_000
     upload_bytes: int = 20 * MEBI
+    #: of an upload in parts; always this much
+    block_bytes: int = 4 * MEBI
     folder_entries: int = 1_500
     table_records: int = 1_000
     uploads_per_day: int = 10_000

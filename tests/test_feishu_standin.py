@@ -20,13 +20,14 @@ import pytest
 import requests
 
 from wfrecovery.demo.feishu import RETRYABLE, Fault, FaultPlan, FeishuStandIn, Picture
-from wfrecovery.demo.feishu_drive_api import BLOCK_SIZE
 from wfrecovery.demo.feishu_pictures import pixel_size
 from wfrecovery.demo.feishu_ranges import RangeError, column_letters, column_number, parse_area
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
+#: of an upload in parts, always
+BLOCK = 4 * 1024 * 1024
 ROWS = [
     {"产品名": "杯子", "模特名": "小林", "提示词": "一只杯子", "图片是否已处理": "否", "视频是否已实现": "否"},
     {"产品名": "帽子", "模特名": "小周", "提示词": "一顶帽子", "图片是否已处理": "否", "视频是否已实现": "否"},
@@ -667,7 +668,7 @@ def test_uploads_that_are_refused(client: Client, changes: dict[str, str], code:
 
 @pytest.mark.parametrize("drive", ["medias", "files"])
 def test_an_upload_in_parts(client: Client, feishu: FeishuStandIn, drive: str) -> None:
-    data = b"x" * (BLOCK_SIZE + 3)
+    data = b"x" * (BLOCK + 3)
     about = {"file_name": "a.mp4", **client.parent(drive), "size": len(data)}
     path = f"/open-apis/drive/v1/{drive}"
     prepared = client.send("POST", f"{path}/upload_prepare", json=about).json()["data"]
@@ -681,11 +682,11 @@ def test_an_upload_in_parts(client: Client, feishu: FeishuStandIn, drive: str) -
         asked = {"upload_id": prepared["upload_id"], "block_num": 2}
         return client.send("POST", f"{path}/upload_finish", json=asked).json()
 
-    assert send(0, data[:BLOCK_SIZE]) == 0
+    assert send(0, data[:BLOCK]) == 0
     assert send(2, b"x") == 1062011
     assert send(1, b"xx") == 1062009
     assert finish()["code"] == 1062010
-    assert send(1, data[BLOCK_SIZE:]) == 0
+    assert send(1, data[BLOCK:]) == 0
     assert feishu.drive.files[finish()["data"]["file_token"]].data == data
     assert finish()["code"] == 1061021
 
@@ -733,6 +734,25 @@ def test_a_file_in_a_folder_has_an_address(client: Client, feishu: FeishuStandIn
     feishu.switches.folder_access = False
     assert ask()["failed_list"][0] == {"token": stored, "code": 970003}
     assert client.upload(drive="files")["code"] == 1061004
+
+
+def test_a_folder_is_listed_page_by_page(client: Client, feishu: FeishuStandIn) -> None:
+    for name in ("a", "b", "c"):
+        client.upload(drive="files", file_name=name)
+
+    def ask(**query: Any) -> dict[str, Any]:
+        found = client.send("GET", "/open-apis/drive/v1/files", params={"folder_token": feishu.folder_token, **query})
+        return found.json()
+
+    page = ask(page_size=2, order_by="CreatedTime")["data"]
+    assert ([file["name"] for file in page["files"]], page["has_more"]) == (["c", "b"], True)
+    assert page["files"][0]["url"] == f"{feishu.url}/file/{page['files'][0]['token']}"
+    rest = ask(page_size=2, page_token=page["next_page_token"])["data"]
+    assert ([file["name"] for file in rest["files"]], rest["has_more"]) == (["a"], False)
+    assert ask(page_size=201)["code"] == 1064001
+    assert ask(folder_token="other")["code"] == 1061003
+    feishu.switches.scopes = frozenset({"drive:file:upload"})
+    assert ask()["code"] == 99991672
 
 
 def test_files_and_media_need_different_scopes(client: Client, feishu: FeishuStandIn) -> None:
