@@ -61,7 +61,7 @@ def report(
             blocks=doctor_feishu.titles(settings),
         )
     else:
-        found.well("config")
+        found.well("config", Wording("readable", "可以读取"))
     doctor_folder.examine_packages(found)
     if inside is None:
         url = (comfyui_url or settings.comfyui_url).rstrip("/")
@@ -85,4 +85,4 @@ def _secrets(settings: Settings) -> tuple[str, ...]:
     """What must not be shown, also as a part of an address."""
     token = settings.feishu_spreadsheet_token
     hook = urlsplit(settings.feishu_webhook_url).path.rpartition("/")[2]
-    return tuple(filter(None, (*settings.secrets, token, quote(token, safe=""), hook)))
+    return tuple(filter(None, (*settings.secrets, token, quote(token, safe=""), settings.video_folder_token, hook)))

@@ -174,13 +174,13 @@ def _inside(found: Findings, status: Mapping[str, Any]) -> None:
         dead = Wording("it has died: prompts are accepted but not rendered", "已退出：任务能提交，但不会渲染")
         found.wrong("worker", dead, restart)
     else:
-        found.well("worker")
+        found.well("worker", Wording("alive", "运行中"))
     if status.get("last_error"):
         error = redact(str(status["last_error"]))
         see = Wording("see ComfyUI's log for the whole story; then ", "详情见 ComfyUI 的日志；然后")
         found.wrong("recording", error, see + restart)
     else:
-        found.well("recording")
+        found.well("recording", Wording("goes on", "正常"))
 
 
 def no_answer(error: requests.RequestException) -> Wording:

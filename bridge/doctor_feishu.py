@@ -23,7 +23,7 @@ from .feishu_errors import ADVICE, FeishuError
 from .redact import redact
 from .settings import Settings
 from .sheet import SheetLayoutError, SheetTable, cell_text, column_letters
-from .wording import Wording, wording_of
+from .wording import Wording
 
 #: Where apps are made; an app of one is unknown at the other.
 DOMAINS: Final = ("https://open.feishu.cn", "https://open.larksuite.com")
@@ -254,7 +254,7 @@ def _token(found: Findings, settings: Settings, asker: _Asker, domains: Sequence
         return False
     for name in ("feishu", "domain"):
         found.well(name, domain)
-    found.well("token")
+    found.well("token", Wording("accepted", "有效"))
     return True
 
 
@@ -333,8 +333,8 @@ def _app(found: Findings, settings: Settings, asker: _Asker) -> bool:
             found.unknown(name, unsaid)
     else:
         _scopes(found, settings, data)
-    found.well("app")
-    found.well("address")
+    found.well("app", Wording("yes", "是"))
+    found.well("address", Wording("this computer is let in", "允许本机访问"))
     return found.answer("scope_read") is not False
 
 
@@ -374,10 +374,9 @@ def _scopes(found: Findings, settings: Settings, data: Mapping[str, Any]) -> Non
             name,
             Wording(f"{wanted} is not granted", f"没有开通 {wanted}"),
             Wording(
-                f"{_console(settings).en} → 权限管理 → 开通权限: {wanted} ({link}), then 版本管理与发布 → 创建版本, "
-                "and let the administrator agree",
-                f"{_console(settings).zh} → 权限管理 → 开通权限：{wanted}（{link}），然后 版本管理与发布 → 创建版本，"
-                "并请管理员批准",
+                f"open {link} (权限管理 → 开通权限) and add {wanted}; then 版本管理与发布 → 创建版本, and let the "
+                "administrator agree",
+                f"打开 {link}（权限管理 → 开通权限），开通 {wanted}；然后 版本管理与发布 → 创建版本，并请管理员批准",
             ),
             blocks=blocks,
         )
@@ -409,8 +408,8 @@ def _document(found: Findings, settings: Settings, asker: _Asker, session: reque
             )
             return
         raise
-    found.well("spreadsheet")
-    found.well("document")
+    found.well("spreadsheet", Wording("found", "已找到"))
+    found.well("document", Wording("yes", "是"))
     _edit(found, asker, token)
     if _sheet(found, settings, [item for item in sheets or () if isinstance(item, dict)]):
         _columns(found, settings, session)
@@ -423,7 +422,9 @@ _ADD_APP: Final = Wording(
 
 
 def _edit(found: Findings, asker: _Asker, token: str) -> None:
-    how = Wording("asked with members/auth, nothing was written", "通过 members/auth 查询，没有写入任何内容")
+    how = Wording(
+        "yes (asked with members/auth; nothing was written)", "是（通过 members/auth 查询，没有写入任何内容）"
+    )
     try:
         data = asker.get(f"/open-apis/drive/v1/permissions/{token}/members/auth", type="sheet", action="edit")
     except _Refusal as refusal:
@@ -473,7 +474,7 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
     try:
         table = FeishuClient(settings, session=session).read_sheet()
     except SheetLayoutError as error:
-        found.wrong("columns", wording_of(str(error)), _TITLES_ADVICE, blocks=after("columns", TITLES))
+        found.wrong("columns", error.wording, _TITLES_ADVICE, blocks=after("columns", TITLES))
         return
     except FeishuError as error:
         found.wrong("columns", error.wording, _advice(error), blocks=after("columns", TITLES))
@@ -500,8 +501,9 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
 
 
 _TITLES_ADVICE: Final = Wording(
-    "write the titles into the sheet's header row, or name yours in config.toml under [columns]",
-    "在表头行写上这些列名，或在 config.toml 的 [columns] 里写明你的列名",
+    "write the titles into the sheet's header row, or name yours in config.toml under [columns] "
+    "(that of the video links: WFRECOVERY_VIDEO_LINK_COLUMN)",
+    "在表头行写上这些列名，或在 config.toml 的 [columns] 里写明你的列名（视频链接列：WFRECOVERY_VIDEO_LINK_COLUMN）",
 )
 
 
@@ -509,7 +511,7 @@ def _twice(found: Findings, table: SheetTable, there: Sequence[str]) -> None:
     counted = Counter(there)
     ours = [title for title in dataclasses.asdict(table.columns).values() if title and counted[title] > 1]
     if not ours:
-        found.well("titles")
+        found.well("titles", Wording("none", "没有"))
         return
     places = "; ".join(
         f"{title}: {', '.join(column_letters(index) for index, name in enumerate(there) if name == title)}"

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APP_SECRET = "Zq7Xk2Vw9RtJ4Yp8"
 SPREADSHEET_TOKEN = "QwJx8Zk3Vb6HnQ1f"
 WEBHOOK_SECRET = "Xw3Jq9Zv7Kf2Gd5h"
+FOLDER_TOKEN = "Vk2Jz8Qx6Wf4Yh9d"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ class Office:
             feishu_domain=self.feishu.url,
             feishu_webhook_url=self.feishu.webhook_url,
             feishu_webhook_secret=WEBHOOK_SECRET,
+            video_folder_token=FOLDER_TOKEN,
             comfyui_url=self.comfy.url,
             output_dir=str(self.folder),
         )
@@ -88,7 +90,8 @@ class Office:
         found = report(settings, settings.output_dir or self.folder, **options)
         shown = json.dumps([found.to_json("en"), found.to_json("zh")], ensure_ascii=False)
         shown += found.text("en") + found.text("zh")
-        for secret in (APP_SECRET, SPREADSHEET_TOKEN, WEBHOOK_SECRET, settings.feishu_spreadsheet_token):
+        hidden = (APP_SECRET, SPREADSHEET_TOKEN, WEBHOOK_SECRET, FOLDER_TOKEN)
+        for secret in (*hidden, settings.feishu_spreadsheet_token, settings.feishu_app_secret):
             parts = {secret[start : start + 4] for start in range(len(secret) - 3)}
             assert [part for part in parts if part in shown] == []
         assert "hook-" not in shown  # the last part of the bot's address
@@ -241,7 +244,7 @@ def test_an_address_that_is_not_on_the_apps_list(office: Office) -> None:
 def test_a_missing_scope(office: Office, granted: set[str], missing: str) -> None:
     office.feishu.switches.scopes = frozenset(granted)
     found = office.examine()
-    check = only_wrong(found, missing, "权限管理 → 开通权限: sheets:spreadsheet", "创建版本")
+    check = only_wrong(found, missing, "权限管理 → 开通权限", "创建版本")
     assert f"/app/{office.feishu.app_id}/auth?q=sheets:spreadsheet" in check.advice.zh
     assert unasked(found) == ({"edit"} if missing == "scope_write" else after("scope_write"))
 
