@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -77,6 +77,8 @@ class Findings:
 
     titles: Mapping[str, Wording]
     secrets: Iterable[str] = ()
+    #: told after each check how many are made, of how many
+    on_progress: Callable[[int, int], None] | None = None
     _found: dict[str, Check] = field(default_factory=dict)
 
     def well(self, name: str, detail: Wording | str = NOTHING, advice: Wording = NOTHING) -> None:
@@ -110,6 +112,8 @@ class Findings:
     def _add(self, name: str, ok: bool | None, detail: Wording | str, advice: Wording) -> None:
         texts = (wording_of(text).changed(self._clean) for text in (detail, advice))
         self._found[name] = Check(name, ok, self.titles[name], *texts)
+        if self.on_progress is not None:
+            self.on_progress(len(self._found), len(self.titles))
 
     def _clean(self, text: str) -> str:
         for secret in sorted(self.secrets, key=len, reverse=True):  # one may be a part of another

@@ -466,7 +466,13 @@ def _doctor(arguments: argparse.Namespace, language: str) -> int:
     except (CommandError, OSError) as error:
         problem = error.wording if isinstance(error, CommandError) else wording_of(_sentence(error))
         settings = _where_only()
-    report = doctor_module.report(settings, settings.output_dir or "output", settings_error=problem)
+    bar = ProgressBar(Wording("checking", "正在检查").text(language))
+    try:
+        report = doctor_module.report(
+            settings, settings.output_dir or "output", settings_error=problem, on_progress=bar.show
+        )
+    finally:
+        bar.end()
     if arguments.json:
         print(json.dumps(report.to_json(language), ensure_ascii=False, indent=1))
     else:
@@ -483,7 +489,7 @@ def _where_only() -> Settings:
         return Settings()
 
 
-def _demo(arguments: argparse.Namespace, language: str) -> int:
+def _demo(arguments: argparse.Namespace) -> int:
     # Found by name: `bridge` imports nothing of the demo, and a copy of `bridge` alone has none.
     try:
         story = importlib.import_module("wfrecovery.demo.story")
@@ -495,7 +501,6 @@ def _demo(arguments: argparse.Namespace, language: str) -> int:
                 f"演示需要额外的包（缺少 {error.name}）：python -m pip install 'wfrecovery[demo]'",
             ),
         ) from error
-    del language  # the story is told in English
     return int(story.run(comfyui=arguments.comfyui, stand_in=arguments.stand_in, keep=arguments.keep))
 
 
@@ -656,7 +661,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace, language: str) -> int:
     match arguments.command:
         case "demo":
-            return _demo(arguments, language)
+            return _demo(arguments)
         case "doctor":
             return _doctor(arguments, language)
     code = asyncio.run(_COMMANDS[arguments.command](Context(arguments, language)))

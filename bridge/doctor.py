@@ -34,6 +34,7 @@ def report(
     session: requests.Session | None = None,
     domains: Sequence[str] = doctor_feishu.DOMAINS,
     now: Callable[[], float] = time.time,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Make all checks; blocks for as long as ComfyUI and Feishu take to answer.
 
@@ -48,7 +49,7 @@ def report(
         **doctor_folder.TITLES,
         **doctor_feishu.titles(settings),
     }
-    found = Findings(titles, _secrets(settings))
+    found = Findings(titles, _secrets(settings), on_progress)
     if settings_error:
         found.wrong(
             "config",

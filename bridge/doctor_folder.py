@@ -68,7 +68,7 @@ def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None,
     if not _folder(found, output_dir) or not found.answer("filelock"):
         return
     table = WorkflowDatabase(output_dir, lock_timeout=_LOCK_PATIENCE)
-    if not table.folder.is_dir():
+    if not table.folder.exists():
         found.well("table", Wording("it begins with the first task", "第一个任务时建立"))
     elif not _table(found, table):
         return
@@ -150,8 +150,10 @@ def _table(found: Findings, table: WorkflowDatabase) -> bool:
         with table.locked():
             pass
         refusal = _why_not_writable(table.folder / "active")
-    except (TaskError, OSError) as error:
+    except TaskError as error:
         refusal = str(error)
+    except OSError as error:
+        refusal = error.strerror or str(error)
     if refusal:
         found.wrong(
             "table",

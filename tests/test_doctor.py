@@ -441,6 +441,18 @@ def test_a_table_folder_that_cannot_be_used(office: Office) -> None:
     assert unasked(found) == {"same_table", "damaged"}
 
 
+def test_a_file_where_the_tables_folder_should_be(office: Office) -> None:
+    (office.folder / "wfrecovery").write_text("in the way")
+    only_wrong(office.examine(), "table", "the right to write there", "写入")
+
+
+def test_progress_is_told_while_it_checks(office: Office) -> None:
+    told: list[tuple[int, int]] = []
+    found = office.examine(on_progress=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == len(found.checks)
+
+
 def test_a_user_without_main_py_needs_no_folder(office: Office) -> None:
     settings = office.settings(output_dir="")
     found = report(settings, office.folder / "not there")
