@@ -99,6 +99,7 @@ REMEDIES: Final[dict[int, Remedy]] = {
     **dict.fromkeys((90203, 90217, 90228, 90235, 90242), Remedy.RETRY),  # sheets v2
     **dict.fromkeys((1310217, 1310235, 1310242, 1315201, 1315203, 1315210), Remedy.RETRY),  # sheets v3
     **dict.fromkeys((1061001, 1061006, 1061045), Remedy.RETRY),  # drive
+    11232: Remedy.RETRY,  # a group's custom bot has too much to do
 }
 
 _APP: Final = Wording("open.feishu.cn → 开发者后台 → the app", "open.feishu.cn → 开发者后台 → 该应用")
