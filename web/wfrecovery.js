@@ -14,7 +14,7 @@ const page = new Page(app, api, window.localStorage)
 app.registerExtension({
   name: 'wfrecovery',
   commands: [
-    { id: 'wfrecovery.recover', label: 'Recover tasks', icon: 'pi pi-refresh', function: page.command(page.recover) },
+    { id: 'wfrecovery.recover', label: 'Recover tasks', icon: 'pi pi-history', function: page.command(page.recover) },
     { id: 'wfrecovery.tasks', label: 'Show tasks', icon: 'pi pi-list', function: page.command(page.showTasks) },
     { id: 'wfrecovery.sheet', label: 'Open the Feishu sheet', icon: 'pi pi-table', function: page.command(page.openSheet) },
   ],

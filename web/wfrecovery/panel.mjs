@@ -37,7 +37,7 @@ export class Panel {
       onLoadWorkflow: (record) => this._try(() => page.loadWorkflow(record)),
     })
     this._setup = new Setup({ state, routes })
-    this._recover = button({ hook: 'recover', label: t('Recover'), iconName: 'refresh', title: t('Recover tasks'), onclick: () => this._try(page.recover) })
+    this._recover = button({ hook: 'recover', label: t('Recover'), iconName: 'history', title: t('Recover tasks'), onclick: () => this._try(page.recover) })
     this._sheet = button({ label: t('Sheet'), iconName: 'table', title: t('Open the Feishu sheet'), onclick: () => this._try(page.openSheet) })
     this._browse = h('div', { class: 'wfr-browse' }, this._filters.element, this._asking, this._bulk, h('div', { class: 'wfr-list-place' }, this._list.element, this._empty))
     this._main = h('div', { class: 'wfr-main' }, this._browse)
