@@ -58,7 +58,7 @@ export class TaskPages {
   async refresh() {
     const pages = this._pagesInView()
     for (const page of [...this._pages.keys()]) if (!pages.includes(page)) this._pages.delete(page)
-    await Promise.all(pages.map((page) => this._fetch(page)))
+    await Promise.all(pages.map((page) => this._fetch(page, { again: true })))
   }
 
   /** Take over changed records. Returns whether the order may have changed, so that a refresh is due. */
@@ -94,11 +94,11 @@ export class TaskPages {
     return pages
   }
 
-  /** One request per page at a time: a refresh during one is served by a second, after it. */
-  _fetch(page) {
+  /** One request per page at a time. `again`: one under way may be too old, so it is followed by a second. */
+  _fetch(page, { again = false } = {}) {
     const asked = this._asked.get(page)
     if (asked) {
-      asked.again = true
+      asked.again ||= again
       return asked.done
     }
     const mine = { again: false }
@@ -145,9 +145,10 @@ export class TaskPages {
 }
 
 function movesInFilter(known, record, filter) {
+  const moves = (wanted, was, is) => Boolean(wanted) && was !== is
   return (
-    (filter.status && known.status !== record.status) ||
-    (filter.stage && known.metadata?.stage !== record.metadata?.stage) ||
-    (filter.feishu && known.metadata?.feishu?.state !== record.metadata?.feishu?.state)
+    moves(filter.status, known.status, record.status) ||
+    moves(filter.stage, known.metadata?.stage, record.metadata?.stage) ||
+    moves(filter.feishu, known.metadata?.feishu?.state, record.metadata?.feishu?.state)
   )
 }

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { MISSING, OFFLINE, routesOf } from '../../web/wfrecovery/server.mjs'
+
+function routesAnswering(respond) {
+  const requests = []
+  const api = {
+    apiURL: (path) => `/base/api${path}`,
+    fetchApi: async (path, options) => {
+      requests.push([path, options])
+      return respond(path)
+    },
+  }
+  return { routes: routesOf(api), requests }
+}
+
+const json = (body, code = 200) => new Response(JSON.stringify(body), { status: code })
+
+test('a request carries only what is asked for, and whatever it is, it stays one parameter', async () => {
+  const { routes, requests } = routesAnswering(() => json({ tasks: [], total: 0 }))
+  await routes.tasks({ status: '失败', q: '50% & more', workflow_type: '', stage: undefined, offset: 0 })
+  const query = new URLSearchParams(requests[0][0].split('?')[1])
+  assert.deepEqual(Object.fromEntries(query), { status: '失败', q: '50% & more', offset: '0' })
+})
+
+test('an id cannot leave its place in the path', async () => {
+  const { routes, requests } = routesAnswering(() => json({}))
+  await routes.act('../../prompt?x=', 'retry')
+  assert.equal(requests[0][0], '/wfrecovery/tasks/..%2F..%2Fprompt%3Fx%3D/retry')
+})
+
+test('writes are JSON with a body', async () => {
+  const { routes, requests } = routesAnswering(() => json({}, 202))
+  await routes.recover()
+  assert.equal(requests[0][1].headers['Content-Type'], 'application/json')
+  assert.equal(requests[0][1].body, '{}')
+})
+
+test("the server's words come through", async () => {
+  const { routes } = routesAnswering(() => json({ error: { type: 'not_possible', message: 'it runs' } }, 409))
+  await assert.rejects(routes.act('img_20261123_001', 'retry'), { kind: 'not_possible', message: 'it runs', status: 409 })
+})
+
+test('a missing server side, an unreachable ComfyUI and a proxy that answers for it are told apart', async () => {
+  const gone = () => {
+    throw new TypeError('Failed to fetch')
+  }
+  for (const [respond, kind] of [
+    [() => new Response('404: Not Found', { status: 404 }), MISSING],
+    [() => new Response('<html>Bad Gateway</html>', { status: 502 }), OFFLINE],
+    [gone, OFFLINE],
+  ]) {
+    await assert.rejects(routesAnswering(respond).routes.status(), { kind })
+  }
+})
+
+test('outputs are opened where ComfyUI shows them', () => {
+  const { routes } = routesAnswering(() => json({}))
+  assert.equal(routes.fileUrl('a b.png'), '/base/api/view?filename=a+b.png&type=output')
+  assert.equal(routes.fileUrl('img/2026/产品.png'), `/base/api/view?filename=${encodeURIComponent('产品')}.png&subfolder=img%2F2026&type=output`)
+})
