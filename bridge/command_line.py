@@ -580,14 +580,15 @@ def _parser(language: str) -> argparse.ArgumentParser:
     def text(name: str) -> str:
         return _HELP[name].text(language)
 
+    spoken = argparse.ArgumentParser(add_help=False)
+    spoken.add_argument("--lang", choices=LANGUAGES, help=text("lang"))
     parser = argparse.ArgumentParser(
         prog="wfrecovery",
         description=_DESCRIPTION.text(language),
         epilog=_EXAMPLES.text(language),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[spoken],
     )
-    spoken = argparse.ArgumentParser(add_help=False)
-    spoken.add_argument("--lang", choices=LANGUAGES, help=text("lang"))
     common = argparse.ArgumentParser(add_help=False, parents=[spoken])
     common.add_argument("--json", action="store_true", help=text("json"))
     common.add_argument("--config", metavar="FILE", help=text("config"))

@@ -7,10 +7,13 @@ to edit the document with `drive/v1/permissions/:token/members/auth`.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -73,18 +76,21 @@ TITLES: Final = {
     "sheet": Wording("sheet", "工作表"),
     "columns": Wording("columns", "列"),
     "titles": Wording("doubled titles", "重名的列"),
+    "video_sdk": Wording("lark-oapi, for videos", "上传视频用的 lark-oapi"),
+    "video_folder": Wording("folder for videos", "放视频的文件夹"),
     "bot": Wording("group bot", "群机器人"),
 }
+#: asked where the sheet has a column for links to videos
+_VIDEO: Final = ("scope_drive", "video_sdk", "video_folder")
 
 
 def titles(settings: Settings) -> dict[str, Wording]:
     """The questions that these settings ask for."""
-    wanted = dict(TITLES)
-    if not settings.video_link_column:
-        del wanted["scope_drive"]
-    if not settings.feishu_webhook_url:
-        del wanted["bot"]
-    return wanted
+    left_out = {
+        *(() if settings.sheet_columns.video_link else _VIDEO),
+        *(() if settings.feishu_webhook_url else ("bot",)),
+    }
+    return {name: title for name, title in TITLES.items() if name not in left_out}
 
 
 class _Refusal(Exception):  # noqa: N818 - an answer, not a mistake of ours
@@ -169,8 +175,10 @@ def examine(
     now: Callable[[], float] = time.time,
 ) -> None:
     """All questions about Feishu, as far as the answers allow the next one."""
-    if settings.feishu_webhook_url:
+    if "bot" in found.titles:
         _bot(found, settings)
+    if "video_sdk" in found.titles:
+        _video_sdk(found)
     if settings.missing:
         names = ", ".join(settings.missing)
         found.wrong(
@@ -191,7 +199,10 @@ def examine(
     asker = _Asker(settings, session, now)
     try:
         if _token(found, settings, asker, domains) and _app(found, settings, asker):
-            _document(found, settings, asker, session)
+            if "video_folder" in found.titles:
+                _video_folder(found, settings, asker)
+            if found.answer("scope_read") is not False:
+                _document(found, settings, asker, session)
     except requests.RequestException as error:
         _broke_off(found, no_answer(error))
     except _Refusal as refusal:
@@ -335,7 +346,7 @@ def _app(found: Findings, settings: Settings, asker: _Asker) -> bool:
         _scopes(found, settings, data)
     found.well("app", Wording("yes", "是"))
     found.well("address", Wording("this computer is let in", "允许本机访问"))
-    return found.answer("scope_read") is not False
+    return True
 
 
 def _disabled(found: Findings, settings: Settings, refusal: _Refusal) -> None:
@@ -352,6 +363,9 @@ def _disabled(found: Findings, settings: Settings, refusal: _Refusal) -> None:
     )
 
 
+_OF_THE_SHEET: Final = ("spreadsheet", "document", "edit", "sheet", "columns", "titles")
+
+
 def _scopes(found: Findings, settings: Settings, data: Mapping[str, Any]) -> None:
     listed = data.get("scopes")
     granted = {
@@ -360,7 +374,7 @@ def _scopes(found: Findings, settings: Settings, data: Mapping[str, Any]) -> Non
         if isinstance(item, dict) and item.get("grant_status") == 1
     }
     for name, enough, wanted, blocks in (
-        ("scope_read", READ_SCOPES, "sheets:spreadsheet", after("scope_drive", TITLES)),
+        ("scope_read", READ_SCOPES, "sheets:spreadsheet", _OF_THE_SHEET),
         ("scope_write", WRITE_SCOPES, "sheets:spreadsheet", []),
         ("scope_drive", UPLOAD_SCOPES, "drive:file:upload", []),
     ):
@@ -521,6 +535,54 @@ def _twice(found: Findings, table: SheetTable, there: Sequence[str]) -> None:
         "titles",
         Wording(f"in several columns: {places}", f"有好几列重名：{places}"),
         Wording("rename all but one of them in the header row", "在表头行只保留一个，其余改名"),
+    )
+
+
+# ---------------------------------------------------------------------- videos
+
+
+def _video_sdk(found: Findings) -> None:
+    if importlib.util.find_spec("lark_oapi") is not None:
+        found.well("video_sdk", version("lark-oapi"))
+        return
+    command = f"{sys.executable} -m pip install lark-oapi"
+    found.wrong("video_sdk", Wording("not installed", "未安装"), Wording(f"run: {command}", f"运行：{command}"))
+
+
+def _video_folder(found: Findings, settings: Settings, asker: _Asker) -> None:
+    if not settings.video_folder_token:
+        found.wrong(
+            "video_folder",
+            Wording("WFRECOVERY_VIDEO_FOLDER is not set", "没有设置 WFRECOVERY_VIDEO_FOLDER"),
+            Wording(
+                "set WFRECOVERY_VIDEO_FOLDER to the address of a folder in Drive (…/drive/folder/…), "
+                "or take WFRECOVERY_VIDEO_LINK_COLUMN away",
+                "把 WFRECOVERY_VIDEO_FOLDER 设为云空间里一个文件夹的网址（…/drive/folder/…），"
+                "或去掉 WFRECOVERY_VIDEO_LINK_COLUMN",
+            ),
+        )
+        return
+    try:
+        asker.get("/open-apis/drive/v1/files", folder_token=settings.video_folder_token, page_size="1")
+    except _Refusal as refusal:
+        if refusal.code in _SCOPE_MISSING:
+            unasked = Wording("not checked: the app may not list it", "未检查：应用没有列出文件夹的权限")
+            found.unknown("video_folder", unasked)
+        else:
+            found.wrong(
+                "video_folder",
+                refusal.wording,
+                Wording(
+                    "WFRECOVERY_VIDEO_FOLDER names no folder that the app can see: put the app's bot into a group, and "
+                    "share the folder with that group (… → 分享 → 可编辑)",
+                    "WFRECOVERY_VIDEO_FOLDER 不是该应用看得到的文件夹：把应用的机器人加进一个群，"
+                    "再把文件夹共享给这个群（… → 分享 → 可编辑）",
+                ),
+            )
+        return
+    found.well(
+        "video_folder",
+        Wording("the app sees it (whether it may write there cannot be asked)", "应用可以看到（能否写入无法查询）"),
     )
 
 

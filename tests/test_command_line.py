@@ -112,6 +112,7 @@ def test_a_broken_setting_is_named_without_its_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize("settings", [{"LC_ALL": "zh_CN.UTF-8"}, {"WFRECOVERY_LANGUAGE": "zh"}])
 def test_it_speaks_chinese_where_the_system_or_the_setting_does(tmp_path: Path, settings: dict[str, str]) -> None:
     assert "检查 ComfyUI" in wfrecovery("--help", url=NOWHERE, folder=tmp_path, **settings).stdout
+    assert "check ComfyUI" in wfrecovery("--lang", "en", "--help", url=NOWHERE, folder=tmp_path, **settings).stdout
     ended = wfrecovery("recover", url=NOWHERE, folder=tmp_path, **settings)
     assert ended.returncode == 2
     assert "请启动 ComfyUI" in ended.stderr

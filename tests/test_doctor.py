@@ -148,7 +148,7 @@ def unasked(found: Report) -> set[str]:
 def after(name: str) -> set[str]:
     """The questions to Feishu after this one, apart from those that need no answer to it."""
     names = [*itertools.dropwhile(lambda other: other != name, FEISHU_TITLES)][1:]
-    return set(names) - {"clock", "bot", "scope_drive"}
+    return set(names) - {"clock", "bot", "scope_drive", "video_sdk", "video_folder"}
 
 
 # ---------------------------------------------------------------------- well
@@ -249,12 +249,35 @@ def test_a_missing_scope(office: Office, granted: set[str], missing: str) -> Non
     assert unasked(found) == ({"edit"} if missing == "scope_write" else after("scope_write"))
 
 
-def test_the_scope_for_drive_is_asked_for_only_where_videos_go_there(office: Office) -> None:
-    office.feishu.switches.scopes = frozenset({"sheets:spreadsheet"})
-    assert office.examine().ok
+def with_videos(office: Office, **changes: Any) -> Settings:
     office.feishu.sheet.set("I1", "视频链接")
-    found = office.examine(office.settings(video_link_column="视频链接"))
+    folder = next(iter(office.feishu.drive.folders))
+    return office.settings(**{"video_link_column": "视频链接", "video_folder_token": folder, **changes})
+
+
+def test_what_videos_need_is_asked_only_where_the_sheet_has_a_column_for_them(office: Office) -> None:
+    videos = {"scope_drive", "video_sdk", "video_folder"}
+    assert not videos & {check.id for check in office.examine().checks}
+    found = office.examine(with_videos(office))
+    assert videos <= {check.id for check in found.checks if check.ok}, found.text("en")
+
+
+def test_a_missing_scope_for_drive(office: Office) -> None:
+    office.feishu.switches.scopes = frozenset({"sheets:spreadsheet"})
+    found = office.examine(with_videos(office))
     only_wrong(found, "scope_drive", "drive:file:upload", "drive:file:upload")
+    assert unasked(found) == {"video_folder"}
+
+
+def test_a_folder_for_videos_that_the_app_cannot_see(office: Office) -> None:
+    only_wrong(office.examine(with_videos(office, video_folder_token=FOLDER_TOKEN)), "video_folder", "share", "共享给")
+    found = office.examine(with_videos(office, video_folder_token=""))
+    only_wrong(found, "video_folder", "WFRECOVERY_VIDEO_FOLDER", "WFRECOVERY_VIDEO_FOLDER")
+
+
+def test_videos_without_feishus_sdk(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lark_oapi", None)  # as where it is not installed
+    only_wrong(office.examine(with_videos(office)), "video_sdk", "pip install lark-oapi", "pip install lark-oapi")
 
 
 # ---------------------------------------------------------------------- document and sheet
@@ -502,9 +525,9 @@ def test_a_broken_config_file(office: Office, tmp_path: Path, text: str) -> None
     assert [name for name, check in checks.items() if check["ok"] is False] == ["config"]
     assert str(file) in checks["config"]["detail"]
     assert checks["plugin"]["ok"] is True  # ComfyUI is asked all the same
-    assert {name for name, check in checks.items() if check["ok"] is None} == set(FEISHU_TITLES) - {
-        "bot",
-        "scope_drive",
+    assert {name for name, check in checks.items() if check["ok"] is None} == after("credentials") | {
+        "credentials",
+        "clock",
     }
     zh = run(office, "--lang", "zh", WFRECOVERY_CONFIG=str(file)).stdout
     assert "改正 config.toml" in zh
