@@ -39,6 +39,7 @@ from .records import (
     id_sort_key,
     is_task_id,
     now_text,
+    parse_time,
     record_from_json,
 )
 from .story import with_story
@@ -195,6 +196,24 @@ class WorkflowDatabase:
         with self.locked():
             if replace or not self._disk.exists(self._graphs / f"{task_id}.json"):
                 self._write_graph(task_id, graph)
+
+    def forget(self, task_id: str, before: float) -> bool:
+        """Remove the record and graph of a settled task that was not written to since `before` (seconds, epoch).
+
+        Results stay. False when it is not settled, newer, or gone; raises RecordError when it cannot be read.
+        """
+        with self.locked():
+            try:
+                record = self.get(task_id)
+            except UnknownTaskError:
+                return False
+            if not record.settled or not 0 < parse_time(record.updated_at) < before:
+                return False
+            # The graph last: without its record it is swept at the next start.
+            self._disk.unlink(self._active / f"{task_id}.json")
+            self._disk.unlink(self._done_path(task_id))
+            self._disk.unlink(self._graphs / f"{task_id}.json")
+            return True
 
     # ---------------------------------------------------------------- reading
 

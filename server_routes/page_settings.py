@@ -33,7 +33,7 @@ class FixedSettingError(SettingsError):
 
 
 class PageSettings:
-    """What applies now (`current`), and why a part of it could not be read (`error`). For several threads at once."""
+    """What applies now (`current`), and what is wrong with it (`error`). For several threads at once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / FILE_NAME
@@ -41,13 +41,17 @@ class PageSettings:
         self._mutex = threading.Lock()
         #: names that the page cannot change, and where they are set
         self.fixed: dict[str, str] = {}
-        #: why the settings of environment and file are not used, or those of the page
-        self.error: str | None = None
-        self._page, problem = self._read()
+        #: why the settings of environment and `config.toml` are not used
+        self.config_error: str | None = None
+        self._page, self._page_error = self._read()
+        if self._page_error:
+            log.warning("[wfrecovery] %s", self._page_error)
         self.current = self._load()
-        if problem:
-            log.warning("[wfrecovery] %s", problem)
-            self.error = self.error or problem
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with any of the settings."""
+        return self.config_error or self._page_error
 
     def shown(self) -> dict[str, Any]:
         """For the page."""
@@ -85,11 +89,11 @@ class PageSettings:
             settings = load_settings(config, page=self._page)
             self.fixed = fixed_settings(config)
         except (SettingsError, OSError) as error:
-            if self.error is None:
+            if self.config_error is None:
                 log.error(
                     "[wfrecovery] %s. Publishing is off until this is mended and ComfyUI is started again.", error
                 )
-            self.error = str(error)
+            self.config_error = str(error)
             return Settings(**{name: typed(name, self._page[name]) for name in PAGE_SETTINGS if name in self._page})
         return settings
 

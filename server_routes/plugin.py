@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 from aiohttp import web
 
+from ..bridge.checks import Report
 from ..bridge.database_manager import DatabaseManager
 from ..bridge.feishu_client import FeishuClient
 from ..bridge.publisher import Publisher
-from ..bridge.records import FeishuState, TaskRecord, now_text
-from ..bridge.settings import CONFIG_NAME, Settings, SettingsError, load_settings
+from ..bridge.records import FeishuState, Stage, TaskRecord, now_text, parse_time
+from ..bridge.settings import Settings
+from ..bridge.task_index import TaskEntry
+from .actions import TaskActions
+from .events import Events
 from .host import Host
+from .page_settings import PageSettings
 from .publishing import PublishingThread
 from .recorder import Recorder
 from .recovery import StartupRecovery
+from .retention import Retention
 from .routes import add_routes
 
 log = logging.getLogger("wfrecovery")
@@ -35,34 +42,44 @@ class Plugin:
 
     def __init__(self, server: Any) -> None:
         self.host = Host(server)
+        started = now_text()
+        self._started = parse_time(started)
         #: tells a restart; sorts by time
-        self.boot_id = f"{now_text()}/{uuid.uuid4()}"
-        self.settings, self.settings_error = self._load_settings()
+        self.boot_id = f"{started}/{uuid.uuid4()}"
+        self.page_settings = PageSettings(self.host.private_dir)
         self.db = DatabaseManager(self.host.output_dir)
-        self.publisher = Publisher(self.db, FeishuClient(self.settings), on_change=self._changed)
+        self.feishu = FeishuClient(self.settings)
+        self.publisher = Publisher(self.db, self.feishu, on_change=self._changed)
         self._publishing = PublishingThread(self.publisher)
+        self.events = Events(
+            self.db,
+            status=self.status,
+            connected=lambda: bool(server.sockets),
+            send=server.send_sync,
+        )
         self.recorder = Recorder(
             self.host,
             self.db,
             boot=self.boot_id,
-            record_others=self.settings.record_other_prompts,
+            record_others=lambda: self.settings.record_other_prompts,
             on_change=self._changed,
+            on_progress=self.events.progressed,
         )
         self.recovery = StartupRecovery(
             self.host,
             self.db,
             self.recorder,
-            self.settings,
+            lambda: self.settings,
             on_change=self._changed,
+            on_progress=self.events.changed,
         )
+        self.actions = TaskActions(self.db, self.recovery, on_change=self._changed)
+        self._retention = Retention(self.db, lambda: self.settings.keep_days)
 
-    def _load_settings(self) -> tuple[Settings, str | None]:
-        """Settings that cannot be used switch publishing off; recording goes on with the defaults."""
-        try:
-            return load_settings(self.host.private_dir / CONFIG_NAME), None
-        except (SettingsError, OSError) as error:
-            log.error("[wfrecovery] %s. Publishing is off until this is mended and ComfyUI is started again.", error)
-            return Settings(), str(error)
+    @property
+    def settings(self) -> Settings:
+        """What applies now."""
+        return self.page_settings.current
 
     # ------------------------------------------------------------------ starting
 
@@ -78,7 +95,7 @@ class Plugin:
         """All nodes are loaded, the worker waits, the port is not open yet. Nothing here may raise or take long."""
         try:
             self.recorder.install()
-            self._started = asyncio.create_task(self._begin())
+            self._begun = asyncio.create_task(self._begin())
         except Exception as error:
             self.recorder.report("the queue could not be hooked, tasks are not recorded", error)
 
@@ -91,8 +108,11 @@ class Plugin:
             self._publishing.start()
         else:
             log.info("[wfrecovery] publishing to Feishu is off: %s", self._why_not_publishing())
+        self.events.start()
         if self.recovery.start():
             log.info("[wfrecovery] recording to %s", self.db.table.folder)
+        await self.recovery.ended()
+        await self._retention.run()
 
     def _middleware(self) -> Any:
         recorder = self.recorder
@@ -112,20 +132,25 @@ class Plugin:
     # ------------------------------------------------------------------ events
 
     def _changed(self, record: TaskRecord) -> None:
-        """A record was written: wake the publisher when there is something to deliver."""
+        """A record was written: tell the pages, and wake the publisher when there is something to deliver."""
+        self.events.changed(record)
         if record.stage.final and record.feishu_state is FeishuState.PENDING:
             self._publishing.wake()
 
     # ------------------------------------------------------------------ what the routes ask
 
     def status(self) -> dict[str, Any]:
-        """The whole status. Reads the unfinished records, and finished ones that are new since the last time."""
+        """The whole status."""
         statuses, outbox = self.db.counts()
+        entries = self.db.index.entries()
+        unfinished = Counter(entry.stage for entry in entries if not entry.stage.final)
         return {
             "version": VERSION,
             "boot_id": self.boot_id,
             "comfyui": {"version": self.host.version, "worker_alive": self.host.worker_alive},
             "tasks": statuses,
+            "stages": {stage.value: number for stage, number in unfinished.items()},
+            "attention": sum(map(self._needs_a_person, entries)),
             "corrupt": len(self.db.table.corrupt()),
             "recovery": asdict(self.recovery.state),
             "feishu": {
@@ -136,13 +161,29 @@ class Plugin:
                 "last_error": self.publisher.last_error or self._why_not_publishing(),
             },
             "last_error": self.recorder.last_error,
+            "settings_error": self.page_settings.error,
         }
 
-    def push_again(self, task_id: str) -> None:
-        """Put a result back into the outbox; raises TaskError when it has none."""
-        self._changed(self.db.put_back(task_id))
+    def _needs_a_person(self, entry: TaskEntry) -> bool:
+        """It asks, it is blocked, or it failed since this start."""
+        if entry.stage is Stage.FAILED:
+            return entry.feishu_state is FeishuState.BLOCKED or parse_time(entry.finished_at) >= self._started
+        return entry.stage is Stage.ASKING or (entry.stage.final and entry.feishu_state is FeishuState.BLOCKED)
+
+    def change_settings(self, values: Mapping[str, Any]) -> None:
+        """Use other settings from now on. Raises SettingsError or OSError."""
+        self.feishu.settings = self.page_settings.change(values)
+        self.host.server.loop.call_soon_threadsafe(self._retention.look_again)
+        self.events.changed()
+
+    def examine(self) -> Report:
+        """The doctor's report, from inside ComfyUI. Blocks while Feishu is asked."""
+        from ..bridge.doctor import report  # noqa: PLC0415 - nothing else needs it
+
+        error = self.page_settings.config_error
+        return report(self.settings, self.db.output_dir, inside=self.status(), settings_error=error)
 
     def _why_not_publishing(self) -> str | None:
-        if self.settings_error:
-            return self.settings_error
+        if self.page_settings.config_error:
+            return self.page_settings.config_error
         return f"not set: {', '.join(self.settings.missing)}" if self.settings.missing else None

@@ -33,6 +33,7 @@ from ..bridge.records import (
     now_text,
 )
 from ..bridge.redact import redact, secret_values, without_secrets
+from .events import progress_of
 from .host import Host
 from .row_tag import RowTag, row_tag_of
 
@@ -101,7 +102,11 @@ def _guarded(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class Recorder:
-    """Keeps the table in step with the queue. `on_change` gets each changed record, on the writing thread."""
+    """Keeps the table in step with the queue.
+
+    `on_change` gets each changed record, on the writing thread; `on_progress` task_id, value, maximum and node, on
+    ComfyUI's worker thread.
+    """
 
     def __init__(
         self,
@@ -109,16 +114,12 @@ class Recorder:
         db: DatabaseManager,
         *,
         boot: str,
-        record_others: bool,
+        record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
+        on_progress: Callable[[str, float, float, str], None],
     ) -> None:
-        self._host, self._db, self._boot, self._record_others, self._on_change = (
-            host,
-            db,
-            boot,
-            record_others,
-            on_change,
-        )
+        self._host, self._db, self._boot, self._record_others = host, db, boot, record_others
+        self._on_change, self._on_progress = on_change, on_progress
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-writer")
         self._writes: dict[str, Future[Any]] = {}
         self._tasks: dict[str, str] = {}
@@ -251,7 +252,7 @@ class Recorder:
         if given is not None and given != prompt_id:
             log.warning("[wfrecovery] prompt_id %r is no canonical UUID; the prompt runs as %s", given, prompt_id)
         tag = row_tag_of(json_data["prompt"], extra_data)
-        if tag.row_number is None and not self._record_others:
+        if tag.row_number is None and not self._record_others():
             return
         png_info = extra_data.get("extra_pnginfo")
         if not isinstance(png_info, dict):
@@ -277,7 +278,7 @@ class Recorder:
     @_guarded
     def _put(self, raw: Any) -> None:
         item = QueueItem.of(raw)
-        if item is None or (item.task_id is None and not self._record_others):
+        if item is None or (item.task_id is None and not self._record_others()):
             return
         # The worker waits inside the unwrapped `get` until its first prompt: that one starts unseen.
         starts_unseen = not self._worker_seen.is_set() and self._counted_early is None
@@ -347,6 +348,12 @@ class Recorder:
     @_guarded
     def _sent(self, event: Any = None, data: Any = None) -> None:
         """`executed` names a node's files while the prompt goes on: proof, should ComfyUI die before the end."""
+        progress = progress_of(event, data)
+        if progress is not None:
+            prompt_id, value, maximum, node = progress
+            if prompt_id in self._tasks:
+                self._on_progress(self._tasks[prompt_id], value, maximum, node)
+            return
         if event != "executed" or not isinstance(data, Mapping) or data.get("prompt_id") not in self._writes:
             return
         files = [file.path for file in files_of_node(data.get("output") or {})]
@@ -354,6 +361,10 @@ class Recorder:
             self._submit(data["prompt_id"], functools.partial(_node_finished, node=str(data["node"]), files=files))
 
     # ------------------------------------------------------------------ writing, on our own thread
+
+    async def written(self) -> None:
+        """Wait until what has happened so far is in the records; not for ever."""
+        await asyncio.wait([asyncio.wrap_future(self._writer.submit(lambda: None))], timeout=PATIENCE_SECONDS)
 
     def _submit(self, prompt_id: str, change: Callable[[TaskRecord], TaskRecord]) -> Future[Any]:
         future = self._writer.submit(self._change, prompt_id, change)

@@ -52,12 +52,13 @@ class StartupRecovery:
         host: Host,
         db: DatabaseManager,
         recorder: Recorder,
-        settings: Settings,
+        settings: Callable[[], Settings],
         *,
         on_change: Callable[[TaskRecord], None],
+        on_progress: Callable[[], None],
     ) -> None:
         self._host, self._db, self._recorder, self._settings = host, db, recorder, settings
-        self._on_change = on_change
+        self._on_change, self._on_progress = on_change, on_progress
         self.state = RecoveryState()
         self._running: asyncio.Task[None] | None = None
 
@@ -67,7 +68,13 @@ class StartupRecovery:
             return False
         self.state = RecoveryState(state="running", started_at=now_text())
         self._running = asyncio.create_task(self._run())
+        self._on_progress()
         return True
+
+    async def ended(self) -> None:
+        """Wait until the run that is under way is over."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
 
     async def _run(self) -> None:
         try:
@@ -76,6 +83,7 @@ class StartupRecovery:
             self._recorder.report("recovery stopped", error)
         finally:
             self.state.state, self.state.finished_at = "idle", now_text()
+            self._on_progress()
 
     async def _recover(self) -> None:
         await asyncio.to_thread(self._db.table.sweep)
@@ -85,10 +93,17 @@ class StartupRecovery:
         for task_id in order:
             await self._recover_guarded(task_id, found.get(task_id, ()))
             self.state.done += 1
+            self._on_progress()
             if self.state.done % BATCH == 0:
                 log.info("[wfrecovery] recovery: %d of %d tasks decided", self.state.done, self.state.total)
         if order:
             log.info("[wfrecovery] %s", summary(self.state))
+
+    def in_queue_order(self, task_ids: Sequence[str]) -> list[str]:
+        """The tasks in the order in which ComfyUI would have run them; what cannot be read comes last."""
+        tasks = [task for task_id in task_ids if (task := self._get(task_id)) is not None]
+        ordered = [task.task_id for task in sorted(tasks, key=_queue_order)]
+        return [*ordered, *(task_id for task_id in task_ids if task_id not in set(ordered))]
 
     def _unfinished(self) -> list[str]:
         """Ids in the order in which ComfyUI would have run them. What main.py has not submitted yet is main.py's."""
@@ -121,14 +136,15 @@ class StartupRecovery:
         evidence = task.metadata.get("node_outputs", {})
         whole = whole_result(graph, files, evidence, attempts=task.attempts) if graph and files else None
         sighting = self._sighting(task)
+        settings = self._settings()
         decision = decide(
             task,
             sighting,
             on_disk=whole is not None,
             has_graph=graph is not None,
             can_queue=not self._host.hides_pending,
-            lost_prompts=self._settings.lost_prompts,
-            max_attempts=self._settings.max_attempts,
+            lost_prompts=settings.lost_prompts,
+            max_attempts=settings.max_attempts,
         )
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         if decision.action is Action.FOLLOW:
@@ -212,7 +228,9 @@ class StartupRecovery:
             raise TaskError(f"{task_id} is {task.stage.value} already")
         if task.comfyui_task_id and self._host.interrupt(task.comfyui_task_id):
             return  # recorded when ComfyUI has stopped it
-        if not (task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id)):
+        if task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id):
+            await self._recorder.written()
+        else:
             record = await asyncio.to_thread(
                 self._db.table.update, task_id, lambda record: cancelled(record, "cancelled by the user")
             )

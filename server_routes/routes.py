@@ -1,168 +1,159 @@
-"""`/wfrecovery/…`: status, tasks and what can be done with them. ComfyUI serves each under `/api` as well."""
+"""`/wfrecovery/…`: status, tasks and what can be done with them. ComfyUI serves each under `/api` as well.
+
+ComfyUI's own middlewares come first: a request of a foreign origin does not reach these handlers.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-import logging
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from ..bridge.records import KINDS, TaskError, TaskRecord, WorkflowStatus, is_task_id
-from ..bridge.redact import redact
-from ..bridge.workflow_database import UnknownTaskError
+from ..bridge.feishu_errors import FeishuError, FeishuNotConfiguredError
+from ..bridge.settings import SettingsError
+from .actions import Action, Selection
+from .errors import BadRequestError, answering, json_body
+from .page_settings import FixedSettingError
+from .preview import asking_tasks
+from .task_query import TaskQuery
+from .thumbnails import NoThumbnailError, Thumbnails, etag_of, result_file
 
 if TYPE_CHECKING:
     from .plugin import Plugin
 
-log = logging.getLogger("wfrecovery")
-
-MAX_LIMIT: Final = 200
-#: A page of another origin can send these without asking first (CORS "simple requests"), so they are refused.
-_FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class BadRequestError(ValueError):
-    """The request cannot be answered; `kind` and the text go to the caller."""
-
-    def __init__(self, kind: str, message: str, status: int = 400) -> None:
-        self.kind, self.status = kind, status
-        super().__init__(message)
-
-
-def error_response(kind: str, message: str, status: int) -> web.Response:
-    """`{"error": {"type", "message"}}`."""
-    return web.json_response({"error": {"type": kind, "message": redact(message)}}, status=status)
-
-
-def _answering(handler: Handler) -> Handler:
-    """Every error as JSON with the right status, none as ComfyUI's 500 page."""
-
-    @functools.wraps(handler)
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            if request.method == "POST" and request.content_type in _FORM_TYPES and request.headers.get("Content-Type"):
-                raise BadRequestError("content_type", "send application/json, or no body", 415)
-            return await handler(request)
-        except BadRequestError as error:
-            return error_response(error.kind, str(error), error.status)
-        except UnknownTaskError as error:
-            return error_response("unknown_task", str(error), 404)
-        except TaskError as error:
-            return error_response("not_possible", str(error), 409)
-        except OSError as error:
-            log.error("[wfrecovery] %s %s: %s", request.method, request.path, error)
-            return error_response("disk", f"the task table cannot be used: {error.strerror or error}", 503)
-
-    return answer
-
 
 def add_routes(routes: web.RouteTableDef, plugin: Plugin) -> None:
     """Register our routes; ComfyUI takes them in when it starts."""
+    _add_status(routes, plugin)
+    _add_tasks(routes, plugin)
+    _add_actions(routes, plugin)
+    _add_set_up(routes, plugin)
 
+
+def _add_status(routes: web.RouteTableDef, plugin: Plugin) -> None:
     @routes.get("/wfrecovery/status")
-    @_answering
+    @answering
     async def status(_: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(plugin.status))
 
-    @routes.get("/wfrecovery/tasks")
-    @_answering
-    async def tasks(request: web.Request) -> web.Response:
-        query = TaskQuery.of(request.query)
-        return web.json_response(await asyncio.to_thread(query.page, plugin))
-
-    @routes.get("/wfrecovery/tasks/{task_id}")
-    @_answering
-    async def task(request: web.Request) -> web.Response:
-        record = await asyncio.to_thread(plugin.db.table.get, request.match_info["task_id"])
-        return web.json_response(record.to_json())
+    @routes.get("/wfrecovery/preview")
+    @answering
+    async def preview(_: web.Request) -> web.Response:
+        tasks = await asyncio.to_thread(asking_tasks, plugin.db)
+        return web.json_response({"boot_id": plugin.boot_id, "tasks": tasks})
 
     @routes.post("/wfrecovery/recover")
-    @_answering
-    async def recover(_: web.Request) -> web.Response:
+    @answering
+    async def recover(request: web.Request) -> web.Response:
+        await json_body(request)
         started = plugin.recovery.start()
         return web.json_response({"started": started, "recovery": asdict(plugin.recovery.state)}, status=202)
 
+
+def _add_tasks(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    table, thumbnails = plugin.db.table, Thumbnails()
+
+    @routes.get("/wfrecovery/tasks")
+    @answering
+    async def tasks(request: web.Request) -> web.Response:
+        query = TaskQuery.of(request.query)
+        return web.json_response(await asyncio.to_thread(query.page, plugin.db))
+
+    @routes.get("/wfrecovery/tasks/{task_id}")
+    @answering
+    async def task(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        return web.json_response(record.to_json())
+
+    @routes.get("/wfrecovery/tasks/{task_id}/graph")
+    @answering
+    async def graph(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        found = await asyncio.to_thread(table.graph, record.task_id)
+        if found is None:
+            raise BadRequestError("no_graph", f"the graph of {record.task_id} was not recorded", 404)
+        return web.json_response({"prompt": found["prompt"], "workflow": _workflow(found)})
+
+    @routes.get("/wfrecovery/tasks/{task_id}/thumbnail")
+    @answering
+    async def thumbnail(request: web.Request) -> web.StreamResponse:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        try:
+            path = result_file(table.output_dir, record)
+            etag = await asyncio.to_thread(etag_of, path)
+            # asked for again each time, and mostly answered with 304: a retry makes another picture
+            headers = {"Cache-Control": "private, no-cache", "ETag": f'"{etag}"'}
+            if any(known.value in (etag, "*") for known in request.if_none_match or ()):
+                return web.Response(status=304, headers=headers)
+            picture = await thumbnails.of(path, etag)
+        except NoThumbnailError as error:
+            raise BadRequestError("no_thumbnail", str(error), 404) from None
+        return web.Response(body=picture, content_type="image/webp", headers=headers)
+
+
+def _add_actions(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    @routes.post("/wfrecovery/tasks/{action}")
+    @answering
+    async def act_on_many(request: web.Request) -> web.Response:
+        action = Action.of(request.match_info["action"])
+        selection = Selection.of(await json_body(request))
+        return web.json_response(await plugin.actions.act_on_many(action, selection), status=202)
+
     @routes.post("/wfrecovery/tasks/{task_id}/{action}")
-    @_answering
+    @answering
     async def act(request: web.Request) -> web.Response:
-        task_id, action = request.match_info["task_id"], request.match_info["action"]
-        match action:
-            case "retry":
-                await plugin.recovery.retry(task_id)
-            case "push":
-                await asyncio.to_thread(plugin.push_again, task_id)
-            case "cancel":
-                await plugin.recovery.cancel(task_id)
-            case _:
-                raise BadRequestError("unknown_action", f"{action!r} is not one of retry, push, cancel", 404)
-        return web.json_response((await asyncio.to_thread(plugin.db.table.get, task_id)).to_json(), status=202)
+        action = Action.of(request.match_info["action"])
+        await json_body(request)
+        record = await plugin.actions.act(action, request.match_info["task_id"])
+        return web.json_response(record.to_json(), status=202)
 
 
-class TaskQuery:
-    """The filter of `GET /wfrecovery/tasks`; newest first, `next_cursor` for the following page."""
+def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    @routes.get("/wfrecovery/settings")
+    @answering
+    async def settings(_: web.Request) -> web.Response:
+        return web.json_response(plugin.page_settings.shown())
 
-    def __init__(self, *, limit: int, cursor: str | None, filters: Mapping[str, str]) -> None:
-        self._limit, self._cursor, self._filters = limit, cursor, filters
+    @routes.post("/wfrecovery/settings")
+    @answering
+    async def change_settings(request: web.Request) -> web.Response:
+        values = await json_body(request)
+        try:
+            await asyncio.to_thread(plugin.change_settings, values)
+        except FixedSettingError as error:
+            raise BadRequestError("fixed_setting", str(error), 409) from None
+        except SettingsError as error:
+            raise BadRequestError("bad_setting", str(error)) from None
+        return web.json_response(plugin.page_settings.shown())
 
-    @classmethod
-    def of(cls, query: Mapping[str, str]) -> TaskQuery:
-        """Check the parameters; raises BadRequestError."""
-        known = {"status", "workflow_type", "comfyui_task_id", "q", "limit", "cursor"}
-        unknown = sorted(set(query) - known)
-        if unknown:
-            raise BadRequestError("unknown_parameter", f"{', '.join(unknown)}: known are {', '.join(sorted(known))}")
-        _one_of("status", query.get("status"), [item.value for item in WorkflowStatus])
-        _one_of("workflow_type", query.get("workflow_type"), [kind for kind in KINDS if kind])
-        cursor = query.get("cursor") or None
-        if cursor is not None and not is_task_id(cursor):
-            raise BadRequestError("bad_cursor", "cursor is the next_cursor of an earlier answer")
-        limit = query.get("limit") or "50"
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_LIMIT):
-            raise BadRequestError("bad_limit", f"limit is a number from 1 to {MAX_LIMIT}")
-        filters = {name: query[name] for name in ("status", "workflow_type", "comfyui_task_id", "q") if query.get(name)}
-        return cls(limit=int(limit), cursor=cursor, filters=filters)
+    @routes.get("/wfrecovery/sheet")
+    @answering
+    async def sheet(request: web.Request) -> web.Response:
+        try:
+            url = await asyncio.to_thread(plugin.feishu.sheet_url)
+        except FeishuNotConfiguredError as error:
+            raise BadRequestError("not_configured", error.wording.text(_language(request)), 409) from None
+        except FeishuError as error:
+            raise BadRequestError("feishu", error.wording.text(_language(request)), 502) from None
+        if not url:
+            raise BadRequestError("feishu", "Feishu gave no address for the spreadsheet", 502)
+        return web.json_response({"url": url})
 
-    def page(self, plugin: Plugin) -> dict[str, Any]:
-        """The matching records, and the cursor where there are more."""
-        table = plugin.db.table
-        if "comfyui_task_id" in self._filters:
-            entry = plugin.db.index.find_by_prompt(self._filters["comfyui_task_id"])
-            record = table.look(entry.task_id) if entry is not None else None
-            matching = [record.to_json()] if record is not None and self._matches(record) else []
-            return {"tasks": matching, "next_cursor": None}
-        found: list[dict[str, Any]] = []
-        waiting = self._cursor is not None
-        for task_id in table.ids():
-            if waiting:
-                waiting = task_id != self._cursor
-                continue
-            with contextlib.suppress(TaskError, OSError):
-                record = table.get(task_id)
-                if self._matches(record):
-                    if len(found) == self._limit:
-                        return {"tasks": found, "next_cursor": found[-1]["task_id"]}
-                    found.append(record.to_json())
-        return {"tasks": found, "next_cursor": None}
-
-    def _matches(self, record: TaskRecord) -> bool:
-        wanted = self._filters
-        text = (
-            f"{record.task_id} {record.row_number} {record.product_name} {record.model_name} {record.comfyui_task_id}"
-        )
-        return (
-            wanted.get("status") in (None, record.status.value)
-            and wanted.get("workflow_type") in (None, record.workflow_type)
-            and wanted.get("q", "").lower() in text.lower()
-        )
+    @routes.get("/wfrecovery/doctor")
+    @answering
+    async def doctor(request: web.Request) -> web.Response:
+        report = await asyncio.to_thread(plugin.examine)
+        return web.json_response(report.to_json(_language(request)))
 
 
-def _one_of(name: str, value: str | None, allowed: list[str]) -> None:
-    if value and value not in allowed:
-        raise BadRequestError(f"bad_{name}", f"{name} is one of {', '.join(allowed)}")
+def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:
+    """What the page drew, as it came along with the prompt."""
+    png_info = (graph.get("extra_data") or {}).get("extra_pnginfo")
+    workflow = png_info.get("workflow") if isinstance(png_info, dict) else None
+    return workflow if isinstance(workflow, dict) and workflow else None
+
+
+def _language(request: web.Request) -> str:
+    return request.query.get("lang") or "en"

@@ -110,7 +110,7 @@ class Comfy(ComfyProcess):
 
     def act(self, task_id: str, action: str) -> requests.Response:
         """Retry, push or cancel."""
-        return self.call("POST", f"/wfrecovery/tasks/{task_id}/{action}")
+        return self.call("POST", f"/wfrecovery/tasks/{task_id}/{action}", json={})
 
     def pending(self) -> list[str]:
         """The prompts in the queue: the running one, then those that wait, in their order."""

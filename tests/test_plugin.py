@@ -186,7 +186,7 @@ def test_each_line_of_the_decision_table_after_a_kill(host: Any, start: Start, t
     counts = Counter(file.name.partition("_")[0] for file in comfy.pictures())
     assert counts == dict.fromkeys(("done", "running", "wait7", "wait8", "wait9", "front", "other"), 1)
 
-    comfy.call("POST", "/wfrecovery/recover")
+    comfy.call("POST", "/wfrecovery/recover", json={})
     again = comfy.recovered()
     assert again["total"] == 0
     assert Counter(file.name.partition("_")[0] for file in comfy.pictures()) == counts
@@ -215,7 +215,7 @@ def test_a_partial_batch_and_a_cut_picture_are_rendered_again_and_a_whole_batch_
     comfy.start()
     assert comfy.recovered()["requeued"] == 1
     until(lambda: comfy.record(partial)["metadata"]["attempts"] == 2)
-    assert comfy.call("POST", f"/wfrecovery/tasks/{comfy.record(partial)['task_id']}/cancel").status_code == 202
+    assert comfy.act(comfy.record(partial)["task_id"], "cancel").status_code == 202
     comfy.until_stage(partial, "cancelled")
 
     cut = killed_while_saving("cut", 1)
@@ -559,7 +559,7 @@ def test_recovery_by_hand_in_a_running_queue_changes_nothing(start: Start) -> No
     waiting = comfy.queue(picture("waiting"))
     comfy.until_stage(running, "running")
     for _ in range(2):
-        answer = comfy.call("POST", "/wfrecovery/recover")
+        answer = comfy.call("POST", "/wfrecovery/recover", json={})
         assert answer.status_code == 202
         assert set(answer.json()) == {"started", "recovery"}
         state = comfy.recovered()
@@ -602,8 +602,8 @@ def test_the_status_has_its_shape_and_each_route_is_under_api_too(host: Any, sha
         plain, api = comfy.call("GET", path), comfy.call("GET", f"/api{path}")
         assert (plain.status_code, api.status_code) == (200, 200)
         assert plain.json() == api.json()
-    assert comfy.call("POST", "/api/wfrecovery/recover").status_code == 202
-    assert comfy.call("POST", f"/api/wfrecovery/tasks/{task_id}/push").status_code == 202
+    assert comfy.call("POST", "/api/wfrecovery/recover", json={}).status_code == 202
+    assert comfy.call("POST", f"/api/wfrecovery/tasks/{task_id}/push", json={}).status_code == 202
 
 
 @stand_ins

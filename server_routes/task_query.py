@@ -1,0 +1,132 @@
+"""Which tasks are meant: the filter and the paging of `GET /wfrecovery/tasks`, answered from the index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..bridge.database_manager import DatabaseManager
+from ..bridge.records import KINDS, FeishuState, Stage, WorkflowStatus, id_sort_key, is_task_id
+from ..bridge.task_index import TaskEntry
+from .errors import BadRequestError
+
+MAX_LIMIT: Final = 200
+#: `workflow_type` of prompts without a row
+OTHER: Final = "other"
+_MAX_TEXT: Final = 200
+
+_ALLOWED: Final[Mapping[str, Sequence[str]]] = {
+    "status": [item.value for item in WorkflowStatus],
+    "stage": [item.value for item in Stage],
+    "feishu": [item.value for item in FeishuState],
+    "workflow_type": [*(kind for kind in KINDS if kind), OTHER],
+}
+#: What a filter can name.
+FILTERS: Final = (*_ALLOWED, "q")
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Tasks with all of these properties; without any, every task."""
+
+    status: str | None = None
+    stage: str | None = None
+    #: what is finished or failed, by the state of its delivery; what still renders has nothing to deliver yet
+    feishu: str | None = None
+    workflow_type: str | None = None
+    #: words that all occur in id, row, names, prompt_id, error or 提示词
+    q: str | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TaskFilter:
+        """Check what a caller sent; an empty value is none. Raises BadRequestError."""
+        wanted = {name: values[name] for name in FILTERS if values.get(name)}
+        for name, value in wanted.items():
+            if name != "q" and value not in _ALLOWED[name]:
+                raise BadRequestError(f"bad_{name}", f"{name} is one of {', '.join(_ALLOWED[name])}")
+        if not isinstance(wanted.get("q", ""), str) or len(wanted.get("q", "")) > _MAX_TEXT:
+            raise BadRequestError("bad_q", f"q is a text of at most {_MAX_TEXT} characters")
+        return cls(**wanted)
+
+    def among(self, entries: Sequence[TaskEntry]) -> Sequence[TaskEntry]:
+        """The entries that match, in their order."""
+        if self == TaskFilter():
+            return entries
+        stages = tuple(
+            stage for stage in Stage if self.stage in (None, stage.value) and self.status in (None, stage.status.value)
+        )
+        ended = tuple(stage for stage in stages if stage.final)
+        words = (self.q or "").lower().split()
+        kind = None if self.workflow_type == OTHER else self.workflow_type
+        tests: list[Callable[[TaskEntry], bool]] = []
+        if self.workflow_type:
+            tests.append(lambda entry: entry.workflow_type == kind)
+        if self.feishu:
+            tests.append(lambda entry: entry.stage in ended and entry.feishu_state == self.feishu)
+        elif self.status or self.stage:
+            tests.append(lambda entry: entry.stage in stages)
+        if words:
+            tests.append(lambda entry: all(word in entry.text or word in entry.prompt.lower() for word in words))
+        return [entry for entry in entries if all(test(entry) for test in tests)]
+
+
+@dataclass(frozen=True)
+class TaskQuery:
+    """One page of tasks, newest first: after `cursor` (the last task of the page before), or from `offset` on."""
+
+    wanted: TaskFilter
+    comfyui_task_id: str | None
+    limit: int
+    cursor: str | None
+    offset: int
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> TaskQuery:
+        """Check the parameters; raises BadRequestError."""
+        known = {*FILTERS, "comfyui_task_id", "limit", "cursor", "offset"}
+        unknown = sorted(set(query) - known)
+        if unknown:
+            raise BadRequestError("unknown_parameter", f"{', '.join(unknown)}: known are {', '.join(sorted(known))}")
+        cursor = query.get("cursor") or None
+        if cursor is not None and not is_task_id(cursor):
+            raise BadRequestError("bad_cursor", "cursor is the next_cursor of an earlier answer")
+        if cursor is not None and query.get("offset"):
+            raise BadRequestError("bad_offset", "give either cursor or offset")
+        return cls(
+            TaskFilter.of(query),
+            query.get("comfyui_task_id") or None,
+            limit=_number("limit", query.get("limit") or "50", 1, MAX_LIMIT),
+            cursor=cursor,
+            offset=_number("offset", query.get("offset") or "0", 0, 10**9),
+        )
+
+    def page(self, db: DatabaseManager) -> dict[str, Any]:
+        """The records of the page, how many tasks match in all, and the cursor where there are more."""
+        matching = self.wanted.among(self._all(db))
+        start = self.offset if self.cursor is None else _after(matching, self.cursor)
+        chosen = matching[start : start + self.limit]
+        records = (db.table.look(entry.task_id) for entry in chosen)
+        return {
+            "tasks": [record.to_json() for record in records if record is not None],
+            "next_cursor": chosen[-1].task_id if chosen and start + self.limit < len(matching) else None,
+            "total": len(matching),
+        }
+
+    def _all(self, db: DatabaseManager) -> Sequence[TaskEntry]:
+        if self.comfyui_task_id is None:
+            return db.index.entries()
+        found = db.index.find_by_prompt(self.comfyui_task_id)
+        return () if found is None else (found,)
+
+
+def _after(entries: Sequence[TaskEntry], cursor: str) -> int:
+    """Where the tasks begin that are older than `cursor`, which itself may be gone or match no longer."""
+    order = id_sort_key(cursor)
+    return next((position for position, entry in enumerate(entries) if entry.order < order), len(entries))
+
+
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most):
+        raise BadRequestError(f"bad_{name}", f"{name} is a number from {least} to {most}")
+    return int(text)
