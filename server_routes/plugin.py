@@ -19,6 +19,7 @@ from ..bridge.publisher import Publisher
 from ..bridge.records import FeishuState, Stage, TaskRecord, now_text, parse_time
 from ..bridge.settings import Settings
 from ..bridge.task_index import TaskEntry
+from ..bridge.version import VERSION
 from .actions import TaskActions
 from .events import Events
 from .host import Host
@@ -31,7 +32,6 @@ from .routes import add_routes
 
 log = logging.getLogger("wfrecovery")
 
-VERSION: Final = "0.1.0"
 _PROMPT_PATHS: Final = frozenset({"/prompt", "/api/prompt"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
