@@ -169,7 +169,7 @@ class Delivery:
                 self._reading = replace(self._reading, sent={**self._reading.sent, row: task})
                 return
         except FeishuError as error:
-            if not error.outcome_unknown:
+            if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._read()
             if not self._arrived(task, sent, earlier):
@@ -236,8 +236,16 @@ class Delivery:
         something else there.
         """
         failures: dict[str, Exception] = {}
-        for start in range(0, len(tasks), RANGES_PER_WRITE // 2):  # a task has two cells at most
-            failures.update(self._write_part(tasks[start : start + RANGES_PER_WRITE // 2]))
+        part_size = RANGES_PER_WRITE // 2  # a task has two cells at most
+        for start in range(0, len(tasks), part_size):
+            failed = self._write_part(tasks[start : start + part_size])
+            failures.update(failed)
+            stop = next(
+                (error for error in failed.values() if isinstance(error, FeishuError) and error.leave_alone), None
+            )
+            if stop is not None:
+                failures.update((task.task_id, stop) for task in tasks[start + part_size :])
+                break
         return failures
 
     def _write_part(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
@@ -268,7 +276,7 @@ class Delivery:
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
         except FeishuError as error:
-            if not error.outcome_unknown:
+            if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._read()
             self._restore(cells, earlier)

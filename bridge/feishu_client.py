@@ -264,7 +264,7 @@ class FeishuClient:
         except requests.RequestException as error:
             # Sent or not, read or not: after this nobody knows whether a write happened.
             what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}").changed(self._clean)
-            raise FeishuError(what, outcome_unknown=write) from error
+            raise FeishuError(what, outcome_unknown=write, slow=isinstance(error, requests.Timeout)) from error
 
     def tenant_token(self) -> str:
         """The token, fetched by one thread while the others wait (auth/v3/tenant_access_token/internal)."""

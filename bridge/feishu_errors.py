@@ -31,7 +31,8 @@ class FeishuError(Exception):
     """A call that Feishu refused or did not answer.
 
     `code` is Feishu's (0 where none came), `status` HTTP's, `wait` the seconds that the server asked for,
-    `outcome_unknown` is True where a write may have happened all the same. `wording` is the message in both languages.
+    `outcome_unknown` is True where a write may have happened all the same, `slow` where Feishu may still be at work on
+    it. `wording` is the message in both languages.
     """
 
     def __init__(
@@ -43,14 +44,10 @@ class FeishuError(Exception):
         remedy: Remedy = Remedy.RETRY,
         wait: float | None = None,
         outcome_unknown: bool = False,
+        slow: bool = False,
     ) -> None:
-        self.code, self.status, self.remedy, self.wait, self.outcome_unknown = (
-            code,
-            status,
-            remedy,
-            wait,
-            outcome_unknown,
-        )
+        self.code, self.status, self.remedy, self.wait = code, status, remedy, wait
+        self.outcome_unknown, self.slow = outcome_unknown, slow
         self.wording = wording_of(what)
         super().__init__(self.wording.en)
 
@@ -60,9 +57,9 @@ class FeishuError(Exception):
         return self.remedy in (Remedy.FINAL, Remedy.SPLIT)
 
     @property
-    def limited(self) -> bool:
-        """Whether the server asks to be left alone for a while."""
-        return self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0
+    def leave_alone(self) -> bool:
+        """Whether the next call should wait as well: a rate limit, or a call that Feishu may still be at work on."""
+        return self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0 or self.slow
 
     def reworded(self, change: Callable[[str], str]) -> FeishuError:
         """The same error with its texts passed through `change`, for example to hide secrets."""

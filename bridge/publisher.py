@@ -143,6 +143,7 @@ class Publisher:
         for task in delivered:
             if task.task_id in failures:
                 self._put_off(task, failures[task.task_id], report)
+                _tell(task, failures[task.task_id])
             else:
                 self._store(task.task_id, _pushed)
                 report.pushed.append(task.task_id)
@@ -161,9 +162,13 @@ class Publisher:
                 delivery.deliver(task)
             except Exception as error:
                 self._put_off(task, error, report, refused=True)
+                _tell(task, error)
                 in_a_row = 0 if _needs_person(error) else in_a_row + 1
-                if in_a_row == _FAILURES_IN_A_ROW or (isinstance(error, FeishuError) and error.limited):
-                    report.waiting.update((later.task_id, str(error)) for later in tasks[position + 1 :])
+                if in_a_row == _FAILURES_IN_A_ROW or (isinstance(error, FeishuError) and error.leave_alone):
+                    untried = tasks[position + 1 :]
+                    if isinstance(error, FeishuError) and error.slow:  # it may be at work on the sheet: no more writes
+                        untried, delivered = [*delivered, *untried], []
+                    report.waiting.update((later.task_id, str(error)) for later in untried)
                     break
             else:
                 delivered.append(task)
@@ -203,6 +208,7 @@ class Publisher:
         unit = random.random()  # noqa: S311 - jitter, no secret
         for task in tasks:
             self._put_off(task, error, report, unit=unit)
+        log.warning("[wfrecovery] %d results not pushed: %s", len(tasks), error)
 
     def _put_off(
         self,
@@ -230,7 +236,6 @@ class Publisher:
                 change["refused"] = int(task.feishu.get("refused", 0)) + 1
             report.waiting[task.task_id] = reason.en
         self._store(task.task_id, lambda record: record.with_feishu(**change))
-        log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, reason.en)
 
     def _later(self, seconds: float) -> str:
         return now_text(datetime.fromtimestamp(self._clock() + seconds, timezone.utc))
@@ -239,6 +244,10 @@ class Publisher:
         record = self._db.table.update(task_id, change)
         if self._on_change is not None:
             self._on_change(record)
+
+
+def _tell(task: TaskRecord, error: Exception) -> None:
+    log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, error)
 
 
 def _in_future(task: TaskRecord, name: str, now: float) -> bool:

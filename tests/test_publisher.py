@@ -2,124 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from publishing_support import PICTURE, STATUS, VIDEO, Image, Team, rows
 
 from wfrecovery.bridge.database_manager import DatabaseManager
 from wfrecovery.bridge.feishu_client import FeishuClient
 from wfrecovery.bridge.publisher import FlushReport, Publisher, backoff
-from wfrecovery.bridge.records import FeishuState, TaskRecord
-from wfrecovery.bridge.settings import Settings, load_settings
-from wfrecovery.demo.feishu import RETRYABLE, Fault, FeishuStandIn, Picture, Sheet
+from wfrecovery.bridge.records import FeishuState
+from wfrecovery.bridge.settings import Settings
+from wfrecovery.demo.feishu import Fault, FeishuStandIn, Picture, Sheet
 
-Image = pytest.importorskip("PIL.Image")
-
-STATUS, PICTURE, VIDEO = "图片是否已处理", "产品模特合成图", "视频是否已实现"
 OTHERS = b"\x89PNG a picture of somebody else"
-MP4 = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08moov" + b"\0\0\0\x0cmdat\1\2\3\4"
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Team:
-    """A sheet, a table of tasks, and a publisher between them."""
-
-    def __init__(self, feishu: FeishuStandIn, folder: Path, **settings: Any) -> None:
-        self.feishu, self.folder, self.clock = feishu, folder, Clock()
-        self.db = DatabaseManager(folder)
-        self.settings = replace(load_settings(environ=feishu.environment()), **settings)
-        self.publisher = self.new_publisher()
-
-    def new_publisher(self, **settings: Any) -> Publisher:
-        """As after a restart."""
-        client = FeishuClient(replace(self.settings, **settings), timeout=(5.0, 5.0))
-        return Publisher(self.db, client, clock=self.clock)
-
-    def entered(self, row: int, kind: str = "图片合成") -> str:
-        texts = self.feishu.sheet.row_texts(row)
-        data = {"row_number": row, "product_name": texts["产品名"], "model_name": texts["模特名"]}
-        return self.db.add_workflow_task({**data, "prompt": texts.get("提示词", "")}, kind)
-
-    def finished(self, row: int, name: str | None = None) -> str:
-        """A task whose picture is rendered; its colour is its own."""
-        task_id = self.entered(row)
-        path = self.folder / (name or f"{task_id}_00001_.png")
-        Image.new("RGB", (4, 4), (row % 256, row // 256, 77)).save(path)
-        assert self.db.complete_task(task_id, [path])
-        return task_id
-
-    def filmed(self, row: int) -> str:
-        task_id = self.entered(row, "图生视频")
-        (self.folder / f"{task_id}.mp4").write_bytes(MP4)
-        assert self.db.complete_task(task_id, [f"{task_id}.mp4"])
-        return task_id
-
-    def failed(self, row: int) -> str:
-        task_id = self.entered(row)
-        assert self.db.mark_task_failed(task_id, "KSampler: boom")
-        return task_id
-
-    def record(self, task_id: str) -> TaskRecord:
-        return self.db.table.get(task_id)
-
-    def state(self, task_id: str) -> FeishuState:
-        return self.record(task_id).feishu_state
-
-    def flush_until_quiet(self, rounds: int = 60) -> None:
-        """Flush, moving the clock over each wait."""
-        for _ in range(rounds):
-            self.publisher.flush()
-            if not self.db.unpushed():
-                return
-            self.clock.now += 400
-        raise AssertionError([task.feishu for task in self.db.unpushed()])
-
-    def row(self, product: str) -> dict[str, Any]:
-        (number,) = self.feishu.sheet.find_rows(产品名=product)
-        return self.feishu.sheet.row(number)
-
-    def products(self) -> list[str]:
-        return [self.feishu.sheet.row_texts(number)["产品名"] for number in range(2, self.feishu.sheet.last_row + 1)]
-
-    def assert_delivered(self, task_id: str, *, once_elsewhere: bool = False) -> None:
-        """In the sheet stands this task's picture in the row of this task's product, and it never stood elsewhere."""
-        record = self.record(task_id)
-        row = self.row(record.product_name)
-        digest = hashlib.sha256((self.folder / record.output_files[0]).read_bytes()).hexdigest()
-        assert isinstance(row[PICTURE], Picture)
-        assert row[PICTURE].sha256 == digest
-        assert row[STATUS] == "已完成"
-        assert self.state(task_id) is FeishuState.PUSHED
-        assert once_elsewhere or not [
-            write
-            for write in self.feishu.sheet.picture_writes
-            if write.sha256 == digest and write.row_texts["产品名"] != record.product_name
-        ], "the picture stood in another product's row"
-
-
-def rows(count: int) -> list[dict[str, Any]]:
-    return [
-        {"产品名": f"产品{n}", "模特名": f"模特{n}", "提示词": f"提示{n}", STATUS: "否", VIDEO: "否"}
-        for n in range(1, count + 1)
-    ]
 
 
 @pytest.fixture
@@ -689,29 +590,6 @@ def test_a_clock_that_is_set_back_does_not_make_a_result_wait_for_ever(team: Tea
     assert team.publisher.flush() == FlushReport()
     team.clock.now -= 365 * 86_400
     assert team.publisher.flush().pushed == [task_id]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_with_three_calls_in_ten_failing_every_picture_reaches_its_own_row(seed: int, tmp_path: Path) -> None:
-    with FeishuStandIn(rows(40)) as feishu:
-        feishu.limits.sheet_calls_per_second = None
-        team = Team(feishu, tmp_path)
-        tasks = [team.finished(row) for row in range(2, 42)]
-        feishu.faults.random(seed, 0.3, RETRYABLE)
-        for moment in range(200):
-            team.publisher.flush()
-            if moment == 1:
-                feishu.sheet.insert_row(2, {"产品名": "插入", "模特名": "插入"})
-            if moment == 3:
-                feishu.sheet.sort("产品名")
-            if not team.db.unpushed():
-                break
-            team.clock.now += 400
-        assert sum(feishu.faults.struck.values()) > 10
-        for task_id in tasks:
-            team.assert_delivered(task_id)
-        assert len(feishu.sheet.picture_writes) == 40, "a picture was written twice"
-        assert team.db.counts()[1] == {"pending": 0, "pushed": 40, "blocked": 0, "off": 0}
 
 
 def insert_above(sheet: Sheet) -> None:
