@@ -73,6 +73,11 @@ class _Turns:
             self._busy.add(key)
             return True
 
+    @property
+    def taken(self) -> bool:
+        with self._lock:
+            return bool(self._busy)
+
     def leave(self, key: str) -> None:
         with self._lock:
             self._busy.discard(key)
@@ -110,6 +115,11 @@ class FeishuService:
         self._half_batch = half_batch
         self._turns = _Turns()
         self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call that must be alone is under way, whether or not its client still waits for the answer."""
+        return self._turns.taken
 
     def count(self, match: str, code: int | None = None) -> int:
         """How many calls were made to an operation (`values_image`) or a part of a path; by `code` if given."""
