@@ -22,6 +22,7 @@ from .records import (
     now_text,
     workflow_type_of,
 )
+from .sheet import cell_text
 from .task_index import TaskIndex
 from .workflow_database import Change, WorkflowDatabase
 
@@ -60,7 +61,7 @@ class DatabaseManager:
         for the same workflow: the caller gets the id of the task that exists. Raises ValueError for a row without a
         number or an unknown workflow type.
         """
-        row = row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data)
+        row = _as_texts(row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data))
         if type(row.row_number) is not int or row.row_number < 1:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
@@ -242,7 +243,15 @@ def _pending_again(task: TaskRecord) -> TaskRecord:
         raise TaskError(f"{task.task_id} is {task.stage.value}: there is no result to push")
     if task.row_number is None:
         raise TaskError(f"{task.task_id} has no row in a sheet: there is nothing to push")
-    return task.with_feishu(state=FeishuState.PENDING.value, last_error=None, next_try_at=None)
+    # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
+    fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
+    return task.with_feishu(state=FeishuState.PENDING.value, **fresh)
+
+
+def _as_texts(row: RowData) -> RowData:
+    """`row` with names as a person reads them: a caller may hand on what the cells held, numbers and rich text."""
+    product, model, prompt = (cell_text(cell).strip() for cell in (row.product_name, row.model_name, row.prompt))
+    return dataclasses.replace(row, product_name=product, model_name=model, prompt=prompt)
 
 
 def _row_from_mapping(data: Mapping[str, Any]) -> RowData:

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from .database_manager import DatabaseManager
 from .delivery import Delivery, VideoLink
+from .drive_upload import DriveUploader
 from .feishu_client import FeishuClient
 from .feishu_errors import FeishuError
 from .records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
@@ -68,10 +69,8 @@ class Publisher:
         *,
         clock: Callable[[], float] = time.time,
         on_change: Callable[[TaskRecord], None] | None = None,
-        video_link: VideoLink | None = None,
     ) -> None:
         self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
-        self._video_link = video_link
         #: why the newest flush did not deliver everything
         self.last_problem: Wording | None = None
 
@@ -131,7 +130,7 @@ class Publisher:
 
     def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
         try:
-            delivery = Delivery(self._feishu, self._db, self._video_link)
+            delivery = Delivery(self._feishu, self._db, self._video_links())
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
@@ -147,6 +146,20 @@ class Publisher:
             else:
                 self._store(task.task_id, _pushed)
                 report.pushed.append(task.task_id)
+
+    def _video_links(self) -> VideoLink | None:
+        """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
+        if not self._feishu.settings.sheet_columns.video_link:
+            return None
+        uploader = DriveUploader(self._feishu.settings, self._feishu.tenant_token, self._feishu.drop_token)
+
+        def link(task: TaskRecord, video: Path) -> str:
+            def store(state: dict[str, Any]) -> None:
+                self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, upload=state))
+
+            return uploader.upload(video, video.name, task.feishu.get("upload") or {}, store)
+
+        return link
 
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         record = self._db.table.get(task.task_id)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from wfrecovery.bridge.database_manager import DatabaseManager
+from wfrecovery.bridge.database_manager import DatabaseManager, new_metadata
 from wfrecovery.bridge.feishu_client import FeishuClient
 from wfrecovery.bridge.publisher import Publisher
-from wfrecovery.bridge.records import FeishuState, TaskRecord
+from wfrecovery.bridge.records import FeishuState, Stage, TaskRecord
 from wfrecovery.bridge.settings import load_settings
 from wfrecovery.demo.feishu import FeishuStandIn, Picture
 
@@ -55,10 +55,38 @@ class Team:
         client = FeishuClient(replace(self.settings, **settings), timeout=(timeout, timeout))
         return Publisher(self.db, client, clock=self.clock)
 
-    def entered(self, row: int, kind: str = "图片合成") -> str:
+    def row_data(self, row: int) -> dict[str, Any]:
         texts = self.feishu.sheet.row_texts(row)
         data = {"row_number": row, "product_name": texts["产品名"], "model_name": texts["模特名"]}
-        return self.db.add_workflow_task({**data, "prompt": texts.get("提示词", "")}, kind)
+        return {**data, "prompt": texts.get("提示词", "")}
+
+    def entered(self, row: int, kind: str = "图片合成") -> str:
+        return self.db.add_workflow_task(self.row_data(row), kind)
+
+    def entered_anew(self, row: int) -> str:
+        """One more task for a row, whatever became of the former: as the plugin records a prompt of the page."""
+        data, kind = self.row_data(row), "图片合成"
+        record = TaskRecord(
+            self.db.table.claim_id(kind),
+            row_number=row,
+            product_name=data["product_name"],
+            model_name=data["model_name"],
+            workflow_type=kind,
+            metadata=new_metadata(Stage.QUEUED, data, has_row=True),
+        )
+        return self.db.table.create(record).task_id
+
+    def finished_anew(self, row: int) -> str:
+        task_id = self.entered_anew(row)
+        path = self.folder / f"{task_id}_00001_.png"
+        Image.new("RGB", (4, 4), (row % 256, row // 256, 177)).save(path)
+        assert self.db.complete_task(task_id, [path])
+        return task_id
+
+    def failed_anew(self, row: int) -> str:
+        task_id = self.entered_anew(row)
+        assert self.db.mark_task_failed(task_id, "KSampler: boom")
+        return task_id
 
     def finished(self, row: int, name: str | None = None) -> str:
         """A task whose picture is rendered; its colour is its own."""

@@ -664,3 +664,194 @@ def test_a_new_result_for_a_finished_row_replaces_its_picture(team: Team) -> Non
     second = team.finished(2)
     assert team.publisher.flush().pushed == [second]
     assert len(team.feishu.sheet.picture_writes) == 2
+
+
+# ------------------------------------------------------------------ the sheet as people keep it
+
+
+def test_numbers_and_rich_text_in_the_key_columns_are_found_again(team: Team) -> None:
+    sheet = team.feishu.sheet
+    sheet.set("B3", 4711)
+    sheet.set("D3", [{"type": "text", "text": "模特"}, {"type": "text", "text": "2"}])
+    sheet.set("E3", "一行\n两行")
+    task_id = team.db.add_workflow_task(
+        {"row_number": 3, "product_name": 4711, "model_name": [{"text": "模特2"}], "prompt": "一行 两行"}, "图片合成"
+    )
+    path = team.folder / "row3.png"
+    Image.new("RGB", (4, 4)).save(path)
+    team.db.complete_task(task_id, [path])
+    sheet.insert_row(2, {"产品名": "新", "模特名": "新"})
+    assert team.publisher.flush().pushed == [task_id]
+    assert isinstance(sheet.row(4)[PICTURE], Picture)
+    assert sheet.row(4)[STATUS] == "已完成"
+
+
+@pytest.mark.parametrize("header_row", [1, 3, 5])
+def test_a_wide_sheet_with_its_header_further_down_and_merged_names(header_row: int, tmp_path: Path) -> None:
+    titles = [f"列{n}" for n in range(120)]
+    titles[3], titles[30], titles[60], titles[105], titles[110] = "产品名", "模特名", STATUS, PICTURE, VIDEO
+    models = [{"产品名": "杯子" if n == 0 else None, "模特名": f"模特{n}", STATUS: "否"} for n in range(3)]
+    with FeishuStandIn(models, header=titles, header_row=header_row) as feishu:
+        first = header_row + 1
+        feishu.sheet.merge(f"D{first}:D{first + 2}")
+        team = Team(feishu, tmp_path)
+        tasks = []
+        for number in range(3):
+            row = {"row_number": first + number, "product_name": "杯子", "model_name": f"模特{number}"}
+            tasks.append(team.db.add_workflow_task(row, "图片合成"))
+            path = tmp_path / f"{number}.png"
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+            team.db.complete_task(tasks[-1], [path])
+        assert team.publisher.flush().pushed == tasks
+        for number in range(3):
+            shown = feishu.sheet.row(first + number)
+            assert shown[PICTURE].data == (tmp_path / f"{number}.png").read_bytes()
+            assert shown[STATUS] == "已完成"
+        assert feishu.count("values_get", 0) == 2, "at most 100 columns a read"
+
+
+def test_a_status_cell_that_is_merged_into_another_row_s_is_not_written(team: Team) -> None:
+    team.feishu.sheet.merge("F2:F3")
+    first, second = team.finished(2), team.finished(3)
+    report = team.publisher.flush()
+    assert report.pushed == [first]
+    assert "F3 is merged into F2" in report.blocked[second]
+    assert "取消合并" in team.record(second).feishu["last_error_zh"]
+    assert team.row("产品2")[PICTURE] is None
+
+
+def test_two_columns_of_one_title_are_named_and_none_is_guessed(team: Team) -> None:
+    team.feishu.sheet.set("J1", PICTURE)
+    task_id = team.finished(2)
+    reason = team.publisher.flush().blocked[task_id]
+    assert "several columns (G, J)" in reason
+    assert not team.feishu.sheet.picture_writes
+
+
+# ------------------------------------------------------------------ older and newer
+
+
+def test_an_older_result_never_overwrites_a_newer_one(team: Team) -> None:
+    older, newer = team.finished(2), team.db.add_workflow_task(team.row_data(2), "图片合成")
+    assert older == newer, "a row that is being delivered is not entered again"
+    team.feishu.faults.add(Fault.FULL, "values_image")
+    assert older in team.publisher.flush().blocked
+    newer = team.finished_anew(2)
+    assert team.publisher.flush().pushed == [newer]
+    assert team.db.push_again(older)
+    team.feishu.sheet.sort("产品名", reverse=True)
+    assert team.publisher.flush() == FlushReport()
+    team.assert_delivered(newer)
+    assert team.record(older).settled
+    assert team.record(older).feishu["superseded_by"] == newer
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_failure_that_comes_after_a_success_in_one_flush_leaves_the_success(team: Team) -> None:
+    done, failed = team.finished(2), team.failed_anew(2)
+    assert sorted(team.publisher.flush().pushed) == sorted([done, failed])
+    team.assert_delivered(done)
+
+
+def test_what_a_person_changes_after_a_lost_answer_is_theirs(team: Team) -> None:
+    team.feishu.faults.add(Fault.RESET_AFTER, "values_batch_update")
+    team.feishu.faults.add(Fault.HTML_502, "sheets_query", after=1)
+    team.feishu.sheet.set("F2", "处理中")
+    task_id = team.finished(2)
+    assert list(team.publisher.flush().waiting) == [task_id]
+    assert team.row("产品1")[STATUS] == "已完成"
+    team.feishu.sheet.set("F2", "否")  # somebody wants it done again
+    team.clock.now += 400
+    assert team.publisher.flush().pushed == [task_id]
+    assert team.row("产品1")[STATUS] == "否"
+    assert team.db.push_again(task_id)
+    assert team.publisher.flush().pushed == [task_id]
+    assert team.row("产品1")[STATUS] == "已完成", "who pushes again wants it written"
+
+
+# ------------------------------------------------------------------ one writer, and one row's trouble
+
+
+def test_two_tables_of_one_spreadsheet_are_never_published_at_once(
+    team: Team, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Team(team.feishu, tmp_path_factory.mktemp("other"))
+    mine, theirs = team.finished(2), other.finished(3)
+    during: list[FlushReport] = []
+    write = FeishuClient.write_picture
+
+    def meanwhile(client: FeishuClient, *arguments: Any) -> Any:
+        if not during:
+            during.append(other.publisher.flush())
+        return write(client, *arguments)
+
+    monkeypatch.setattr(FeishuClient, "write_picture", meanwhile)
+    assert team.publisher.flush().pushed == [mine]
+    assert during == [FlushReport(busy=True)]
+    assert other.publisher.flush().pushed == [theirs]
+
+
+def test_a_flush_that_fails_on_one_row_goes_on_with_the_others(team: Team) -> None:
+    team.feishu.faults.add(Fault.HTML_502, "values_image", after=1)
+    first, second, third = [team.finished(row) for row in (2, 3, 4)]
+    report = team.publisher.flush()
+    assert report.pushed == [first, third]
+    assert list(report.waiting) == [second]
+
+
+def test_three_failures_in_a_row_end_the_flush_and_the_untried_are_not_counted(team: Team) -> None:
+    team.feishu.faults.add(Fault.HTML_502, "values_image", times=3)
+    tasks = [team.finished(row) for row in (2, 3, 4, 5, 6)]
+    assert set(team.publisher.flush().waiting) == set(tasks)
+    assert [team.record(task_id).feishu["attempts"] for task_id in tasks] == [1, 1, 1, 0, 0]
+    assert team.feishu.count("values_image") == 3
+    team.flush_until_quiet()
+    for task_id in tasks:
+        team.assert_delivered(task_id)
+
+
+# ------------------------------------------------------------------ pictures
+
+
+@pytest.mark.parametrize("size", [(600, 400), (40, 3000)])
+def test_a_picture_over_the_limit_goes_into_the_cell_smaller_and_stays_whole_on_disk(
+    team: Team, size: tuple[int, int]
+) -> None:
+    task_id = team.finished(2)
+    path = team.folder / team.record(task_id).output_files[0]
+    Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(path)
+    whole = path.read_bytes()
+    team.feishu.limits.picture_bytes = len(whole) // 3
+    assert team.publisher.flush().pushed == [task_id]
+    (write,) = team.feishu.sheet.picture_writes
+    assert write.name == path.with_suffix(".jpg").name
+    assert len(write.data) <= len(whole) // 3
+    assert path.read_bytes() == whole
+
+
+# ------------------------------------------------------------------ videos
+
+
+def test_a_video_is_linked_where_a_column_for_links_is_named(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    pytest.importorskip("lark_oapi")
+    feishu.sheet.set("I1", "视频链接")
+    team = Team(feishu, tmp_path, video_link_column="视频链接", video_folder_token=feishu.folder_token)
+    film = team.filmed(3)
+    assert team.publisher.flush().pushed == [film]
+    assert team.row("产品2")[VIDEO] == "已完成"
+    link = feishu.sheet.row(3)["视频链接"]
+    assert (link["type"], link["text"]) == ("url", f"{film}.mp4")
+    assert link["link"].startswith("http")
+    assert feishu.count("values_batch_update") == 1
+    assert team.db.push_again(film)
+    assert team.publisher.flush().pushed == [film]
+    assert feishu.count("upload_all") == 1, "what is uploaded already is not uploaded again"
+
+
+def test_without_the_column_for_links_a_video_says_what_is_missing(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    team = Team(feishu, tmp_path, video_link_column="视频链接", video_folder_token=feishu.folder_token)
+    picture, film = team.finished(2), team.filmed(3)
+    report = team.publisher.flush()
+    assert report.pushed == [picture]
+    assert "视频链接" in report.blocked[film]
+    assert team.row("产品2")[VIDEO] == "否"
