@@ -107,7 +107,9 @@ class _Progress:
         about = ("size", "mtime_ns", "name", "folder")
         if any(kept.get(name) != getattr(self, name) for name in about):
             return self
-        return replace(self, **kept)
+        resumed = replace(self, **kept)
+        planned = resumed.block_size > 0 and resumed.block_num > 0 and 0 <= resumed.parts <= resumed.block_num
+        return resumed if planned or not resumed.upload_id else self
 
     def anew(self) -> _Progress:
         """Back to the beginning of the same file."""

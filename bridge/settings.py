@@ -197,8 +197,10 @@ def typed(name: str, value: Any) -> Any:
             raise SettingsError(f"{variable} is ask, auto or off") from None
     if not isinstance(value, str):
         raise SettingsError(f"{variable} is a text")
-    if name == "language" and value not in ("zh", "en"):
-        raise SettingsError(f"{variable} is zh or en")
+    if name == "language":
+        if value[:2].lower() not in ("zh", "en"):
+            raise SettingsError(f"{variable} is zh or en")
+        return value[:2].lower()
     if name == "video_folder_token":
         # people copy the folder's whole address: https://….feishu.cn/drive/folder/TOKEN?from=…
         return value.partition("?")[0].rstrip("/").rpartition("/")[2]

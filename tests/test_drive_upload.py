@@ -518,6 +518,17 @@ def test_notes_that_do_not_fit_are_set_aside(desk: Desk, state: dict[str, Any]) 
     assert (desk.stored, url != "http://old") == ([VIDEO], True)
 
 
+@pytest.mark.parametrize(
+    "change", [{"block_size": 0}, {"block_num": -1}, {"parts": 99}, {"parts": -1}, {"upload_id": 7}]
+)
+def test_a_plan_that_makes_no_sense_is_made_anew(in_parts: Desk, change: dict[str, Any]) -> None:
+    in_parts.feishu.faults.add(Fault.HTML_502, "file_upload_part", after=2)
+    in_parts.fails()
+    in_parts.uploader.upload(in_parts.path, NAME, {**in_parts.notes.state, **change}, in_parts.notes)
+    assert in_parts.stored == [VIDEO[: PARTS * PART_BYTES - 1]]
+    assert in_parts.count("prepare") == 2
+
+
 def test_no_secret_in_an_error(desk: Desk) -> None:
     desk.feishu.stop()
     desk.uploader._token = lambda: "t-secret-token-123"

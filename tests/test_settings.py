@@ -198,7 +198,8 @@ def test_the_video_folder_may_be_given_by_its_address() -> None:
 
 def test_the_group_reads_chinese_unless_told_otherwise() -> None:
     assert load_settings(environ={}).language == "zh"
-    assert load_settings(environ={"WFRECOVERY_LANGUAGE": "en"}).language == "en"
+    for given, language in (("en", "en"), ("EN_US", "en"), ("zh-CN", "zh")):
+        assert load_settings(environ={"WFRECOVERY_LANGUAGE": given}).language == language
 
 
 def test_no_secret_is_shown() -> None:
