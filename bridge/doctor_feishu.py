@@ -49,6 +49,8 @@ READ_SCOPES: Final = frozenset(
     }
 )
 WRITE_SCOPES: Final = frozenset({"sheets:spreadsheet", "drive:drive", "sheets:spreadsheet:write_only"})
+#: the one that does for all of the sheet
+_SHEET_SCOPE: Final = "sheets:spreadsheet"
 UPLOAD_SCOPES: Final = frozenset({"drive:drive", "drive:file", "drive:file:upload"})
 
 _DISABLED: Final = frozenset({99991662, 99991673, 212100})
@@ -56,7 +58,7 @@ _IP_DENIED: Final = 99991401
 _SCOPE_MISSING: Final = frozenset({99991672, 99991676, 99991679})
 _WRONG_APP: Final = frozenset({10003, 10014, 10015, 99991543})
 _WRONG_DOMAIN: Final = 1000040351
-_NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249, 1310226})
+_NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249})
 _NO_PERMISSION: Final = frozenset({90213, 1310213, 91403, 1063002, 1061004})
 
 TITLES: Final = {
@@ -201,8 +203,7 @@ def examine(
         if _token(found, settings, asker, domains) and _app(found, settings, asker):
             if "video_folder" in found.titles:
                 _video_folder(found, settings, asker)
-            if found.answer("scope_read") is not False:
-                _document(found, settings, asker, session)
+            _document(found, settings, asker, session)
     except requests.RequestException as error:
         _broke_off(found, no_answer(error))
     except _Refusal as refusal:
@@ -363,37 +364,38 @@ def _disabled(found: Findings, settings: Settings, refusal: _Refusal) -> None:
     )
 
 
-_OF_THE_SHEET: Final = ("spreadsheet", "document", "edit", "sheet", "columns", "titles")
-
-
 def _scopes(found: Findings, settings: Settings, data: Mapping[str, Any]) -> None:
+    """By the list of what was granted. There are finer scopes than we know: whether reading is allowed, reading shows."""
     listed = data.get("scopes")
     granted = {
         str(item.get("scope_name"))
         for item in (listed if isinstance(listed, list) else ())
-        if isinstance(item, dict) and item.get("grant_status") == 1
+        if isinstance(item, dict) and item.get("grant_status") == 1 and item.get("scope_type") in (None, "tenant")
     }
-    for name, enough, wanted, blocks in (
-        ("scope_read", READ_SCOPES, "sheets:spreadsheet", _OF_THE_SHEET),
-        ("scope_write", WRITE_SCOPES, "sheets:spreadsheet", []),
-        ("scope_drive", UPLOAD_SCOPES, "drive:file:upload", []),
+    writing = {name for name in granted if name.startswith("sheets:spreadsheet") and "write" in name}
+    for name, enough, wanted in (
+        ("scope_read", READ_SCOPES, _SHEET_SCOPE),
+        ("scope_write", WRITE_SCOPES | writing, _SHEET_SCOPE),
+        ("scope_drive", UPLOAD_SCOPES, "drive:file:upload"),
     ):
         if name not in found.titles:
             continue
+        unsaid = Wording(f"{wanted} is not granted", f"没有开通 {wanted}")
         if granted & enough:
             found.well(name, ", ".join(sorted(granted & enough)))
-            continue
-        link = f"{settings.feishu_domain}/app/{settings.feishu_app_id}/auth?q={wanted}&token_type=tenant"
-        found.wrong(
-            name,
-            Wording(f"{wanted} is not granted", f"没有开通 {wanted}"),
-            Wording(
-                f"open {link} (权限管理 → 开通权限) and add {wanted}; then 版本管理与发布 → 创建版本, and let the "
-                "administrator agree",
-                f"打开 {link}（权限管理 → 开通权限），开通 {wanted}；然后 版本管理与发布 → 创建版本，并请管理员批准",
-            ),
-            blocks=blocks,
-        )
+        elif name == "scope_read":
+            found.unknown(name, unsaid)
+        else:
+            found.wrong(name, unsaid, _add_scope(settings, wanted))
+
+
+def _add_scope(settings: Settings, scope: str) -> Wording:
+    link = f"{settings.feishu_domain}/app/{settings.feishu_app_id}/auth?q={scope}&token_type=tenant"
+    return Wording(
+        f"open {link} (权限管理 → 开通权限) and add {scope}; then 版本管理与发布 → 创建版本, and let the "
+        "administrator agree",
+        f"打开 {link}（权限管理 → 开通权限），开通 {scope}；然后 版本管理与发布 → 创建版本，并请管理员批准",
+    )
 
 
 # ---------------------------------------------------------------------- the document
@@ -404,6 +406,10 @@ def _document(found: Findings, settings: Settings, asker: _Asker, session: reque
     try:
         sheets = asker.get(f"/open-apis/sheets/v3/spreadsheets/{token}/sheets/query").get("sheets")
     except _Refusal as refusal:
+        if refusal.code in _SCOPE_MISSING:
+            advice = _add_scope(settings, _SHEET_SCOPE)
+            found.wrong("scope_read", refusal.wording, advice, blocks=after("scope_drive", TITLES))
+            return
         if refusal.code in _NO_PERMISSION:
             found.well("spreadsheet", Wording("it is there, but closed to the app", "存在，但应用打不开"))
             found.wrong("document", refusal.wording, _ADD_APP, blocks=after("document", TITLES))
@@ -422,6 +428,8 @@ def _document(found: Findings, settings: Settings, asker: _Asker, session: reque
             )
             return
         raise
+    if not found.answer("scope_read"):
+        found.well("scope_read", Wording("Feishu lets the app read", "飞书允许应用读取"))
     found.well("spreadsheet", Wording("found", "已找到"))
     found.well("document", Wording("yes", "是"))
     _edit(found, asker, token)

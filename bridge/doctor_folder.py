@@ -54,8 +54,8 @@ def examine_packages(found: Findings) -> None:
         found.unknown(
             "pillow",
             Wording(
-                "not installed: pictures in WEBP and other formats that Feishu does not take cannot be converted",
-                "未安装：飞书不支持的图片格式（如 WEBP）无法转换",
+                "not installed: pictures that are too large for Feishu, or of a format it does not take, stay out",
+                "未安装：过大的图片，或飞书不支持的格式（如 WEBP），无法转换后写入",
             ),
             Wording("if you save such: python -m pip install Pillow", "如果保存这类图片：python -m pip install Pillow"),
         )

@@ -249,6 +249,20 @@ def test_a_missing_scope(office: Office, granted: set[str], missing: str) -> Non
     assert unasked(found) == ({"edit"} if missing == "scope_write" else after("scope_write"))
 
 
+def test_a_scope_that_is_new_to_us_does_for_reading_where_feishu_lets_us_read(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfrecovery.bridge.doctor_feishu.READ_SCOPES", frozenset())
+    assert office.examine().ok
+
+
+def test_what_feishu_does_not_tell_of_scopes_is_not_guessed(office: Office) -> None:
+    office.feishu.faults.add(Fault.HTTP_500_JSON, match="app_scopes", times=None)
+    found = office.examine()
+    assert found.ok
+    assert unasked(found) == {"scope_write"}
+
+
 def with_videos(office: Office, **changes: Any) -> Settings:
     office.feishu.sheet.set("I1", "视频链接")
     folder = next(iter(office.feishu.drive.folders))
