@@ -221,18 +221,24 @@ async def tasks(context: Context) -> int:
 
 async def _plugin_tasks(context: Context) -> list[dict[str, Any]]:
     arguments = context.arguments
-    found: list[dict[str, Any]] = []
     names = ("status", "workflow_type", "stage", "feishu")
     wanted = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
     if arguments.search:
         wanted["q"] = arguments.search
+    return await _listed(context, wanted, arguments.limit)
+
+
+async def _listed(context: Context, wanted: Mapping[str, str], limit: int | None = None) -> list[dict[str, Any]]:
+    """ComfyUI's tasks that answer to a filter, newest first, page by page; at most `limit`."""
+    found: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
     while True:
-        left = arguments.limit - len(found)
-        page = await context.plugin("GET", f"/wfrecovery/tasks?{urlencode({**wanted, 'limit': min(left, _PAGE)})}")
+        size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        page = await context.plugin("GET", f"/wfrecovery/tasks?{urlencode({**wanted, **cursor, 'limit': size})}")
         found += page["tasks"]
-        if not page["next_cursor"] or len(found) >= arguments.limit:
+        if not page["next_cursor"] or len(found) == limit:
             return found
-        wanted["cursor"] = page["next_cursor"]
+        cursor = {"cursor": page["next_cursor"]}
 
 
 def _local_tasks(context: Context) -> list[dict[str, Any]]:
@@ -387,17 +393,7 @@ async def _push_there(context: Context, task_ids: Sequence[str], result: dict[st
 
 
 async def _blocked_there(context: Context) -> list[str]:
-    found, cursor = [], ""
-    while True:
-        page = await context.plugin("GET", f"/wfrecovery/tasks?limit={_PAGE}{cursor}")
-        found += [
-            task["task_id"]
-            for task in page["tasks"]
-            if task["metadata"]["feishu"]["state"] == FeishuState.BLOCKED.value
-        ]
-        if not page["next_cursor"]:
-            return found
-        cursor = f"&cursor={page['next_cursor']}"
+    return [task["task_id"] for task in await _listed(context, {"feishu": FeishuState.BLOCKED.value})]
 
 
 def _push_here(context: Context, db: DatabaseManager, task_ids: Sequence[str]) -> dict[str, Any]:

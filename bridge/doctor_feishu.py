@@ -365,7 +365,7 @@ def _disabled(found: Findings, settings: Settings, refusal: _Refusal) -> None:
 
 
 def _scopes(found: Findings, settings: Settings, data: Mapping[str, Any]) -> None:
-    """By the list of what was granted. There are finer scopes than we know: whether reading is allowed, reading shows."""
+    """By the list of what is granted. There are finer scopes than we know: that reading is allowed, reading shows."""
     listed = data.get("scopes")
     granted = {
         str(item.get("scope_name"))

@@ -81,7 +81,13 @@ def test_tasks_are_listed_with_their_row_and_filtered(comfy: ComfyProcess, tmp_p
     assert width(line[: line.index("帆布包")]) == width(titles[: titles.index("PRODUCT")])
     listed = wfrecovery("tasks", "--json", "--limit", "300", url=comfy.url, folder=tmp_path)
     assert [task["row_number"] for task in json.loads(listed.stdout)] == [7]
-    assert "no tasks" in wfrecovery("tasks", "--search", "nothing", url=comfy.url, folder=tmp_path).stdout
+    for name, value in (
+        ("search", "nothing"),
+        ("stage", "failed"),
+        ("feishu", "blocked"),
+        ("workflow-type", "图生视频"),
+    ):
+        assert "no tasks" in wfrecovery("tasks", f"--{name}", value, url=comfy.url, folder=tmp_path).stdout
     assert "no tasks" in wfrecovery("tasks", "--status", "失败", url=comfy.url, folder=tmp_path).stdout
 
 

@@ -174,6 +174,15 @@ def test_inside_comfyui_nothing_is_asked_over_http(office: Office) -> None:
     assert {"comfyui", "plugin", "plugin_version", "worker"} <= {check.id for check in found.checks if check.ok}
 
 
+def test_the_plugins_route_tells_the_same_to_the_page(office: Office) -> None:
+    told = office.comfy.get("/wfrecovery/doctor?lang=zh")
+    assert told["ok"] is False
+    checks = {check["id"]: check for check in told["checks"]}
+    assert [name for name, check in checks.items() if check["ok"] is False] == ["credentials"]
+    assert checks["folder"]["detail"] == str(office.comfy.output)
+    assert "凭证与基础信息" in checks["credentials"]["advice"]
+
+
 def test_the_command_says_it_in_both_languages_and_exits_with_0(office: Office) -> None:
     assert "一切正常" in run(office, "--lang", "zh").stdout
     ended = run(office, "--json", "--lang", "en")
