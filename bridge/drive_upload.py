@@ -176,7 +176,7 @@ class DriveUploader:
         self._client: Any = None
 
     def upload(self, path: Path, name: str, state: Mapping[str, Any], store: Callable[[dict[str, Any]], None]) -> str:
-        """The address of the video `path` in Drive, where it is called `name`; uploads it unless that is done.
+        """The address of the video `path` in Drive, where it is called `name` with a mark; uploads what is not there.
 
         `state` is what `store` was given last for this video (at first an empty mapping), so that an upload goes on
         where it stopped, also after a restart. `store` is called after each step.
@@ -206,7 +206,9 @@ class DriveUploader:
         except OSError as error:
             raise _not_readable(path, error) from error
         folder = hashlib.sha256(self._settings.video_folder_token.encode()).hexdigest()[:12]
-        progress = _Progress(found.st_size, found.st_mtime_ns, _short(name), folder).resumed(state)
+        progress = _Progress(
+            found.st_size, found.st_mtime_ns, _name_in_drive(name, f"{found.st_size} {found.st_mtime_ns}"), folder
+        ).resumed(state)
         if not progress.size:
             raise FeishuError(
                 Wording(f"{path.name} is empty; Feishu takes no empty file", f"{path.name} 是空文件，飞书不接受空文件"),
@@ -305,10 +307,8 @@ class DriveUploader:
         return {"file_name": progress.name, "size": progress.size, **place}
 
     def _in_folder(self, progress: _Progress) -> str:
-        """The token of our file, if the folder has it already: the answer to its upload was lost.
-
-        It has our name and is not older than the file on disk, so that it is no earlier version.
-        """
+        """The token of our file, if the folder has it already: the answer to its upload was lost. The mark in its
+        name tells it from other videos and other versions."""
 
         def send(sdk: _Sdk) -> Any:
             asked = {"folder_token": self._settings.video_folder_token, "page_size": 50}
@@ -321,15 +321,8 @@ class DriveUploader:
             if error.remedy is not Remedy.FINAL:
                 raise
             return ""  # the app may write, but not look: a second copy does no harm
-        oldest = progress.mtime_ns // 1_000_000_000
-        found = (
-            str(file.get("token"))
-            for file in files
-            if (file.get("name"), file.get("type")) == (progress.name, "file")
-            and str(file.get("created_time")).isdigit()
-            and int(file["created_time"]) >= oldest
-        )
-        return next(found, "")
+        ours = [file for file in files if (file.get("name"), file.get("type")) == (progress.name, "file")]
+        return str(ours[0].get("token") or "") if ours else ""
 
     def _address(self, file_token: str) -> str:
         """Where a person opens the file: as Feishu tells, else in the form that its documentation shows."""
@@ -456,6 +449,7 @@ def _file_part(content: bytes) -> dict[str, Any]:
     return {"checksum": str(zlib.adler32(content)), "file": ("video", content, "application/octet-stream")}
 
 
-def _short(name: str) -> str:
-    suffix = Path(name).suffix
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - len(suffix)] + suffix
+def _name_in_drive(name: str, version: str) -> str:
+    """`name` with a mark of this version of the file before its ending, within Feishu's length."""
+    ending = f"_{hashlib.sha256(version.encode()).hexdigest()[:8]}{Path(name).suffix}"
+    return Path(name).stem[: MAX_NAME - len(ending)] + ending

@@ -70,6 +70,8 @@ class Switches:
     sheet_error_status: int = 200
     #: 400 in production, 200 was seen as well
     invalid_token_status: int = 400
+    #: every refusal comes as HTTP 200, so that only the body tells
+    errors_as_200: bool = False
     #: the scopes that the app has; None: all
     scopes: frozenset[str] | None = None
     #: an administrator may switch the app off; tokens are given out all the same

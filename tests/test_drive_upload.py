@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -160,7 +161,8 @@ def in_parts(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
 def test_a_small_video_goes_in_one_call_and_opens_by_its_address(desk: Desk) -> None:
     url = desk.upload()
     (file,) = desk.feishu.drive.files.values()
-    assert (file.data, file.name, file.parent_node) == (VIDEO, NAME, desk.feishu.folder_token)
+    assert (file.data, file.parent_node) == (VIDEO, desk.feishu.folder_token)
+    assert re.fullmatch(re.escape(NAME[:-4]) + "_[0-9a-f]{8}[.]mp4", file.name)
     assert (desk.count("all"), desk.count("prepare")) == (1, 0)
     assert requests.get(url, timeout=10).content == VIDEO
 
@@ -354,10 +356,12 @@ def test_an_invalid_token_is_replaced_on_the_way(desk: Desk, kind: Fault, operat
 @pytest.mark.parametrize("lowercase", [False, True])
 def test_an_error_as_http_200_is_an_error_whatever_the_case_of_headers(desk: Desk, lowercase: bool) -> None:
     desk.feishu.switches.lowercase_headers = lowercase
+    desk.feishu.switches.errors_as_200 = True
     desk.feishu.faults.add(Fault.CONTENTION_1061045, "file_upload_all")
     assert desk.fails("1061045").remedy is Remedy.RETRY
     desk.feishu.faults.add(Fault.RATE_LIMIT_429, "file_upload_all", reset="3")
     assert desk.fails("99991400").wait == 3
+    desk.feishu.faults.add(Fault.TOKEN_REVOKED_400, "file_upload_all")
     desk.upload()
 
 
@@ -411,6 +415,20 @@ def test_a_video_that_changes_meanwhile_is_sent_as_it_is_then(in_parts: Desk) ->
     assert caught.value.remedy is Remedy.RETRY
     in_parts.upload()
     assert in_parts.stored == [changed]
+
+
+def test_another_video_of_the_same_name_is_not_taken_for_this_one(desk: Desk, tmp_path: Path) -> None:
+    """Two folders may each have a row67_00001_.mp4; the answer to the second upload is lost before it was done."""
+    desk.upload()
+    other = tmp_path / "other" / desk.path.name
+    other.parent.mkdir()
+    other.write_bytes(VIDEO[::-1])
+    notes = Notes()
+    desk.feishu.faults.add(Fault.RESET_BEFORE, "file_upload_all")
+    with pytest.raises(FeishuError):
+        desk.uploader.upload(other, NAME, {}, notes)
+    url = desk.uploader.upload(other, NAME, notes.state, notes)
+    assert requests.get(url, timeout=10).content == VIDEO[::-1]
 
 
 def test_an_earlier_version_in_the_folder_is_not_taken_for_this_one(desk: Desk) -> None:

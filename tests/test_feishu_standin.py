@@ -1017,6 +1017,17 @@ def test_the_status_of_sheet_errors_can_be_switched(client: Client, feishu: Feis
     assert client.raw_v2("GET", "values/nosuch").status_code == 400
 
 
+def test_every_refusal_may_come_as_http_200(client: Client, feishu: FeishuStandIn) -> None:
+    feishu.switches.errors_as_200 = True
+    feishu.faults.add(Fault.RATE_LIMIT_429, "values_image", reset="7")
+    limited = client.image("sid001!G2:G2")
+    assert (limited.status_code, limited.json()["code"]) == (200, 99991400)
+    assert limited.headers["x-ogw-ratelimit-reset"] == "7"
+    client.token = "t-nonsense"
+    for answer in (client.raw_v2("GET", "values/sid001"), client.send("GET", "/open-apis/drive/v1/medias/x/download")):
+        assert (answer.status_code, answer.json()["code"]) == (200, 99991663)
+
+
 @pytest.mark.parametrize(("kind", "done"), [(Fault.HTML_502, 0), (Fault.HTML_502_AFTER, 1)])
 def test_an_html_page_instead_of_json(client: Client, feishu: FeishuStandIn, kind: Fault, done: int) -> None:
     feishu.faults.add(kind, "values_image")
