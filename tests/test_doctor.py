@@ -192,6 +192,13 @@ def test_the_command_says_it_in_both_languages_and_exits_with_0(office: Office) 
     assert set(told["checks"][0]) == {"id", "ok", "title", "detail", "advice"}
 
 
+def test_a_secret_that_somebody_pasted_into_the_sheet_is_not_shown(office: Office) -> None:
+    office.feishu.sheet.set("J1", f"token {SPREADSHEET_TOKEN}")
+    office.feishu.add_sheet(APP_SECRET)
+    assert "[hidden]" in office.examine().text("en")
+    only_wrong(office.examine(office.settings(feishu_sheet_name="三月")), "sheet", "[hidden]", "[hidden]")
+
+
 # ---------------------------------------------------------------------- credentials and app
 
 
