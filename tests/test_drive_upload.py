@@ -199,23 +199,26 @@ def test_calls_keep_under_five_a_second(in_parts: Desk) -> None:
 
 
 def test_two_threads_upload_one_after_the_other(desk: Desk, tmp_path: Path) -> None:
-    errors: list[BaseException] = []
+    """While Feishu has one in hand, another one is begun: Feishu would refuse it with 1061045."""
+    other = tmp_path / "other.mp4"
+    other.write_bytes(VIDEO)
+    urls: list[str] = []
 
-    def upload(number: int) -> None:
-        path = tmp_path / f"{number}.mp4"
-        path.write_bytes(VIDEO)
-        try:
-            desk.uploader.upload(path, path.name, {}, lambda state: None)
-        except BaseException as error:
-            errors.append(error)
+    def upload() -> None:
+        urls.append(desk.uploader.upload(other, other.name, {}, lambda state: None))
 
-    threads = [threading.Thread(target=upload, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-    assert desk.stored == [VIDEO] * 4
+    second = threading.Thread(target=upload)
+
+    def hold(seconds: float) -> None:
+        second.start()
+        second.join(0.5)  # it must not get anywhere
+
+    desk.feishu._gate.pause = hold  # type: ignore[method-assign]
+    desk.feishu.faults.add(Fault.SLOW_BEFORE, "file_upload_all")
+    desk.upload()
+    second.join()
+    assert len(urls) == 1
+    assert desk.stored == [VIDEO] * 2
 
 
 # Dying and going on
