@@ -53,6 +53,23 @@ test('the answer to a filter that was given up meanwhile is not shown', async ()
   assert.equal(pages.at(0).metadata.stage, 'failed')
 })
 
+test('while a filter is being answered the former tasks stay, and nothing else is asked', async () => {
+  const table = new Table(1000)
+  const pages = pagesOf(table)
+  await pages.setFilter({})
+  await pages.show(500, 510)
+  let open
+  table.gate = new Promise((resolve) => (open = resolve))
+  const filtered = pages.setFilter({ status: '失败' })
+  const shown = pages.show(300, 310)
+  assert.equal(pages.at(505).task_id, table.records[505].task_id)
+  open()
+  await Promise.all([filtered, shown])
+  assert.equal(pages.total, 0)
+  assert.equal(pages.at(505), undefined)
+  assert.deepEqual(table.asked, [0, 500, 0])
+})
+
 test('a refresh while a page is on its way asks once more, so that nothing newer is missed', async () => {
   const table = new Table(10)
   const pages = pagesOf(table)

@@ -1,5 +1,6 @@
 /** The parts of the page, put together: what lives as long as the page does, and what menu and panel call. */
 
+import { floatWhenNarrow } from './floating.mjs'
 import { Panel } from './panel.mjs'
 import { Preview } from './preview.mjs'
 import { RecoveryWatch } from './recovery.mjs'
@@ -131,9 +132,12 @@ export class Page {
     this._panel?.destroy()
     this._panel = new Panel(this)
     this._container.replaceChildren(this._panel.element)
+    this._stopFloating?.()
+    this._stopFloating = floatWhenNarrow(this._container, this._panel.element)
   }
 
   _close() {
+    this._stopFloating?.()
     this._panel?.destroy()
     this._panel = this._container = null
   }

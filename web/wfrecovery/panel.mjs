@@ -239,9 +239,10 @@ export class Panel {
   // ---------------------------------------------------------------- what the user does
 
   async _filter(query) {
+    const asked = this._page.pages.setFilter(query)
     this._list.reset()
     try {
-      await this._page.pages.setFilter(query)
+      await asked
     } catch (error) {
       this._failed(error)
     }

@@ -13,8 +13,10 @@ export class TaskPages {
     this._load = load
     this._onChange = onChange
     this._records = new Map()
-    this._empty()
+    this._pages = new Map()
+    this._total = null
     this.filter = {}
+    this._begin()
   }
 
   /** How many tasks match; null until the first answer. */
@@ -22,10 +24,10 @@ export class TaskPages {
     return this._total
   }
 
-  /** Show the tasks that match `filter` (the server's query parameters). */
+  /** Show the tasks that match `filter` (the server's query parameters); the former ones stay until those are there. */
   async setFilter(filter) {
     this.filter = filter
-    this._empty()
+    this._begin()
     await this._fetch(0)
   }
 
@@ -50,6 +52,7 @@ export class TaskPages {
 
   /** Positions `first` to `last` come into view: load what is missing there. */
   async show(first, last) {
+    if (this._changing) return this._fetch(0)
     this._view = [first, last]
     await Promise.all(this._pagesInView().filter((page) => !this._pages.has(page)).map((page) => this._fetch(page)))
   }
@@ -76,14 +79,13 @@ export class TaskPages {
     return stale
   }
 
-  _empty() {
+  _begin() {
     this._generation = (this._generation ?? 0) + 1
     this._aborter?.abort()
     this._aborter = new AbortController()
-    this._pages = new Map()
     this._asked = new Map()
-    this._total = null
     this._view = [0, 0]
+    this._changing = true
   }
 
   _pagesInView() {
@@ -121,6 +123,8 @@ export class TaskPages {
         throw error
       }
       if (generation !== this._generation) return
+      if (this._changing) this._pages.clear()
+      this._changing = false
       this._total = answer.total
       for (const record of answer.tasks) this._keep(record)
       this._pages.set(page, answer.tasks.map((record) => record.task_id))
