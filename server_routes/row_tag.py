@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +11,9 @@ from ..bridge.records import WorkflowType
 from ..bridge.redact import without_secrets
 
 _NODE: Final = "WfrecoveryRowTask"
+_WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
+_CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECASE)
+_MAX_LINKS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
     """The row of a prompt. A bad tag never refuses the prompt: it is recorded as one without a row."""
     tag = extra_data.get("wfrecovery")
     if tag is None:
-        tag = _from_node(prompt)
+        try:
+            tag = _from_nodes(prompt)
+        except _UnclearError as error:
+            return RowTag(problem=str(error))
     if tag is None:
         return RowTag()
     if not isinstance(tag, Mapping):
@@ -70,10 +77,53 @@ def _problem(tag: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _from_node(prompt: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    for node in prompt.values():
-        if isinstance(node, Mapping) and node.get("class_type") == _NODE:
-            inputs = node.get("inputs") or {}
-            # a linked widget has its value only while the graph runs
-            return {name: value for name, value in inputs.items() if not isinstance(value, list)}
-    return None
+class _UnclearError(ValueError):
+    """The graph does not say for sure which row it is for."""
+
+
+def _from_nodes(prompt: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The row that the *Row Task* nodes of a graph name; several may name the same one."""
+    tags = {
+        str(node_id): _of_node(prompt, node_id, node["inputs"])
+        for node_id, node in prompt.items()
+        if isinstance(node, Mapping) and node.get("class_type") == _NODE and isinstance(node.get("inputs"), Mapping)
+    }
+    tag = next(iter(tags.values()), None)
+    if any(other != tag for other in tags.values()):
+        rows = ", ".join(f"node {node_id}: row {other['row_number']}" for node_id, other in tags.items())
+        raise _UnclearError(f"the Row Task nodes do not agree on one row ({rows}); a prompt is for one row")
+    return tag
+
+
+def _of_node(prompt: Mapping[str, Any], node_id: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    tag: dict[str, Any] = {}
+    for name in _WIDGETS:
+        try:
+            tag[name] = _literal(prompt, inputs.get(name))
+        except _UnclearError as error:
+            raise _UnclearError(
+                f"{name} of Row Task (node {node_id}) comes from {error}, whose value is known only while it runs: "
+                "type it in, or take it from a Primitive node"
+            ) from None
+    try:
+        text = _literal(prompt, inputs.get("prompt"))
+    except _UnclearError:
+        text = None  # the row is told by its number, product and model
+    if isinstance(text, str) and text:
+        tag["feishu_row_data"] = {**{name: tag[name] for name in _WIDGETS[:3]}, "prompt": text}
+    return tag
+
+
+def _literal(prompt: Mapping[str, Any], value: Any) -> Any:
+    """What a widget holds; when it was made an input, what the constant holds that is linked to it."""
+    for _ in range(_MAX_LINKS):
+        if not isinstance(value, list):
+            return value
+        node = prompt.get(str(value[0])) if value else None
+        kind = str(node.get("class_type")) if isinstance(node, Mapping) else ""
+        inputs = node.get("inputs") if isinstance(node, Mapping) else None
+        # Only nodes that hand on what they hold: any other may make something else of it.
+        if not _CONSTANT.search(kind) or not isinstance(inputs, Mapping) or len(inputs) != 1:
+            raise _UnclearError(f"node {value[0] if value else '?'} ({kind or 'not in the graph'})")
+        value = next(iter(inputs.values()))
+    raise _UnclearError("a chain of links without an end")

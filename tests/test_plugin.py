@@ -385,20 +385,6 @@ def test_a_bad_tag_does_not_refuse_the_prompt(host: Any, shared: Shared, tag: An
 
 
 @all_hosts
-def test_the_row_task_node_gives_the_row(host: Any, shared: Shared) -> None:
-    comfy = shared(host)
-    graph = picture("unused")
-    graph["3"] = {
-        "class_type": "WfrecoveryRowTask",
-        "inputs": {**row(31), "image": ["1", 0]},
-    }
-    graph["9"]["inputs"] = {"images": ["3", 0], "filename_prefix": ["3", 1]}
-    record = comfy.finished(comfy.queue(graph))
-    assert (record["row_number"], record["product_name"], record["workflow_type"]) == (31, "产品31", "图片合成")
-    assert record["output_files"] == ["img/row31_产品31_模特A_00001_.png"]
-
-
-@all_hosts
 def test_secrets_of_extra_data_appear_nowhere(host: Any, shared: Shared) -> None:
     comfy = shared(host)
     secrets = {"api_key_comfy_org": "comfyui-S3CRETKEY", "auth_token_comfy_org": "eyJ-S3CRETTOKEN"}
