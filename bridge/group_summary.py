@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import requests
 from requests import exceptions
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from .feishu_client import FeishuClient
 from .feishu_errors import FeishuError, Remedy, answered
 from .records import FeishuState, Stage, TaskRecord
 from .redact import redact
 from .settings import Settings
 from .wording import Wording
+
+log = logging.getLogger("wfrecovery")
 
 #: A batch is over when nothing has happened for so many seconds: main.py may send one row after the other.
 QUIET: Final = 60.0
@@ -30,6 +35,8 @@ MAX_LINES: Final = 10
 MAX_NAME: Final = 60
 MAX_REASON: Final = 120
 TIMEOUT: Final = (10.0, 30.0)
+#: Seconds between the tries to send a summary.
+_WAITS: Final = (5.0, 30.0, 120.0)
 #: So many tasks are remembered after their summary, so that hearing of them again starts no new one.
 _REMEMBERED: Final = 10_000
 
@@ -127,6 +134,29 @@ def send_summary(settings: Settings, summary: Summary, *, clock: Callable[[], fl
     return True
 
 
+def tell_group(
+    feishu: FeishuClient, summary: Summary, *, pause: Callable[[float], object] = time.sleep
+) -> FeishuError | None:
+    """Send a summary with the sheet's address, some minutes long again where that cannot tell the group twice.
+
+    Returns why it was not sent, if it was not; raises nothing: nobody's work fails because of it.
+    """
+    with contextlib.suppress(FeishuError):
+        if feishu.configured:
+            summary = replace(summary, sheet_url=feishu.sheet_url())
+    for wait in (*_WAITS, None):
+        try:
+            send_summary(feishu.settings, summary)
+        except FeishuError as error:
+            if wait is None or error.remedy is not Remedy.RETRY or error.outcome_unknown:
+                log.warning("[wfrecovery] the group was not told: %s", error)
+                return error
+            pause(max(wait, min(error.wait or 0.0, _WAITS[-1])))
+        else:
+            return None
+    raise AssertionError("unreachable")
+
+
 def signature(timestamp: str, secret: str) -> str:
     """The bot's 签名校验: time and secret are the key, and the message is empty."""
     digest = hmac.new(f"{timestamp}\n{secret}".encode(), b"", hashlib.sha256).digest()
@@ -170,16 +200,16 @@ class BatchWatch:
                 self._rendered_here.add(task.task_id)
 
     def over(self, *, at_once: bool = False) -> Summary | None:
-        """The summary of a batch that is over, exactly once; else None. `at_once` does without the quiet time: for
-        main.py, which knows that nothing more comes."""
+        """The summary of a batch that is over, exactly once; else None. `at_once` is for main.py when it ends: it
+        waits for nothing, and what is still open is told of another time."""
         with self._lock:
-            if not self._batch or self._open:
+            if not at_once and (self._open or self._clock() - self._changed < self._quiet):
                 return None
-            if not at_once and self._clock() - self._changed < self._quiet:
-                return None
-            batch, seen = self._batch, self._rendered_here
+            batch = {task_id: task for task_id, task in self._batch.items() if task_id not in self._open}
+            seen = self._rendered_here & batch.keys()
             seconds = max(0.0, self._changed - self._began)
-            self._batch, self._rendered_here = {}, set()
+            self._batch = {task_id: self._batch[task_id] for task_id in self._open}
+            self._rendered_here -= seen
             self._remember(batch)
         return _summary(batch.values(), seen, seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,21 @@ from .database_manager import DatabaseManager, unsubmitted
 from .decisions import Action, Decision, decide
 from .feishu_client import FeishuClient
 from .file_names import result_path
+from .group_summary import BatchWatch, tell_group
 from .history import ABSENT, Place, ResultFile, Sighting
 from .output_files import embedded_task, find_results, whole_result, why_not_whole
 from .publisher import FlushReport, Publisher
-from .records import FeishuState, RowData, Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
+from .records import (
+    FeishuState,
+    RowData,
+    Stage,
+    TaskError,
+    TaskRecord,
+    WorkflowStatus,
+    WorkflowType,
+    parse_time,
+    workflow_type_of,
+)
 
 log = logging.getLogger("wfrecovery")
 
@@ -44,8 +56,9 @@ class TaskRecoveryManager:
         *,
         on_progress: OnProgress | None = None,
     ) -> None:
-        self._db, self._comfy, self._on_progress = db, comfy, on_progress
+        self._db, self._comfy, self._feishu, self._on_progress = db, comfy, feishu, on_progress
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
+        self._watch = BatchWatch(publishing=self._publisher is not None)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         self._on_disk: Mapping[str, Sequence[str]] = {}
         self._places = asyncio.Semaphore(BATCH)
@@ -63,6 +76,8 @@ class TaskRecoveryManager:
         tasks = await asyncio.to_thread(lambda: [task for task in self._db.table.active() if not task.stage.final])
         if tasks:
             log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))
+        for task in tasks:
+            self._watch.saw(task)
         self._on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
         ended: list[dict[str, Any]] = []
         for start in range(0, len(tasks), BATCH):
@@ -79,7 +94,10 @@ class TaskRecoveryManager:
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
     async def wait_until_done(self) -> list[dict[str, Any]]:
-        """Wait for the tasks that are being followed, push their results, and return their records."""
+        """Wait for the tasks that are being followed, push their results, and return their records.
+
+        Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
+        """
         left, self._left = self._left, []  # ComfyUI could not be asked then: once more
         ended = [task.to_json() for task in await asyncio.gather(*map(self._recover_guarded, left)) if task is not None]
         while self._following:
@@ -88,6 +106,7 @@ class TaskRecoveryManager:
                 if result is not None:
                     ended.append(result.to_json())
         await self.publish()
+        await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
     async def recover_image_composition_task(self, task: Mapping[str, Any]) -> bool:
@@ -117,6 +136,7 @@ class TaskRecoveryManager:
     async def finish(self, task_id: str) -> dict[str, Any]:
         """Follow a submitted task to its end, fetch its files, push, and return its record."""
         task = await asyncio.to_thread(self._db.table.get, task_id)
+        self._watch.saw(task)
         if not task.stage.final:
             await self._follow(task)
         if not await self._plugin_publishes():
@@ -149,6 +169,18 @@ class TaskRecoveryManager:
         if self._publisher is None:
             return FlushReport()
         return await asyncio.to_thread(self._publisher.flush, theirs)
+
+    async def _tell_group(self) -> None:
+        """One message, never an error: a batch does not fail because its summary cannot be sent."""
+        feishu = self._feishu
+        if feishu is None or not feishu.settings.feishu_webhook_url or await self._plugin_publishes():
+            return
+        for task_id in self._watch.open_tasks():
+            with contextlib.suppress(TaskError):
+                self._watch.saw(await asyncio.to_thread(self._db.table.get, task_id))
+        summary = self._watch.over(at_once=True)
+        if summary is not None:
+            await asyncio.to_thread(tell_group, feishu, summary)
 
     async def _plugin_publishes(self) -> bool:
         try:

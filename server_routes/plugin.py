@@ -27,6 +27,7 @@ from .page_settings import PageSettings
 from .publishing import PublishingThread
 from .recorder import Recorder
 from .recovery import StartupRecovery
+from .reporting import GroupReporter
 from .retention import Retention
 from .routes import add_routes
 
@@ -51,6 +52,7 @@ class Plugin:
         self.feishu = FeishuClient(self.settings)
         self.publisher = Publisher(self.db, self.feishu, on_change=self._changed)
         self._publishing = PublishingThread(self.publisher)
+        self._group = GroupReporter(self.db, self.feishu)
         self.events = Events(
             self.db,
             status=self.status,
@@ -106,6 +108,7 @@ class Plugin:
             self.recorder.report("the task table cannot be written", error)
         if self.settings.feishu_configured:
             self._publishing.start()
+            self._group.start()
         else:
             log.info("[wfrecovery] publishing to Feishu is off: %s", self._why_not_publishing())
         self.events.start()
@@ -134,6 +137,7 @@ class Plugin:
     def _changed(self, record: TaskRecord) -> None:
         """A record was written: tell the pages, and wake the publisher when there is something to deliver."""
         self.events.changed(record)
+        self._group.changed(record)
         if record.stage.final and record.feishu_state is FeishuState.PENDING:
             self._publishing.wake()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugin_support import until
 
+from wfrecovery.bridge.comfyui_client import ComfyUIClient
 from wfrecovery.bridge.database_manager import DatabaseManager
+from wfrecovery.bridge.feishu_client import FeishuClient
 from wfrecovery.bridge.feishu_errors import FeishuError, Remedy
 from wfrecovery.bridge.group_summary import (
     QUIET,
@@ -21,11 +25,15 @@ from wfrecovery.bridge.group_summary import (
     send_summary,
     signature,
     summary_text,
+    tell_group,
 )
+from wfrecovery.bridge.history import UNKNOWN, Sighting
 from wfrecovery.bridge.records import FeishuState, RowData, Stage, TaskRecord, WorkflowType
-from wfrecovery.bridge.settings import Settings
+from wfrecovery.bridge.settings import Settings, load_settings
+from wfrecovery.bridge.task_recovery import TaskRecoveryManager
 from wfrecovery.bridge.wording import Wording
 from wfrecovery.demo.feishu import Fault, FeishuStandIn
+from wfrecovery.server_routes.reporting import GroupReporter
 
 
 class Clock:
@@ -407,3 +415,91 @@ def test_chinese_goes_as_it_is(feishu: FeishuStandIn) -> None:
     sent = json.dumps(feishu.messages[0], ensure_ascii=False)
     assert "内存不足" in sent
     assert feishu.calls[0].body_bytes < len(json.dumps(feishu.messages[0]))
+
+
+# The plugin and main.py tell it
+
+
+class Group:
+    """A team with a sheet and a bot in its group."""
+
+    def __init__(self, feishu: FeishuStandIn, output_dir: Path) -> None:
+        settings = replace(load_settings(environ=feishu.environment()), feishu_webhook_url=feishu.webhook_url)
+        self.bot, self.feishu, self.db = feishu, FeishuClient(settings), DatabaseManager(output_dir)
+
+    def done(self, row: int) -> TaskRecord:
+        """A pushed result; the record."""
+        task_id = self.db.add_workflow_task(RowData(row, product_name="杯子"), WorkflowType.IMAGE_COMPOSITION)
+        self.db.complete_task(task_id, ["a.png"])
+        return self.db.table.update(task_id, lambda task: task.with_feishu(state=FeishuState.PUSHED.value))
+
+    def texts(self) -> list[str]:
+        return [message["content"]["text"] for message in self.bot.messages]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[Group]:
+    with FeishuStandIn([{"产品名": "杯子"}]) as feishu:
+        yield Group(feishu, tmp_path)
+
+
+def test_the_group_is_told_with_the_sheet_s_address(group: Group) -> None:
+    assert tell_group(group.feishu, Summary(finished=2)) is None
+    (text,) = group.texts()
+    assert text.startswith("wfrecovery：完成 2 个")
+    assert group.feishu.sheet_url() in text
+
+
+def test_a_busy_bot_is_asked_again_and_an_unknown_outcome_is_not(group: Group) -> None:
+    pauses: list[float] = []
+    group.bot.faults.add(Fault.BOT_LIMITED_11232, "bot_hook", times=2)
+    assert tell_group(group.feishu, Summary(finished=2), pause=pauses.append) is None
+    assert (len(pauses), len(group.texts())) == (2, 1)
+    group.bot.faults.add(Fault.RESET_AFTER, "bot_hook")
+    error = tell_group(group.feishu, Summary(finished=3), pause=pauses.append)
+    assert error is not None
+    assert error.outcome_unknown
+    assert (len(pauses), len(group.texts())) == (2, 2), "it had arrived, and is not sent twice"
+
+
+def test_a_bot_that_is_gone_is_said_and_nothing_fails(group: Group, caplog: pytest.LogCaptureFixture) -> None:
+    group.feishu.settings = replace(group.feishu.settings, feishu_webhook_url=f"{group.bot.webhook_url}gone")
+    assert tell_group(group.feishu, Summary(finished=2)) is not None
+    assert "FEISHU_WEBHOOK_URL" in caplog.text
+    assert group.bot.webhook_url not in caplog.text
+
+
+def test_the_plugin_tells_each_batch_once(group: Group) -> None:
+    reporter = GroupReporter(group.db, group.feishu, BatchWatch(quiet=0.3))
+    reporter.start()
+    for row in (2, 3, 4):
+        reporter.changed(group.done(row))
+    until(group.texts, what="the first summary")
+    reporter.changed(group.done(5))
+    until(lambda: len(group.texts()) > 1, what="the second summary")
+    assert [text.splitlines()[0] for text in group.texts()] == ["wfrecovery：完成 3 个", "wfrecovery：完成 1 个"]
+
+
+def test_main_py_tells_the_whole_run_once_and_what_waits_another_time(group: Group) -> None:
+    class Nowhere(ComfyUIClient):
+        """A ComfyUI without the plugin, which has finished nothing."""
+
+        async def plugin_status(self) -> None:
+            return None
+
+        async def look_up(self, prompt_id: str) -> Sighting:
+            return UNKNOWN
+
+    async def run() -> None:
+        recovery = TaskRecoveryManager(group.db, Nowhere("http://127.0.0.1:9"), group.feishu)
+        await recovery.check_and_recover_tasks()
+        for row in (3, 4):
+            await recovery.finish(group.done(row).task_id)
+        await recovery.wait_until_done()
+        await recovery.wait_until_done()
+
+    row = RowData(2, product_name="还在等")
+    group.db.add_workflow_task(row, WorkflowType.IMAGE_COMPOSITION, "0a4e6c3e-5a0b-4d4c-9a60-000000000001")
+    asyncio.run(run())
+    (text,) = group.texts()
+    assert text.splitlines()[0] == "wfrecovery：完成 2 个"
