@@ -6,7 +6,6 @@ The SDK has none of the v2 sheet calls and costs 2 s and 160 MB to import, so it
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import threading
 import time
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 import requests
 
-from .feishu_errors import FeishuError, FeishuNotConfiguredError, Remedy, refused
+from .feishu_errors import FeishuError, FeishuNotConfiguredError, Remedy, answered
 from .records import RowData
 from .redact import redact
 from .settings import Settings, load_settings
@@ -142,10 +141,7 @@ class FeishuClient:
     def media(self, file_token: str) -> bytes:
         """The bytes of a cell's picture (its `fileToken`)."""
         path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
-        response = self._send("GET", path, None, write=False)
-        if response.status_code != 200 or _is_refusal(response):
-            raise self._error(response)
-        return response.content
+        return self._send("GET", path, None, _content)
 
     @staticmethod
     def _patiently(read: Callable[[], Result]) -> Result:
@@ -225,24 +221,21 @@ class FeishuClient:
     def _call(self, method: str, path: str, body: Any = None, *, write: bool = False) -> dict[str, Any]:
         if not self.configured:
             raise FeishuNotConfiguredError(self.settings.missing)
-        response = self._send(method, path, body, write=write)
-        try:
-            answer = response.json()
-            code = answer["code"]
-        except (ValueError, KeyError, TypeError):
-            raise self._error(response) from None
-        if code != 0:
-            raise self._error(response)
-        return answer.get("data") or {}
+        return self._send(method, path, body, _data, write=write)
 
-    def _send(self, method: str, path: str, body: Any, *, write: bool) -> requests.Response:
+    def _send(
+        self, method: str, path: str, body: Any, read: Callable[[requests.Response], Result], *, write: bool = False
+    ) -> Result:
         """Send with the token; an answer that calls the token invalid gets one more try with a new one."""
         for last_try in (False, True):
             token = self.tenant_token()
             response = self._request(method, path, body, {"Authorization": f"Bearer {token}"}, write=write)
-            if last_try or _error_of(response).remedy is not Remedy.REFRESH:
-                return response
-            self.drop_token(token)
+            try:
+                return read(response)
+            except FeishuError as error:
+                if last_try or error.remedy is not Remedy.REFRESH:
+                    raise error.reworded(self._clean) from None
+                self.drop_token(token)
         raise AssertionError("unreachable")
 
     def _request(
@@ -274,10 +267,15 @@ class FeishuClient:
             body = {"app_id": self.settings.feishu_app_id, "app_secret": self.settings.feishu_app_secret}
             response = self._request("POST", "/open-apis/auth/v3/tenant_access_token/internal", body, {}, write=False)
             try:
-                answer = response.json()
+                _data(response)
+                answer = response.json()  # the token is beside `data`, not in it
                 token, lifetime = str(answer["tenant_access_token"]), float(answer["expire"])
+            except FeishuError as error:
+                raise error.reworded(self._clean) from None
             except (ValueError, KeyError, TypeError):
-                raise self._error(response) from None
+                raise FeishuError(
+                    Wording("Feishu's answer has no token in it", "飞书的回应里没有访问凭证（token）")
+                ) from None
             self._token, self._token_ends = token, time.monotonic() + max(lifetime - _TOKEN_RESERVE, lifetime / 2)
             return token
 
@@ -287,35 +285,19 @@ class FeishuClient:
             if self._token == token:  # a late answer about an old token does not evict a newer one
                 self._token = ""
 
-    def _error(self, response: requests.Response) -> FeishuError:
-        return _error_of(response).reworded(self._clean)
-
     def _clean(self, text: str) -> str:
         return redact(text, (*self.settings.secrets, self._token, self.settings.feishu_spreadsheet_token))
 
 
-def _is_refusal(response: requests.Response) -> bool:
-    """Whether a download is no file but an error: drive sends some of them with HTTP 200."""
-    return "json" in response.headers.get("Content-Type", "") and _error_of(response).code != 0
+def _data(response: requests.Response) -> dict[str, Any]:
+    return answered(response.status_code, response.headers, response.content)
 
 
-def _error_of(response: requests.Response) -> FeishuError:
-    """The answer as an error, also where it is a success (then its remedy is not asked for)."""
-    try:
-        answer = response.json()
-        code, message = int(answer.get("code") or 0), str(answer.get("msg") or "")
-    except (ValueError, TypeError, AttributeError):
-        code, message = 0, response.reason or "no JSON"
-        if response.status_code < 500 and response.status_code != 429:
-            # a body cut off half-way: whether the call happened is not known
-            what = Wording(
-                f"Feishu's answer cannot be read (HTTP {response.status_code})",
-                f"飞书的回应无法读取（HTTP {response.status_code}）",
-            )
-            return FeishuError(what, outcome_unknown=True)
-    else:
-        message += _violations(answer.get("error"))
-    return refused(code, message, response.status_code, _wait_of(response.headers))
+def _content(response: requests.Response) -> bytes:
+    """A downloaded file; drive sends some refusals with HTTP 200, as JSON."""
+    if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
+        _data(response)
+    return response.content
 
 
 def _revision(data: Mapping[str, Any]) -> int | None:
@@ -336,17 +318,3 @@ def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[l
         row += [None] * (width - len(row))
         joined.append(row + list((right[index] or ()) if index < len(right) else ()))
     return joined
-
-
-def _violations(error: Any) -> str:
-    found = error.get("permission_violations") if isinstance(error, Mapping) else None
-    scopes = [str(item.get("subject")) for item in found or () if isinstance(item, Mapping)]
-    return f" (scopes: {', '.join(scopes)})" if scopes else ""
-
-
-def _wait_of(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait; requests' headers do not mind the case."""
-    for name in ("x-ogw-ratelimit-reset", "Retry-After"):
-        with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(headers[name]))
-    return None
