@@ -139,12 +139,11 @@ class DatabaseManager:
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """How many tasks have each status, and how many outbox entries each state."""
-        counted = self.index.counts()
         statuses = dict.fromkeys((item.value for item in WorkflowStatus), 0)
         outbox = dict.fromkeys((item.value for item in FeishuState), 0)
-        for (status, feishu_state), number in counted.items():
-            statuses[status.value] += number
-            if status is not WorkflowStatus.IN_PROGRESS:  # what still renders has nothing to deliver yet
+        for (stage, feishu_state), number in self.index.counts().items():
+            statuses[stage.status.value] += number
+            if stage.final:  # what still renders has nothing to deliver yet
                 outbox[feishu_state.value] += number
         return statuses, outbox
 

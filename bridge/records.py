@@ -278,6 +278,13 @@ class TaskRecord:
         }
 
 
+#: Made once: thousands of records are read when a program starts.
+_KINDS: Final = tuple(KINDS)
+_STATUSES: Final = tuple(item.value for item in WorkflowStatus)
+_STAGES: Final = tuple(item.value for item in Stage)
+_STATES: Final = tuple(item.value for item in FeishuState)
+
+
 def _require(condition: bool, what: str) -> None:
     if not condition:
         raise RecordError(what)
@@ -294,8 +301,8 @@ def record_from_json(data: Any, task_id: str) -> TaskRecord:
     _require(type(data.get("revision")) is int, "revision is not a number")
     row = data.get("row_number")
     _require(row is None or (type(row) is int and row > 0), f"row_number is {row!r}")
-    _require(data.get("workflow_type") in list(KINDS), f"workflow_type is {data.get('workflow_type')!r}")
-    _require(data.get("status") in [item.value for item in WorkflowStatus], f"status is {data.get('status')!r}")
+    _require(data.get("workflow_type") in _KINDS, f"workflow_type is {data.get('workflow_type')!r}")
+    _require(data.get("status") in _STATUSES, f"status is {data.get('status')!r}")
     files = data.get("output_files")
     _require(
         isinstance(files, list) and all(isinstance(name, str) for name in files), "output_files is not a list of paths"
@@ -327,11 +334,11 @@ def _checked_metadata(metadata: dict[str, Any], status: WorkflowStatus) -> dict[
     _require(type(metadata.get("attempts", 0)) is int, "metadata.attempts is not a number")
     feishu = metadata.get("feishu", {})
     _require(
-        isinstance(feishu, dict) and feishu.get("state", "off") in [item.value for item in FeishuState],
+        isinstance(feishu, dict) and feishu.get("state", "off") in _STATES,
         "metadata.feishu is not an outbox entry",
     )
     stage = metadata.get("stage")
-    if stage not in [item.value for item in Stage] or Stage(stage).status is not status:
+    if stage not in _STAGES or Stage(stage).status is not status:
         metadata = {**metadata, "stage": _STAGE_OF_STATUS[status].value}
     return metadata
 

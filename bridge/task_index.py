@@ -10,6 +10,7 @@ import hashlib
 import sys
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
@@ -103,7 +104,10 @@ class TaskIndex:
         self._table = table
         self._mutex = threading.Lock()
         self._entries: dict[str, TaskEntry] = {}
+        self._oldest_first: list[TaskEntry] = []
         self._newest_first: tuple[TaskEntry, ...] | None = ()
+        #: what was counted last, and the counts
+        self._counted: tuple[tuple[TaskEntry, ...], Counter[tuple[Stage, FeishuState]]] = (), Counter()
         #: by folder: when it was changed, where that can be relied on, and the fingerprints of the files in it
         self._changed_at: dict[Path, int] = {}
         self._prints: dict[Path, dict[str, int]] = {}
@@ -115,12 +119,17 @@ class TaskIndex:
             for place in dict.fromkeys((*places, *self._prints)):  # what is finished meanwhile is found in its month
                 self._follow(place)
             if self._newest_first is None:
-                self._newest_first = tuple(sorted(self._entries.values(), key=attrgetter("order"), reverse=True))
+                self._newest_first = tuple(reversed(self._oldest_first))
             return self._newest_first
 
-    def counts(self) -> Counter[tuple[WorkflowStatus, FeishuState]]:
+    def counts(self) -> Counter[tuple[Stage, FeishuState]]:
         """How many tasks stand where."""
-        return Counter((entry.status, entry.feishu_state) for entry in self.entries())
+        entries = self.entries()
+        counted_for, counted = self._counted
+        if counted_for is not entries:  # counted anew only when something has changed
+            counted = Counter(map(attrgetter("stage", "feishu_state"), entries))
+            self._counted = entries, counted
+        return counted.copy()
 
     def find_by_prompt(self, prompt_id: str) -> TaskEntry | None:
         """The newest task whose `comfyui_task_id` is `prompt_id`; unfinished tasks come first."""
@@ -141,7 +150,8 @@ class TaskIndex:
         other = {task_id for task_id, fingerprint in prints.items() if before.get(task_id) != fingerprint}
         # Two replacements within a tick can look like one: unfinished records are read again until it is over.
         fresh = {task_id for task_id, file in files.items() if active and file.changed_at >= tick}
-        unread = {task_id for task_id in other | fresh | (before.keys() - prints.keys()) if not self._read(task_id)}
+        changed = sorted(other | fresh | (before.keys() - prints.keys()), key=id_sort_key)  # new ones then come last
+        unread = {task_id for task_id in changed if not self._read(task_id)}
         # an unfinished record that gave no entry (damaged, of a newer wfrecovery) is looked at again as well
         kept = (prints.keys() - unread) & self._entries.keys() if active else prints.keys() - unread
         self._prints[place] = {task_id: prints[task_id] for task_id in kept}
@@ -149,17 +159,27 @@ class TaskIndex:
         if changed_at is not None and changed_at < tick and not unread:
             self._changed_at[place] = changed_at
 
+    def _place(self, before: TaskEntry | None, now: TaskEntry | None) -> None:
+        """Put an entry where it belongs, in the place of the one before, or take that away."""
+        entry = now or before
+        if entry is None:
+            return
+        self._newest_first = None
+        where = bisect_left(self._oldest_first, entry.order, key=attrgetter("order"))
+        self._oldest_first[where : where + (before is not None)] = [now] if now is not None else []
+
     def _read(self, task_id: str) -> bool:
         """Bring one entry up to date; False when the record could not be read, which may be otherwise the next time."""
         try:
             record = self._table.look(task_id)
         except OSError:
             return False
-        entry = TaskEntry.of(record) if record is not None else None
-        if entry != self._entries.get(task_id):
-            self._newest_first = None
-            if entry is None:
-                del self._entries[task_id]
-            else:
-                self._entries[task_id] = entry
+        before, now = self._entries.get(task_id), TaskEntry.of(record) if record is not None else None
+        if now == before:
+            return True
+        self._place(before, now)
+        if now is None:
+            del self._entries[task_id]
+        else:
+            self._entries[task_id] = now
         return True

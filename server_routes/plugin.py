@@ -18,7 +18,6 @@ from ..bridge.feishu_client import FeishuClient
 from ..bridge.publisher import Publisher
 from ..bridge.records import FeishuState, Stage, TaskRecord, now_text, parse_time
 from ..bridge.settings import Settings
-from ..bridge.task_index import TaskEntry
 from ..bridge.version import VERSION
 from .actions import TaskActions
 from .events import Events
@@ -146,15 +145,19 @@ class Plugin:
     def status(self) -> dict[str, Any]:
         """The whole status."""
         statuses, outbox = self.db.counts()
-        entries = self.db.index.entries()
-        unfinished = Counter(entry.stage for entry in entries if not entry.stage.final)
+        unfinished: Counter[str] = Counter()
+        asking = 0
+        for (stage, _), number in self.db.index.counts().items():
+            asking += number if stage is Stage.ASKING else 0
+            if not stage.final:
+                unfinished[stage.value] += number
         return {
             "version": VERSION,
             "boot_id": self.boot_id,
             "comfyui": {"version": self.host.version, "worker_alive": self.host.worker_alive},
             "tasks": statuses,
-            "stages": {stage.value: number for stage, number in unfinished.items()},
-            "attention": sum(map(self._needs_a_person, entries)),
+            "stages": dict(unfinished),
+            "attention": asking + outbox[FeishuState.BLOCKED.value] + self._failed_since_start(),
             "corrupt": len(self.db.table.corrupt()),
             "recovery": asdict(self.recovery.state),
             "feishu": {
@@ -168,11 +171,13 @@ class Plugin:
             "settings_error": self.page_settings.error,
         }
 
-    def _needs_a_person(self, entry: TaskEntry) -> bool:
-        """It asks, it is blocked, or it failed since this start."""
-        if entry.stage is Stage.FAILED:
-            return entry.feishu_state is FeishuState.BLOCKED or parse_time(entry.finished_at) >= self._started
-        return entry.stage is Stage.ASKING or (entry.stage.final and entry.feishu_state is FeishuState.BLOCKED)
+    def _failed_since_start(self) -> int:
+        """Without those that are counted as blocked."""
+        failed = (entry for entry in self.db.index.entries() if entry.stage is Stage.FAILED)
+        return sum(
+            parse_time(entry.finished_at) >= self._started and entry.feishu_state is not FeishuState.BLOCKED
+            for entry in failed
+        )
 
     def change_settings(self, values: Mapping[str, Any]) -> None:
         """Use other settings from now on. Raises SettingsError or OSError."""

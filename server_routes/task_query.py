@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,24 +51,21 @@ class TaskFilter:
 
     def among(self, entries: Sequence[TaskEntry]) -> Sequence[TaskEntry]:
         """The entries that match, in their order."""
-        if self == TaskFilter():
-            return entries
         stages = tuple(
             stage for stage in Stage if self.stage in (None, stage.value) and self.status in (None, stage.status.value)
         )
-        ended = tuple(stage for stage in stages if stage.final)
-        words = (self.q or "").lower().split()
-        kind = None if self.workflow_type == OTHER else self.workflow_type
-        tests: list[Callable[[TaskEntry], bool]] = []
-        if self.workflow_type:
-            tests.append(lambda entry: entry.workflow_type == kind)
         if self.feishu:
-            tests.append(lambda entry: entry.stage in ended and entry.feishu_state == self.feishu)
-        elif self.status or self.stage:
-            tests.append(lambda entry: entry.stage in stages)
-        if words:
-            tests.append(lambda entry: all(word in entry.text or word in entry.prompt.lower() for word in words))
-        return [entry for entry in entries if all(test(entry) for test in tests)]
+            stages = tuple(stage for stage in stages if stage.final)
+            entries = [entry for entry in entries if entry.feishu_state == self.feishu]
+        if len(stages) < len(Stage):
+            entries = [entry for entry in entries if entry.stage in stages]
+        if self.workflow_type:
+            kind = None if self.workflow_type == OTHER else self.workflow_type
+            entries = [entry for entry in entries if entry.workflow_type == kind]
+        for word in (self.q or "").lower().split():
+            prompts = {prompt for prompt in {entry.prompt for entry in entries} if word in prompt.lower()}
+            entries = [entry for entry in entries if word in entry.text or entry.prompt in prompts]
+        return entries
 
 
 @dataclass(frozen=True)
@@ -106,9 +103,8 @@ class TaskQuery:
         matching = self.wanted.among(self._all(db))
         start = self.offset if self.cursor is None else _after(matching, self.cursor)
         chosen = matching[start : start + self.limit]
-        records = (db.table.look(entry.task_id) for entry in chosen)
         return {
-            "tasks": [record.to_json() for record in records if record is not None],
+            "tasks": [record for entry in chosen if (record := db.get_task(entry.task_id)) is not None],
             "next_cursor": chosen[-1].task_id if chosen and start + self.limit < len(matching) else None,
             "total": len(matching),
         }

@@ -201,8 +201,8 @@ class TableMachine(RuleBasedStateMachine):
         assert lying | settled == self.model.keys()
         statuses = Counter(record["status"] for record in self.model.values())
         counted: Counter[str] = Counter()
-        for (status, _state), number in TaskIndex(WorkflowDatabase(self.folder)).counts().items():
-            counted[status.value] += number
+        for (stage, _state), number in TaskIndex(WorkflowDatabase(self.folder)).counts().items():
+            counted[stage.status.value] += number
         assert counted == statuses
         for task_id in self.model:
             assert self.table.graph(task_id) == {"schema": 1, **GRAPH}

@@ -138,10 +138,10 @@ def test_it_follows_a_task_to_its_end_and_back(table: WorkflowDatabase, index: T
 def test_a_done_task_that_was_retried_and_is_done_again_is_noticed(table: WorkflowDatabase, index: TaskIndex) -> None:
     table.create(job(1))
     table.update(job_id(1), lambda record: record.entering(Stage.FAILED))
-    assert index.counts() == {(WorkflowStatus.FAILED, FeishuState.OFF): 1}
+    assert index.counts() == {(Stage.FAILED, FeishuState.OFF): 1}
     table.update(job_id(1), lambda record: record.entering(Stage.QUEUED))
     table.update(job_id(1), finish)
-    assert index.counts() == {(WorkflowStatus.COMPLETED, FeishuState.OFF): 1}
+    assert index.counts() == {(Stage.FINISHED, FeishuState.OFF): 1}
 
 
 def test_what_is_done_is_read_once_and_an_old_month_is_not_even_listed(
