@@ -77,9 +77,10 @@ export class Filters {
     return Boolean(this._chosen.status || this._chosen.workflow || this._chosen.q)
   }
 
-  /** Change some of the choices. */
+  /** Change some of the choices; what is being typed counts as chosen. */
   choose(changes) {
-    Object.assign(this._chosen, changes)
+    clearTimeout(this._timer)
+    Object.assign(this._chosen, { q: this._search.value.trim() }, changes)
     this._search.value = this._chosen.q
     this._status.value = this._chosen.status
     this._workflow.value = this._chosen.workflow

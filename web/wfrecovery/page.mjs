@@ -8,7 +8,7 @@ import { ServerError, MISSING, OFFLINE, routesOf } from './server.mjs'
 import { Settings } from './settings.mjs'
 import { CONNECTION, State } from './state.mjs'
 import { TaskPages } from './task_pages.mjs'
-import { onLanguageChange, t, useLanguage } from './texts.mjs'
+import { onLanguageChange, serverLanguage, t, useLanguage } from './texts.mjs'
 import { outputsOf, titleOf } from './words.mjs'
 
 export const TAB = 'wfrecovery'
@@ -68,7 +68,7 @@ export class Page {
     // Opened before the answer is there: browsers allow a new window only while a click is handled.
     const tab = window.open('', '_blank')
     try {
-      const { url } = await this.routes.sheet()
+      const { url } = await this.routes.sheet(serverLanguage())
       if (!/^https?:\/\//i.test(url)) throw new ServerError('bad_url', t('The sheet has no usable address: {url}', { url }))
       if (tab) {
         tab.opener = null

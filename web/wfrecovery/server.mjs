@@ -31,7 +31,7 @@ export function routesOf(api) {
     preview: () => get('/preview'),
     settings: () => get('/settings'),
     saveSettings: (changes) => post('/settings', changes),
-    sheet: () => get('/sheet'),
+    sheet: (language) => get(`/sheet?lang=${language}`),
     doctor: (language) => get(`/doctor?lang=${language}`),
     translations: async () => {
       const response = await api.fetchApi('/i18n')

@@ -1,7 +1,7 @@
 /** Whether Feishu is set up and works, and what to do where not: what `wfrecovery doctor` says, in the panel. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
-import { isChinese, t, worded } from './texts.mjs'
+import { serverLanguage, t, worded } from './texts.mjs'
 
 const RESULT = {
   true: { name: 'check-circle', kind: 'wfr-good' },
@@ -41,7 +41,7 @@ export class Setup {
     this._again.disabled = true
     fill(this._checks, h('li', { class: 'wfr-muted' }, icon('spinner', 'pi-spin'), ' ', t('Checking…')))
     try {
-      const { checks } = await this._routes.doctor(isChinese() ? 'zh' : 'en')
+      const { checks } = await this._routes.doctor(serverLanguage())
       fill(this._checks, checks.map(checkEntry))
       await this._showFixed()
     } catch (error) {

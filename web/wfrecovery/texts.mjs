@@ -23,6 +23,11 @@ export function isChinese() {
   return language.toLowerCase().startsWith('zh')
 }
 
+/** The language in which the server words something for them. */
+export function serverLanguage() {
+  return isChinese() ? 'zh' : 'en'
+}
+
 /** Of two wordings of the server, the one people here read; the other where it is missing. */
 export function worded(english, chinese) {
   return (isChinese() && chinese) || english || chinese || ''
