@@ -1,5 +1,6 @@
 /** A record in words: what people read about a task, without any markup. */
 
+import { reasonText } from './reasons.mjs'
 import { currentLanguage, t, worded } from './texts.mjs'
 
 export const STATUS = { inProgress: '在处理中', completed: '已完成', failed: '失败' }
@@ -78,7 +79,7 @@ export function feishuReason(record) {
 }
 
 export function errorText(record) {
-  return worded(record.error_message, record.metadata?.error_message_zh)
+  return reasonText(record.error_message)
 }
 
 export function isFinal(record) {
