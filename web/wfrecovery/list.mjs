@@ -9,6 +9,8 @@ import { t } from './texts.mjs'
 
 /** Height of a row in pixels; the same in wfrecovery.css. */
 export const ROW_HEIGHT = 72
+/** Scrolled down by more rows than this, a reader is not to be disturbed; nearer to the top, news is what is wanted. */
+const READING = 3
 /** Rows kept above and below the view, so that scrolling does not show gaps. */
 const MARGIN = 6
 
@@ -67,7 +69,7 @@ export class TaskList {
   /** Remember what is at the top, call `change`, and keep it there: new tasks must not push away what is read. */
   async keepingPlace(change) {
     const top = Math.floor(this.element.scrollTop / ROW_HEIGHT)
-    const anchor = top > 0 ? this._pages.at(top)?.task_id : undefined
+    const anchor = top > READING ? this._pages.at(top)?.task_id : undefined
     const activeId = this._pages.at(this.active)?.task_id
     await change()
     const moved = anchor === undefined ? -1 : this._pages.positionOf(anchor)
