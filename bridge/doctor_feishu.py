@@ -6,6 +6,7 @@ to edit the document with `drive/v1/permissions/:token/members/auth`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import sys
@@ -22,7 +23,7 @@ import requests
 from .checks import Findings, after
 from .doctor_comfyui import no_answer
 from .feishu_client import FeishuClient
-from .feishu_errors import ADVICE, FeishuError
+from .feishu_errors import ADVICE, NO_SPREADSHEET, FeishuError
 from .redact import redact
 from .settings import Settings
 from .sheet import SheetLayoutError, SheetTable, cell_text, column_letters
@@ -58,7 +59,6 @@ _IP_DENIED: Final = 99991401
 _SCOPE_MISSING: Final = frozenset({99991672, 99991676, 99991679})
 _WRONG_APP: Final = frozenset({10003, 10014, 10015, 99991543})
 _WRONG_DOMAIN: Final = 1000040351
-_NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249})
 _NO_PERMISSION: Final = frozenset({90213, 1310213, 91403, 1063002, 1061004})
 
 TITLES: Final = {
@@ -402,9 +402,8 @@ def _add_scope(settings: Settings, scope: str) -> Wording:
 
 
 def _document(found: Findings, settings: Settings, asker: _Asker, session: requests.Session) -> None:
-    token = quote(settings.feishu_spreadsheet_token, safe="")
     try:
-        sheets = asker.get(f"/open-apis/sheets/v3/spreadsheets/{token}/sheets/query").get("sheets")
+        token, sheets = _opened(asker, settings.feishu_spreadsheet_token)
     except _Refusal as refusal:
         if refusal.code in _SCOPE_MISSING:
             advice = _add_scope(settings, _SHEET_SCOPE)
@@ -414,15 +413,17 @@ def _document(found: Findings, settings: Settings, asker: _Asker, session: reque
             found.well("spreadsheet", Wording("it is there, but closed to the app", "存在，但应用打不开"))
             found.wrong("document", refusal.wording, _ADD_APP, blocks=after("document", TITLES))
             return
-        if refusal.code in _NO_SPREADSHEET or refusal.status == 404:
+        if refusal.code in NO_SPREADSHEET or refusal.status == 404:
             found.wrong(
                 "spreadsheet",
                 refusal.wording,
                 Wording(
                     "set FEISHU_SPREADSHEET_TOKEN to the part of the sheet's address after /sheets/ and before ? "
-                    "(what stands after /wiki/ or /base/ is something else), and see that the sheet was not deleted",
+                    "(or after /wiki/, which needs the scope wiki:wiki:readonly; what stands after /base/ is something "
+                    "else), and see that the sheet was not deleted",
                     "把 FEISHU_SPREADSHEET_TOKEN 设为表格网址里 /sheets/ 之后、? 之前的那一段"
-                    "（/wiki/ 或 /base/ 后面的不是），并确认表格没有被删除",
+                    "（也可以是 /wiki/ 之后的，但需要权限 wiki:wiki:readonly；/base/ 后面的不是），"
+                    "并确认表格没有被删除",
                 ),
                 blocks=after("spreadsheet", TITLES),
             )
@@ -432,9 +433,26 @@ def _document(found: Findings, settings: Settings, asker: _Asker, session: reque
         found.well("scope_read", Wording("Feishu lets the app read", "飞书允许应用读取"))
     found.well("spreadsheet", Wording("found", "已找到"))
     found.well("document", Wording("yes", "是"))
-    _edit(found, asker, token)
+    _edit(found, asker, quote(token, safe=""))
     if _sheet(found, settings, [item for item in sheets or () if isinstance(item, dict)]):
         _columns(found, settings, session)
+
+
+def _opened(asker: _Asker, token: str) -> tuple[str, Any]:
+    """The spreadsheet's token, by its wiki node where it lives in a wiki, and its sheets. Raises _Refusal."""
+    path = "/open-apis/sheets/v3/spreadsheets/{}/sheets/query"
+    try:
+        return token, asker.get(path.format(quote(token, safe=""))).get("sheets")
+    except _Refusal as refusal:
+        if refusal.code not in NO_SPREADSHEET:
+            raise
+        node: Mapping[str, Any] = {}
+        with contextlib.suppress(_Refusal):
+            node = asker.get("/open-apis/wiki/v2/spaces/get_node", token=token).get("node") or {}
+        if node.get("obj_type") != "sheet":
+            raise
+    token = str(node.get("obj_token") or "")
+    return token, asker.get(path.format(quote(token, safe=""))).get("sheets")
 
 
 _ADD_APP: Final = Wording(

@@ -6,6 +6,7 @@ The SDK has none of the v2 sheet calls and costs 2 s and 160 MB to import, so it
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import requests
 
-from .feishu_errors import FeishuError, FeishuNotConfiguredError, Remedy, answered
+from .feishu_errors import NO_SPREADSHEET, FeishuError, FeishuNotConfiguredError, Remedy, answered
 from .records import RowData
 from .redact import redact
 from .settings import Settings, load_settings
@@ -65,6 +66,8 @@ class FeishuClient:
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
         self._url = ""
+        #: the spreadsheet behind a wiki's node, once that is known
+        self._behind_node = ""
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -128,6 +131,7 @@ class FeishuClient:
     def sheet_url(self) -> str:
         """The address of the spreadsheet for a browser (sheets/v3/spreadsheets/:token); asked once."""
         if not self._url:
+            self._sheets()
             data = self._call("GET", self._v3)
             self._url = str((data.get("spreadsheet") or {}).get("url") or "")
         return self._url
@@ -158,15 +162,36 @@ class FeishuClient:
 
     @property
     def _v2(self) -> str:
-        return f"/open-apis/sheets/v2/spreadsheets/{quote(self.settings.feishu_spreadsheet_token, safe='')}"
+        return f"/open-apis/sheets/v2/spreadsheets/{self._spreadsheet}"
 
     @property
     def _v3(self) -> str:
-        return f"/open-apis/sheets/v3/spreadsheets/{quote(self.settings.feishu_spreadsheet_token, safe='')}"
+        return f"/open-apis/sheets/v3/spreadsheets/{self._spreadsheet}"
+
+    @property
+    def _spreadsheet(self) -> str:
+        return quote(self._behind_node or self.settings.feishu_spreadsheet_token, safe="")
+
+    def _sheets(self) -> list[dict[str, Any]]:
+        """The sheets of the spreadsheet; one that lives in a wiki is found by its node (wiki/v2/spaces/get_node)."""
+        try:
+            return self._call("GET", f"{self._v3}/sheets/query").get("sheets") or []
+        except FeishuError as error:
+            if error.code not in NO_SPREADSHEET or self._behind_node:
+                raise
+            with contextlib.suppress(FeishuError):
+                node = (
+                    self._call("GET", f"/open-apis/wiki/v2/spaces/get_node?token={self._spreadsheet}").get("node") or {}
+                )
+                if node.get("obj_type") == "sheet":
+                    self._behind_node = str(node.get("obj_token") or "")
+            if not self._behind_node:
+                raise
+        return self._sheets()
 
     def _grid(self) -> _Grid:
         """The sheet that the settings name, by title first, then by id; asked anew each time, rows come and go."""
-        sheets = self._call("GET", f"{self._v3}/sheets/query").get("sheets") or []
+        sheets = self._sheets()
         wanted = self.settings.feishu_sheet_name
         for name in ("title", "sheet_id"):
             for sheet in sheets:
@@ -286,7 +311,9 @@ class FeishuClient:
                 self._token = ""
 
     def _clean(self, text: str) -> str:
-        return redact(text, (*self.settings.secrets, self._token, self.settings.feishu_spreadsheet_token))
+        return redact(
+            text, (*self.settings.secrets, self._token, self._behind_node, self.settings.feishu_spreadsheet_token)
+        )
 
 
 def _data(response: requests.Response) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class FeishuNotConfiguredError(FeishuError):
 
 
 RATE_LIMITED: Final = 99991400
+#: What answers a token that is none of a spreadsheet (which may be one of a wiki's node), or of one that was deleted.
+NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249})
 
 REMEDIES: Final[dict[int, Remedy]] = {
     **dict.fromkeys((99991663, 99991664, 99991665, 99991661, 99991671, 1061005), Remedy.REFRESH),
@@ -133,10 +135,12 @@ ADVICE: Final[dict[int, Wording]] = {
     ),
     **dict.fromkeys((90213, 1310213, 1061004, 91403), _DOCUMENT),
     **dict.fromkeys(
-        (90214, 1310214, 1310249),
+        NO_SPREADSHEET,
         Wording(
-            "FEISHU_SPREADSHEET_TOKEN names no spreadsheet: it is the part of the sheet's address after /sheets/",
-            "FEISHU_SPREADSHEET_TOKEN 找不到表格：它是表格网址里 /sheets/ 后面的那一段",
+            "FEISHU_SPREADSHEET_TOKEN names no spreadsheet: it is the part of the sheet's address after /sheets/ "
+            "(or /wiki/, which needs the scope wiki:wiki:readonly as well)",
+            "FEISHU_SPREADSHEET_TOKEN 找不到表格：它是表格网址里 /sheets/ 后面的那一段"
+            "（也可以是 /wiki/ 后面的，但还需要权限 wiki:wiki:readonly）",
         ),
     ),
     90215: Wording(

@@ -48,6 +48,7 @@ class Settings:
 
     feishu_app_id: str = ""
     feishu_app_secret: str = field(default="", repr=False)
+    #: what the sheet's address has after /sheets/ or /wiki/ (the whole address will do)
     feishu_spreadsheet_token: str = field(default="", repr=False)
     feishu_sheet_name: str = ""
     feishu_domain: str = FEISHU_DOMAIN
@@ -201,8 +202,8 @@ def typed(name: str, value: Any) -> Any:
         if value[:2].lower() not in ("zh", "en"):
             raise SettingsError(f"{variable} is zh or en")
         return value[:2].lower()
-    if name == "video_folder_token":
-        # people copy the folder's whole address: https://….feishu.cn/drive/folder/TOKEN?from=…
+    if name in ("video_folder_token", "feishu_spreadsheet_token"):
+        # people copy the whole address: https://….feishu.cn/sheets/TOKEN?sheet=…, https://….feishu.cn/drive/folder/TOKEN
         return value.partition("?")[0].rstrip("/").rpartition("/")[2]
     if name in ("feishu_domain", "comfyui_url"):
         return _origin(variable, value)

@@ -335,6 +335,13 @@ def test_a_wrong_spreadsheet_token(office: Office, token: str) -> None:
     assert token not in found.text("zh")
 
 
+def test_a_spreadsheet_in_a_wiki_is_found_by_its_node(office: Office) -> None:
+    found = report(office.settings(feishu_spreadsheet_token=office.feishu.wiki_token), office.folder)
+    assert {check.ok for check in found.checks if check.id in ("spreadsheet", "document", "edit", "columns")} == {True}
+    assert office.feishu.count("wiki_get_node") >= 1
+    assert office.feishu.wiki_token not in found.text("zh")
+
+
 def test_a_wrong_sheet_name(office: Office) -> None:
     office.feishu.add_sheet("二月")
     found = office.examine(office.settings(feishu_sheet_name="三月"))

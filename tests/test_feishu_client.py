@@ -136,6 +136,24 @@ def test_a_strange_wait_of_the_server_is_no_wait(feishu: FeishuStandIn, client: 
     assert not caught.value.wait
 
 
+@pytest.mark.parametrize("address", ["{}", "https://team.feishu.cn/wiki/{}?sheet=sid001"])
+def test_a_spreadsheet_that_lives_in_a_wiki_is_found_by_its_node(feishu: FeishuStandIn, address: str) -> None:
+    environ = {**feishu.environment(), "FEISHU_SPREADSHEET_TOKEN": address.format(feishu.wiki_token)}
+    client = FeishuClient(load_settings(environ=environ))
+    assert len(client.read_rows()) == 30
+    client.write_cells({f"{feishu.sheet.sheet_id}!F2:F2": "已完成"})
+    assert feishu.sheet.row(2)[STATUS] == "已完成"
+    assert feishu.spreadsheet_token in client.sheet_url()
+    assert feishu.count("wiki_get_node") == 1
+
+
+def test_a_token_that_names_nothing_is_said_so(feishu: FeishuStandIn) -> None:
+    environ = {**feishu.environment(), "FEISHU_SPREADSHEET_TOKEN": "nothing-of-this-name"}
+    with pytest.raises(FeishuError, match="FEISHU_SPREADSHEET_TOKEN names no spreadsheet") as caught:
+        FeishuClient(load_settings(environ=environ)).read_rows()
+    assert "/wiki/" in caught.value.wording.zh
+
+
 def test_the_domain_may_be_larks(feishu: FeishuStandIn) -> None:
     settings = load_settings(environ={**feishu.environment(), "FEISHU_DOMAIN": feishu.url + "/"})
     assert len(FeishuClient(settings).read_rows()) == 30
