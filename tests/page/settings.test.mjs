@@ -19,9 +19,9 @@ class Dialog {
   }
 
   set(id, value) {
-    const before = this.get(id)
-    if (value === before) return
-    this.definitions.get(id).onChange(value, before)
+    if (value === this.get(id)) return
+    // The value before is the stored one: undefined for a setting that nobody ever changed.
+    this.definitions.get(id).onChange(value, this.values.get(id))
     this.values.set(id, value)
   }
 }

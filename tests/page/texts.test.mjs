@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, test } from 'node:test'
 
-import { REASONS, reasonText } from '../../web/wfrecovery/reasons.mjs'
 import { Settings } from '../../web/wfrecovery/settings.mjs'
 import { currentLanguage, isChinese, t, useLanguage } from '../../web/wfrecovery/texts.mjs'
 
@@ -22,7 +21,7 @@ function textsOfTheCode() {
   const folder = new URL('web/wfrecovery/', ROOT)
   const code = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8'))
   const found = code.flatMap((text) => [...text.matchAll(/\bt\(\s*'((?:[^'\\]|\\.)*)'/g)].map((match) => match[1].replaceAll("\\'", "'")))
-  return [...new Set([...found, ...REASONS])].sort()
+  return [...new Set(found)].sort()
 }
 
 afterEach(() => useLanguage('en'))
@@ -85,27 +84,6 @@ test('what has no translation is English, never empty', async () => {
   assert.equal(t('Row {row}', { row: 67 }), 'Row 67')
   await useLanguage('ja', async () => ({ zh: { wfrecovery: { Retry: '重试' } } }))
   assert.equal(t('Retry'), 'Retry')
-})
-
-test("the plugin's own reasons are worded as the server words them", () => {
-  const python = ['bridge', 'server_routes'].flatMap((folder) => {
-    const place = new URL(`${folder}/`, ROOT)
-    return readdirSync(place).filter((name) => name.endsWith('.py')).map((name) => readFileSync(new URL(name, place), 'utf8'))
-  })
-  for (const reason of REASONS) {
-    const longest = reason.split(/\{\w+\}/).sort((a, b) => b.length - a.length)[0]
-    assert.ok(python.some((code) => code.includes(longest)), reason)
-  }
-})
-
-test("the plugin's own reasons are translated, a node's message is not", async () => {
-  const texts = locale('zh', 'main')
-  await useLanguage('zh', async () => ({ zh: texts }))
-  assert.equal(reasonText('interrupted by the user'), '已被用户中断')
-  assert.match(reasonText('ComfyUI went down 3 times while it ran; not tried again by itself'), /崩溃 3 次/)
-  assert.match(reasonText('KSampler (node 5): CUDA\nout (out of GPU memory: a smaller picture or fewer frames may fit)'), /^KSampler \(node 5\): CUDA\nout（显存不足/)
-  assert.equal(reasonText('KSampler (node 5): no such light'), 'KSampler (node 5): no such light')
-  assert.equal(reasonText(null), '')
 })
 
 test('traditional Chinese reads the simplified texts', async () => {

@@ -1,9 +1,8 @@
 /** One task's whole story: what it is, where it stands, what happened, its files and its graph. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
-import { reasonText } from './reasons.mjs'
 import { showThumbnail } from './thumbnail.mjs'
-import { t } from './texts.mjs'
+import { t, worded } from './texts.mjs'
 import { progressText } from './row.mjs'
 import {
   actionsOf,
@@ -200,13 +199,13 @@ export class TaskDetail {
   _story(record) {
     const story = record.metadata?.story ?? []
     if (!story.length) return null
-    const entry = ({ at, what, text, node, attempt }) =>
+    const entry = ({ at, what, text, text_zh: chinese, node, attempt }) =>
       h(
         'li',
         { 'data-what': what },
         h('span', { class: 'wfr-story-what' }, [storyText(what), attempt > 1 && t('attempt {n}', { n: attempt }), node].filter(Boolean).join(' · ')),
         h('time', { class: 'wfr-time', datetime: at }, timeText(at)),
-        text && h('div', { class: 'wfr-muted wfr-pre' }, storyReason(record, text)),
+        text && h('div', { class: 'wfr-muted wfr-pre' }, worded(text, chinese)),
       )
     return [h('h3', {}, t('What happened')), h('ol', { class: 'wfr-story', 'data-wfr': 'story' }, story.map(entry))]
   }
@@ -233,11 +232,6 @@ export class TaskDetail {
       list,
     )
   }
-}
-
-/** A line's reason; Feishu's last one is known in both languages. */
-function storyReason(record, text) {
-  return text === feishuOf(record).last_error ? feishuReason(record) : reasonText(text)
 }
 
 /** The nodes of a prompt and their inputs, as a plain list. */

@@ -77,8 +77,9 @@ export class Filters {
     return Boolean(this._chosen.status || this._chosen.workflow || this._chosen.q)
   }
 
-  /** Change some of the choices; what is being typed counts as chosen. */
+  /** Change some of the choices. */
   choose(changes) {
+    // What was typed a moment ago counts as well, though nothing was searched yet.
     clearTimeout(this._timer)
     Object.assign(this._chosen, { q: this._search.value.trim() }, changes)
     this._search.value = this._chosen.q

@@ -20,6 +20,7 @@ export class Page {
     this._api = api
     this.routes = routesOf(api)
     this.state = new State(this.routes)
+    this.state.announceTo(api)
     this.pages = new TaskPages(this.routes.tasks, () => this.pages.onChange())
     this.pages.onChange = () => {}
     this.chosen = { status: '', workflow: '', q: '' }

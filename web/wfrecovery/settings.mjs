@@ -79,7 +79,7 @@ export class Settings {
       ...setting,
       category: [CATEGORY, group, setting.id.split('.').pop()],
       sortOrder: 100 - index,
-      onChange: (value, before) => this._changed(setting.id, key, value, before),
+      onChange: (value) => this._changed(setting.id, key, value),
     }))
   }
 
@@ -99,10 +99,10 @@ export class Settings {
     if (value !== undefined && this._dialog().get(id) !== value) this._dialog().set(id, value)
   }
 
-  /** ComfyUI calls this when a setting is registered, when the user changes it, and when we do. */
-  _changed(id, key, value, before) {
+  /** ComfyUI calls this when a setting is registered (before the server's values are known), when the user changes it, and when we do. */
+  _changed(id, key, value) {
     clearTimeout(this._timers.get(id))
-    if (before === undefined || this._values === null || value === this._values[key]) return
+    if (this._values === null || value === this._values[key]) return
     this._timers.set(id, setTimeout(() => this._send(id, key, value), QUIET))
   }
 

@@ -25,6 +25,11 @@ export class State extends EventTarget {
     this.dispatchEvent(new CustomEvent(kind, { detail }))
   }
 
+  /** Make the names of our events known: ComfyUI reports one that nobody listens to as an error. */
+  announceTo(api) {
+    for (const name of ['status', 'task', 'progress']) api.addEventListener(`wfrecovery.${name}`, () => {})
+  }
+
   /** Listen to what ComfyUI's websocket brings. */
   listenTo(api) {
     api.addEventListener('wfrecovery.status', (event) => this.take(event.detail))

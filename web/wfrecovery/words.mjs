@@ -1,6 +1,5 @@
 /** A record in words: what people read about a task, without any markup. */
 
-import { reasonText } from './reasons.mjs'
 import { currentLanguage, t, worded } from './texts.mjs'
 
 export const STATUS = { inProgress: '在处理中', completed: '已完成', failed: '失败' }
@@ -79,7 +78,7 @@ export function feishuReason(record) {
 }
 
 export function errorText(record) {
-  return reasonText(record.error_message)
+  return record.error_message ? worded(record.error_message, record.metadata?.error_message_zh) : ''
 }
 
 export function isFinal(record) {
