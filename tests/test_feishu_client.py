@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugin_support import until
 
 from wfrecovery.bridge.feishu_client import FeishuClient
 from wfrecovery.bridge.feishu_errors import FeishuError, FeishuNotConfiguredError, Remedy, refused
@@ -117,6 +118,21 @@ def test_tokens_revoked_by_an_administrator_are_renewed_once(feishu: FeishuStand
     feishu.tokens.revoke_all()
     assert len(client.read_rows()) == 30
     assert feishu.tokens.fetches == 2
+
+
+def test_a_late_answer_about_an_old_token_does_not_evict_a_newer_one(
+    feishu: FeishuStandIn, client: FeishuClient
+) -> None:
+    client.read_rows()
+    feishu.faults.add(Fault.TOKEN_REVOKED_LATE, "sheets_query", seconds=1.0)
+    first = threading.Thread(target=client.read_rows)
+    first.start()
+    late = Fault.TOKEN_REVOKED_LATE.value
+    until(lambda: any(call.fault == late and call.ended for call in feishu.calls))  # revoked; the answer is on its way
+    assert len(client.read_rows()) == 30, "this one fetches a new token"
+    assert feishu.tokens.fetches == 2
+    first.join(30)
+    assert feishu.tokens.fetches == 2, "the late answer was about the old one"
 
 
 def test_header_names_in_lower_case_are_understood(feishu: FeishuStandIn, client: FeishuClient) -> None:

@@ -579,6 +579,21 @@ def test_the_wait_grows_to_five_minutes_and_heeds_the_server(attempts: int, serv
     assert wait <= max(usual * 1.2, min(server or 0.0, 600.0))
 
 
+@pytest.mark.parametrize("operation", ["sheets_query", "values_image", "values_batch_update"])
+def test_waiting_goes_on_after_a_restart(team: Team, operation: str) -> None:
+    team.feishu.faults.add(Fault.RATE_LIMIT_429, operation, reset="52")
+    tasks = [team.finished(row) for row in (2, 3)]
+    team.publisher.flush()
+    calls = len(team.feishu.calls)
+    restarted = team.new_publisher()
+    restarted.unblock()
+    team.clock.now += 51
+    assert restarted.flush() == FlushReport()
+    assert len(team.feishu.calls) == calls
+    team.clock.now += 2
+    assert sorted(restarted.flush().pushed) == tasks
+
+
 def test_the_first_waits_are_2_4_8_seconds() -> None:
     assert [backoff(attempts, None, 0.5) for attempts in (1, 2, 3, 8, 9)] == [2.0, 4.0, 8.0, 256.0, 300.0]
 
