@@ -20,10 +20,12 @@ from .records import (
     WorkflowStatus,
     WorkflowType,
     now_text,
+    stage_zh,
     workflow_type_of,
 )
 from .sheet import cell_text
 from .task_index import TaskIndex
+from .wording import Wording
 from .workflow_database import Change, WorkflowDatabase
 
 log = logging.getLogger("wfrecovery")
@@ -239,9 +241,19 @@ def cancelled(task: TaskRecord, reason: str) -> TaskRecord:
 
 def _pending_again(task: TaskRecord) -> TaskRecord:
     if not task.stage.final or task.stage is Stage.CANCELLED:
-        raise TaskError(f"{task.task_id} is {task.stage.value}: there is no result to push")
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}: there is no result to push",
+                f"{task.task_id} {stage_zh(task.stage)}，没有可以推送的结果",
+            )
+        )
     if task.row_number is None:
-        raise TaskError(f"{task.task_id} has no row in a sheet: there is nothing to push")
+        raise TaskError(
+            Wording(
+                f"{task.task_id} has no row in a sheet: there is nothing to push",
+                f"{task.task_id} 不属于表格的任何一行，没有可以推送的内容",
+            )
+        )
     # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
     fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
     return task.with_feishu(state=FeishuState.PENDING.value, **fresh)

@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Final
 
+from .wording import Wording, wording_of
+
 SCHEMA: Final = 1
 
 #: A task that took ComfyUI down this often is given up.
@@ -61,6 +63,22 @@ class Stage(str, Enum):
         return self in _STATUS_OF
 
 
+_STAGE_ZH: Final[Mapping[Stage, str]] = {
+    Stage.CREATED: "已登记",
+    Stage.QUEUED: "排队中",
+    Stage.RUNNING: "运行中",
+    Stage.ASKING: "等待决定",
+    Stage.FINISHED: "已完成",
+    Stage.FAILED: "已失败",
+    Stage.CANCELLED: "已取消",
+}
+
+
+def stage_zh(stage: Stage) -> str:
+    """The stage in a Chinese sentence."""
+    return _STAGE_ZH[stage]
+
+
 _STATUS_OF: Final = {
     Stage.FINISHED: WorkflowStatus.COMPLETED,
     Stage.FAILED: WorkflowStatus.FAILED,
@@ -94,7 +112,11 @@ class FeishuState(str, Enum):
 
 
 class TaskError(Exception):
-    """Base of everything that goes wrong with one task."""
+    """Base of everything that goes wrong with one task. `wording`: the message, in two languages where it has both."""
+
+    def __init__(self, what: Wording | str) -> None:
+        self.wording = wording_of(what)
+        super().__init__(self.wording.en)
 
 
 class RecordError(TaskError, ValueError):
@@ -110,7 +132,12 @@ class TransitionError(TaskError):
 
     def __init__(self, task_id: str, current: Stage, wanted: Stage) -> None:
         self.task_id, self.current, self.wanted = task_id, current, wanted
-        super().__init__(f"{task_id} is {current.value} and cannot become {wanted.value}")
+        super().__init__(
+            Wording(
+                f"{task_id} is {current.value} and cannot become {wanted.value}",
+                f"{task_id} {stage_zh(current)}，不能变为“{stage_zh(wanted)}”",
+            )
+        )
 
 
 class RevisionConflictError(TaskError):

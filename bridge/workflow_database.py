@@ -43,6 +43,7 @@ from .records import (
     record_from_json,
 )
 from .story import with_story
+from .wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
@@ -62,7 +63,7 @@ class UnknownTaskError(TaskError, KeyError):
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
-        super().__init__(f"there is no task {task_id}")
+        super().__init__(Wording(f"there is no task {task_id}", f"没有任务 {task_id}"))
 
     def __str__(self) -> str:
         return str(self.args[0])

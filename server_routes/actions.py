@@ -84,7 +84,7 @@ class TaskActions:
                 await self._recovery.cancel(task_id)
         return await asyncio.to_thread(self._db.table.get, task_id)
 
-    async def act_on_many(self, action: Action, selection: Selection) -> dict[str, Any]:
+    async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:
         """Do it with many, in the order in which they were queued; one that cannot be helped stops no other.
 
         `left` counts those that match the filter and did not fit into this request.
@@ -95,7 +95,9 @@ class TaskActions:
         for task_id in chosen:
             try:
                 record = await self.act(action, task_id)
-            except (TaskError, OSError) as error:
+            except TaskError as error:
+                refused[task_id] = error.wording.text(language)
+            except OSError as error:
                 refused[task_id] = str(error)
             except Exception as error:  # ComfyUI's own handler, or another plugin's
                 log.exception("[wfrecovery] %s of %s failed", action.value, task_id)

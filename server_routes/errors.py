@@ -32,6 +32,11 @@ def error_response(kind: str, message: str, status: int) -> web.Response:
     return web.json_response({"error": {"type": kind, "message": redact(message)}}, status=status)
 
 
+def language_of(request: web.Request) -> str:
+    """In which language to answer: `lang` in the address, else the header that browsers send, else English."""
+    return request.query.get("lang") or request.headers.get("Accept-Language", "").partition(",")[0].strip() or "en"
+
+
 def answering(handler: Handler) -> Handler:
     """Every error as JSON with the right status, none as ComfyUI's 500 page."""
 
@@ -42,9 +47,9 @@ def answering(handler: Handler) -> Handler:
         except BadRequestError as error:
             return error_response(error.kind, str(error), error.status)
         except UnknownTaskError as error:
-            return error_response("unknown_task", str(error), 404)
+            return error_response("unknown_task", error.wording.text(language_of(request)), 404)
         except TaskError as error:
-            return error_response("not_possible", str(error), 409)
+            return error_response("not_possible", error.wording.text(language_of(request)), 409)
         except OSError as error:
             log.error("[wfrecovery] %s %s: %s", request.method, request.path, error)
             return error_response("disk", f"the task table cannot be used: {error.strerror or error}", 503)

@@ -15,8 +15,9 @@ from ..bridge.database_manager import DatabaseManager, cancelled, failed, finish
 from ..bridge.decisions import Action, Decision, decide
 from ..bridge.history import ABSENT, Place, Sighting, sighting_of_history
 from ..bridge.output_files import find_results, whole_result
-from ..bridge.records import Stage, TaskError, TaskRecord, now_text, parse_time
+from ..bridge.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
 from ..bridge.settings import Settings
+from ..bridge.wording import Wording
 from .host import Host
 from .recorder import Recorder
 
@@ -218,14 +219,21 @@ class StartupRecovery:
         await asyncio.to_thread(self._db.table.get, task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
         if graph is None:
-            raise TaskError(f"{task_id} cannot be queued again: its graph was not recorded")
+            raise TaskError(
+                Wording(
+                    f"{task_id} cannot be queued again: its graph was not recorded",
+                    f"{task_id} 无法重新排队：没有记录它的工作流",
+                )
+            )
         return await self.requeue(await asyncio.to_thread(self._db.table.update, task_id, _anew), graph)
 
     async def cancel(self, task_id: str) -> None:
         """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
         task = await asyncio.to_thread(self._db.table.get, task_id)
         if task.stage.final:
-            raise TaskError(f"{task_id} is {task.stage.value} already")
+            raise TaskError(
+                Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
+            )
         if task.comfyui_task_id and self._host.interrupt(task.comfyui_task_id):
             return  # recorded when ComfyUI has stopped it
         if task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id):
@@ -240,7 +248,10 @@ class StartupRecovery:
 def _anew(task: TaskRecord) -> TaskRecord:
     if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
         raise TaskError(
-            f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again"
+            Wording(
+                f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again",
+                f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消或等待决定的任务可以重新排队",
+            )
         )
     record = dataclasses.replace(task.entering(Stage.QUEUED), error_message=None)
     # its place in the queue is a new one, not one that was lost

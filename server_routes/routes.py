@@ -14,7 +14,7 @@ from aiohttp import web
 from ..bridge.feishu_errors import FeishuError, FeishuNotConfiguredError
 from ..bridge.settings import SettingsError
 from .actions import Action, Selection
-from .errors import BadRequestError, answering, json_body
+from .errors import BadRequestError, answering, json_body, language_of
 from .page_settings import FixedSettingError
 from .preview import asking_tasks
 from .task_query import TaskQuery
@@ -99,7 +99,7 @@ def _add_actions(routes: web.RouteTableDef, plugin: Plugin) -> None:
     async def act_on_many(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
         selection = Selection.of(await json_body(request))
-        return web.json_response(await plugin.actions.act_on_many(action, selection), status=202)
+        return web.json_response(await plugin.actions.act_on_many(action, selection, language_of(request)), status=202)
 
     @routes.post("/wfrecovery/tasks/{task_id}/{action}")
     @answering
@@ -134,9 +134,9 @@ def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
         try:
             url = await asyncio.to_thread(plugin.feishu.sheet_url)
         except FeishuNotConfiguredError as error:
-            raise BadRequestError("not_configured", error.wording.text(_language(request)), 409) from None
+            raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
         except FeishuError as error:
-            raise BadRequestError("feishu", error.wording.text(_language(request)), 502) from None
+            raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
         if not url:
             raise BadRequestError("feishu", "Feishu gave no address for the spreadsheet", 502)
         return web.json_response({"url": url})
@@ -145,7 +145,7 @@ def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
     @answering
     async def doctor(request: web.Request) -> web.Response:
         report = await asyncio.to_thread(plugin.examine)
-        return web.json_response(report.to_json(_language(request)))
+        return web.json_response(report.to_json(language_of(request)))
 
 
 def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:
@@ -153,7 +153,3 @@ def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:
     png_info = (graph.get("extra_data") or {}).get("extra_pnginfo")
     workflow = png_info.get("workflow") if isinstance(png_info, dict) else None
     return workflow if isinstance(workflow, dict) and workflow else None
-
-
-def _language(request: web.Request) -> str:
-    return request.query.get("lang") or "en"

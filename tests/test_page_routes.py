@@ -366,6 +366,23 @@ def test_what_is_blocked_is_pushed_again_all_at_once(host: Any, start: Start) ->
     assert get(comfy, "status")["attention"] == 0
 
 
+@stand_ins
+def test_a_refusal_is_explained_in_the_language_of_the_page(comfy: Comfy) -> None:
+    task_id = comfy.finished(comfy.queue(picture("language", color=77)))["task_id"]
+    chinese = {"Accept-Language": "zh-CN,zh;q=0.9"}
+    for action, english, words in (
+        ("retry", "finished", "已完成"),
+        ("push", "no row", "不属于"),
+        ("cancel", "already", "取消"),
+    ):
+        path = f"/wfrecovery/tasks/{task_id}/{action}"
+        assert english in refused(comfy.call("POST", path, json={}), 409, "not_possible")
+        assert words in refused(comfy.call("POST", path, json={}, headers=chinese), 409, "not_possible")
+        assert words in refused(comfy.call("POST", f"{path}?lang=zh", json={}), 409, "not_possible")
+    many = comfy.call("POST", "/wfrecovery/tasks/retry", json={"task_ids": ["img_20200101_001"]}, headers=chinese)
+    assert many.json()["refused"] == {"img_20200101_001": "没有任务 img_20200101_001"}
+
+
 # ------------------------------------------------------------------ after a crash
 
 
