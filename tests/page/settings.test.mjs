@@ -94,9 +94,22 @@ test('a fixed setting snaps back and says where it is fixed', async () => {
   assert.match(complaints[1][1], /config\.toml/)
 })
 
-test('before the server has answered nothing is sent', async () => {
-  const { dialog, sent } = setUp()
-  dialog.set('wfrecovery.maxAttempts', 7)
+test('being registered changes nothing, however late the server answers', async () => {
+  const { settings, sent } = setUp()
+  await quiet()
+  await settings.load()
   await quiet()
   assert.deepEqual(sent, [])
+})
+
+test('a change made before the server has answered is sent after it', async () => {
+  const { settings, dialog, sent } = setUp()
+  dialog.values.set('wfrecovery.keepDays', 30)
+  dialog.set('wfrecovery.keepDays', 90)
+  await quiet()
+  assert.deepEqual(sent, [])
+  await settings.load()
+  await quiet()
+  assert.deepEqual(sent, [{ keep_days: 90 }])
+  assert.equal(dialog.get('wfrecovery.keepDays'), 90)
 })

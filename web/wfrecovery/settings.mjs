@@ -71,6 +71,8 @@ export class Settings {
     this._values = null
     this._fixed = {}
     this._timers = new Map()
+    /** changes made before the server's values were known */
+    this._early = new Map()
   }
 
   /** What `registerExtension` takes as `settings`. */
@@ -79,13 +81,15 @@ export class Settings {
       ...setting,
       category: [CATEGORY, group, setting.id.split('.').pop()],
       sortOrder: 100 - index,
-      onChange: (value) => this._changed(setting.id, key, value),
+      onChange: (value, before) => this._changed(setting.id, key, value, before),
     }))
   }
 
   /** Show the server's values. */
   async load() {
     this._take(await this._routes.settings())
+    for (const [id, value] of this._early) this._dialog().set(id, value)
+    this._early.clear()
   }
 
   _take({ settings, fixed }) {
@@ -99,11 +103,14 @@ export class Settings {
     if (value !== undefined && this._dialog().get(id) !== value) this._dialog().set(id, value)
   }
 
-  /** ComfyUI calls this when a setting is registered (before the server's values are known), when the user changes it, and when we do. */
-  _changed(id, key, value) {
+  /** ComfyUI calls this when a setting is registered (without a value before), when the user changes it, and when we do. */
+  _changed(id, key, value, before) {
     clearTimeout(this._timers.get(id))
-    if (this._values === null || value === this._values[key]) return
-    this._timers.set(id, setTimeout(() => this._send(id, key, value), QUIET))
+    if (this._values === null) {
+      if (before !== undefined && value !== before) this._early.set(id, value)
+    } else if (value !== this._values[key]) {
+      this._timers.set(id, setTimeout(() => this._send(id, key, value), QUIET))
+    }
   }
 
   async _send(id, key, value) {
