@@ -42,12 +42,13 @@ export class Page {
       this.preview.offer()
     })
     this.state.on('connection', ({ connection, before }) => {
-      if (connection === CONNECTION.online && before !== CONNECTION.online) this._loadSettings()
+      if (connection === CONNECTION.online && before !== CONNECTION.starting) this._loadSettings()
     })
     this.state.listenTo(this._api)
     this._app.ui?.settings?.addEventListener?.('Comfy.Locale.change', () => setTimeout(() => this._useLanguage()))
     onLanguageChange(() => this._build())
     this._useLanguage()
+    this._loadSettings()
     this.state.load()
   }
 

@@ -44,7 +44,7 @@ export class Preview {
   }
 
   _show(tasks) {
-    this._boxes = []
+    this._list = h('ul', { class: 'wfr-preview-list' })
     this._chosen = h('span', { class: 'wfr-muted', 'aria-live': 'polite' })
     this._queue = button({ hook: 'preview-queue', label: t('Queue selected'), iconName: 'play', kind: 'wfr-primary', onclick: () => this._decide('retry') })
     this._discard = button({ hook: 'preview-discard', label: t('Discard selected'), iconName: 'trash', onclick: () => this._decide('cancel') })
@@ -65,14 +65,20 @@ export class Preview {
       h('h2', { id: 'wfr-preview-title' }, t('ComfyUI ended with prompts in its queue')),
       h('p', { class: 'wfr-muted' }, t('They have no row in a sheet. Nothing is queued again before you say so.')),
       h('label', { class: 'wfr-tick wfr-tick-all' }, all, h('span', {}, t('All')), this._chosen),
-      h('ul', { class: 'wfr-preview-list' }, tasks.map((task) => this._entry(task))),
+      this._list,
       this._error,
       h('div', { class: 'wfr-buttons wfr-preview-buttons' }, this._queue, this._discard, later),
     )
     document.body.append(this._dialog)
-    this._ticked()
+    this._fill(tasks)
     this._dialog.showModal()
     this._queue.focus()
+  }
+
+  _fill(tasks) {
+    this._boxes = []
+    fill(this._list, tasks.map((task) => this._entry(task)))
+    this._ticked()
   }
 
   _entry(task) {
@@ -123,11 +129,18 @@ export class Preview {
       const reasons = Object.values(refused)
       if (reasons.length) this._complain(reasons.join('\n'))
       this._onDone({ action, done: done.length })
-      if (!this._boxes.length) this.close()
+      if (!this._boxes.length) await this._goOn()
     } catch (error) {
       this._complain(error.message)
     }
     if (this._dialog.open) this._ticked()
+  }
+
+  /** The server shows the first few hundred; the rest follows when these are decided. */
+  async _goOn() {
+    const { tasks } = await this._routes.preview()
+    if (tasks.length) this._fill(tasks)
+    else this.close()
   }
 
   /** Take out what is decided; the rest stays for another decision. */
