@@ -68,6 +68,7 @@ class TaskEntry:
             record.product_name,
             record.model_name,
             record.comfyui_task_id,
+            record.metadata.get("title"),
             error,
         )
         return cls(

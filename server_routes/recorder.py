@@ -35,6 +35,7 @@ from ..bridge.records import (
 from ..bridge.redact import redact, secret_values, without_secrets
 from .events import progress_of
 from .host import Host
+from .preview import title_of
 from .row_tag import RowTag, row_tag_of
 
 log = logging.getLogger("wfrecovery")
@@ -398,6 +399,8 @@ class Recorder:
         except TaskError:
             metadata = new_metadata(Stage.QUEUED, tag.feishu_row_data, has_row=tag.row_number is not None)
             metadata["queue"] = queue
+            if tag.row_number is None:
+                metadata["title"] = redact(title_of(item.prompt))
             if tag.problem:
                 metadata["error_message"] = tag.problem
                 log.warning("[wfrecovery] %s runs as a prompt without a row: %s", task_id, tag.problem)

@@ -165,6 +165,7 @@ def test_tasks_are_filtered_counted_and_read_from_anywhere(host: Any, start: Sta
     assert found(status="失败") == [bad]
     assert found(status="失败", stage="running") == []
     assert found(workflow_type="other") == sorted([other, waiting])
+    assert found(workflow_type="other", q="list") == sorted([other, waiting]), "known by what they make"
     assert found(workflow_type="图生视频") == [video]
     assert found(feishu="pending") == sorted([*rows, video, bad]), "what still renders has nothing to deliver"
     assert found(feishu="blocked") == []

@@ -122,6 +122,7 @@ export class TaskDetail {
     if (errorText(record) && (stage === 'failed' || stage === 'cancelled')) parts.push([t('Why it failed'), errorText(record)])
     if (stage === 'cancelled' && parts.length) parts[0][0] = t('Why it was cancelled')
     if (feishuReason(record)) parts.push([t('Why it is not in the sheet'), feishuReason(record)])
+    if (record.metadata?.error_message) parts.push([t('Why it belongs to no row'), record.metadata.error_message])
     return parts.map(([heading, text]) =>
       h('div', { class: 'wfr-problem' }, h('strong', {}, heading), h('p', { class: 'wfr-pre' }, text)),
     )
