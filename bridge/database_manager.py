@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -165,15 +166,15 @@ class DatabaseManager:
         raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
 
     def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
-        for task in self.table.active():
-            same = (task.workflow_type, task.row_number, task.product_name, task.model_name) == (
-                kind,
-                row.row_number,
-                row.product_name,
-                row.model_name,
-            )
-            if same and task.status is not WorkflowStatus.FAILED:
-                return task
+        """The oldest task that is at work on this row for this workflow, or whose result still has to be pushed."""
+        wanted = (kind, row.row_number, row.product_name, row.model_name)
+        for entry in reversed(self.index.entries()):
+            named = (entry.workflow_type, entry.row_number, entry.product_name, entry.model_name)
+            if named == wanted and entry.status is not WorkflowStatus.FAILED:
+                with contextlib.suppress(TaskError):
+                    task = self.table.get(entry.task_id)
+                    if not task.settled and task.status is not WorkflowStatus.FAILED:
+                        return task
         return None
 
     def _change(self, task_id: str, change: Change) -> bool:
