@@ -22,6 +22,7 @@ from ..bridge.version import VERSION
 from .actions import TaskActions
 from .events import Events
 from .host import Host
+from .page_files import ask_for_newer_modules
 from .page_settings import PageSettings
 from .publishing import PublishingThread
 from .recorder import Recorder
@@ -90,6 +91,7 @@ class Plugin:
         add_routes(server.routes, self)
         server.add_on_prompt_handler(self.recorder.on_prompt)
         server.app.middlewares.append(self._middleware())
+        server.app.middlewares.append(ask_for_newer_modules)
         server.app.on_startup.append(self._start)
 
     async def _start(self, _: web.Application) -> None:

@@ -229,6 +229,15 @@ def _big_picture(prefix: str, width: int, height: int) -> dict[str, Any]:
 
 
 @all_hosts
+def test_browsers_ask_for_newer_modules_of_the_page(comfy: Comfy) -> None:
+    scripts = [path for path in comfy.call("GET", "/extensions").json() if path.endswith("/wfrecovery.js")]
+    assert len(scripts) == 1, "only the entry is an extension of its own"
+    module = comfy.call("GET", scripts[0].replace("wfrecovery.js", "wfrecovery/page.mjs"))
+    assert (module.status_code, module.headers["Cache-Control"]) == (200, "no-cache")
+    assert "javascript" in module.headers["Content-Type"], "browsers refuse a module of any other type"
+
+
+@all_hosts
 def test_the_thumbnail_is_small_and_asked_for_only_once(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(_big_picture("thumb", 640, 320), row(2)))["task_id"]
     answer = comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail")

@@ -1,5 +1,6 @@
 /** The parts of the page, put together: what lives as long as the page does, and what menu and panel call. */
 
+import { queryOf } from './filters.mjs'
 import { floatWhenNarrow } from './floating.mjs'
 import { Panel } from './panel.mjs'
 import { Preview } from './preview.mjs'
@@ -42,7 +43,9 @@ export class Page {
       this.preview.offer()
     })
     this.state.on('connection', ({ connection, before }) => {
-      if (connection === CONNECTION.online && before !== CONNECTION.starting) this._loadSettings()
+      if (connection !== CONNECTION.online) return
+      if (before === CONNECTION.starting) this._loadFirstTasks()
+      else this._loadSettings()
     })
     this.state.listenTo(this._api)
     this._app.ui?.settings?.addEventListener?.('Comfy.Locale.change', () => setTimeout(() => this._useLanguage()))
@@ -154,6 +157,16 @@ export class Page {
   async _useLanguage() {
     const wanted = this._app.extensionManager.setting.get('Comfy.Locale')
     await useLanguage(wanted, () => this.routes.translations().catch(() => ({})))
+  }
+
+  /** So that the panel has something to show the moment it opens. */
+  async _loadFirstTasks() {
+    if (this.pages.total !== null) return
+    try {
+      await this.pages.setFilter(queryOf(this.chosen))
+    } catch (error) {
+      this.state.trouble(error)
+    }
   }
 
   async _loadSettings() {
