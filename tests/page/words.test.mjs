@@ -44,9 +44,9 @@ test("Feishu's reason is given in the reader's language", async () => {
   assert.equal(feishuReason(blocked), 'two rows match')
 })
 
-test('a task that is not finished is not yet on its way to the sheet', () => {
+test('a task that is not finished does not wait for the sheet yet', () => {
   assert.equal(feishuText(record(1, { stage: 'running', feishu: 'pending' })), '')
-  assert.equal(feishuText(record(1, { feishu: 'pending' })), 'On its way to Feishu')
+  assert.equal(feishuText(record(1, { feishu: 'pending' })), 'Waiting for Feishu')
 })
 
 test('a stage of a newer version is shown as it is', () => {

@@ -40,7 +40,7 @@ export class Filters {
       ['stage:running', t('Rendering now')],
       ['stage:asking', t('Waits for your decision')],
       ['stage:cancelled', t('Cancelled')],
-      ['feishu:pending', t('On its way to Feishu')],
+      ['feishu:pending', t('Waiting for Feishu')],
       ['feishu:blocked', t('Not in the sheet')],
     ])
     this._workflow = select('filter-workflow', t('Workflow'), [

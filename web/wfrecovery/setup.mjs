@@ -42,7 +42,7 @@ export class Setup {
     fill(this._checks, h('li', { class: 'wfr-muted' }, icon('spinner', 'pi-spin'), ' ', t('Checking…')))
     try {
       const { checks } = await this._routes.doctor(serverLanguage())
-      fill(this._checks, checks.map(checkEntry))
+      fill(this._checks, inOrder(checks).map(checkEntry))
       await this._showFixed()
     } catch (error) {
       fill(this._checks, h('li', { class: 'wfr-muted' }, error.message))
@@ -60,6 +60,12 @@ export class Setup {
   }
 }
 
+/** What is to be mended first, then what could not be checked. */
+function inOrder(checks) {
+  const rank = ({ ok }) => [false, null, true].indexOf(ok)
+  return [...checks].sort((a, b) => rank(a) - rank(b))
+}
+
 function checkEntry({ id, ok, title, detail, advice }) {
   const result = RESULT[ok] ?? RESULT.null
   const said = { true: t('all right'), false: t('to be mended'), null: t('not checked') }[ok]
@@ -72,7 +78,7 @@ function checkEntry({ id, ok, title, detail, advice }) {
       {},
       h('strong', {}, title),
       h('span', { class: 'wfr-hidden' }, ` (${said})`),
-      detail && h('div', { class: 'wfr-muted wfr-pre' }, detail),
+      detail && h(ok === true ? 'span' : 'div', { class: 'wfr-muted wfr-pre' }, ok === true ? ` ${detail}` : detail),
       advice && ok !== true && h('div', { class: 'wfr-advice wfr-pre' }, advice),
     ),
   )

@@ -61,7 +61,7 @@ export function feishuText(record) {
   const feishu = feishuOf(record)
   switch (feishu.state) {
     case 'pending':
-      return isFinal(record) ? t('On its way to Feishu') : ''
+      return isFinal(record) ? t('Waiting for Feishu') : ''
     case 'pushed':
       return t('In the sheet')
     case 'blocked':
