@@ -8,20 +8,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Route
 from plugin_support import NO_REAL, REAL, ROOT, Comfy, until
 
 from wfrecovery.demo.browser import ComfyPage, page_settings
 from wfrecovery.demo.feishu import FeishuStandIn
 from wfrecovery.demo.front_end import NEWEST, OLDEST, front_end
 
-__all__ = ["HOSTS", "NO_REAL", "REAL", "Site", "expect", "site_of", "until"]
+__all__ = ["HOSTS", "NO_REAL", "REAL", "Site", "faint_texts", "foreign_texts", "site_of", "until"]
 
 #: The page that ComfyUI 0.3.64 pins on a host that behaves so, the newest page on the newer one.
 HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real ComfyUI": ("real", None)}
 #: Rows 2 to this one are in the sheet: 产品2 and 模特A, 产品3 and 模特A …
 LAST_ROW = 60
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
 class Site(ComfyPage):
@@ -63,6 +62,16 @@ class Site(ComfyPage):
         """A message with these words."""
         return self.page.locator(".p-toast-message, [data-testid='toast']").filter(has_text=words)
 
+    def graph_types(self) -> list[str]:
+        """The types of the nodes on the canvas."""
+        types: list[str] = self.page.evaluate("() => window.app.graph.nodes.map(node => node.type).sort()")
+        return types
+
+    def server_settings(self) -> dict[str, Any]:
+        """The plugin's settings, as the server has them."""
+        settings: dict[str, Any] = self.comfy.call("GET", "/wfrecovery/settings").json()["settings"]
+        return settings
+
     def setting(self, name: str) -> Any:
         """One of ComfyUI's settings."""
         return self.page.evaluate("id => window.app.extensionManager.setting.get(id)", name)
@@ -94,23 +103,33 @@ def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
             "FEISHU_SPREADSHEET_TOKEN": feishu.spreadsheet_token,
             "FEISHU_SHEET_NAME": feishu.sheet_title,
             "FEISHU_DOMAIN": feishu.url,
+            # A setting that the page cannot change.
+            "WFRECOVERY_MAX_ATTEMPTS": "4",
         }
         comfy = stack.enter_context(Comfy(base, shape, env=env, args=args))
         yield stack.enter_context(Site(chromium, comfy, feishu))
 
 
-def visible_texts(panel: Locator) -> list[str]:
-    """Every text a person sees in an element."""
-    return [line.strip() for line in panel.inner_text().splitlines() if line.strip()]
+def foreign_texts(element: Locator) -> list[str]:
+    """Lines in a Chinese page that are not Chinese: no Chinese character, but a word of Latin letters."""
+    names = {"comfyui", "feishu"}
+    lines = [line.strip() for line in element.inner_text().splitlines()]
+    latin = [line for line in lines if not _CHINESE.search(line) and re.search("[A-Za-z]{3}", line)]
+    return [line for line in latin if line.lower() not in names and not _IDENTIFIER.search(line)]
 
 
-def contrast(page: Page, selector: str) -> float:
-    """The contrast (WCAG, 1 to 21) of an element's text against what is painted behind it."""
-    ratio: float = page.evaluate(_CONTRAST, selector)
-    return ratio
+_CHINESE = re.compile("[\u4e00-\u9fff]")
+#: Task and prompt ids, file names, and what a node said of itself.
+_IDENTIFIER = re.compile(r"(img|vid|job)_\d{8}_\d+|[0-9a-f]{8}-[0-9a-f]{4}-|\.(png|mp4)$|Error|Wfr")
 
 
-_CONTRAST = """selector => {
+def faint_texts(element: Locator) -> list[str]:
+    """Texts whose contrast against what is painted behind them is below 4.5 (WCAG AA), with the ratio."""
+    faint: list[str] = element.evaluate(_FAINT)
+    return faint
+
+
+_FAINT = """root => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const parts = colour => {
     canvas.clearRect(0, 0, 1, 1);
@@ -127,11 +146,22 @@ _CONTRAST = """selector => {
     });
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
-  const element = document.querySelector(selector);
-  const layers = [];
-  for (let at = element; at; at = at.parentElement) layers.push(parts(getComputedStyle(at).backgroundColor));
-  const behind = layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255]);
-  const text = over(parts(getComputedStyle(element).color), behind);
-  const [low, high] = [light(text), light(behind)].sort((a, b) => a - b);
-  return (high + 0.05) / (low + 0.05);
+  const contrast = element => {
+    const layers = [];
+    let shown = 1;
+    for (let at = element; at; at = at.parentElement) {
+      layers.push(parts(getComputedStyle(at).backgroundColor));
+      shown *= Number(getComputedStyle(at).opacity);
+    }
+    const behind = layers.reverse().reduce((below, layer) => over(layer, below), [255, 255, 255]);
+    const [r, g, b, a] = parts(getComputedStyle(element).color);
+    const [low, high] = [light(over([r, g, b, a * shown], behind)), light(behind)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const ownText = element => [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join("");
+  return [...root.querySelectorAll("*")]
+    .filter(element => ownText(element) && element.checkVisibility() && !element.disabled)
+    .map(element => [ownText(element), contrast(element)])
+    .filter(([, ratio]) => ratio < 4.5)
+    .map(([text, ratio]) => `${text}: ${ratio.toFixed(1)}`);
 }"""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from filelock import FileLock
 from PIL import Image
 
 from wfrecovery.demo.launch import ComfyProcess, find_comfyui
@@ -142,6 +144,12 @@ class Comfy(ComfyProcess):
         found = [record for record in self.records() if record["comfyui_task_id"] == prompt_id]
         assert len(found) == 1, f"{len(found)} records for {prompt_id}"
         return found[0]
+
+    @contextmanager
+    def table_locked(self) -> Iterator[None]:
+        """Nobody else can write the table meanwhile."""
+        with FileLock(self.table / "table.lock"):
+            yield
 
     def graph_file(self, prompt_id: str) -> Path:
         """The file of a prompt's graph."""
