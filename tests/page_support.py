@@ -158,7 +158,8 @@ _FAINT = """root => {
     const [low, high] = [light(over([r, g, b, a * shown], behind)), light(behind)].sort((a, b) => a - b);
     return (high + 0.05) / (low + 0.05);
   };
-  const ownText = element => [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join("");
+  const ownText = element =>
+    [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join("");
   return [...root.querySelectorAll("*")]
     .filter(element => ownText(element) && element.checkVisibility() && !element.disabled)
     .map(element => [ownText(element), contrast(element)])
