@@ -55,7 +55,7 @@ class Site(ComfyPage):
         self.open_panel()
         if self.hook("detail").is_visible():
             self.hook("back").click()
-        self.hook("list").wait_for()
+        self.hook("search").wait_for()
         return self.hook("list")
 
     def toast(self, words: str | re.Pattern[str]) -> Locator:
