@@ -51,11 +51,16 @@ class Site(ComfyPage):
         return detail
 
     def open_list(self) -> Locator:
-        """The panel with its list, from wherever it is."""
+        """The panel with its whole list, from wherever an earlier test left it."""
         self.open_panel()
         if self.hook("detail").is_visible():
             self.hook("back").click()
-        self.hook("search").wait_for()
+        if self.hook("search").input_value():
+            self.hook("search").fill("")
+            self.hook("search").press("Enter")
+        for name in ("filter-status", "filter-workflow"):
+            if self.hook(name).input_value():
+                self.hook(name).select_option("")
         return self.hook("list")
 
     def toast(self, words: str | re.Pattern[str]) -> Locator:
@@ -112,7 +117,7 @@ def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
 
 def foreign_texts(element: Locator) -> list[str]:
     """Lines in a Chinese page that are not Chinese: no Chinese character, but a word of Latin letters."""
-    names = {"comfyui", "feishu"}
+    names = {"comfyui", "feishu", "prompt id"}
     lines = [line.strip() for line in element.inner_text().splitlines()]
     latin = [line for line in lines if not _CHINESE.search(line) and re.search("[A-Za-z]{3}", line)]
     return [line for line in latin if line.lower() not in names and not _IDENTIFIER.search(line)]

@@ -309,8 +309,8 @@ def test_comfyui_works_when_our_script_is_broken(opened: Site) -> None:
         opened.page.evaluate("() => window.app.queuePrompt(0)")
         until(lambda: opened.comfy.pictures("from_the_page*.png"), what="the picture that the page asked for")
         assert opened.tab().count() == 0
-    opened.problems.clear()
     opened.open()
+    opened.problems.clear()
 
 
 # ------------------------------------------------------------------ settings, languages, themes
