@@ -162,7 +162,8 @@ class ComfyPage:
     # ------------------------------------------------------------------ what went wrong
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        # The browser's own note of a server that does not answer is no fault of the page.
+        if message.type == "error" and "net::ERR_" not in message.text:
             self.problems.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _on_error(self, error: Error) -> None:

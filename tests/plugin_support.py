@@ -159,6 +159,10 @@ class Comfy(ComfyProcess):
         """The finer stage of a prompt's task."""
         return str(self.record(prompt_id)["metadata"]["stage"])
 
+    def times(self, prompt_id: str, what: str) -> int:
+        """How often the story of a prompt's task tells this."""
+        return [entry["what"] for entry in self.record(prompt_id)["metadata"]["story"]].count(what)
+
     def until_stage(self, prompt_id: str, *stages: str) -> dict[str, Any]:
         """Wait for the task to come to one of these stages; its record."""
         until(lambda: self.stage(prompt_id) in stages, what=f"{prompt_id} is {stages}\n{self.log()[-3000:]}")
