@@ -155,6 +155,12 @@ class ComfyPage:
         """The texts of the messages shown now."""
         return self.page.locator(_TOAST).all_inner_texts()
 
+    def open_settings(self, *category: str) -> None:
+        """ComfyUI's settings dialog at one of these categories, whichever its language shows."""
+        self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.ShowSettingsDialog')")
+        names = "|".join(map(re.escape, category))
+        self.page.get_by_role("dialog").get_by_text(re.compile(f"^({names})$")).first.click()
+
     def set(self, setting: str, value: Any) -> None:
         """Change one of ComfyUI's settings, as its dialog does."""
         self.page.evaluate("([id, value]) => window.app.extensionManager.setting.set(id, value)", [setting, value])
