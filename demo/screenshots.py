@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -73,17 +73,16 @@ def take_pictures(folder: Path, say: Callable[[str], None] = print) -> list[Path
     """Play the batch and write the pictures; raises FrontEndMissingError or BrowserMissingError."""
     folder.mkdir(parents=True, exist_ok=True)
     static = front_end(NEWEST)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, browser() as chromium:
-        with _batch(Path(temporary).resolve(), static, say) as comfy, ComfyPage(chromium, comfy.url, scale=1.5) as page:
-            pictures = _Pictures(page, folder)
-            for language in LANGUAGES:
-                page.set("Comfy.Locale", language)
-                page.open()
-                pictures.settle()
-                for palette in PALETTES:
-                    page.set("Comfy.ColorPalette", palette)
-                    say(f"{language}, {palette}")
-                    pictures.take(f"{language}-{palette}")
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))).resolve()
+        chromium = stack.enter_context(browser())
+        comfy = stack.enter_context(_batch(temporary, static, say))
+        pictures = _Pictures(stack.enter_context(ComfyPage(chromium, comfy.url)), folder)
+        for language in LANGUAGES:
+            pictures.begin(language)
+            for palette in PALETTES:
+                say(f"{language}, {palette}")
+                pictures.take(language, palette)
     return pictures.taken
 
 
@@ -207,9 +206,11 @@ class _Pictures:
         self._page, self._folder = page, folder
         self.taken: list[Path] = []
 
-    def settle(self) -> None:
-        """After the page was opened: the task that survived the crash on the canvas, its panel beside it."""
+    def begin(self, language: str) -> None:
+        """Open the page: the task that survived the crash on the canvas, the panel beside it."""
         page = self._page
+        page.set("Comfy.Locale", language)
+        page.open()
         page.hook("preview-close").or_(page.hook("panel")).or_(page.tab()).first.wait_for()
         if page.hook("preview").is_visible():
             page.hook("preview-close").click()
@@ -218,9 +219,10 @@ class _Pictures:
         page.hook("action-workflow").click()
         page.hook("back").click()
 
-    def take(self, name: str) -> None:
-        """All pictures in the present language and theme."""
-        page = self._page
+    def take(self, language: str, palette: str) -> None:
+        """All pictures in the present language and this theme."""
+        page, name = self._page, f"{language}-{palette}"
+        page.set("Comfy.ColorPalette", palette)
         self._save(f"panel-{name}")
         self._survivor().click()
         page.hook("detail").locator("img").wait_for()
