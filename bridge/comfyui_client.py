@@ -18,6 +18,7 @@ from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_h
 from .output_files import why_not_whole
 from .records import Stage
 from .redact import redact
+from .wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
@@ -343,4 +344,5 @@ def sighting_of_record(record: Mapping[str, Any]) -> Sighting:
     """What the plugin's record says of a prompt."""
     place = _PLACES[Stage(record["metadata"]["stage"])]
     files = tuple(ResultFile.from_path(path) for path in record["output_files"]) if place is Place.SUCCEEDED else ()
-    return Sighting(place, files, record.get("error_message"))
+    english, chinese = record.get("error_message"), record["metadata"].get("error_message_zh")
+    return Sighting(place, files, Wording(english, chinese or english) if english else None)

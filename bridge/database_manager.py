@@ -26,7 +26,7 @@ from .records import (
 )
 from .sheet import cell_text
 from .task_index import TaskIndex
-from .wording import Wording
+from .wording import Wording, wording_of
 from .workflow_database import Change, WorkflowDatabase
 
 log = logging.getLogger("wfrecovery")
@@ -102,9 +102,10 @@ class DatabaseManager:
         files = None if output_files is None else self.relative_files(output_files)
         return self._change(task_id, lambda task: finished(task, files))
 
-    def mark_task_failed(self, task_id: str, error_message: str) -> bool:
+    def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
         """The task is 失败, for the reason given."""
-        return self._change(task_id, lambda task: failed(task, str(error_message)))
+        reason = error_message if isinstance(error_message, Wording) else str(error_message)
+        return self._change(task_id, lambda task: failed(task, reason))
 
     def get_task(self, task_id: str) -> dict[str, Any] | None:
         """The task's record, or None when there is no such task."""
@@ -124,7 +125,7 @@ class DatabaseManager:
 
     # ------------------------------------------------------- what the plugin and the recovery call besides
 
-    def cancel_task(self, task_id: str, reason: str) -> bool:
+    def cancel_task(self, task_id: str, reason: Wording | str) -> bool:
         """The user does not want it: never brought back by itself, nothing pushed."""
         return self._change(task_id, lambda task: cancelled(task, reason))
 
@@ -220,24 +221,31 @@ def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskReco
     return record
 
 
-def failed(task: TaskRecord, reason: str) -> TaskRecord:
+def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
     """`task` as 失败; the first reason stays."""
     if task.stage is Stage.FAILED:
         return task
-    return task.entering(Stage.FAILED, error_message=reason).with_metadata(finished_at=now_text())
+    return _ended(task, Stage.FAILED, reason)
 
 
-def unsubmitted(reason: str, task: TaskRecord) -> TaskRecord:
+def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
     """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
     return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
 
 
-def cancelled(task: TaskRecord, reason: str) -> TaskRecord:
+def cancelled(task: TaskRecord, reason: Wording | str) -> TaskRecord:
     """`task` as cancelled by the user; its row's cell is left as it is."""
     if task.stage is Stage.CANCELLED:
         return task
-    record = task.entering(Stage.CANCELLED, error_message=reason).with_metadata(finished_at=now_text())
-    return record.with_feishu(state=FeishuState.OFF.value)
+    return _ended(task, Stage.CANCELLED, reason).with_feishu(state=FeishuState.OFF.value)
+
+
+def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
+    """`error_message` is the English reason; `metadata.error_message_zh` the Chinese one, where there is another."""
+    reason = wording_of(reason)
+    record = task.entering(stage, error_message=reason.en).with_metadata(finished_at=now_text())
+    chinese = None if reason.zh == reason.en else reason.zh
+    return record if chinese == record.error_message_zh else record.with_metadata(error_message_zh=chinese)
 
 
 def _pending_again(task: TaskRecord) -> TaskRecord:

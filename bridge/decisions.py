@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from .history import Place, Sighting
+from .history import INTERRUPTED, Place, Sighting
 from .records import MAX_ATTEMPTS, TaskRecord
+from .wording import Wording
+
+LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
 
 
 class Action(str, Enum):
@@ -43,17 +46,21 @@ class Decision:
     """An action and the reason for it, in words that can be shown."""
 
     action: Action
-    reason: str
+    reason: Wording
     #: the row's cell is left at 否, so that the next batch takes it
     row_stays_open: bool = False
 
 
 _SEEN = {
-    Place.UNKNOWN: Decision(Action.LEAVE, "ComfyUI did not answer; tried again later"),
-    Place.WAITING: Decision(Action.FOLLOW, "waiting in ComfyUI's queue"),
-    Place.RUNNING: Decision(Action.FOLLOW, "running in ComfyUI"),
-    Place.ASKING: Decision(Action.FOLLOW, "ComfyUI's page asks whether to queue it again"),
-    Place.SUCCEEDED: Decision(Action.COLLECT, "finished in ComfyUI"),
+    Place.UNKNOWN: Decision(
+        Action.LEAVE, Wording("ComfyUI did not answer; tried again later", "ComfyUI 没有应答，稍后再试")
+    ),
+    Place.WAITING: Decision(Action.FOLLOW, Wording("waiting in ComfyUI's queue", "在 ComfyUI 队列中等待")),
+    Place.RUNNING: Decision(Action.FOLLOW, Wording("running in ComfyUI", "正在 ComfyUI 中运行")),
+    Place.ASKING: Decision(
+        Action.FOLLOW, Wording("ComfyUI's page asks whether to queue it again", "ComfyUI 页面正在询问是否重新排队")
+    ),
+    Place.SUCCEEDED: Decision(Action.COLLECT, Wording("finished in ComfyUI", "ComfyUI 已完成")),
 }
 
 
@@ -75,17 +82,26 @@ def decide(
     if sighting.place in _SEEN:
         return _SEEN[sighting.place]
     if sighting.place is Place.FAILED:
-        return Decision(Action.FAIL, sighting.message or "ComfyUI reported an error")
+        return Decision(Action.FAIL, sighting.message or Wording("ComfyUI reported an error", "ComfyUI 报错"))
     if sighting.place is Place.INTERRUPTED:
-        return Decision(Action.CANCEL, sighting.message or "interrupted by the user")
+        return Decision(Action.CANCEL, sighting.message or INTERRUPTED)
     if on_disk:
-        return Decision(Action.ADOPT, "its complete result was found on disk")
+        return Decision(Action.ADOPT, Wording("its complete result was found on disk", "在磁盘上找到了完整的结果"))
     if not has_graph:
-        return Decision(Action.FAIL, "lost before it was submitted", row_stays_open=True)
+        return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
     if task.attempts >= max_attempts:
-        return Decision(Action.FAIL, f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself")
+        times = Wording(
+            f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself",
+            f"运行它时 ComfyUI 已崩溃 {task.attempts} 次，不再自动重试",
+        )
+        return Decision(Action.FAIL, times)
     if task.row_number is None and lost_prompts is LostPrompts.OFF:
-        return Decision(Action.CANCEL, "lost when ComfyUI ended; the setting says not to queue it again")
+        kept_out = "ComfyUI 退出时丢失；按设置不再重新排队"
+        return Decision(
+            Action.CANCEL, Wording("lost when ComfyUI ended; the setting says not to queue it again", kept_out)
+        )
     if not can_queue or (task.row_number is None and lost_prompts is LostPrompts.ASK):
-        return Decision(Action.ASK, "lost when ComfyUI ended; waits for your decision")
-    return Decision(Action.REQUEUE, "lost when ComfyUI ended; queued again")
+        return Decision(
+            Action.ASK, Wording("lost when ComfyUI ended; waits for your decision", "ComfyUI 退出时丢失，等待你的决定")
+        )
+    return Decision(Action.REQUEUE, Wording("lost when ComfyUI ended; queued again", "ComfyUI 退出时丢失，已重新排队"))

@@ -262,7 +262,7 @@ def _summary(tasks: Iterable[TaskRecord], rendered_here: set[str], seconds: floa
     return Summary(
         finished=len(finished),
         recovered=sum(map(was_recovered, finished)),
-        failed=tuple(_trouble(task, _reason(task.error_message)) for task in failed),
+        failed=tuple(_trouble(task, _reason(task.error_message, task.error_message_zh)) for task in failed),
         blocked=tuple(
             _trouble(task, _reason(task.feishu.get("last_error"), task.feishu.get("last_error_zh"))) for task in blocked
         ),

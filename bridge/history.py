@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from .redact import redact
+from .wording import Wording, wording_of
 
 
 class Place(str, Enum):
@@ -56,11 +57,16 @@ class Sighting:
 
     place: Place
     files: tuple[ResultFile, ...] = ()
-    message: str | None = None
+    message: Wording | None = None
 
 
 UNKNOWN: Final = Sighting(Place.UNKNOWN)
 ABSENT: Final = Sighting(Place.ABSENT)
+
+_OUT_OF_MEMORY: Final = Wording(
+    " (out of GPU memory: a smaller picture or fewer frames may fit)", "（显存不足：缩小图片或减少帧数也许可行）"
+)
+INTERRUPTED: Final = Wording("interrupted by the user", "被用户中断")
 
 _TERMINAL: Final = {
     "execution_success": Place.SUCCEEDED,
@@ -81,7 +87,7 @@ def sighting_of_history(entry: Mapping[str, Any]) -> Sighting:
     if place is Place.SUCCEEDED:
         return Sighting(place, files_of_outputs(entry.get("outputs") or {}))
     if place is Place.INTERRUPTED:
-        return Sighting(place, message="interrupted by the user")
+        return Sighting(place, message=INTERRUPTED)
     return Sighting(place, message=error_text(data))
 
 
@@ -107,13 +113,14 @@ def files_of_node(output: Mapping[str, Any]) -> tuple[ResultFile, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def error_text(data: Mapping[str, Any]) -> str:
+def error_text(data: Mapping[str, Any]) -> Wording:
     """The node's own message, without the inputs and traceback, which can hold prompts and keys."""
     message = str(data.get("exception_message") or "").strip()
     kind = str(data.get("exception_type") or "").rpartition(".")[2]
+    text = wording_of(message or kind)
     if "OutOfMemory" in kind or "out of memory" in message.lower():
-        first_line = message.splitlines()[0] if message else kind
-        message = f"{first_line} (out of GPU memory: a smaller picture or fewer frames may fit)"
-    text = message or kind or "ComfyUI reported an error without a message"
+        text = wording_of(message.splitlines()[0] if message else kind) + _OUT_OF_MEMORY
+    elif not text:
+        text = Wording("ComfyUI reported an error without a message", "ComfyUI 报错，但没有给出原因")
     node = data.get("node_type")
-    return redact(f"{node} (node {data.get('node_id')}): {text}" if node else text)
+    return (wording_of(f"{node} (node {data.get('node_id')}): " if node else "") + text).changed(redact)

@@ -162,7 +162,7 @@ def is_task_id(text: object) -> bool:
 
 
 def id_sort_key(task_id: str) -> tuple[str, int, str]:
-    """Orders ids by day, then number, so that 1000 comes after 999 and kinds are mixed by time."""
+    """Orders ids by day, then number, so that 1000 comes after 999."""
     match = _ID.fullmatch(task_id)
     return (match[2], int(match[3]), match[1]) if match else ("", 0, task_id)
 
@@ -270,6 +270,12 @@ class TaskRecord:
     def settled(self) -> bool:
         """Nothing is left to render or push: it belongs into `done/`."""
         return self.stage.final and self.feishu_state in (FeishuState.PUSHED, FeishuState.OFF)
+
+    @property
+    def error_message_zh(self) -> str | None:
+        """`error_message` in Chinese, where it is our own words."""
+        text = self.metadata.get("error_message_zh")
+        return text if isinstance(text, str) and self.error_message else None
 
     def with_metadata(self, **changes: Any) -> TaskRecord:
         """A copy with some metadata changed."""

@@ -69,9 +69,9 @@ def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[Line]
         case Stage.FINISHED:
             yield {"what": "adopted" if after.metadata.get("adopted") else "finished"}
         case Stage.FAILED:
-            yield {"what": "failed", **_error(after.error_message)}
+            yield {"what": "failed", **_error(after)}
         case Stage.CANCELLED:
-            yield {"what": "cancelled", **_error(after.error_message)}
+            yield {"what": "cancelled", **_error(after)}
 
 
 def _queued(before: TaskRecord | None) -> Iterator[Line]:
@@ -90,17 +90,22 @@ def _delivery_lines(before: TaskRecord, after: TaskRecord) -> Iterator[Line]:
         case FeishuState.PUSHED:
             yield {"what": "pushed"}
         case FeishuState.BLOCKED:
-            yield {"what": "blocked", **_text(after.feishu.get("last_error"))}
+            yield {
+                "what": "blocked",
+                **_text(after.feishu.get("last_error")),
+                **_text(after.feishu.get("last_error_zh"), "text_zh"),
+            }
         case FeishuState.PENDING if before.stage.final and before.feishu_state is FeishuState.PUSHED:
             yield {"what": "push_again"}
 
 
-def _error(message: str | None) -> Line:
-    match = _NODE.match(message or "")
-    return {"node": match["node"], **_text(match["text"])} if match else _text(message)
+def _error(task: TaskRecord) -> Line:
+    match, chinese = (_NODE.match(text or "") for text in (task.error_message, task.error_message_zh))
+    own = _text(chinese["text"] if chinese else task.error_message_zh, "text_zh")
+    return {"node": match["node"], **_text(match["text"]), **own} if match else {**_text(task.error_message), **own}
 
 
-def _text(text: object) -> Line:
+def _text(text: object, name: str = "text") -> Line:
     if not isinstance(text, str) or not text:
         return {}
-    return {"text": text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"}
+    return {name: text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"}

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
-from .records import FeishuState, Stage, TaskRecord, WorkflowStatus, id_sort_key
+from .records import FeishuState, Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
 from .workflow_database import WorkflowDatabase
 
 #: A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock
@@ -48,8 +48,8 @@ class TaskEntry:
     error: str | None
     #: what a search looks into, in lower case
     text: str
-    #: sorts by time
-    order: tuple[str, int, str]
+    #: sorts by the time of entry; ids alone do not, for each kind of task has numbers of its own
+    order: tuple[float, tuple[str, int, str]]
 
     @property
     def status(self) -> WorkflowStatus:
@@ -84,7 +84,7 @@ class TaskEntry:
             finished_at=finished_at if isinstance(finished_at, str) else None,
             error=error,
             text=" ".join(str(part) for part in searched if part is not None).lower(),
-            order=id_sort_key(record.task_id),
+            order=(parse_time(record.created_at), id_sort_key(record.task_id)),
         )
 
 

@@ -31,6 +31,7 @@ from .records import (
     parse_time,
     workflow_type_of,
 )
+from .wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
@@ -319,7 +320,9 @@ class TaskRecoveryManager:
         try:
             files = [await self._fetch(task, file, index) for index, file in enumerate(sighting.files)]
         except FileUnavailableError as error:
-            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, f"finished, but {error}")
+            await asyncio.to_thread(
+                self._db.mark_task_failed, task.task_id, Wording("finished, but ", "已完成，但") + str(error)
+            )
         except (ComfyUIError, OSError) as error:
             log.warning("[wfrecovery] %s: %s; tried again later", task.task_id, error)
             return None
@@ -329,7 +332,11 @@ class TaskRecoveryManager:
                 if await self._plugin_publishes():
                     await asyncio.to_thread(self._db.table.update, task.task_id, _by_plugin)
             else:
-                await asyncio.to_thread(self._db.mark_task_failed, task.task_id, "finished, but it wrote no file")
+                await asyncio.to_thread(
+                    self._db.mark_task_failed,
+                    task.task_id,
+                    Wording("finished, but it wrote no file", "已完成，但没有写出文件"),
+                )
         return await asyncio.to_thread(self._db.table.get, task.task_id)
 
     async def _fetch(self, task: TaskRecord, file: ResultFile, index: int) -> Path:

@@ -32,7 +32,7 @@ __all__ = ["main", "take_pictures"]
 PACKAGE: Final = Path(__file__).resolve().parent.parent
 LANGUAGES: Final = ("en", "zh")
 PALETTES: Final = ("dark", "light")
-_PROMPT: Final = "站在窗边,自然光,拿着{}"
+_PROMPT: Final = "站在窗边，自然光，拿着{}"
 _PATIENCE: Final = 60.0
 
 
@@ -127,7 +127,7 @@ def _render_first(comfy: ComfyProcess, rows: Sequence[_Row]) -> None:
 def _crash(comfy: ComfyProcess, rows: Sequence[_Row]) -> None:
     """SIGKILL while the first of these rows renders; it is rendered again, and the next one is under way."""
     prompts = [_post(comfy, _graph(row), row.tag) for row in rows]
-    for text in ("雪山脚下的露营灯,傍晚", "a lighthouse in fog, 35 mm", "极简海报:一只橘猫"):
+    for text in ("雪山脚下的露营灯，傍晚", "a lighthouse in fog, 35 mm", "极简海报:一只橘猫"):
         _post(comfy, _sketch(text))
     _until(lambda: _stage(comfy, prompts[0]) == "running", "a row that renders")
     comfy.restart()

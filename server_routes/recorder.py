@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from ..bridge.database_manager import DatabaseManager, cancelled, failed, finished, new_metadata
 from ..bridge.disk import DurabilityUnknownError
-from ..bridge.history import Place, Sighting, files_of_node, sighting_of_history
+from ..bridge.history import INTERRUPTED, Place, Sighting, files_of_node, sighting_of_history
 from ..bridge.output_files import why_not_whole
 from ..bridge.records import (
     FeishuState,
@@ -33,12 +33,19 @@ from ..bridge.records import (
     now_text,
 )
 from ..bridge.redact import redact, secret_values, without_secrets
+from ..bridge.wording import Wording
 from .events import progress_of
 from .host import Host
 from .preview import title_of
 from .row_tag import RowTag, row_tag_of
 
 log = logging.getLogger("wfrecovery")
+
+DELETED: Final = Wording("deleted from the queue by the user", "已被用户从队列中删除")
+NO_FILE: Final = Wording(
+    "ComfyUI says it finished, but it wrote no file into the output folder",
+    "ComfyUI 报告已完成，但没有在输出文件夹写出文件",
+)
 
 #: A disk that hangs for longer must not hold up ComfyUI: the prompt goes on unrecorded, and the log says so.
 PATIENCE_SECONDS: Final = 30.0
@@ -342,7 +349,7 @@ class Recorder:
         for raw in raw_items:
             item = QueueItem.of(raw)
             if item is not None and item.prompt_id in self._writes:
-                self._submit(item.prompt_id, lambda task: cancelled(task, "deleted from the queue by the user"))
+                self._submit(item.prompt_id, lambda task: cancelled(task, DELETED))
                 self._writes.pop(item.prompt_id, None)
                 self._secrets.pop(item.prompt_id, None)
 
@@ -435,13 +442,17 @@ class Recorder:
             if task.stage.final:
                 return task
             if sighting.place is Place.INTERRUPTED:
-                return cancelled(task, sighting.message or "interrupted by the user")
+                return cancelled(task, sighting.message or INTERRUPTED)
             if sighting.place is not Place.SUCCEEDED:
-                return failed(task, redact(sighting.message or "failed", secrets))
+                reason = sighting.message or Wording("failed", "失败")
+                return failed(task, reason.changed(lambda text: redact(text, secrets)))
             if broken:
-                return failed(task, f"ComfyUI says it finished, but {broken}")
+                return failed(
+                    task,
+                    Wording(f"ComfyUI says it finished, but {broken}", f"ComfyUI 报告已完成，但结果不完整：{broken}"),
+                )
             if not files and task.row_number is not None:
-                return failed(task, "ComfyUI says it finished, but it wrote no file into the output folder")
+                return failed(task, NO_FILE)
             return finished(task, files)
 
         return change

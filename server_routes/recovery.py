@@ -205,7 +205,7 @@ class StartupRecovery:
         if answer.status == 200:
             self.state.requeued += 1
             return True
-        reason = f"it cannot be queued again: {refusal_text(answer.body)}"
+        reason = Wording("it cannot be queued again: ", "无法重新排队：") + refusal_text(answer.body)
         await self._store(task, lambda record: failed(record, reason))
         return False
 
@@ -240,7 +240,9 @@ class StartupRecovery:
             await self._recorder.written()
         else:
             record = await asyncio.to_thread(
-                self._db.table.update, task_id, lambda record: cancelled(record, "cancelled by the user")
+                self._db.table.update,
+                task_id,
+                lambda record: cancelled(record, Wording("cancelled by the user", "已由用户取消")),
             )
             self._on_change(record)
 

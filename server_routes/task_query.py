@@ -100,8 +100,9 @@ class TaskQuery:
 
     def page(self, db: DatabaseManager) -> dict[str, Any]:
         """The records of the page, how many tasks match in all, and the cursor where there are more."""
-        matching = self.wanted.among(self._all(db))
-        start = self.offset if self.cursor is None else _after(matching, self.cursor)
+        everything = self._all(db)
+        matching = self.wanted.among(everything)
+        start = self.offset if self.cursor is None else _after(matching, self.cursor, everything)
         chosen = matching[start : start + self.limit]
         return {
             "tasks": [record for entry in chosen if (record := db.get_task(entry.task_id)) is not None],
@@ -116,10 +117,12 @@ class TaskQuery:
         return () if found is None else (found,)
 
 
-def _after(entries: Sequence[TaskEntry], cursor: str) -> int:
-    """Where the tasks begin that are older than `cursor`, which itself may be gone or match no longer."""
+def _after(matching: Sequence[TaskEntry], cursor: str, everything: Sequence[TaskEntry]) -> int:
+    """Where the tasks begin that are older than `cursor`, which itself may match no longer, or be gone."""
+    last = next((entry for entry in everything if entry.task_id == cursor), None)
     order = id_sort_key(cursor)
-    return next((position for position, entry in enumerate(entries) if entry.order < order), len(entries))
+    older = (entry.order < last.order if last else id_sort_key(entry.task_id) < order for entry in matching)
+    return next((position for position, is_older in enumerate(older) if is_older), len(matching))
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:

@@ -119,6 +119,12 @@ class Comfy(ComfyProcess):
         queue = self.get("/queue")
         return [item[1] for item in (*queue["queue_running"], *sorted(queue["queue_pending"], key=lambda i: i[0]))]
 
+    def idle(self) -> None:
+        """Clear the queue and interrupt what runs; returns when nothing does."""
+        self.call("POST", "/queue", json={"clear": True})
+        self.call("POST", "/interrupt", json={})
+        until(lambda: not self.pending(), what="an idle ComfyUI")
+
     # ------------------------------------------------------------------ the table on disk
 
     @property

@@ -19,6 +19,7 @@ from wfrecovery.bridge.history import (
     sighting_of_history,
 )
 from wfrecovery.bridge.records import MAX_ATTEMPTS, TaskRecord
+from wfrecovery.bridge.wording import Wording
 
 ROW_TASK = TaskRecord("img_20261123_001", row_number=67, product_name="产品A", model_name="模特B")
 OTHER_TASK = TaskRecord("job_20261123_001")
@@ -60,9 +61,12 @@ def test_what_comfyui_says_decides_whatever_else_is_known(place: Place, action: 
 
 
 def test_the_nodes_own_message_is_the_reason_of_a_failure() -> None:
-    assert decide(ROW_TASK, Sighting(Place.FAILED, message="KSampler: boom"), on_disk=False, has_graph=True).reason == (
-        "KSampler: boom"
-    )
+    assert decide(
+        ROW_TASK,
+        Sighting(Place.FAILED, message=Wording("KSampler: boom", "KSampler: boom")),
+        on_disk=False,
+        has_graph=True,
+    ).reason.en == ("KSampler: boom")
 
 
 @pytest.mark.parametrize("attempts", [0, 2, 3, 50])
@@ -79,7 +83,7 @@ def test_a_lost_row_is_queued_again() -> None:
 
 def test_without_a_graph_a_lost_task_fails_as_never_submitted() -> None:
     decision = decide(ROW_TASK, ABSENT, on_disk=False, has_graph=False)
-    assert (decision.action, decision.reason) == (Action.FAIL, "lost before it was submitted")
+    assert (decision.action, decision.reason.en) == (Action.FAIL, "lost before it was submitted")
 
 
 @pytest.mark.parametrize("task", [ROW_TASK, OTHER_TASK])
@@ -89,7 +93,8 @@ def test_a_task_that_took_comfyui_down_three_times_is_given_up(task: TaskRecord)
             attempted(task, attempts), ABSENT, on_disk=False, has_graph=True, lost_prompts=LostPrompts.AUTO
         )
         assert decision.action is (Action.REQUEUE if attempts < 3 else Action.FAIL)
-    assert "5 times" in decision.reason
+    assert "5 times" in decision.reason.en
+    assert "5 次" in decision.reason.zh
 
 
 def test_the_limit_of_attempts_is_a_setting() -> None:
@@ -192,7 +197,7 @@ def test_windows_subfolders_become_paths_as_records_hold_them() -> None:
 
 def test_a_node_error_keeps_the_nodes_message_and_no_inputs_traceback_or_half_results() -> None:
     seen = sighting_of_history(entry("error", STARTED, CACHED, error(), outputs={"1": {"images": [PICTURE]}}))
-    assert (seen.place, seen.files, seen.message) == (Place.FAILED, (), "KSampler (node 2): boom")
+    assert (seen.place, seen.files, str(seen.message)) == (Place.FAILED, (), "KSampler (node 2): boom")
 
 
 def test_an_interruption_is_told_from_an_error_by_its_message_alone() -> None:
@@ -227,14 +232,14 @@ def test_out_of_gpu_memory_is_said_in_one_line_with_advice() -> None:
     seen = sighting_of_history(
         entry("error", error(exception_type="torch.OutOfMemoryError", exception_message=message))
     )
-    assert seen.message == (
+    assert str(seen.message) == (
         "KSampler (node 2): Allocation on device (out of GPU memory: a smaller picture or fewer frames may fit)"
     )
 
 
 def test_out_of_gpu_memory_without_a_message_is_still_named() -> None:
     seen = sighting_of_history(entry("error", error(exception_type="torch.OutOfMemoryError", exception_message=None)))
-    assert "OutOfMemoryError" in (seen.message or "")
+    assert "OutOfMemoryError" in str(seen.message)
 
 
 @pytest.mark.parametrize("data", [None, {}, {"exception_message": None}])
@@ -254,4 +259,4 @@ def test_an_error_without_words_still_has_a_reason(data: Any) -> None:
 def test_a_secret_in_a_nodes_message_is_not_kept(text: str) -> None:
     message = sighting_of_history(entry("error", error(exception_message=text))).message
     assert message
-    assert "abcdef0123456789" not in message
+    assert "abcdef0123456789" not in message.en + message.zh

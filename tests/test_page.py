@@ -49,6 +49,7 @@ def opened(
 def site(opened: Site) -> Iterator[Site]:
     """The page; no test may leave an error of ours in the browser's console."""
     yield opened
+    opened.comfy.idle()
     assert opened.ours() == []
 
 
@@ -302,15 +303,17 @@ def test_comfyui_works_when_our_script_is_broken(opened: Site) -> None:
     def nonsense(route: Route) -> None:
         route.fulfill(content_type="text/javascript", body="this is no JavaScript")
 
-    with opened.answering(r"/extensions/.*wfrecovery.*\.m?js", nonsense):
+    try:
+        with opened.answering(r"/extensions/.*wfrecovery.*\.m?js", nonsense):
+            opened.open()
+            graph = picture("from_the_page", color=3)
+            opened.page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph)
+            opened.page.evaluate("() => window.app.queuePrompt(0)")
+            until(lambda: opened.comfy.pictures("from_the_page*.png"), what="the picture that the page asked for")
+            assert opened.tab().count() == 0
+    finally:
         opened.open()
-        graph = picture("from_the_page", color=3)
-        opened.page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph)
-        opened.page.evaluate("() => window.app.queuePrompt(0)")
-        until(lambda: opened.comfy.pictures("from_the_page*.png"), what="the picture that the page asked for")
-        assert opened.tab().count() == 0
-    opened.open()
-    opened.problems.clear()
+        opened.problems.clear()
 
 
 # ------------------------------------------------------------------ settings, languages, themes

@@ -119,6 +119,15 @@ def test_newest_first_over_months_kinds_and_numbers(table: WorkflowDatabase, ind
     assert [entry.task_id for entry in index.entries()] == wanted
 
 
+def test_tasks_of_all_kinds_are_in_the_order_of_their_entry(table: WorkflowDatabase, index: TaskIndex) -> None:
+    """Each kind has numbers of its own: the first job of a day may be the newest task of all."""
+    entered = ["img_20261123_001", "img_20261123_002", "vid_20261123_001", "img_20261123_003", "job_20261123_001"]
+    for minute, task_id in enumerate(entered):
+        created_at = f"2026-11-23T10:{minute:02}:00.000+08:00"
+        table.create(dataclasses.replace(job(1), task_id=task_id, created_at=created_at))
+    assert [entry.task_id for entry in index.entries()] == entered[::-1]
+
+
 def test_it_follows_a_task_to_its_end_and_back(table: WorkflowDatabase, index: TaskIndex) -> None:
     assert index.entries() == ()
     for change, stage, feishu in (
