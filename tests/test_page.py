@@ -305,7 +305,7 @@ def test_comfyui_works_when_our_script_is_broken(opened: Site) -> None:
 
     try:
         with opened.answering(r"/extensions/.*wfrecovery.*\.m?js", nonsense):
-            opened.open()
+            opened.open(ours=False)
             graph = picture("from_the_page", color=3)
             opened.page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph)
             opened.page.evaluate("() => window.app.queuePrompt(0)")
