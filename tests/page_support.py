@@ -31,14 +31,16 @@ class Site(ComfyPage):
     def __init__(self, chromium: Browser, comfy: Comfy, feishu: FeishuStandIn) -> None:
         super().__init__(chromium, comfy.url)
         self.comfy, self.feishu = comfy, feishu
+        self._opened = 0
 
     def open(self, *, ours: bool = True) -> Site:
-        """Load the page, also again; with `ours`, until our part of it has what it asks for at its start."""
-        if not ours:
-            super().open()
-            return self
-        with self.page.expect_response(re.compile("/wfrecovery/settings"), timeout=60_000):
-            super().open()
+        """Load the page, also again; with `ours`, until our part of it shows what the server says."""
+        self._opened += 1
+        days = 1000 + self._opened
+        self.comfy.call("POST", "/wfrecovery/settings", json={"keep_days": days})
+        super().open()
+        if ours:
+            until(lambda: self.setting("wfrecovery.keepDays") == days, what="the server's settings in the page")
         return self
 
     def ours(self) -> list[str]:
