@@ -77,7 +77,7 @@ def take_pictures(folder: Path, say: Callable[[str], None] = print) -> list[Path
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))).resolve()
         chromium = stack.enter_context(browser())
         comfy = stack.enter_context(_batch(temporary, static, say))
-        pictures = _Pictures(stack.enter_context(ComfyPage(chromium, comfy.url)), folder)
+        pictures = _Pictures(stack.enter_context(ComfyPage(chromium, comfy.url, height=900)), folder)
         for language in LANGUAGES:
             pictures.begin(language)
             for palette in PALETTES:
@@ -126,12 +126,13 @@ def _render_first(comfy: ComfyProcess, rows: Sequence[_Row]) -> None:
 
 def _crash(comfy: ComfyProcess, rows: Sequence[_Row]) -> None:
     """SIGKILL while the first of these rows renders; it is rendered again, and the next one is under way."""
-    prompts = [_post(comfy, _graph(row), row.tag) for row in rows]
-    for text in ("雪山脚下的露营灯，傍晚", "a lighthouse in fog, 35 mm", "极简海报:一只橘猫"):
+    prompts = [_post(comfy, _graph(rows[0]), rows[0].tag)]
+    for text in ("雪山脚下的露营灯，傍晚", "a lighthouse in fog, 35 mm", "极简海报：一只橘猫"):
         _post(comfy, _sketch(text))
+    prompts += [_post(comfy, _graph(row), row.tag) for row in rows[1:]]
     _until(lambda: _stage(comfy, prompts[0]) == "running", "a row that renders")
     comfy.restart()
-    _until(lambda: _stage(comfy, prompts[1]) == "running", "the row after it")
+    _until(lambda: "running" in (_stage(comfy, prompt) for prompt in prompts[1:]), "the rows after it")
     _until(lambda: _settled(_record(comfy, prompts[0])), "its result in the sheet")
 
 
@@ -223,9 +224,11 @@ class _Pictures:
         """All pictures in the present language and this theme."""
         page, name = self._page, f"{language}-{palette}"
         page.set("Comfy.ColorPalette", palette)
+        page.hook("list").evaluate("list => { list.scrollTop = 0; }")
         self._save(f"panel-{name}")
         self._survivor().click()
         page.hook("detail").locator("img").wait_for()
+        page.hook("story").scroll_into_view_if_needed()
         self._save(f"detail-{name}")
         page.hook("back").click()
         page.hook("review").click()
