@@ -30,7 +30,7 @@ export class TaskDetail {
     this._onBack = onBack
     this._onAction = onAction
     this._onLoadWorkflow = onLoadWorkflow
-    this._title = h('h2', { class: 'wfr-detail-title', tabindex: '-1' })
+    this._title = h('h2', { class: 'wfr-detail-title', tabindex: '-1', translate: 'no' })
     this._stage = h('span', { class: 'wfr-stage' })
     this._body = h('div', { class: 'wfr-detail-body' })
     this.element = h(

@@ -100,7 +100,7 @@ export class Preview {
         h(
           'span',
           { class: 'wfr-tick-text' },
-          h('span', { class: 'wfr-title' }, task.title || task.task_id),
+          h('span', { class: 'wfr-title', translate: 'no' }, task.title || task.task_id),
           h('span', { class: 'wfr-muted', title: timeText(task.created_at) }, facts.filter(Boolean).join(' · ')),
         ),
       ),

@@ -22,7 +22,7 @@ export class TaskRow {
   constructor(routes) {
     this._routes = routes
     this._thumbnail = h('div', { class: 'wfr-thumbnail' })
-    this._title = h('span', { class: 'wfr-title' })
+    this._title = h('span', { class: 'wfr-title', translate: 'no' })
     this._time = h('span', { class: 'wfr-time' })
     this._stage = h('span', { class: 'wfr-stage' })
     this._kind = h('span', { class: 'wfr-kind' })
