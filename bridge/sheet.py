@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from .records import RowData
@@ -54,9 +58,6 @@ class Merge:
     last_row: int
     first_column: int
     last_column: int
-
-    def covers(self, row: int, column: int) -> bool:
-        return self.first_row <= row <= self.last_row and self.first_column <= column <= self.last_column
 
 
 def column_letters(index: int) -> str:
@@ -176,7 +177,18 @@ class SheetTable:
         return f"{self.sheet_id}!{cell}:{cell}"
 
     def _merge_at(self, row: int, column: int) -> Merge | None:
-        return next((merge for merge in self.merges if merge.covers(row, column)), None)
+        merges = self._merges_by_column.get(column, ())
+        above = bisect_right(merges, row, key=attrgetter("first_row")) - 1
+        return merges[above] if above >= 0 and row <= merges[above].last_row else None
+
+    @cached_property
+    def _merges_by_column(self) -> Mapping[int, Sequence[Merge]]:
+        """The merges of each column, from the top; they never overlap."""
+        found = defaultdict(list)
+        for merge in sorted(self.merges, key=attrgetter("first_row")):
+            for column in range(merge.first_column, merge.last_column + 1):
+                found[column].append(merge)
+        return found
 
     def row_numbers(self) -> range:
         """The rows below the header, 1-based."""
@@ -218,9 +230,19 @@ class SheetTable:
 
     def same_row(self, earlier: SheetTable, row_number: int) -> int | None:
         """The number that a row of this reading had in an earlier one; None where that cannot be told for sure."""
-        key = self.key(row_number)
-        found = [number for number in earlier.row_numbers() if earlier.key(number) == key]
+        found = earlier._rows_by_key.get(self.key(row_number), ())
         return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _rows_by_key(self) -> Mapping[tuple[str, ...], Sequence[int]]:
+        """Row numbers by product, model and prompt, and by product and model alone. Made once: where one row was
+        inserted above, every task has to look for its row."""
+        found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for number in self.row_numbers():
+            key = self.key(number)
+            found[key].append(number)
+            found[key[:2]].append(number)
+        return found
 
     def row_of(self, task: RowOwner) -> int:
         """The row that a task was made for: where it was, if product and model still stand there, else the only
@@ -235,23 +257,18 @@ class SheetTable:
             )
         for field in wanted:
             self.place(field)
-        if task.row_number is not None and self._matches(task.row_number, wanted):
+        found = self._rows_by_key.get(tuple(wanted.values()), ())
+        if task.row_number is not None and task.row_number in found:
             return task.row_number
-        found = [number for number in self.row_numbers() if self._matches(number, wanted)]
         if len(found) == 1:
             return found[0]
         raise RowNotFoundError(self._not_found(task, wanted, found))
 
     def _identity(self, task: RowOwner) -> dict[str, str]:
-        """What the task's row must say, by column field."""
+        """What the task's row must say, by column field, in the order of KEY_FIELDS."""
         wanted = {"product_name": same_text(task.product_name), "model_name": same_text(task.model_name)}
         prompt = same_text(task.prompt)
         return {**wanted, "prompt": prompt} if prompt and "prompt" in self.places else wanted
-
-    def _matches(self, row_number: int, wanted: Mapping[str, str]) -> bool:
-        return row_number in self.row_numbers() and all(
-            same_text(self.text(row_number, field)) == text for field, text in wanted.items()
-        )
 
     def _not_found(self, task: RowOwner, wanted: Mapping[str, str], found: Sequence[int]) -> Wording:
         looked_for = " · ".join(f"{getattr(self.columns, field)} {_short(text)}" for field, text in wanted.items())
