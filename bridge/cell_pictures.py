@@ -25,9 +25,15 @@ def picture_for_cell(path: Path, limit: int = LARGEST_PICTURE) -> tuple[str, byt
     """Name and bytes for the cell, of at most `limit` bytes.
 
     A format that Feishu does not list becomes PNG, what is too large JPEG, both with Pillow. Raises FeishuError where
-    that is not installed or not enough, OSError where the file cannot be read.
+    that is not installed or not enough, or where the file cannot be read.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FeishuError(
+            Wording(f"{path.name} cannot be read: {reason}", f"{path.name} 无法读取：{reason}"), remedy=Remedy.FINAL
+        ) from error
     taken = path.suffix.lower() in _TAKEN and not _is_webp(content)
     if taken and len(content) <= limit:
         return path.name, content

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +23,14 @@ from .database_manager import DatabaseManager
 from .feishu_client import RANGES_PER_WRITE, FeishuClient
 from .feishu_errors import FeishuError, Remedy
 from .output_files import why_not_whole
-from .records import TaskRecord, WorkflowStatus, WorkflowType
+from .records import TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from .sheet import RowNotFoundError, SheetLayoutError, SheetTable, cell_text
 from .wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
+#: The statuses of so many tasks fit into one call: a task has two cells at most.
+TASKS_PER_WRITE: Final = RANGES_PER_WRITE // 2
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
 #: How often statuses are written anew when rows keep moving under them.
@@ -64,6 +67,8 @@ class _Reading:
     """The sheet as it was read, with what was written since and confirmed."""
 
     sheet: SheetTable
+    #: the spreadsheet's, where the answers tell
+    revision: int | None
     #: row number → the task whose picture stands there now
     sent: Mapping[int, TaskRecord]
 
@@ -95,14 +100,17 @@ class Delivery:
     def _check_files(self, task: TaskRecord) -> None:
         if not task.output_files:
             raise FeishuError(
-                Wording("the task has no result file", "任务没有结果文件"),
+                Wording("the task has no result file → render the row again", "任务没有结果文件 → 请重新生成该行"),
                 remedy=Remedy.FINAL,
             )
         for name in task.output_files:
             reason = why_not_whole(self._db.output_dir / name)
             if reason:
                 raise FeishuError(
-                    Wording(f"the result {name} cannot be sent: {reason}", f"结果文件 {name} 无法发送：{reason}"),
+                    Wording(
+                        f"the result {name} cannot be sent: {reason} → put the file back, or render the row again",
+                        f"结果文件 {name} 不存在或不完整，无法发送（{reason}）→ 请放回文件，或重新生成该行",
+                    ),
                     remedy=Remedy.FINAL,
                 )
 
@@ -117,14 +125,15 @@ class Delivery:
         return self._reading.sheet
 
     def _read(self) -> None:
-        self._confirmed_at = time.monotonic()
-        self._reading = _Reading(self._feishu.read_sheet(), {})
+        started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
+        sheet = self._feishu.read_sheet()
+        self._reading, self._confirmed_at = _Reading(sheet, sheet.revision, {}), started
 
     def _confirm(self, revision: int | None) -> bool:
         """Whether a write's answer shows that nobody else changed the sheet since the reading."""
-        if revision is None or self.sheet.revision is None or revision != self.sheet.revision + 1:
+        if revision is None or self._reading.revision is None or revision != self._reading.revision + 1:
             return False
-        self._reading = replace(self._reading, sheet=replace(self.sheet, revision=revision))
+        self._reading = replace(self._reading, revision=revision)
         self._confirmed_at = time.monotonic()
         return True
 
@@ -133,7 +142,7 @@ class Delivery:
         if time.monotonic() - self._confirmed_at <= _TRUSTED_SECONDS:
             return
         revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
-        if revision is not None and revision == self.sheet.revision:
+        if revision is not None and revision == self._reading.revision:
             self._confirmed_at = time.monotonic()
         else:
             self._read()
@@ -230,45 +239,42 @@ class Delivery:
     # ------------------------------------------------------------------ statuses and links
 
     def write_statuses(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
-        """Write the status (and link) cells of delivered tasks, many in one call.
+        """Write the status (and link) cells of delivered tasks, of TASKS_PER_WRITE at most, in one call.
 
         Returns why those failed that did, by task id; the others are in the sheet, or were left to whoever wrote
         something else there.
         """
         failures: dict[str, Exception] = {}
-        part_size = RANGES_PER_WRITE // 2  # a task has two cells at most
-        for start in range(0, len(tasks), part_size):
-            failed = self._write_part(tasks[start : start + part_size])
-            failures.update(failed)
-            stop = next(
-                (error for error in failed.values() if isinstance(error, FeishuError) and error.leave_alone), None
-            )
-            if stop is not None:
-                failures.update((task.task_id, stop) for task in tasks[start + part_size :])
-                break
-        return failures
-
-    def _write_part(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
-        failures: dict[str, Exception] = {}
-        moved = FeishuError(Wording("rows keep moving while statuses are written", "写状态时一直有人在移动行"))
         open_tasks: Iterable[TaskRecord] = tasks
+        stopped: Exception
         try:
             self._look_again()
             for _ in range(_STATUS_ROUNDS):
-                cells = self._cells(tasks, failures)
+                cells, failures = self._cells(tasks)
                 open_tasks = {task.task_id: task for task, _, _ in cells.values()}.values()
                 if not cells:
                     return failures
                 self._note_statuses(cells)
                 if self._write_cells(cells):
                     return failures
+            stopped = FeishuError(Wording("rows keep moving while statuses are written", "写状态时一直有人在移动行"))
         except FeishuError as error:
             if error.needs_person and len(tasks) > 1:  # one protected cell must not block them all
-                for task in tasks:
-                    failures.update(self._write_part([task]))
-                return failures
-            moved = error
-        return {**failures, **{task.task_id: moved for task in open_tasks}}
+                return self._write_one_by_one(tasks)
+            stopped = error
+        except SheetLayoutError as error:  # somebody changed the header meanwhile
+            stopped = error
+        return {**failures, **{task.task_id: stopped for task in open_tasks}}
+
+    def _write_one_by_one(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
+        failures: dict[str, Exception] = {}
+        for position, task in enumerate(tasks):
+            failures.update(self.write_statuses([task]))
+            error = failures.get(task.task_id)
+            if isinstance(error, FeishuError) and error.leave_alone:
+                failures.update((later.task_id, error) for later in tasks[position + 1 :])
+                break
+        return failures
 
     def _write_cells(self, cells: Cells) -> bool:
         """True when they stand where they should; else the sheet was read again and what went astray put right."""
@@ -292,10 +298,12 @@ class Delivery:
         return False
 
     def _cells(
-        self, tasks: Sequence[TaskRecord], failures: dict[str, Exception]
-    ) -> dict[str, tuple[TaskRecord, str, Any]]:
-        """What is still to be written, by the newest reading; a success of a row outlasts its failures."""
+        self, tasks: Sequence[TaskRecord]
+    ) -> tuple[dict[str, tuple[TaskRecord, str, Any]], dict[str, Exception]]:
+        """What is still to be written, by the newest reading, and whose row cannot be told; a success of a row
+        outlasts its failures."""
         cells: dict[str, tuple[TaskRecord, str, Any]] = {}
+        failures: dict[str, Exception] = {}
         for task in sorted(tasks, key=lambda task: task.status is not WorkflowStatus.FAILED):
             try:
                 row, field = self.sheet.row_of(task), _status_field(task)
@@ -305,9 +313,9 @@ class Delivery:
                 link = self._links.get(task.task_id)
                 if link and not self._stands(task, "video_link", _link(task, link)):
                     cells[self.sheet.address(row, "video_link")] = (task, "video_link", _link(task, link))
-            except (SheetLayoutError, RowNotFoundError) as error:
+            except (SheetLayoutError, RowNotFoundError, TaskError) as error:
                 failures[task.task_id] = error
-        return cells
+        return cells, failures
 
     def _status(self, task: TaskRecord, row: int) -> str | None:
         """The status to write, None where the cell is to be left as it is."""
@@ -330,7 +338,10 @@ class Delivery:
                 self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, status_before=shown))
 
     def _stands(self, task: TaskRecord, field: str, value: Any) -> bool:
-        return self.sheet.text(self.sheet.row_of(task), field) == cell_text(value)
+        try:
+            return self.sheet.text(self.sheet.row_of(task), field) == cell_text(value)
+        except RowNotFoundError:
+            return False
 
     def _restore(self, cells: Cells, earlier: _Reading) -> None:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment."""

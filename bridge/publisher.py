@@ -8,7 +8,6 @@ import logging
 import random
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -19,13 +18,13 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from .database_manager import DatabaseManager
-from .delivery import Delivery, VideoLink
+from .delivery import TASKS_PER_WRITE, Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .feishu_client import FeishuClient
 from .feishu_errors import FeishuError
 from .records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
-from .sheet import RowNotFoundError, SheetLayoutError, same_text
-from .task_index import TaskEntry, short_prompt
+from .sheet import RowNotFoundError, SheetLayoutError
+from .task_index import MAX_PROMPT, TaskEntry
 from .wording import Wording, wording_of
 from .workflow_database import FOLDER_NAME
 
@@ -86,7 +85,7 @@ class Publisher:
             return []
         due = [task for task in outbox if not _in_future(task, "next_try_at", now)]
         # What was itself refused goes last: it must not hold up the others each time.
-        return sorted(due, key=lambda task: int(task.feishu.get("refused", 0)))
+        return sorted(due, key=lambda task: _count(task, "refused"))
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
@@ -97,19 +96,25 @@ class Publisher:
     def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
         """Push what is due, apart from the tasks in `leave`.
 
-        Never raises for Feishu's sake: what could not be pushed says why, and waits.
+        Raises nothing for the sake of Feishu or of the table: what could not be pushed says why, and waits.
         """
         report = FlushReport()
-        if not self._feishu.configured:
-            return report
-        tasks = [task for task in self.due() if task.task_id not in leave]
-        if not tasks:
-            return report
+        tasks: list[TaskRecord] = []
+        problem = self.last_problem
         try:
-            with self._alone():
-                self._flush(tasks, report)
+            if self._feishu.configured:
+                tasks = [task for task in self.due() if task.task_id not in leave]
+            if tasks:
+                with self._alone():
+                    self._flush(tasks, report)
         except Timeout:
             report.busy = True
+        except (OSError, TaskError) as error:  # a full disk, a table that is locked for long: nothing can be noted
+            self.last_problem = _table_trouble(error)
+            if self.last_problem != problem:
+                log.error("[wfrecovery] %s", self.last_problem)
+            told = {*report.pushed, *report.blocked}
+            report.waiting.update((task.task_id, str(self.last_problem)) for task in tasks if task.task_id not in told)
         return report
 
     @contextlib.contextmanager
@@ -122,9 +127,13 @@ class Publisher:
             path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"
             try:
                 locks.enter_context(FileLock(path, timeout=0, mode=0o666))
-            except PermissionError as error:
+            except Timeout:
+                raise
+            except OSError as error:
                 log.warning(
-                    "[wfrecovery] %s belongs to another user, so their writes are not waited for: %s", path, error
+                    "[wfrecovery] %s cannot be locked (another user's?), so others' writes are not waited for: %s",
+                    path,
+                    error,
                 )
             yield
 
@@ -137,15 +146,22 @@ class Publisher:
         self.last_problem = None
         # Read again under the publisher's lock: another process may have pushed some meanwhile.
         ready = [task for task in map(self._current, tasks) if task is not None]
-        delivered = self._deliver(self._without_older(ready, delivery), delivery, report)
-        failures = delivery.write_statuses(delivered)
-        for task in delivered:
-            if task.task_id in failures:
-                self._put_off(task, failures[task.task_id], report)
-                _tell(task, failures[task.task_id])
-            else:
-                self._store(task.task_id, _pushed)
-                report.pushed.append(task.task_id)
+        rest = self._without_older(ready, delivery)
+        while rest:
+            part, rest = rest[:TASKS_PER_WRITE], rest[TASKS_PER_WRITE:]
+            delivered, stop = self._deliver(part, delivery, report)
+            failures = delivery.write_statuses(delivered)
+            for task in delivered:
+                if task.task_id in failures:
+                    self._put_off(task, failures[task.task_id], report)
+                    _tell(task, failures[task.task_id])
+                else:
+                    self._store(task.task_id, _pushed)
+                    report.pushed.append(task.task_id)
+            stop = stop or next(filter(_leave_alone, failures.values()), None)
+            if stop is not None:
+                report.waiting.update((task.task_id, str(stop)) for task in rest)
+                break
 
     def _video_links(self) -> VideoLink | None:
         """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
@@ -162,57 +178,67 @@ class Publisher:
         return link
 
     def _current(self, task: TaskRecord) -> TaskRecord | None:
-        record = self._db.table.get(task.task_id)
-        return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+        with contextlib.suppress(TaskError):  # gone or damaged meanwhile
+            record = self._db.table.get(task.task_id)
+            return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+        return None
 
-    def _deliver(self, tasks: Sequence[TaskRecord], delivery: Delivery, report: FlushReport) -> list[TaskRecord]:
-        """The tasks of which only the status is still missing. One row's failure leaves the others alone; when the
-        server asks for time, or everything fails, the rest waits without being counted as tried."""
+    def _deliver(
+        self, tasks: Sequence[TaskRecord], delivery: Delivery, report: FlushReport
+    ) -> tuple[list[TaskRecord], Exception | None]:
+        """The tasks of which only the status is still missing, and why to stop there. One row's failure leaves the
+        others alone; when the server asks for time, or everything fails, the rest waits without being counted as
+        tried."""
         delivered: list[TaskRecord] = []
         in_a_row = 0
         for position, task in enumerate(tasks):
             try:
                 delivery.deliver(task)
+            except OSError:  # not this task's: the table cannot be written
+                raise
             except Exception as error:
                 self._put_off(task, error, report, refused=True)
                 _tell(task, error)
                 in_a_row = 0 if _needs_person(error) else in_a_row + 1
-                if in_a_row == _FAILURES_IN_A_ROW or (isinstance(error, FeishuError) and error.leave_alone):
+                if in_a_row == _FAILURES_IN_A_ROW or _leave_alone(error):
                     untried = tasks[position + 1 :]
                     if isinstance(error, FeishuError) and error.slow:  # it may be at work on the sheet: no more writes
                         untried, delivered = [*delivered, *untried], []
                     report.waiting.update((later.task_id, str(error)) for later in untried)
-                    break
+                    return delivered, error
             else:
                 delivered.append(task)
                 in_a_row = 0
-        return delivered
+        return delivered, None
 
     # ------------------------------------------------------------------ several results of one row
 
     def _without_older(self, tasks: Sequence[TaskRecord], delivery: Delivery) -> list[TaskRecord]:
         """`tasks` without those whose row has a newer result already, or gets it in this flush: statuses and pictures
         never go back to an older one."""
-        results: dict[tuple[str, ...], list[TaskEntry]] = defaultdict(list)
+        since = min(map(_finished, tasks), default=(0.0, ""))
+        newest: dict[tuple[str | None, int], TaskEntry] = {}
         for entry in self._db.index.entries():
-            if entry.status is WorkflowStatus.COMPLETED and entry.row_number is not None:
-                results[_row_key(entry)].append(entry)
-        newest = []
+            if entry.status is WorkflowStatus.COMPLETED and entry.row_number is not None and _finished(entry) > since:
+                place = entry.workflow_type, self._row(entry, delivery)
+                newest[place] = max(newest.get(place, entry), entry, key=_finished)
+        kept = []
         for task in tasks:
-            newer = [entry for entry in results[_row_key(task)] if _finished(entry) > _finished(task)]
-            by = next((entry for entry in newer if self._same_row(delivery, entry.task_id, task)), None)
-            if by is None:
-                newest.append(task)
+            row = self._row(task, delivery)
+            by = newest.get((task.workflow_type, row)) if row else None
+            if by is None or _finished(by) <= _finished(task):
+                kept.append(task)
                 continue
             log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
             self._store(task.task_id, partial(_superseded, by=by.task_id))
-        return newest
+        return kept
 
-    def _same_row(self, delivery: Delivery, other: str, task: TaskRecord) -> bool:
-        """Two rows may show the same product, model and prompt; then the recorded numbers tell them apart."""
+    def _row(self, task: TaskRecord | TaskEntry, delivery: Delivery) -> int:
+        """Its row in the sheet, 0 where that cannot be told."""
         with contextlib.suppress(RowNotFoundError, SheetLayoutError, TaskError):
-            return delivery.sheet.row_of(self._db.table.get(other)) == delivery.sheet.row_of(task)
-        return False
+            whole = isinstance(task, TaskRecord) or len(task.prompt) <= MAX_PROMPT
+            return delivery.sheet.row_of(task if whole else self._db.table.get(task.task_id))
+        return 0
 
     # ------------------------------------------------------------------ what failed
 
@@ -233,8 +259,8 @@ class Publisher:
         unit: float | None = None,
     ) -> None:
         """Note why it did not go, and when to try again; what needs a person is blocked."""
-        self.last_problem = reason = getattr(error, "wording", None) or wording_of(str(error))
-        attempts = int(task.feishu.get("attempts", 0)) + 1
+        self.last_problem = reason = _reason(error)
+        attempts = _count(task, "attempts") + 1
         change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
         if _needs_person(error):
             change["state"] = FeishuState.BLOCKED.value
@@ -246,7 +272,7 @@ class Publisher:
             if server_wait:
                 change["wait_until"] = self._later(min(server_wait, _LONGEST_SERVER_WAIT))
             if refused:
-                change["refused"] = int(task.feishu.get("refused", 0)) + 1
+                change["refused"] = _count(task, "refused") + 1
             report.waiting[task.task_id] = reason.en
         self._store(task.task_id, lambda record: record.with_feishu(**change))
 
@@ -254,7 +280,13 @@ class Publisher:
         return now_text(datetime.fromtimestamp(self._clock() + seconds, timezone.utc))
 
     def _store(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> None:
-        record = self._db.table.update(task_id, change)
+        try:
+            record = self._db.table.update(task_id, change)
+        except OSError:
+            raise
+        except TaskError as error:  # gone or damaged meanwhile: there is nothing to note it in
+            log.warning("[wfrecovery] %s: how it went cannot be noted: %s", task_id, error)
+            return
         if self._on_change is not None:
             self._on_change(record)
 
@@ -268,11 +300,6 @@ def _in_future(task: TaskRecord, name: str, now: float) -> bool:
     return now < parse_time(task.feishu.get(name)) <= now + _LONGEST_SERVER_WAIT
 
 
-def _row_key(task: TaskRecord | TaskEntry) -> tuple[str, ...]:
-    names = map(same_text, (task.product_name, task.model_name))
-    return (task.workflow_type or "", *names, short_prompt(task.prompt))
-
-
 def _finished(task: TaskRecord | TaskEntry) -> tuple[float, str]:
     """When it was finished; the id decides within a millisecond."""
     text = task.finished_at if isinstance(task, TaskEntry) else task.metadata.get("finished_at")
@@ -280,7 +307,31 @@ def _finished(task: TaskRecord | TaskEntry) -> tuple[float, str]:
 
 
 def _needs_person(error: Exception) -> bool:
-    return not isinstance(error, FeishuError) or error.needs_person
+    return error.needs_person if isinstance(error, FeishuError) else not isinstance(error, TaskError)
+
+
+def _leave_alone(error: Exception) -> bool:
+    return isinstance(error, FeishuError) and error.leave_alone
+
+
+def _reason(error: Exception) -> Wording:
+    """In both languages where it has them; what nobody expected is named with its kind."""
+    wording = getattr(error, "wording", None)
+    return wording if isinstance(wording, Wording) else wording_of(f"{type(error).__name__}: {error}")
+
+
+def _table_trouble(error: Exception) -> Wording:
+    return Wording(
+        f"the task table cannot be read or written: {error} → see that the disk is not full and that the output "
+        "folder can be written; the results wait",
+        f"任务表无法读写：{error} → 请检查磁盘是否已满、输出文件夹能否写入；结果会保留等待",
+    )
+
+
+def _count(task: TaskRecord, name: str) -> int:
+    """A number of the outbox entry; a record may have been edited by hand."""
+    value = task.feishu.get(name)
+    return value if type(value) is int else 0
 
 
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
@@ -289,7 +340,7 @@ def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
 
 
 def _pushed(task: TaskRecord) -> TaskRecord:
-    attempts = int(task.feishu.get("attempts", 0)) + 1
+    attempts = _count(task, "attempts") + 1
     return _delivered(task, state=FeishuState.PUSHED.value, pushed_at=now_text(), attempts=attempts)
 
 

@@ -176,7 +176,7 @@ def parse_time(text: str | None) -> float:
     """Seconds since the epoch of a record's time; 0.0 when there is none or it cannot be read."""
     try:
         return datetime.fromisoformat(text).timestamp() if text else 0.0
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, OSError):  # a record may have been edited by hand
         return 0.0
 
 
@@ -256,7 +256,8 @@ class TaskRecord:
     @property
     def prompt(self) -> str:
         """The text of the row's 提示词, which tells rows of one product and model apart."""
-        return str((self.metadata.get("feishu_row_data") or {}).get("prompt") or "")
+        row = self.metadata.get("feishu_row_data")
+        return str(row.get("prompt") or "") if isinstance(row, Mapping) else ""
 
     @property
     def feishu(self) -> Mapping[str, Any]:
