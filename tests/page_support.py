@@ -129,10 +129,14 @@ def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
 
 
 def foreign_texts(element: Locator) -> list[str]:
-    """Lines in a Chinese page that are not Chinese: no Chinese character, but a word of Latin letters."""
+    """Lines in a Chinese page that are not Chinese: no Chinese character, but a word of Latin letters.
+
+    What people named themselves is marked `translate="no"`, and left out.
+    """
     names = {"comfyui", "feishu", "prompt id"}
+    own = set(element.locator("[translate=no]").all_inner_texts())
     lines = [line.strip() for line in element.inner_text().splitlines()]
-    latin = [line for line in lines if not _CHINESE.search(line) and re.search("[A-Za-z]{3}", line)]
+    latin = [line for line in lines if line not in own and not _CHINESE.search(line) and re.search("[A-Za-z]{3}", line)]
     return [line for line in latin if line.lower() not in names and not _IDENTIFIER.search(line)]
 
 
