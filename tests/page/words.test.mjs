@@ -59,6 +59,8 @@ test('times and durations read well, and nonsense is silent', () => {
   assert.equal(agoText('2026-11-23T11:57:00Z', now), '3 min. ago')
   assert.match(agoText('2026-10-01T12:00:00Z', now), /Oct 1, 2026/)
   assert.equal(agoText(null, now), '')
+  assert.equal(durationText('2026-11-23T10:00:00Z', '2026-11-23T10:00:02.460Z'), '2.5 sec')
+  assert.equal(durationText('2026-11-23T10:00:00Z', '2026-11-23T10:00:59.700Z'), '1:00')
   assert.equal(durationText('2026-11-23T10:00:00Z', '2026-11-23T10:01:05Z'), '1:05')
   assert.equal(durationText('2026-11-23T10:00:00Z', '2026-11-23T12:00:09Z'), '2:00:09')
   assert.equal(durationText('2026-11-23T10:00:00Z', '2026-11-23T09:00:00Z'), '')

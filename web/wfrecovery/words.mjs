@@ -157,10 +157,16 @@ export function timeText(iso) {
   return new Intl.DateTimeFormat(currentLanguage(), { dateStyle: 'medium', timeStyle: 'medium' }).format(then)
 }
 
-/** Seconds between two times as "1:05" or "1:02:05". */
+/** The time between two times as "2.5 sec", "1:05" or "1:02:05". */
 export function durationText(from, to) {
-  const seconds = Math.round((Date.parse(to) - Date.parse(from)) / 1000)
-  if (!(seconds >= 0)) return ''
+  const exact = (Date.parse(to) - Date.parse(from)) / 1000
+  if (!(exact >= 0)) return ''
+  const seconds = Math.round(exact)
+  if (seconds < 60) {
+    const digits = exact < 10 ? 1 : 0
+    const unit = { style: 'unit', unit: 'second', unitDisplay: 'short', maximumFractionDigits: digits }
+    return new Intl.NumberFormat(currentLanguage(), unit).format(exact)
+  }
   const parts = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60]
   if (parts[0] === 0) parts.shift()
   return parts.map((part, index) => (index ? String(part).padStart(2, '0') : part)).join(':')
