@@ -21,10 +21,11 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from .feishu_client import FeishuClient
 from .feishu_errors import FeishuError, Remedy, answered
-from .records import FeishuState, Stage, TaskRecord
+from .records import FeishuState, Stage, TaskError, TaskRecord
 from .redact import redact
 from .settings import Settings
 from .wording import Wording
+from .workflow_database import UnknownTaskError, WorkflowDatabase
 
 log = logging.getLogger("wfrecovery")
 
@@ -171,7 +172,7 @@ class BatchWatch:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.time, *, quiet: float = QUIET, publishing: bool = True
+        self, clock: Callable[[], float] = time.monotonic, *, quiet: float = QUIET, publishing: bool = True
     ) -> None:
         self._clock, self._quiet, self._publishing = clock, quiet, publishing
         self._lock = threading.Lock()
@@ -189,7 +190,7 @@ class BatchWatch:
             return
         with self._lock:
             known = self._batch.get(task.task_id) or self._told.get(task.task_id)
-            if known is not None and (task.revision <= known.revision or self._nothing_new(task)):
+            if known is not None and (_as_old(task, known) or self._nothing_new(task)):
                 return
             self._changed = self._clock()
             if not self._batch:
@@ -198,6 +199,24 @@ class BatchWatch:
             (self._open.add if self._can_go_on(task) else self._open.discard)(task.task_id)
             if not task.stage.final:
                 self._rendered_here.add(task.task_id)
+
+    def gone(self, task_id: str) -> None:
+        """Its record is gone: nothing more will be heard of it, and nobody waits for it."""
+        with self._lock:
+            self._batch.pop(task_id, None)
+            self._open.discard(task_id)
+            self._rendered_here.discard(task_id)
+
+    def look_at(self, table: WorkflowDatabase) -> None:
+        """See what became of the tasks that the batch waits for: another process may have settled them, or somebody
+        taken their records away."""
+        for task_id in self.open_tasks():
+            try:
+                self.saw(table.get(task_id))
+            except UnknownTaskError:
+                self.gone(task_id)
+            except (TaskError, OSError) as error:
+                log.warning("[wfrecovery] %s cannot be looked at: %s", task_id, error)
 
     def over(self, *, at_once: bool = False) -> Summary | None:
         """The summary of a batch that is over, exactly once; else None. `at_once` is for main.py when it ends: it
@@ -214,7 +233,7 @@ class BatchWatch:
         return _summary(batch.values(), seen, seconds)
 
     def open_tasks(self) -> frozenset[str]:
-        """What the batch waits for. Another process may have settled one of them: show it the record again."""
+        """What the batch waits for."""
         with self._lock:
             return frozenset(self._open)
 
@@ -244,6 +263,11 @@ class BatchWatch:
         self._told.update(batch)
         while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
+
+
+def _as_old(task: TaskRecord, known: TaskRecord) -> bool:
+    """Whether it tells nothing newer; a record that was rebuilt after damage counts from 1 again."""
+    return task.revision <= known.revision and task.metadata.get("rebuilt_at") == known.metadata.get("rebuilt_at")
 
 
 def _summary(tasks: Iterable[TaskRecord], rendered_here: set[str], seconds: float) -> Summary | None:

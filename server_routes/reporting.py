@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from ..bridge.database_manager import DatabaseManager
 from ..bridge.feishu_client import FeishuClient
 from ..bridge.group_summary import BatchWatch, tell_group
-from ..bridge.records import TaskError, TaskRecord
+from ..bridge.records import TaskRecord
 
 log = logging.getLogger("wfrecovery")
 
@@ -44,14 +43,9 @@ class GroupReporter:
             self._news.clear()
             try:
                 if not told:
-                    self._look()
+                    self._watch.look_at(self._db.table)
                 summary = self._watch.over()
                 if summary is not None:
                     tell_group(self._feishu, summary)
             except Exception:
                 log.exception("[wfrecovery] the group was not told")
-
-    def _look(self) -> None:
-        for task_id in self._watch.open_tasks():
-            with contextlib.suppress(TaskError):
-                self._watch.saw(self._db.table.get(task_id))

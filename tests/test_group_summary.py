@@ -179,10 +179,40 @@ def test_what_another_process_settled_is_found_by_looking_again(batch: Batch) ->
     batch.db.complete_task(task, ["a.png"])
     batch.db.table.update(task, lambda record: record.with_feishu(state=FeishuState.PUSHED.value))
     assert batch.over() is None
-    for open_task in batch.watch.open_tasks():
-        batch.hear(open_task)
+    batch.watch.look_at(batch.db.table)
     assert batch.watch.open_tasks() == frozenset()
     assert batch.over() == Summary(finished=1, seconds=QUIET)
+
+
+def test_a_task_whose_record_is_gone_holds_nothing_up(batch: Batch) -> None:
+    done, gone = batch.add(1), batch.add(2)
+    batch.done(done)
+    (batch.db.table.active_folder / f"{gone}.json").unlink()
+    assert batch.over() is None, "nobody has looked yet"
+    batch.watch.look_at(batch.db.table)
+    summary = batch.over()
+    assert summary is not None
+    assert (summary.finished, summary.failed) == (1, ())
+
+
+def test_a_record_that_was_rebuilt_counts_from_one_again_and_is_heard(batch: Batch) -> None:
+    task_id = batch.add(1)
+    for attempt in range(1, 6):
+        batch.enter(task_id, Stage.RUNNING, attempts=attempt)
+    (batch.db.table.active_folder / f"{task_id}.json").unlink()
+    rebuilt = batch.db.table.create(
+        TaskRecord(
+            task_id,
+            row_number=1,
+            workflow_type="图片合成",
+            metadata={"stage": "queued", "rebuilt_at": "2026-11-23T10:00:00+08:00", "feishu": {"state": "pending"}},
+        )
+    )
+    batch.watch.saw(rebuilt)
+    batch.done(task_id)
+    summary = batch.over()
+    assert summary is not None
+    assert summary.finished == 1
 
 
 def test_nothing_to_tell(batch: Batch) -> None:
