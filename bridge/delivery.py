@@ -87,6 +87,8 @@ class Delivery:
     def deliver(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell, or its video to where it is linked; the status comes last, by
         `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError."""
+        if self._says_nothing(task):
+            return
         self.sheet.address(self.sheet.row_of(task), _status_field(task))
         if task.status is WorkflowStatus.FAILED:
             return
@@ -96,6 +98,10 @@ class Delivery:
         elif self._video_link is not None:
             self.sheet.place("video_link")
             self._links[task.task_id] = self._video_link(task, self._file(task))
+
+    def _says_nothing(self, task: TaskRecord) -> bool:
+        """A failed row of which the sheet is to hear nothing needs no row."""
+        return task.status is WorkflowStatus.FAILED and not self._feishu.settings.write_failed
 
     def _check_files(self, task: TaskRecord) -> None:
         if not task.output_files:
@@ -305,6 +311,8 @@ class Delivery:
         cells: dict[str, tuple[TaskRecord, str, Any]] = {}
         failures: dict[str, Exception] = {}
         for task in sorted(tasks, key=lambda task: task.status is not WorkflowStatus.FAILED):
+            if self._says_nothing(task):
+                continue
             try:
                 row, field = self.sheet.row_of(task), _status_field(task)
                 value = self._status(self._db.table.get(task.task_id), row)
@@ -326,8 +334,7 @@ class Delivery:
         if noted is not None and shown != noted:  # written before, and changed by somebody since
             return None
         if task.status is WorkflowStatus.FAILED:
-            leave = shown == WorkflowStatus.COMPLETED.value or not self._feishu.settings.write_failed
-            return None if leave else wanted
+            return None if shown == WorkflowStatus.COMPLETED.value else wanted
         return wanted
 
     def _note_statuses(self, cells: Cells) -> None:

@@ -6,7 +6,6 @@ The SDK has none of the v2 sheet calls and costs 2 s and 160 MB to import, so it
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import threading
 import time
@@ -179,15 +178,21 @@ class FeishuClient:
         except FeishuError as error:
             if error.code not in NO_SPREADSHEET or self._behind_node:
                 raise
-            with contextlib.suppress(FeishuError):
-                node = (
-                    self._call("GET", f"/open-apis/wiki/v2/spaces/get_node?token={self._spreadsheet}").get("node") or {}
-                )
-                if node.get("obj_type") == "sheet":
-                    self._behind_node = str(node.get("obj_token") or "")
+            self._behind_node = self._node_s_spreadsheet()
             if not self._behind_node:
                 raise
         return self._sheets()
+
+    def _node_s_spreadsheet(self) -> str:
+        """The spreadsheet that the settings' token names as a node of a wiki; empty where it names none."""
+        try:
+            data = self._call("GET", f"/open-apis/wiki/v2/spaces/get_node?token={self._spreadsheet}")
+        except FeishuError as error:
+            if not error.needs_person:  # asked again later
+                raise
+            return ""
+        node = data.get("node") or {}
+        return str(node.get("obj_token") or "") if node.get("obj_type") == "sheet" else ""
 
     def _grid(self) -> _Grid:
         """The sheet that the settings name, by title first, then by id; asked anew each time, rows come and go."""

@@ -207,7 +207,11 @@ def answered(
     except (ValueError, KeyError, TypeError, AttributeError):
         if status >= 500 or status == 429:
             raise refused(0, "no JSON", status, wait_of(headers), advice) from None
-        what = Wording(f"Feishu's answer cannot be read (HTTP {status})", f"飞书的回应无法读取（HTTP {status}）")
+        what = Wording(
+            f"Feishu's answer cannot be read (HTTP {status}) → if that stays so, see FEISHU_DOMAIN, and whether "
+            "a proxy answers in its place",
+            f"飞书的回应无法读取（HTTP {status}）→ 如果一直这样，请检查 FEISHU_DOMAIN，以及是否被代理拦截",
+        )
         raise FeishuError(what, status=status, outcome_unknown=True) from None
     if code == 0:
         return answer.get("data") or {}

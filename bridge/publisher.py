@@ -23,6 +23,7 @@ from .drive_upload import DriveUploader
 from .feishu_client import FeishuClient
 from .feishu_errors import FeishuError
 from .records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
+from .redact import redact
 from .sheet import RowNotFoundError, SheetLayoutError
 from .task_index import MAX_PROMPT, TaskEntry
 from .wording import Wording, wording_of
@@ -89,9 +90,13 @@ class Publisher:
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
-        for task in self._db.table.active():
-            if task.feishu_state is FeishuState.BLOCKED:
-                self._db.push_again(task.task_id)
+        try:
+            for task in self._db.table.active():
+                if task.feishu_state is FeishuState.BLOCKED:
+                    self._db.push_again(task.task_id)
+        except OSError as error:  # a full disk: main.py goes on all the same
+            self.last_problem = _table_trouble(error)
+            log.error("[wfrecovery] %s", self.last_problem)
 
     def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
         """Push what is due, apart from the tasks in `leave`.
@@ -317,7 +322,7 @@ def _leave_alone(error: Exception) -> bool:
 def _reason(error: Exception) -> Wording:
     """In both languages where it has them; what nobody expected is named with its kind."""
     wording = getattr(error, "wording", None)
-    return wording if isinstance(wording, Wording) else wording_of(f"{type(error).__name__}: {error}")
+    return wording if isinstance(wording, Wording) else wording_of(redact(f"{type(error).__name__}: {error}"))
 
 
 def _table_trouble(error: Exception) -> Wording:

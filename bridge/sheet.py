@@ -154,8 +154,9 @@ class SheetTable:
         there = ", ".join(filter(None, titles))
         raise SheetLayoutError(
             Wording(
-                f"the sheet has no column {wanted!r}; its titles are: {there or 'none'}",
-                f"表格里没有“{wanted}”这一列；现有的列：{there or '无'}",
+                f"the sheet has no column {wanted!r}; its titles are: {there or 'none'} → add or rename it, "
+                "or set its title under [columns]",
+                f"表格里没有“{wanted}”这一列；现有的列：{there or '无'} → 请新增或改名，或在 [columns] 里设置列名",
             )
         )
 
@@ -251,8 +252,10 @@ class SheetTable:
         if not (wanted["product_name"] or wanted["model_name"]):
             raise RowNotFoundError(
                 Wording(
-                    f"the task names no product and no model, so row {task.row_number} cannot be checked",
-                    f"任务没有产品名和模特名，无法核对第 {task.row_number} 行",
+                    f"the task names no product and no model, so row {task.row_number} cannot be checked "
+                    "→ put the result in by hand, and have tasks name them (main.py, or the Row Task node)",
+                    f"任务没有产品名和模特名，无法核对第 {task.row_number} 行"
+                    " → 请手动放入结果，并让任务带上这两项（main.py 或 Row Task 节点）",
                 )
             )
         for field in wanted:
@@ -262,7 +265,7 @@ class SheetTable:
             return task.row_number
         if len(found) == 1:
             return found[0]
-        raise RowNotFoundError(self._not_found(task, wanted, found))
+        raise RowNotFoundError(self._not_found(task, wanted, found) + _MEND_THE_ROW)
 
     def _identity(self, task: RowOwner) -> dict[str, str]:
         """What the task's row must say, by column field, in the order of KEY_FIELDS."""
@@ -289,6 +292,9 @@ class SheetTable:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
+
+
+_MEND_THE_ROW: Final = Wording(" → put that right in the sheet, then push again", " → 请在表格里改好，再重新推送")
 
 
 def _short(text: str) -> str:
@@ -322,11 +328,12 @@ def read_table(
 
 
 def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
-    """The only exact title, else the only title that contains the wanted one; of several none is guessed."""
-    places = {}
-    for field, wanted in dataclasses.asdict(columns).items():
+    """The only exact title, else the only title that contains the wanted one and is no other column's; of several
+    none is guessed."""
+    places, known = {}, dataclasses.asdict(columns)
+    for field, wanted in known.items():
         exact = [index for index, title in enumerate(titles) if title == wanted]
-        contained = [index for index, title in enumerate(titles) if wanted in title]
+        contained = [index for index, title in enumerate(titles) if wanted in title and title not in known.values()]
         found = exact or contained
         if wanted and len(found) == 1:
             places[field] = found[0]

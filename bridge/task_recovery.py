@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,6 @@ from .records import (
     FeishuState,
     RowData,
     Stage,
-    TaskError,
     TaskRecord,
     WorkflowStatus,
     WorkflowType,
@@ -176,9 +174,7 @@ class TaskRecoveryManager:
         feishu = self._feishu
         if feishu is None or not feishu.settings.feishu_webhook_url or await self._plugin_publishes():
             return
-        for task_id in self._watch.open_tasks():
-            with contextlib.suppress(TaskError):
-                self._watch.saw(await asyncio.to_thread(self._db.table.get, task_id))
+        await asyncio.to_thread(self._watch.look_at, self._db.table)
         summary = self._watch.over(at_once=True)
         if summary is not None:
             await asyncio.to_thread(tell_group, feishu, summary)
@@ -365,6 +361,8 @@ def _by_plugin(task: TaskRecord) -> TaskRecord:
 
 def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
     delivery = theirs["metadata"]["feishu"]
-    if delivery["state"] not in (FeishuState.PUSHED.value, FeishuState.BLOCKED.value):
+    superseded = delivery["state"] == FeishuState.OFF.value and "superseded_by" in delivery
+    if delivery["state"] not in (FeishuState.PUSHED.value, FeishuState.BLOCKED.value) and not superseded:
         return task
-    return task.with_feishu(**{name: delivery.get(name) for name in ("state", "last_error", "pushed_at")})
+    taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
+    return task.with_feishu(**{name: delivery.get(name) for name in taken_over})

@@ -163,6 +163,14 @@ def test_a_spreadsheet_that_lives_in_a_wiki_is_found_by_its_node(feishu: FeishuS
     assert feishu.count("wiki_get_node") == 1
 
 
+def test_a_wiki_that_cannot_be_asked_now_is_no_wrong_token(feishu: FeishuStandIn) -> None:
+    environ = {**feishu.environment(), "FEISHU_SPREADSHEET_TOKEN": "nothing-of-this-name"}
+    feishu.faults.add(Fault.HTML_502, "wiki_get_node")
+    with pytest.raises(FeishuError) as caught:
+        FeishuClient(load_settings(environ=environ)).read_sheet()
+    assert caught.value.remedy is Remedy.RETRY
+
+
 def test_a_token_that_names_nothing_is_said_so(feishu: FeishuStandIn) -> None:
     environ = {**feishu.environment(), "FEISHU_SPREADSHEET_TOKEN": "nothing-of-this-name"}
     with pytest.raises(FeishuError, match="FEISHU_SPREADSHEET_TOKEN names no spreadsheet") as caught:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,6 +182,29 @@ def test_what_the_plugin_delivers_is_not_pushed_by_main_py_while_comfyui_is_down
         assert writes <= len(ROWS)
         pushed = [write.row_texts["产品名"] for write in feishu.sheet.picture_writes]
         assert len(pushed) == len(set(pushed))
+
+
+@pytest.mark.parametrize("state", ["pushed", "blocked", "off"])
+def test_how_the_plugin_of_another_machine_delivered_is_taken_over(tmp_path: Path, state: str) -> None:
+    """Also that a newer result of the row took its place: else it would wait here for ever, and its row with it."""
+    entry = {"state": state, "last_error": "gone", "last_error_zh": "没有了", "superseded_by": "img_20261123_002"}
+
+    class Elsewhere(bridge.ComfyUIClient):
+        async def plugin_status(self) -> dict[str, Any]:
+            return {"boot_id": "another", "feishu": {"configured": True}}
+
+        async def plugin_task(self, prompt_id: str) -> dict[str, Any]:
+            return {"row_number": 3, "metadata": {"feishu": entry}}
+
+    db = bridge.DatabaseManager(tmp_path)
+    row = bridge.RowData(3, product_name="产品3", model_name="模特")
+    task_id = db.add_workflow_task(row, "图片合成", "0a4e6c3e-5a0b-4d4c-9a60-000000000001")
+    db.complete_task(task_id, ["a.png"])
+    recovery = bridge.TaskRecoveryManager(db, Elsewhere("http://127.0.0.1:9"))
+    asyncio.run(recovery.publish())
+    assert not db.unpushed()
+    delivery = db.table.get(task_id).feishu
+    assert (delivery["state"], delivery["last_error_zh"]) == (state, "没有了")
 
 
 def test_a_task_in_a_shared_table_whose_request_never_arrived_is_sent(tmp_path: Path) -> None:

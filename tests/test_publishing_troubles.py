@@ -82,6 +82,23 @@ def test_a_disk_that_is_full_from_some_note_on_loses_nothing_and_blocks_nothing(
     assert team.publisher.last_problem is None
 
 
+def test_a_full_disk_does_not_end_main_py_when_it_gives_blocked_results_another_try(team: Team) -> None:
+    task_id = team.finished(2)
+    team.db.table.update(task_id, lambda record: record.with_feishu(state=FeishuState.BLOCKED.value))
+    full = WatchedDisk(Steps(1, no_space, for_ever=True, names=("write",)))
+    publisher = Publisher(DatabaseManager(team.folder, disk=full), FeishuClient(team.settings))
+    publisher.unblock()
+    assert publisher.last_problem is not None
+    assert team.state(task_id) is FeishuState.BLOCKED
+
+
+def test_a_failed_row_of_which_the_sheet_hears_nothing_needs_no_row(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    team = Team(feishu, tmp_path, write_failed=False)
+    task_id = team.failed(2)
+    feishu.sheet.delete_row(2)
+    assert team.publisher.flush().pushed == [task_id]
+
+
 def test_a_table_that_is_locked_for_long_makes_results_wait_and_does_not_block_them(team: Team) -> None:
     task_id = team.finished(2)
     impatient = Publisher(DatabaseManager(team.folder, lock_timeout=0.01), FeishuClient(team.settings))

@@ -27,6 +27,9 @@ HEADER = list(TITLES.values())
 PICTURE = {"fileToken": "UeZN", "height": 4, "width": 4, "text": "", "type": "embed-image", "link": "https://x"}
 
 
+PUSH_AGAIN = " → put that right in the sheet, then push again"
+
+
 def row(product: Any, model: Any, prompt: Any = None) -> list[Any]:
     return [None, product, None, model, prompt, "否", None, "否"]
 
@@ -107,6 +110,13 @@ def test_two_titles_that_contain_the_wanted_one_are_not_guessed_between() -> Non
         SheetLayoutError, match="no column '产品名'; its titles are: 产品名（旧）, 产品名（新）, 模特名"
     ):
         sheet.place("product_name")
+
+
+def test_a_title_of_ours_is_not_taken_for_another_column_s_that_it_contains() -> None:
+    sheet = table(columns=dataclasses.replace(COLUMNS, video_link="视频"))
+    with pytest.raises(SheetLayoutError, match="no column '视频'"):
+        sheet.place("video_link")
+    assert sheet.place("video_status") == HEADER.index("视频是否已实现")
 
 
 def test_a_missing_column_names_what_is_there() -> None:
@@ -199,7 +209,7 @@ def test_product_alone_or_model_alone_is_no_match() -> None:
 def test_a_row_that_is_gone_names_what_was_looked_for_and_what_stands_there() -> None:
     with pytest.raises(RowNotFoundError) as caught:
         table(row("a", "x"), row("b", "y")).row_of(task(3, "c", "z"))
-    assert str(caught.value) == "产品名 'c' · 模特名 'z' stands in no row; row 3 now has 'b' · 'y'"
+    assert str(caught.value) == "产品名 'c' · 模特名 'z' stands in no row; row 3 now has 'b' · 'y'" + PUSH_AGAIN
     with pytest.raises(RowNotFoundError, match="the sheet has no row 9"):
         table(row("a", "x")).row_of(task(9, "c", "z"))
 
@@ -208,7 +218,10 @@ def test_several_matching_rows_are_all_named_and_none_is_taken() -> None:
     sheet = table(row("new", "n"), row("a", "x"), row("a", "x"))
     with pytest.raises(RowNotFoundError) as caught:
         sheet.row_of(task(2, "a", "x"))
-    assert str(caught.value) == "产品名 'a' · 模特名 'x' stands in several rows (3, 4), and no longer in row 2"
+    assert (
+        str(caught.value)
+        == "产品名 'a' · 模特名 'x' stands in several rows (3, 4), and no longer in row 2" + PUSH_AGAIN
+    )
 
 
 def test_the_prompt_tells_two_rows_of_one_product_and_model_apart() -> None:
