@@ -61,13 +61,13 @@ def browser_path() -> str:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser without a window; one serves any number of pages."""
-    flags = list(_FLAGS)
+    """A browser without a window; one serves any number of pages. Raises BrowserMissingError."""
+    path, flags = browser_path(), list(_FLAGS)
     if sys.platform == "linux" and os.geteuid() == 0:
         # Chromium's sandbox refuses to work for root, which is what containers run as.
         flags.append("--no-sandbox")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser_path(), args=flags)
+        chromium = playwright.chromium.launch(executable_path=path, args=flags)
         try:
             yield chromium
         finally:
