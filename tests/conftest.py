@@ -1,6 +1,46 @@
-"""For all tests: how long an example takes is no matter, many machines are slow."""
+"""For all tests: processes that several files need; and no example is too slow, as many machines are."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import settings
+from plugin_support import Comfy, Shared, Start
 
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """One process for each host, for the tests that leave it as it was."""
+    running: dict[Any, Comfy] = {}
+
+    def of(host: Any) -> Comfy:
+        if host not in running:
+            running[host] = Comfy(tmp_path_factory.mktemp(f"shared-{host}"), host)
+            running[host].start()
+        return running[host]
+
+    yield of
+    for comfy in running.values():
+        comfy.__exit__(None, None, None)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A process of the test's own."""
+    started: list[Comfy] = []
+
+    def begin(host: Any = 6, **options: Any) -> Comfy:
+        comfy = Comfy(tmp_path / "comfyui", host, **options)
+        started.append(comfy)
+        comfy.start()
+        return comfy
+
+    yield begin
+    for comfy in started:
+        comfy.__exit__(None, None, None)

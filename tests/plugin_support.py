@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import requests
 from filelock import FileLock
 from PIL import Image
 
+from wfrecovery.bridge.output_files import why_not_whole
 from wfrecovery.demo.launch import ComfyProcess, find_comfyui
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -200,9 +202,23 @@ class Comfy(ComfyProcess):
         """The result files."""
         return sorted(self.output.rglob(pattern))
 
+    def whole_pictures(self, pattern: str = "*.png") -> list[Path]:
+        """Those of the result files that are written to their end."""
+        return [path for path in self.pictures(pattern) if why_not_whole(path) is None]
+
 
 def embedded(file: Path) -> dict[str, Any]:
     """What the PNG's own metadata says of its task."""
     with Image.open(file) as image:
         image.load()
         return json.loads(image.info["wfrecovery"])
+
+
+_STAND_INS = [pytest.param(5, id="stand-in 5-tuples"), pytest.param(6, id="stand-in 6-tuples")]
+_REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))
+stand_ins = pytest.mark.parametrize("host", _STAND_INS)
+all_hosts = pytest.mark.parametrize("host", [*_STAND_INS, _REAL])
+
+#: a running process by its host · a new one, with options of `ComfyProcess`
+Shared = Callable[[Any], Comfy]
+Start = Callable[..., Comfy]

@@ -7,26 +7,17 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from PIL import Image
-from plugin_support import NO_REAL, REAL, Comfy, failing, picture, row, slow_save, until
+from plugin_support import Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
 from wfrecovery.bridge.database_manager import new_metadata
 from wfrecovery.bridge.records import Stage
 from wfrecovery.demo.feishu import FeishuStandIn
-
-_STAND_INS = [pytest.param(5, id="stand-in 5-tuples"), pytest.param(6, id="stand-in 6-tuples")]
-_REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))
-stand_ins = pytest.mark.parametrize("host", _STAND_INS)
-all_hosts = pytest.mark.parametrize("host", [*_STAND_INS, _REAL])
-
-Start = Callable[..., Comfy]
 
 WRITES = (
     "/wfrecovery/recover",
@@ -40,41 +31,9 @@ WRITES = (
 )
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Any], Comfy]]:
-    """One process for each host, for the tests that mind only their own tasks."""
-    running: dict[Any, Comfy] = {}
-
-    def of(host: Any) -> Comfy:
-        if host not in running:
-            running[host] = Comfy(tmp_path_factory.mktemp(f"page-{host}"), host)
-            running[host].start()
-        return running[host]
-
-    yield of
-    for comfy in running.values():
-        comfy.__exit__(None, None, None)
-
-
 @pytest.fixture
-def comfy(host: Any, shared: Callable[[Any], Comfy]) -> Comfy:
+def comfy(host: Any, shared: Shared) -> Comfy:
     return shared(host)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """A process of the test's own."""
-    started: list[Comfy] = []
-
-    def begin(host: Any = 6, **options: Any) -> Comfy:
-        comfy = Comfy(tmp_path / "comfyui", host, **options)
-        started.append(comfy)
-        comfy.start()
-        return comfy
-
-    yield begin
-    for comfy in started:
-        comfy.__exit__(None, None, None)
 
 
 def get(comfy: Comfy, path: str, **query: Any) -> Any:
@@ -591,7 +550,7 @@ def test_what_other_programs_write_is_told_too(comfy: Comfy) -> None:
         until(lambda: "cancelled" in page.stages(task_id))
 
 
-@pytest.mark.parametrize("host", _STAND_INS[1:])
+@pytest.mark.parametrize("host", [6])
 def test_a_burst_of_changes_is_told_in_few_messages(comfy: Comfy) -> None:
     db = DatabaseManager(comfy.output)
     with Listener(comfy) as page:

@@ -5,56 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, embedded, failing, picture, row, slow_save, until
+from plugin_support import Shared, Start, all_hosts, embedded, failing, picture, row, slow_save, stand_ins, until
 
 from wfrecovery.demo.feishu import FeishuStandIn
 from wfrecovery.demo.feishu_sheet import Picture
-
-_STAND_INS = [pytest.param(5, id="stand-in 5-tuples"), pytest.param(6, id="stand-in 6-tuples")]
-_REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))
-stand_ins = pytest.mark.parametrize("host", _STAND_INS)
-all_hosts = pytest.mark.parametrize("host", [*_STAND_INS, _REAL])
-
-Shared = Callable[[Any], Comfy]
-Start = Callable[..., Comfy]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """One process for each host, for the tests that leave it as it was."""
-    running: dict[Any, Comfy] = {}
-
-    def of(host: Any) -> Comfy:
-        if host not in running:
-            running[host] = Comfy(tmp_path_factory.mktemp(f"shared-{host}"), host)
-            running[host].start()
-        return running[host]
-
-    yield of
-    for comfy in running.values():
-        comfy.__exit__(None, None, None)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """A process of the test's own."""
-    started: list[Comfy] = []
-
-    def begin(host: Any = 6, **options: Any) -> Comfy:
-        comfy = Comfy(tmp_path / "comfyui", host, **options)
-        started.append(comfy)
-        comfy.start()
-        return comfy
-
-    yield begin
-    for comfy in started:
-        comfy.__exit__(None, None, None)
-
 
 # ------------------------------------------------------------------ the story
 
@@ -150,7 +108,7 @@ def test_each_line_of_the_decision_table_after_a_kill(host: Any, start: Start, t
     deleted = comfy.queue(picture("deleted"), row(13))
     assert comfy.call("POST", "/queue", json={"delete": [deleted]}).status_code == 200
     comfy.until_stage(deleted, "cancelled")
-    until(lambda: comfy.pictures("running_*.png") and comfy.stage(running) == "running")
+    until(lambda: comfy.whole_pictures("running_*.png") and comfy.stage(running) == "running")
     graphs = {prompt: json.loads(comfy.graph_file(prompt).read_text("utf-8")) for prompt in waiting}
     comfy.kill()
     comfy.graph_file(no_graph).unlink()
@@ -207,7 +165,7 @@ def test_a_partial_batch_and_a_cut_picture_are_rendered_again_and_a_whole_batch_
 
     def killed_while_saving(prefix: str, batch: int) -> str:
         prompt = comfy.queue(slow_save(prefix, batch=batch), row(2))
-        until(lambda: len(comfy.pictures(f"{prefix}_*.png")) == batch and comfy.stage(prompt) == "running")
+        until(lambda: len(comfy.whole_pictures(f"{prefix}_*.png")) == batch and comfy.stage(prompt) == "running")
         comfy.kill()
         return prompt
 
@@ -235,7 +193,7 @@ def test_a_partial_batch_and_a_cut_picture_are_rendered_again_and_a_whole_batch_
 def test_a_picture_of_another_prompt_or_task_is_not_adopted(start: Start) -> None:
     comfy = start()
     prompt = comfy.queue(slow_save("mine"), row(2))
-    until(lambda: comfy.pictures("mine_*.png") and comfy.stage(prompt) == "running")
+    until(lambda: comfy.whole_pictures("mine_*.png") and comfy.stage(prompt) == "running")
     comfy.kill()
     (file,) = comfy.pictures("mine_*.png")
     data = file.read_bytes()
@@ -363,8 +321,8 @@ def test_a_refused_prompt_leaves_no_record_and_gives_its_id_back(host: Any, shar
     count = len(comfy.records())
     for graph in ({"1": {"class_type": "Nope", "inputs": {}}}, {}):
         assert comfy.post(graph, row(3)).status_code == 400
+        until(lambda: not list((comfy.table / "ids").glob("*")), what="the claim is given back")
     assert len(comfy.records()) == count
-    until(lambda: not list((comfy.table / "ids").glob("*")), 5, "the claims are given back")
     after = comfy.finished(comfy.queue(picture("after"), row(2)))
     assert int(after["task_id"][-3:]) == int(before["task_id"][-3:]) + 1
 

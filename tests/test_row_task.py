@@ -7,17 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, picture, row
+from plugin_support import Comfy, all_hosts, picture, row
 
 from wfrecovery.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from wfrecovery.nodes.row_task import RowTask
 from wfrecovery.server_routes.row_tag import RowTag, row_tag_of
-
-_HOSTS = [
-    pytest.param(5, id="stand-in 5-tuples"),
-    pytest.param(6, id="stand-in 6-tuples"),
-    pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL)),
-]
 
 
 def graph_with(*nodes: dict[str, Any], **others: Any) -> dict[str, Any]:
@@ -142,7 +136,7 @@ def test_no_name_leads_out_of_the_output_folder() -> None:
     assert RowTask().run(**row(1, product_name=" ", model_name=""))[1].split("/")[2].startswith("产品_模特_")
 
 
-@pytest.mark.parametrize("host", _HOSTS)
+@all_hosts
 def test_a_graph_is_recorded_for_its_row_and_saved_in_the_house_style(host: Any, tmp_path: Path) -> None:
     comfy = Comfy(tmp_path / "comfyui", host)
     with comfy:
