@@ -8,6 +8,7 @@ the write went. That `revision` counts so is documented nowhere: where it does n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
@@ -35,6 +36,8 @@ TASKS_PER_WRITE: Final = RANGES_PER_WRITE // 2
 _TRUSTED_SECONDS: Final = 1.0
 #: How often statuses are written anew when rows keep moving under them.
 _STATUS_ROUNDS: Final = 3
+#: How often what other rows lost is written back when rows keep moving under that as well.
+_REPAIR_ROUNDS: Final = 10
 #: A picture that Feishu calls too large is halved so often.
 _HALVINGS: Final = 5
 _SMALLEST_PICTURE: Final = 16 * 1024
@@ -42,6 +45,8 @@ _SMALLEST_PICTURE: Final = 16 * 1024
 #: What a status cell may say for us to write into it; anything else a person has written on purpose.
 _OURS: Final = frozenset({"", "否", "处理中", "在处理中", "失败", "已完成"})
 
+#: Name and bytes of a picture.
+Picture = tuple[str, bytes]
 #: Brings a task's video (the path) to where a link can show it, and returns the link's address.
 VideoLink = Callable[[TaskRecord, Path], str]
 #: Address of a cell → the task and column it is for, and the value.
@@ -71,6 +76,14 @@ class _Reading:
     revision: int | None
     #: row number → the task whose picture stands there now
     sent: Mapping[int, TaskRecord]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A row that no task of this flush is for, as it is found again when rows move."""
+
+    key: tuple[str, ...]
+    row: int
 
 
 class Delivery:
@@ -223,8 +236,8 @@ class Delivery:
             or hashlib.sha256(self._feishu.media(shown)).hexdigest() != sent.sha256
         ):
             return
-        there = earlier and self.sheet.same_row(earlier.sheet, sent.row)
-        if not earlier or not there:
+        there = self.sheet.same_rows(earlier.sheet, sent.row) if earlier else ()
+        if not earlier or len(there) != 1:
             here = " · ".join(filter(None, self.sheet.key(sent.row)[:2]))
             raise RowNotFoundError(
                 Wording(
@@ -233,14 +246,63 @@ class Delivery:
                     f"发送图片时有人移动了行，图片现在在第 {sent.row} 行（{here}）：请在那里删掉它，再重新推送",
                 )
             )
-        log.warning("[wfrecovery] rows moved under a write: row %d gets its own picture back", sent.row)
-        if there in earlier.sent:
-            self._feishu.write_picture(sent.cell, *picture_for_cell(self._file(earlier.sent[there])))
-        elif own := earlier.sheet.picture(there):
-            self._feishu.write_picture(sent.cell, "picture.png", self._feishu.media(own))
-        else:
-            self._feishu.write_cells({sent.cell: ""})
-        self._read()
+        self._give_back(sent.row, self._own_picture(earlier, there[0]))
+
+    def _own_picture(self, earlier: _Reading, row: int) -> Picture | None:
+        """What a row showed by an earlier reading."""
+        if row in earlier.sent:
+            return picture_for_cell(self._file(earlier.sent[row]))
+        token = earlier.sheet.picture(row)
+        return ("picture.png", self._feishu.media(token)) if token else None
+
+    def _give_back(self, row: int, own: Picture | None) -> None:
+        """Write a row's own picture into it again. Rows may move under that too: it is looked for where it went, until
+        all have their own."""
+        waiting = [(self._place(row), own)]
+        strangers: list[_Place] = []
+        try:
+            for _ in range(_REPAIR_ROUNDS):
+                place, own = waiting[-1]
+                number, earlier = self._row_of(place), self._reading
+                if number is None:
+                    break
+                log.warning("[wfrecovery] rows moved under a write: row %d gets its own picture back", number)
+                self._write_own(self.sheet.address(number, "composite_image"), own)
+                self._read()
+                now, there = self._row_of(place), self.sheet.same_rows(earlier.sheet, number)
+                if now and self.sheet.picture(now) != earlier.sheet.picture(number):
+                    waiting.pop()
+                elif len(there) != 1:  # a row that no reading has seen has it now
+                    strangers.append(self._place(number))
+                elif self.sheet.picture(number) != earlier.sheet.picture(there[0]):
+                    waiting.append((self._place(number), self._own_picture(earlier, there[0])))
+                if not waiting:
+                    break
+        except FeishuError as error:
+            raise _to_check([*strangers, *(place for place, _ in waiting)]) from error
+        if waiting or strangers:
+            raise _to_check([*strangers, *(place for place, _ in waiting)])
+
+    def _write_own(self, cell: str, own: Picture | None) -> None:
+        try:
+            if own:
+                self._feishu.write_picture(cell, *own)
+            else:
+                self._feishu.write_cells({cell: ""})
+        except FeishuError as error:  # where nobody knows, reading tells
+            if not error.outcome_unknown or error.slow:
+                raise
+
+    def _place(self, row: int) -> _Place:
+        return _Place(self.sheet.key(row), row)
+
+    def _row_of(self, owner: TaskRecord | _Place) -> int | None:
+        """Its row by the newest reading; None where that cannot be told."""
+        if isinstance(owner, _Place):
+            return self.sheet.row_with(owner.key, owner.row)
+        with contextlib.suppress(RowNotFoundError):
+            return self.sheet.row_of(owner)
+        return None
 
     # ------------------------------------------------------------------ statuses and links
 
@@ -344,36 +406,59 @@ class Delivery:
                 shown = self.sheet.text(self.sheet.row_of(task), field)
                 self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, status_before=shown))
 
-    def _stands(self, task: TaskRecord, field: str, value: Any) -> bool:
-        try:
-            return self.sheet.text(self.sheet.row_of(task), field) == cell_text(value)
-        except RowNotFoundError:
-            return False
+    def _stands(self, owner: TaskRecord | _Place, field: str, value: Any) -> bool:
+        row = self._row_of(owner)
+        return row is not None and self.sheet.text(row, field) == cell_text(value)
 
     def _restore(self, cells: Cells, earlier: _Reading) -> None:
-        """Give other rows their own texts back, where ours went into them because rows moved in that very moment."""
-        astray = {}
-        for address, (task, field, value) in cells.items():
+        """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
+        again, where rows moved under that as well."""
+        written: Mapping[str, tuple[TaskRecord | _Place, str, Any]] = cells
+        own: dict[tuple[_Place, str], str] = {}
+        for _ in range(_REPAIR_ROUNDS):
+            lost = self._displaced(written, earlier)
+            known = {(place.key, field) for place, field in own}
+            own.update({where: text for where, text in lost.items() if (where[0].key, where[1]) not in known})
+            written = {
+                self.sheet.address(row, field): (place, field, text)
+                for (place, field), text in own.items()
+                if (row := self._row_of(place)) and not self._stands(place, field, text)
+            }
+            if not written:
+                return
+            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(written))
+            earlier = self._reading
+            self._feishu.write_cells({address: text for address, (_, _, text) in written.items()})
+            self._read()
+        log.error("[wfrecovery] rows keep moving under the writes: please check %s", ", ".join(written))
+
+    def _displaced(
+        self, written: Mapping[str, tuple[TaskRecord | _Place, str, Any]], earlier: _Reading
+    ) -> dict[tuple[_Place, str], str]:
+        """The rows that got what is another's, with their own text by the reading before."""
+        found = {}
+        for address, (owner, field, value) in written.items():
             number = _row_number(address)
             shown = self.sheet.text(number, field)
-            if shown != cell_text(value) or number not in self.sheet.row_numbers() or self._is_row_of(task, number):
+            if shown != cell_text(value) or number not in self.sheet.row_numbers() or self._row_of(owner) == number:
                 continue
-            there = self.sheet.same_row(earlier.sheet, number)
-            own = cell_text(earlier.sheet.cell(there, field)) if there else ""
-            if not there:
+            own = {cell_text(earlier.sheet.cell(row, field)) for row in self.sheet.same_rows(earlier.sheet, number)}
+            if shown in own:
+                continue
+            if len(own) != 1:  # a row that no reading has seen is not done: rather nothing than a false word
                 log.warning("[wfrecovery] rows moved under a write: please check cell %s", address)
-            elif own != shown:
-                astray[address] = own
-        if astray:
-            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(astray))
-            self._feishu.write_cells(astray)
-            self._read()
+            found[self._place(number), field] = own.pop() if len(own) == 1 else ""
+        return found
 
-    def _is_row_of(self, task: TaskRecord, number: int) -> bool:
-        try:
-            return self.sheet.row_of(task) == number
-        except RowNotFoundError:
-            return False
+
+def _to_check(places: Iterable[_Place]) -> RowNotFoundError:
+    rows = ", ".join(" · ".join(filter(None, place.key[:2])) or str(place.row) for place in places)
+    return RowNotFoundError(
+        Wording(
+            f"rows kept moving while pictures were written: check the pictures of {rows}, then push these again, too",
+            f"写图片时一直有人移动行：请检查这些行的图片：{rows}，并把它们也重新推送",
+        )
+    )
 
 
 def _sent_from(noted: Mapping[str, Any]) -> _Sent:

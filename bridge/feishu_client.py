@@ -52,8 +52,8 @@ class _Grid:
 class FeishuClient:
     """The calls that publishing and `main.py` need, on the sheet that the settings name. Safe to use from threads.
 
-    Every method raises FeishuError. Only `read_rows` and `download_media` wait and try again; the others try once more
-    with a fresh token at most, so that the publisher decides how long to wait.
+    Every method raises FeishuError. Only `read_rows`, `media` and `download_media` wait and try again; the others try
+    once more with a fresh token at most, so that the publisher decides how long to wait.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class FeishuClient:
     def download_media(self, file_token: str, target: Path) -> None:
         """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file; waits like `read_rows`."""
         part = target.with_name(target.name + ".part")
-        part.write_bytes(self._patiently(lambda: self.media(file_token)))
+        part.write_bytes(self.media(file_token))
         part.replace(target)
 
     def media(self, file_token: str) -> bytes:
-        """The bytes of a cell's picture (its `fileToken`)."""
+        """The bytes of a cell's picture (its `fileToken`); waits like `read_rows`."""
         path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
-        return self._send("GET", path, None, _content)
+        return self._patiently(lambda: self._send("GET", path, None, _content))
 
     @staticmethod
     def _patiently(read: Callable[[], Result]) -> Result:

@@ -229,10 +229,14 @@ class SheetTable:
         """What tells a row from the others: product, model and prompt, as they are compared."""
         return tuple(same_text(self._optional_text(row_number, field)) for field in KEY_FIELDS)
 
-    def same_row(self, earlier: SheetTable, row_number: int) -> int | None:
-        """The number that a row of this reading had in an earlier one; None where that cannot be told for sure."""
-        found = earlier._rows_by_key.get(self.key(row_number), ())
-        return found[0] if len(found) == 1 else None
+    def same_rows(self, earlier: SheetTable, row_number: int) -> Sequence[int]:
+        """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""
+        return earlier._rows_by_key.get(self.key(row_number), ())
+
+    def row_with(self, key: tuple[str, ...], row_number: int | None) -> int | None:
+        """The row with this key: the one of that number, else the only one; None where it cannot be told."""
+        found = self._rows_by_key.get(key, ())
+        return row_number if row_number in found else found[0] if len(found) == 1 else None
 
     @cached_property
     def _rows_by_key(self) -> Mapping[tuple[str, ...], Sequence[int]]:
@@ -260,12 +264,11 @@ class SheetTable:
             )
         for field in wanted:
             self.place(field)
-        found = self._rows_by_key.get(tuple(wanted.values()), ())
-        if task.row_number is not None and task.row_number in found:
-            return task.row_number
-        if len(found) == 1:
-            return found[0]
-        raise RowNotFoundError(self._not_found(task, wanted, found) + _MEND_THE_ROW)
+        key = tuple(wanted.values())
+        row = self.row_with(key, task.row_number)
+        if row is None:
+            raise RowNotFoundError(self._not_found(task, wanted, self._rows_by_key.get(key, ())) + _MEND_THE_ROW)
+        return row
 
     def _identity(self, task: RowOwner) -> dict[str, str]:
         """What the task's row must say, by column field, in the order of KEY_FIELDS."""

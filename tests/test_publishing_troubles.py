@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing_support import STATUS, Image, Team, rows
+from publishing_support import PICTURE, STATUS, Image, Team, rows
 from table_support import Steps, WatchedDisk
 
 from wfrecovery.bridge import feishu_client, sheet
@@ -197,6 +199,40 @@ def test_where_revisions_are_missing_or_count_otherwise_each_result_still_arrive
         team.assert_delivered(task_id)
     assert len(team.feishu.sheet.picture_writes) == 3
     assert team.feishu.count("values_batch_update") == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5, 9, 10])
+def test_rows_that_move_under_the_repair_as_well_end_with_their_own_or_are_named(seed: int, tmp_path: Path) -> None:
+    """A person inserts one row after the other while a backlog goes out: what puts one row right hits the next."""
+    count, dice, changes = 12, random.Random(seed), 0
+    with FeishuStandIn(rows(count)) as feishu:
+        feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = [team.finished(row) for row in range(2, count + 2)]
+        call = FeishuClient._call
+
+        def moving(client: FeishuClient, *arguments: Any, write: bool = False) -> Any:
+            nonlocal changes
+            if write and dice.random() < 0.4:
+                changes += 1
+                if dice.random() < 0.5:
+                    row = {"产品名": f"新品{changes}", "模特名": "新人", STATUS: "否"}
+                    feishu.sheet.insert_row(dice.randint(2, feishu.sheet.last_row), row)
+                else:
+                    feishu.sheet.sort("产品名", reverse=dice.random() < 0.5)
+            return call(client, *arguments, write=write)
+
+        team.publisher._feishu._call = partial(moving, team.publisher._feishu)  # type: ignore[method-assign]
+        team.flush_until_quiet()
+        named = "".join(str(team.record(task_id).feishu["last_error"]) for task_id in tasks)
+        for task_id in tasks:
+            record = team.record(task_id)
+            if record.feishu_state is FeishuState.PUSHED and f"{record.product_name} ·" not in named:
+                team.assert_delivered(task_id, once_elsewhere=True)
+        for product in team.products():
+            if product.startswith("新品"):
+                assert team.row(product)[STATUS] in ("否", "", None)
+                assert team.row(product)[PICTURE] is None or product in named
 
 
 # ------------------------------------------------------------------ many rows
