@@ -57,6 +57,11 @@ class FeishuError(Exception):
         return self.remedy in (Remedy.FINAL, Remedy.SPLIT)
 
     @property
+    def concerns_all(self) -> bool:
+        """Whether a person has to mend the app before anything can be written: asking on for each row is of no use."""
+        return self.code in _FOR_ALL
+
+    @property
     def leave_alone(self) -> bool:
         """Whether the next call should wait as well: a rate limit, or a call that Feishu may still be at work on."""
         return self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0 or self.slow
@@ -84,6 +89,8 @@ class FeishuNotConfiguredError(FeishuError):
 
 
 RATE_LIMITED: Final = 99991400
+#: The app lacks a scope, is disabled, or is refused by its address. Not 90213, which may be said of one protected cell.
+_FOR_ALL: Final = frozenset({99991672, 99991679, 99991676, 99991401, 99991662, 99991673})
 #: What answers a token that is none of a spreadsheet (which may be one of a wiki's node), or of one that was deleted.
 NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249})
 

@@ -165,7 +165,7 @@ class Publisher:
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(_leave_alone, failures.values()), None)
             if stop is not None:
-                report.waiting.update((task.task_id, str(stop)) for task in rest)
+                self._leave_untried(rest, stop, report)
                 break
 
     def _video_links(self) -> VideoLink | None:
@@ -209,12 +209,19 @@ class Publisher:
                     untried = tasks[position + 1 :]
                     if isinstance(error, FeishuError) and error.slow:  # it may be at work on the sheet: no more writes
                         untried, delivered = [*delivered, *untried], []
-                    report.waiting.update((later.task_id, str(error)) for later in untried)
+                    self._leave_untried(untried, error, report)
                     return delivered, error
             else:
                 delivered.append(task)
                 in_a_row = 0
         return delivered, None
+
+    def _leave_untried(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
+        """What a person has to mend for all of them blocks them; otherwise they wait, not counted as tried."""
+        if isinstance(error, FeishuError) and error.concerns_all:
+            self._put_all_off(tasks, error, report)
+        else:
+            report.waiting.update((task.task_id, str(error)) for task in tasks)
 
     # ------------------------------------------------------------------ several results of one row
 
@@ -248,7 +255,7 @@ class Publisher:
     # ------------------------------------------------------------------ what failed
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
-        """The sheet could not even be read: all wait for the same moment."""
+        """What went wrong concerns them all: they wait for the same moment, or for a person."""
         unit = random.random()  # noqa: S311 - jitter, no secret
         for task in tasks:
             self._put_off(task, error, report, unit=unit)
@@ -316,7 +323,7 @@ def _needs_person(error: Exception) -> bool:
 
 
 def _leave_alone(error: Exception) -> bool:
-    return isinstance(error, FeishuError) and error.leave_alone
+    return isinstance(error, FeishuError) and (error.leave_alone or error.concerns_all)
 
 
 def _reason(error: Exception) -> Wording:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,8 @@ log = logging.getLogger("wfrecovery")
 BATCH: Final = 8
 #: Before a prompt that is nowhere counts as lost, it is looked for again.
 SECOND_LOOK_SECONDS: Final = 1.0
+#: At the end of a run, results that Feishu does not take at once are pushed again for so long.
+LAST_PUSH_SECONDS: Final = 60.0
 
 OnProgress = Callable[[int, int], None]
 
@@ -104,7 +107,7 @@ class TaskRecoveryManager:
             for result in await asyncio.gather(*followed.values()):
                 if result is not None:
                     ended.append(result.to_json())
-        await self.publish()
+        await self._publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
@@ -178,6 +181,19 @@ class TaskRecoveryManager:
         summary = self._watch.over(at_once=True)
         if summary is not None:
             await asyncio.to_thread(tell_group, feishu, summary)
+
+    async def _publish_rest(self) -> None:
+        """The last push of a run. That Feishu is busy or limits for a moment leaves nothing for the next run."""
+        await self.publish()
+        if self._publisher is None or await self._plugin_publishes():
+            return
+        end = time.monotonic() + LAST_PUSH_SECONDS
+        while time.monotonic() < end and await asyncio.to_thread(self._ours_to_push):
+            await asyncio.sleep(1.0)
+            await self.publish()
+
+    def _ours_to_push(self) -> bool:
+        return any(task.feishu.get("by") != "plugin" for task in self._db.unpushed())
 
     async def _plugin_publishes(self) -> bool:
         try:

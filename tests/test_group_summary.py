@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from plugin_support import until
+from publishing_support import MP4
 
 from wfrecovery.bridge.comfyui_client import ComfyUIClient
 from wfrecovery.bridge.database_manager import DatabaseManager
@@ -510,16 +511,34 @@ def test_the_plugin_tells_each_batch_once(group: Group) -> None:
     assert [text.splitlines()[0] for text in group.texts()] == ["wfrecovery：完成 3 个", "wfrecovery：完成 1 个"]
 
 
+class Nowhere(ComfyUIClient):
+    """A ComfyUI without the plugin, which has finished nothing."""
+
+    async def plugin_status(self) -> None:
+        return None
+
+    async def look_up(self, prompt_id: str) -> Sighting:
+        return UNKNOWN
+
+
+def test_the_last_push_of_a_run_waits_out_a_busy_feishu_and_then_the_group_hears(group: Group) -> None:
+    task_id = group.db.add_workflow_task(RowData(2, product_name="杯子"), WorkflowType.IMAGE_TO_VIDEO)
+    (group.db.output_dir / "a.mp4").write_bytes(MP4)
+    group.db.complete_task(task_id, ["a.mp4"])
+    group.bot.faults.add(Fault.RATE_LIMIT_429, "values_batch_update", reset="1")
+
+    async def run() -> None:
+        recovery = TaskRecoveryManager(group.db, Nowhere("http://127.0.0.1:9"), group.feishu)
+        await recovery.finish(task_id)
+        assert group.db.table.get(task_id).feishu_state is FeishuState.PENDING
+        await recovery.wait_until_done()
+
+    asyncio.run(run())
+    assert group.db.table.get(task_id).feishu_state is FeishuState.PUSHED
+    assert [text.startswith("wfrecovery：完成 1 个") for text in group.texts()] == [True]
+
+
 def test_main_py_tells_the_whole_run_once_and_what_waits_another_time(group: Group) -> None:
-    class Nowhere(ComfyUIClient):
-        """A ComfyUI without the plugin, which has finished nothing."""
-
-        async def plugin_status(self) -> None:
-            return None
-
-        async def look_up(self, prompt_id: str) -> Sighting:
-            return UNKNOWN
-
     async def run() -> None:
         recovery = TaskRecoveryManager(group.db, Nowhere("http://127.0.0.1:9"), group.feishu)
         await recovery.check_and_recover_tasks()

@@ -286,6 +286,19 @@ def test_a_document_that_the_app_may_not_edit_is_explained(team: Team, access: A
     team.assert_delivered(task_id)
 
 
+@pytest.mark.parametrize("operation", ["values_image", "values_batch_update"])
+def test_a_missing_scope_for_writing_blocks_all_without_asking_for_each_row(team: Team, operation: str) -> None:
+    team.feishu.faults.add(Fault.SCOPE_MISSING_99991672, operation, times=None)
+    tasks = [team.filmed(row) if operation == "values_batch_update" else team.finished(row) for row in range(2, 8)]
+    report = team.publisher.flush()
+    assert sorted(report.blocked) == sorted(tasks)
+    assert all("权限管理" in reason for reason in report.blocked.values())
+    assert team.feishu.count(operation) == 1
+    team.feishu.faults.clear()
+    team.publisher.unblock()
+    assert sorted(team.publisher.flush().pushed) == sorted(tasks)
+
+
 @pytest.mark.parametrize("operation", ["sheets_query", "values_get", "values_image", "values_batch_update"])
 @pytest.mark.parametrize("kind", [Fault.TOKEN_REVOKED_400, Fault.TOKEN_REVOKED_200])
 def test_a_revoked_token_is_renewed_once_within_the_flush(team: Team, kind: Fault, operation: str) -> None:
