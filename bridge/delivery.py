@@ -327,9 +327,8 @@ class Delivery:
                     return failures
             stopped = FeishuError(Wording("rows keep moving while statuses are written", "写状态时一直有人在移动行"))
         except FeishuError as error:
-            if (
-                error.needs_person and not error.concerns_all and len(tasks) > 1
-            ):  # one protected cell must not block them all
+            if len(tasks) > 1 and error.needs_person and not error.concerns_all:
+                # one protected cell must not block them all
                 return self._write_one_by_one(tasks)
             stopped = error
         except SheetLayoutError as error:  # somebody changed the header meanwhile

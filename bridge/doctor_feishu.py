@@ -488,25 +488,16 @@ def _sheet(found: Findings, settings: Settings, sheets: Sequence[Mapping[str, An
     advice = Wording(
         f"set FEISHU_SHEET_NAME to one of: {names or 'none'}", f"把 FEISHU_SHEET_NAME 设为其中之一：{names or '无'}"
     )
+    kind = sheet.get("resource_type") if sheet else None
     if sheet is None:
-        found.wrong(
-            "sheet",
-            Wording(f"there is no {wanted!r}; there are: {names}", f"没有“{wanted}”；现有：{names}"),
-            advice,
-            blocks=after("sheet", TITLES),
-        )
-        return False
-    if sheet.get("resource_type") not in (None, "sheet"):
-        kind = str(sheet.get("resource_type"))
-        found.wrong(
-            "sheet",
-            Wording(f"{wanted!r} is no sheet but a {kind}", f"“{wanted}”不是工作表，而是 {kind}"),
-            advice,
-            blocks=after("sheet", TITLES),
-        )
-        return False
-    found.well("sheet", wanted)
-    return True
+        wrong = Wording(f"there is no {wanted!r}; there are: {names}", f"没有“{wanted}”；现有：{names}")
+    elif kind not in (None, "sheet"):
+        wrong = Wording(f"{wanted!r} is no sheet but a {kind}", f"“{wanted}”不是工作表，而是 {kind}")
+    else:
+        found.well("sheet", wanted)
+        return True
+    found.wrong("sheet", wrong, advice, blocks=after("sheet", TITLES))
+    return False
 
 
 def _columns(found: Findings, settings: Settings, session: requests.Session) -> None:

@@ -94,15 +94,10 @@ def _batch(folder: Path, static: Path, say: Callable[[str], None]) -> Iterator[C
     page_settings(base)
     _draw_inputs(base / "input")
     with FeishuStandIn([row.cells() for row in rows]) as feishu:
-        env = {
-            "FEISHU_APP_ID": feishu.app_id,
-            "FEISHU_APP_SECRET": feishu.app_secret,
-            "FEISHU_SPREADSHEET_TOKEN": feishu.spreadsheet_token,
-            "FEISHU_SHEET_NAME": feishu.sheet_title,
-            "FEISHU_DOMAIN": feishu.url,
-        }
         plugins = [PACKAGE, PACKAGE / "demo" / "render_nodes"]
-        with ComfyProcess(base, plugins=plugins, env=env, args=["--front-end-root", str(static)]) as comfy:
+        with ComfyProcess(
+            base, plugins=plugins, env=feishu.environment(), args=["--front-end-root", str(static)]
+        ) as comfy:
             say("a batch, until ComfyUI is killed")
             for row in rows:
                 if row.fate == "moved":

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from plugin_support import Comfy, Shared, Start
+from publishing_support import Team, rows
+
+from wfrecovery.demo.feishu import FeishuStandIn
 
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
@@ -44,3 +47,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for comfy in started:
         comfy.__exit__(None, None, None)
+
+
+@pytest.fixture
+def feishu() -> Iterator[FeishuStandIn]:
+    """A sheet of six rows."""
+    with FeishuStandIn(rows(6)) as stand_in:
+        stand_in.limits.sheet_calls_per_second = None
+        yield stand_in
+
+
+@pytest.fixture
+def team(feishu: FeishuStandIn, tmp_path: Path) -> Team:
+    """Who works with it: a table of tasks, and a publisher."""
+    return Team(feishu, tmp_path)

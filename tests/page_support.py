@@ -115,15 +115,8 @@ def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
     page_settings(base)
     with ExitStack() as stack:
         feishu = stack.enter_context(FeishuStandIn(rows))
-        env = {
-            "FEISHU_APP_ID": feishu.app_id,
-            "FEISHU_APP_SECRET": feishu.app_secret,
-            "FEISHU_SPREADSHEET_TOKEN": feishu.spreadsheet_token,
-            "FEISHU_SHEET_NAME": feishu.sheet_title,
-            "FEISHU_DOMAIN": feishu.url,
-            # A setting that the page cannot change.
-            "WFRECOVERY_MAX_ATTEMPTS": "4",
-        }
+        # A setting that the page cannot change.
+        env = {**feishu.environment(), "WFRECOVERY_MAX_ATTEMPTS": "4"}
         comfy = stack.enter_context(Comfy(base, shape, env=env, args=args))
         yield stack.enter_context(Site(chromium, comfy, feishu))
 

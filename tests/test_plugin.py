@@ -25,15 +25,7 @@ def test_twenty_rows_survive_a_kill_and_stand_in_the_sheet_once(host: Any, start
     sdk.mkdir(parents=True)
     (sdk / "__init__.py").write_text("import pathlib\npathlib.Path(__file__).with_name('imported').touch()\n")
     with FeishuStandIn(rows) as feishu:
-        env = {
-            "PYTHONPATH": str(sdk.parent),
-            "FEISHU_APP_ID": feishu.app_id,
-            "FEISHU_APP_SECRET": feishu.app_secret,
-            "FEISHU_SPREADSHEET_TOKEN": feishu.spreadsheet_token,
-            "FEISHU_SHEET_NAME": feishu.sheet_title,
-            "FEISHU_DOMAIN": feishu.url,
-            "WFR_RENDER_LOG": str(log),
-        }
+        env = {**feishu.environment(), "PYTHONPATH": str(sdk.parent), "WFR_RENDER_LOG": str(log)}
         comfy = start(host, env=env)
         prompts = {n: comfy.queue(picture(f"row{n}", seconds=0.3, color=n), row(n)) for n in numbers}
         until(lambda: sum(r["status"] == "已完成" for r in comfy.records()) >= 6)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from publishing_support import PICTURE, STATUS, VIDEO, Image, Team, rows
+from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
 
 from wfrecovery.bridge.database_manager import DatabaseManager
 from wfrecovery.bridge.feishu_client import FeishuClient
@@ -21,18 +21,6 @@ from wfrecovery.bridge.settings import Settings
 from wfrecovery.demo.feishu import Fault, FeishuStandIn, Picture, Sheet
 
 OTHERS = b"\x89PNG a picture of somebody else"
-
-
-@pytest.fixture
-def feishu() -> Iterator[FeishuStandIn]:
-    with FeishuStandIn(rows(6)) as stand_in:
-        stand_in.limits.sheet_calls_per_second = None
-        yield stand_in
-
-
-@pytest.fixture
-def team(feishu: FeishuStandIn, tmp_path: Path) -> Team:
-    return Team(feishu, tmp_path)
 
 
 # ------------------------------------------------------------------ the good case

@@ -6,7 +6,7 @@ import errno
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,6 @@ from wfrecovery.bridge.feishu_errors import refused
 from wfrecovery.bridge.publisher import Publisher
 from wfrecovery.bridge.records import FeishuState
 from wfrecovery.demo.feishu import Fault, FeishuStandIn
-
-
-@pytest.fixture
-def feishu() -> Iterator[FeishuStandIn]:
-    with FeishuStandIn(rows(6)) as stand_in:
-        stand_in.limits.sheet_calls_per_second = None
-        yield stand_in
-
-
-@pytest.fixture
-def team(feishu: FeishuStandIn, tmp_path: Path) -> Team:
-    return Team(feishu, tmp_path)
 
 
 def at_first(team: Team, operation: str, act: Callable[[], Any], *, after: bool = False) -> None:
