@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser
 
-from wfrecovery.bridge.records import FeishuState, Stage, TaskRecord
-from wfrecovery.demo.browser import BrowserMissingError, ComfyPage, browser, page_settings
-from wfrecovery.demo.front_end import NEWEST, FrontEndMissingError, front_end
+from wfrecovery.bridge.table.records import FeishuState, Stage, TaskRecord
 from wfrecovery.demo.launch import ComfyProcess
+from wfrecovery.demo.screenshots.browser import BrowserMissingError, ComfyPage, browser, page_settings
+from wfrecovery.demo.screenshots.front_end import NEWEST, FrontEndMissingError, front_end
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent
 SCREENFUL: Final = 12

@@ -23,11 +23,11 @@ from typing import Any
 import requests
 from PIL import Image
 
-from wfrecovery.bridge.database_manager import DatabaseManager
-from wfrecovery.bridge.feishu_client import FeishuClient
-from wfrecovery.bridge.publisher import Publisher
+from wfrecovery.bridge.feishu.client import FeishuClient
+from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.settings import load_settings
-from wfrecovery.demo.feishu import Fault, FeishuStandIn
+from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
 STATUS, PICTURE = "图片是否已处理", "产品模特合成图"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import requests
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
-from wfrecovery.bridge.database_manager import new_metadata
-from wfrecovery.bridge.records import Stage
+from wfrecovery.bridge.table.manager import new_metadata
+from wfrecovery.bridge.table.records import Stage
 from wfrecovery.demo.launch import ComfyProcess
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,6 +1,6 @@
 """What `main.py` and the plugin share. Imports nothing of ComfyUI."""
 
-from .comfyui_client import (
+from .engines.comfyui import (
     ComfyUIClient,
     ComfyUIError,
     ComfyUIUnreachableError,
@@ -8,15 +8,16 @@ from .comfyui_client import (
     WorkflowClient,
     new_prompt_id,
 )
-from .database_manager import DatabaseManager
-from .feishu_client import FeishuClient
-from .feishu_errors import FeishuError, FeishuNotConfiguredError
-from .history import Place, ResultFile, Sighting
-from .publisher import FlushReport, Publisher
-from .records import FeishuState, RowData, Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
+from .engines.history import Place, ResultFile, Sighting
+from .feishu.client import FeishuClient
+from .feishu.errors import FeishuError, FeishuNotConfiguredError
+from .feishu.publisher import FlushReport, Publisher
+from .recovery.manager import TaskRecoveryManager
 from .settings import Columns, Settings, SettingsError, load_settings
-from .task_recovery import TaskRecoveryManager
-from .workflow_database import WorkflowDatabase
+from .table.database import WorkflowDatabase
+from .table.manager import DatabaseManager
+from .table.records import FeishuState, Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
+from .table.rows import RowData
 
 __all__ = [
     "Columns",

@@ -7,11 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
-
-from .decisions import LostPrompts
-from .records import MAX_ATTEMPTS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,6 +18,16 @@ else:
 
 CONFIG_NAME: Final = "config.toml"
 FEISHU_DOMAIN: Final = "https://open.feishu.cn"
+#: A task that took ComfyUI down this often is given up.
+MAX_ATTEMPTS: Final = 3
+
+
+class LostPrompts(str, Enum):
+    """What to do with lost prompts that have no row."""
+
+    ASK = "ask"
+    AUTO = "auto"
+    OFF = "off"
 
 
 class SettingsError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,3 +36,16 @@ class Wording:
 def wording_of(what: Wording | str) -> Wording:
     """A text that is the same in both languages (a server's own words, a file name) as a Wording."""
     return what if isinstance(what, Wording) else Wording(what, what)
+
+
+def width(text: str) -> int:
+    """Screen cells: two for a Chinese character, none for a combining mark."""
+    return sum(
+        0
+        if unicodedata.combining(letter) or unicodedata.category(letter) in ("Cf", "Cc")
+        # what is "ambiguous" (· … ✓) is one cell wide in terminals
+        else 2
+        if unicodedata.east_asian_width(letter) in ("W", "F")
+        else 1
+        for letter in text
+    )

@@ -260,7 +260,7 @@ class ComfyProcess:
     def _command(self, port: int) -> list[str]:
         common = ["--base-directory", str(self.base), "--port", str(port), "--listen", _LOOPBACK]
         if self.real is None:
-            stand_in = [sys.executable, "-m", f"{__package__}.comfyui", "--shape", str(self.shape)]
+            stand_in = [sys.executable, "-m", f"{__package__}.comfyui_host", "--shape", str(self.shape)]
             return [*stand_in, *common, *self.args]
         return [python_of(self.real), "main.py", "--cpu", *common, "--disable-auto-launch", *self._known(), *self.args]
 

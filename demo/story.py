@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from PIL import Image, ImageDraw
 
-from ..bridge.output_files import why_not_whole
-from .feishu import FeishuStandIn
-from .feishu_sheet import Picture
+from ..bridge.results.output_files import why_not_whole
+from .feishu_host.sheet import Picture
+from .feishu_host.stand_in import FeishuStandIn
 from .launch import ComfyProcess, find_comfyui
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent

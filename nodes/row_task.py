@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..bridge.file_names import safe_part
-from ..bridge.records import WorkflowType
+from ..bridge.results.file_names import safe_part
+from ..bridge.table.records import WorkflowType
 
 #: ComfyUI's savers fill these in when they write. The node itself knows no time: its outputs depend on its inputs
 #: alone, so that ComfyUI's cache works on them, and a row that is queued again is not rendered again for its name.

@@ -12,24 +12,24 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ..bridge.checks import Report
-from ..bridge.database_manager import DatabaseManager
-from ..bridge.feishu_client import FeishuClient
-from ..bridge.publisher import Publisher
-from ..bridge.records import FeishuState, Stage, TaskRecord, now_text, parse_time
+from ..bridge.doctor.checks import Report
+from ..bridge.feishu.client import FeishuClient
+from ..bridge.feishu.publisher import Publisher
 from ..bridge.settings import Settings
+from ..bridge.table.manager import DatabaseManager
+from ..bridge.table.records import FeishuState, Stage, TaskRecord, now_text, parse_time
 from ..bridge.version import VERSION
-from .actions import TaskActions
-from .events import Events
 from .host import Host
-from .page_files import ask_for_newer_modules
-from .page_settings import PageSettings
-from .publishing import PublishingThread
-from .recorder import Recorder
-from .recovery import StartupRecovery
-from .reporting import GroupReporter
-from .retention import Retention
-from .routes import add_routes
+from .page.actions import TaskActions
+from .page.browser_cache import ask_for_newer_modules
+from .page.events import Events
+from .page.routes import add_routes
+from .page.settings import PageSettings
+from .publishing.group import GroupReporter
+from .publishing.thread import PublishingThread
+from .queue.recorder import Recorder
+from .recovery.retention import Retention
+from .recovery.startup import StartupRecovery
 
 log = logging.getLogger("wfrecovery")
 
@@ -189,7 +189,7 @@ class Plugin:
 
     def examine(self) -> Report:
         """The doctor's report, from inside ComfyUI. Blocks while Feishu is asked."""
-        from ..bridge.doctor import report  # noqa: PLC0415 - nothing else needs it
+        from ..bridge.doctor.report import report  # noqa: PLC0415 - nothing else needs it
 
         error = self.page_settings.config_error
         return report(self.settings, self.db.output_dir, inside=self.status(), settings_error=error)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from plugin_support import Comfy, Shared, Start
 from publishing_support import Team, rows
 
-from wfrecovery.demo.feishu import FeishuStandIn
+from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wfrecovery.bridge.decisions import LostPrompts
-from wfrecovery.bridge.settings import Columns, Settings, SettingsError, fixed_settings, load_settings
+from wfrecovery.bridge.settings import Columns, LostPrompts, Settings, SettingsError, fixed_settings, load_settings
 
 FULL = {
     "FEISHU_APP_ID": "cli_1",

@@ -1,0 +1,224 @@
+"""`doctor`'s questions about this computer: packages, the output folder, the task table in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from ..table.database import FOLDER_NAME, OldFileLockError, WorkflowDatabase, check_filelock
+from ..table.records import TaskError
+from ..wording import Wording
+from .checks import Findings, after
+
+#: Seconds that somebody else may hold the table's lock; a change takes milliseconds.
+_LOCK_PATIENCE: Final = 5.0
+#: Names of damaged records that are shown.
+_NAMES_SHOWN: Final = 5
+
+PACKAGE_TITLES: Final = {
+    "filelock": Wording("filelock", "filelock"),
+    "pillow": Wording("Pillow", "Pillow"),
+}
+TITLES: Final = {
+    "folder": Wording("output folder", "输出文件夹"),
+    "table": Wording("task table", "任务表"),
+    "same_table": Wording("ComfyUI's table and ours", "与 ComfyUI 的任务表"),
+    "damaged": Wording("damaged records", "损坏的记录"),
+}
+
+
+def examine_packages(found: Findings) -> None:
+    """What is installed for the Python that runs this."""
+    try:
+        check_filelock()
+    except OldFileLockError:
+        found.wrong(
+            "filelock",
+            Wording(
+                f"{version('filelock')}; together with a newer one it lets two programs write at once",
+                f"{version('filelock')}；与较新的版本混用时，两个程序会同时写入",
+            ),
+            Wording(
+                "run: python -m pip install -U filelock (with the Python that runs this, and with ComfyUI's)",
+                "运行：python -m pip install -U filelock（用运行本命令的 Python，也用 ComfyUI 的 Python）",
+            ),
+            blocks=after("folder", TITLES),
+        )
+    else:
+        found.well("filelock", version("filelock"))
+    if importlib.util.find_spec("PIL") is None:
+        found.unknown(
+            "pillow",
+            Wording(
+                "not installed: pictures that are too large for Feishu, or of a format it does not take, stay out",
+                "未安装：过大的图片，或飞书不支持的格式（如 WEBP），无法转换后写入",
+            ),
+            Wording("if you save such: python -m pip install Pillow", "如果保存这类图片：python -m pip install Pillow"),
+        )
+    else:
+        found.well("pillow", version("Pillow"))
+
+
+def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None, *, inside: bool) -> None:
+    """The output folder, and the table in it; `status` is the plugin's where it is known."""
+    if not _folder(found, output_dir) or not found.answer("filelock"):
+        return
+    table = WorkflowDatabase(output_dir, lock_timeout=_LOCK_PATIENCE)
+    if not table.folder.exists():
+        found.well("table", Wording("it begins with the first task", "第一个任务时建立"))
+    elif not _table(found, table):
+        return
+    if not inside:
+        _same_table(found, table, status)
+    _damaged(found, table, status)
+
+
+def examine_none(found: Findings, folder: Path, status: Mapping[str, Any] | None) -> None:
+    """WFRECOVERY_OUTPUT is not set, and its default is not there: who has no main.py needs no folder here."""
+    for name in ("folder", "table", "same_table"):
+        found.unknown(
+            name,
+            Wording(
+                f"not checked: WFRECOVERY_OUTPUT is not set, and there is no {folder} (only main.py needs it)",
+                f"未检查：没有设置 WFRECOVERY_OUTPUT，也没有 {folder}（只有 main.py 需要）",
+            ),
+        )
+    if status is None:
+        found.unknown("damaged", Wording("not checked: no table is known", "未检查：没有已知的任务表"))
+    else:
+        _tell_damaged(found, [], "", int(status.get("corrupt") or 0))
+
+
+def _folder(found: Findings, folder: Path) -> bool:
+    later = after("folder", TITLES)
+    if not folder.exists():
+        found.wrong(
+            "folder",
+            Wording(f"there is no {folder}", f"没有 {folder}"),
+            Wording(
+                "make it, or set WFRECOVERY_OUTPUT to the folder where main.py (or ComfyUI) puts its results",
+                "建立这个文件夹，或把 WFRECOVERY_OUTPUT 设为 main.py（或 ComfyUI）保存结果的文件夹",
+            ),
+            blocks=later,
+        )
+        return False
+    if not folder.is_dir():
+        found.wrong(
+            "folder",
+            Wording(f"{folder} is no folder but a file", f"{folder} 不是文件夹，而是文件"),
+            Wording(
+                "move the file away, or set WFRECOVERY_OUTPUT to a folder",
+                "移走这个文件，或把 WFRECOVERY_OUTPUT 设为一个文件夹",
+            ),
+            blocks=later,
+        )
+        return False
+    refusal = _why_not_writable(folder)
+    if refusal:
+        found.wrong(
+            "folder",
+            f"{folder}: {refusal}",
+            Wording(
+                "give the account that runs this the right to write there, or make room on the disk, "
+                "or set WFRECOVERY_OUTPUT to another folder",
+                "让运行本命令的账户有写入权限，或清理磁盘空间，或把 WFRECOVERY_OUTPUT 设为另一个文件夹",
+            ),
+            blocks=later,
+        )
+        return False
+    found.well("folder", str(folder))
+    return True
+
+
+def _why_not_writable(folder: Path) -> str:
+    """The system's refusal of a temporary file, which is gone at once; empty where it is taken."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"wfrecovery")
+            probe.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _table(found: Findings, table: WorkflowDatabase) -> bool:
+    try:
+        with table.locked():
+            pass
+        refusal = _why_not_writable(table.folder / "active")
+    except TaskError as error:
+        refusal = str(error)
+    except OSError as error:
+        refusal = error.strerror or str(error)
+    if refusal:
+        found.wrong(
+            "table",
+            f"{table.folder}: {refusal}",
+            Wording(
+                "give the accounts of ComfyUI and main.py the right to write there (both the same account is best), "
+                "and end what holds the lock",
+                "让 ComfyUI 和 main.py 的账户都能写入（最好是同一个账户），并结束占用锁的程序",
+            ),
+            blocks=after("table", TITLES),
+        )
+        return False
+    found.well("table", str(table.folder))
+    return True
+
+
+def _same_table(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any] | None) -> None:
+    host = table.host()
+    if status is None:
+        found.unknown("same_table", Wording("the plugin does not answer", "插件没有响应"))
+    elif host is None:
+        found.well(
+            "same_table",
+            Wording("each has a table of its own, which is fine", "各用各的任务表，没有问题"),
+        )
+    elif host == status["boot_id"]:
+        found.well("same_table", Wording("they share this table", "共用这个任务表"))
+    else:
+        found.wrong(
+            "same_table",
+            Wording(
+                f"a ComfyUI records into {table.folder}, but it is not the one that answers",
+                f"有一个 ComfyUI 在 {table.folder} 里做记录，但不是现在响应的这一个",
+            ),
+            Wording(
+                "set COMFYUI_URL to the ComfyUI whose output folder this is, or WFRECOVERY_OUTPUT to the output folder "
+                "of the ComfyUI that answers (or to one that is main.py's alone). Two ComfyUI need two output folders",
+                "把 COMFYUI_URL 设为使用这个输出文件夹的 ComfyUI，或把 WFRECOVERY_OUTPUT 设为现在响应的 ComfyUI 的"
+                "输出文件夹（或 main.py 独用的文件夹）。两个 ComfyUI 要用两个输出文件夹",
+            ),
+        )
+
+
+def _damaged(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any] | None) -> None:
+    """Reading the unfinished records sets aside what cannot be read; what was set aside before is there as well."""
+    for _ in table.active():
+        pass
+    theirs = 0 if status is None or table.host() == status["boot_id"] else int(status.get("corrupt") or 0)
+    _tell_damaged(found, table.corrupt(), str(table.folder / "corrupt"), theirs)
+
+
+def _tell_damaged(found: Findings, here: Sequence[str], folder: str, theirs: int) -> None:
+    if not here and not theirs:
+        found.well("damaged", Wording("none", "没有"))
+        return
+    names = ", ".join(here[:_NAMES_SHOWN]) + (" …" if len(here) > _NAMES_SHOWN else "")
+    where = f"{len(here)}: {names} ({folder})" if here else ""
+    others = Wording(f"{theirs} in ComfyUI's table", f"ComfyUI 的任务表里有 {theirs} 个") if theirs else Wording("", "")
+    found.wrong(
+        "damaged",
+        Wording("; ".join(filter(None, (where, others.en))), "；".join(filter(None, (where, others.zh)))),
+        Wording(
+            f"look into {FOLDER_NAME}/corrupt: beside each file its .reason.txt says what is wrong. Mend the JSON and "
+            "move it back into active/, or do the row again; then delete both files. All other tasks go on",
+            f"打开 {FOLDER_NAME}/corrupt：每个文件旁边的 .reason.txt 写着原因。修好 JSON 后移回 active/，或重做那一行；"
+            "然后删除这两个文件。其他任务不受影响",
+        ),
+    )

@@ -1,0 +1,348 @@
+"""ComfyUI over HTTP and websocket, as `main.py` uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import aiohttp
+
+from ..redact import redact
+from ..results.output_files import why_not_whole
+from ..table.records import Stage
+from ..wording import Wording
+from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
+
+log = logging.getLogger("wfrecovery")
+
+#: Seconds for one request; rendering is not waited for inside a request.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=10, sock_read=60)
+#: Websocket events can be missed (a restart, a proxy): queue and history are asked at least this often.
+POLL_SECONDS: Final = 2.0
+
+Progress = Callable[[int, int], None]
+
+
+class ComfyUIError(Exception):
+    """ComfyUI did not do what was asked."""
+
+
+class ComfyUIUnreachableError(ComfyUIError, ConnectionError):
+    """No answer: whether the request was carried out is not known."""
+
+
+class PromptRefusedError(ComfyUIError, ValueError):
+    """ComfyUI validated the prompt and said no; `reason` is its own words."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"ComfyUI refuses the prompt: {reason}")
+
+
+class FileUnavailableError(ComfyUIError):
+    """A result file cannot be fetched whole."""
+
+
+class WorkflowClient(Protocol):
+    """What recovery needs of a client. A user's own one (a cloud ComfyUI) can take `ComfyUIClient`'s place."""
+
+    async def submit_workflow(
+        self, workflow: Mapping[str, Any], *, prompt_id: str | None = None, task: Mapping[str, Any] | None = None
+    ) -> str: ...
+
+    async def look_up(self, prompt_id: str) -> Sighting: ...
+
+    async def wait_for_completion(self, prompt_id: str, *, on_progress: Progress | None = None) -> Sighting: ...
+
+    async def download(self, file: ResultFile, target: Path) -> None: ...
+
+    async def plugin_status(self) -> Mapping[str, Any] | None: ...
+
+    async def plugin_task(self, prompt_id: str) -> Mapping[str, Any] | None: ...
+
+
+def new_prompt_id() -> str:
+    """A prompt_id in the form that ComfyUI wants from 0.24.0 on."""
+    return str(uuid.uuid4())
+
+
+class ComfyUIClient:
+    """A ComfyUI server, with or without the plugin in it."""
+
+    def __init__(self, base_url: str = "http://127.0.0.1:8188", *, poll_seconds: float = POLL_SECONDS) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.client_id = str(uuid.uuid4())
+        self._poll_seconds = poll_seconds
+
+    # ------------------------------------------------------------------ sending
+
+    async def upload_image(self, path: str | Path, *, name: str | None = None) -> str:
+        """Put a picture into ComfyUI's input folder; returns the name that LoadImage takes.
+
+        An existing file of that name is replaced, so a repeated upload makes no second copy.
+        """
+        path = Path(path)
+        form = aiohttp.FormData()
+        form.add_field("image", await asyncio.to_thread(path.read_bytes), filename=name or path.name)
+        form.add_field("overwrite", "true")
+        async with self._request("POST", "/upload/image", data=form) as response:
+            if response.status != 200:
+                raise ComfyUIError(f"ComfyUI did not take {path.name}: HTTP {response.status}")
+            answer = await response.json()
+        folder = answer.get("subfolder")
+        return f"{folder}/{answer['name']}" if folder else str(answer["name"])
+
+    async def submit_workflow(
+        self, workflow: Mapping[str, Any], *, prompt_id: str | None = None, task: Mapping[str, Any] | None = None
+    ) -> str:
+        """Queue a graph (API format) and return its prompt_id.
+
+        Pass a `prompt_id` that is on disk already, and the task's record, so that the row travels with the prompt.
+        Raises PromptRefusedError, or ComfyUIUnreachableError after which `look_up` tells whether it arrived.
+        """
+        body: dict[str, Any] = {
+            "prompt": workflow,
+            "prompt_id": prompt_id or new_prompt_id(),
+            "client_id": self.client_id,
+        }
+        if task is not None:
+            # Savers write `extra_pnginfo` into the file, so that a result tells whose it is, also without the plugin.
+            tag = {"task_id": task["task_id"], "prompt_id": body["prompt_id"]}
+            body["extra_data"] = {"wfrecovery": row_tag(task), "extra_pnginfo": {"wfrecovery": tag}}
+        async with self._request("POST", "/prompt", json=body) as response:
+            answer = await self._json(response)
+            if response.status == 400:
+                raise PromptRefusedError(refusal_text(answer))
+            if response.status != 200:
+                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to POST /prompt")
+        return str(answer["prompt_id"])
+
+    # ------------------------------------------------------------------ asking
+
+    async def is_reachable(self) -> bool:
+        """Whether ComfyUI answers."""
+        try:
+            async with self._request("GET", "/queue") as response:
+                return response.status == 200
+        except ComfyUIError:
+            return False
+
+    async def plugin_status(self) -> dict[str, Any] | None:
+        """The plugin's status, or None where ComfyUI runs without it."""
+        status: dict[str, Any] | None = await self._get("/wfrecovery/status")
+        return status
+
+    async def plugin_task(self, prompt_id: str) -> dict[str, Any] | None:
+        """The plugin's record of a prompt; None where it has none, or there is no plugin."""
+        answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={prompt_id}")
+        return answer["tasks"][0] if answer and answer.get("tasks") else None
+
+    async def ask_plugin(self, method: str, path: str) -> tuple[int, Any]:
+        """HTTP status and JSON answer of one of the plugin's routes (None where the answer is no JSON)."""
+        # Writes are taken as JSON only, so that a page of another origin cannot send them.
+        body: dict[str, Any] | None = {} if method == "POST" else None
+        async with self._request(method, path, json=body) as response:
+            try:
+                return response.status, await response.json(content_type=None)
+            except ValueError:
+                return response.status, None
+
+    async def wait_until_reachable(self, timeout: float) -> None:
+        """Return when ComfyUI answers; raises ComfyUIUnreachableError after `timeout` seconds."""
+        ends = asyncio.get_running_loop().time() + timeout
+        while not await self.is_reachable():
+            if asyncio.get_running_loop().time() > ends:
+                raise ComfyUIUnreachableError(f"ComfyUI at {self.base_url} did not answer for {timeout:g} s")
+            await asyncio.sleep(min(1.0, self._poll_seconds))
+
+    async def look_up(self, prompt_id: str) -> Sighting:
+        """Where a prompt is. The plugin is asked first: it knows what ComfyUI forgets when it restarts."""
+        try:
+            record = await self.plugin_task(prompt_id)
+            # What main.py entered into a shared table has perhaps never arrived: queue and history decide.
+            if record is not None and record["metadata"]["stage"] != Stage.CREATED.value:
+                return sighting_of_record(record)
+            # The queue before the history: a prompt that ends in between is in the second.
+            queue = await self._get("/queue")
+            history = await self._get(f"/history/{prompt_id}")
+        except (ComfyUIError, KeyError, TypeError):
+            return UNKNOWN
+        if queue is None or history is None:
+            return UNKNOWN
+        for place, key in ((Place.RUNNING, "queue_running"), (Place.WAITING, "queue_pending")):
+            if any(item[1] == prompt_id for item in queue.get(key, ())):
+                return Sighting(place)
+        return sighting_of_history(history[prompt_id]) if prompt_id in history else ABSENT
+
+    async def wait_for_completion(self, prompt_id: str, *, on_progress: Progress | None = None) -> Sighting:
+        """Follow a prompt to its end, over restarts of ComfyUI. A prompt that is gone is seen twice as ABSENT first."""
+        absent = 0
+        async with self._events() as events:
+            while True:
+                seen = await self.look_up(prompt_id)
+                absent = absent + 1 if seen.place is Place.ABSENT else 0
+                if absent > 1 or seen.place in (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED):
+                    return seen
+                await events.next(prompt_id, on_progress)
+
+    async def download(self, file: ResultFile, target: Path) -> None:
+        """Fetch a result through `/view` into `target`, whole or not at all, through a `.part` file."""
+        query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        async with self._request("GET", "/view", params=query) as response:
+            if response.status >= 500 or response.status in (408, 429):
+                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to GET /view")
+            if response.status != 200:
+                raise FileUnavailableError(f"ComfyUI has no file {file.path} (HTTP {response.status})")
+            length = response.content_length
+            with part.open("wb") as out:
+                async for block in response.content.iter_chunked(1 << 20):
+                    await asyncio.to_thread(out.write, block)
+                out.flush()
+                await asyncio.to_thread(os.fsync, out.fileno())
+        size = part.stat().st_size
+        if length is not None and "Content-Encoding" not in response.headers and size != length:
+            raise ComfyUIUnreachableError(f"{file.path} broke off after {size} of {length} bytes")
+        whole = target.with_suffix(f".part{target.suffix}")  # the suffix tells the format
+        part.replace(whole)
+        reason = await asyncio.to_thread(why_not_whole, whole)
+        if reason:
+            whole.unlink(missing_ok=True)
+            raise FileUnavailableError(f"{file.path} is no whole result: {reason}")
+        whole.replace(target)
+
+    # ------------------------------------------------------------------ wire
+
+    @contextlib.asynccontextmanager
+    async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            # A session per request: nothing to close for the caller, and to one's own ComfyUI it costs little.
+            async with (
+                aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
+                session.request(method, self.base_url + path, **options) as response,
+            ):
+                yield response
+        except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
+            what = redact(str(error)) or type(error).__name__
+            raise ComfyUIUnreachableError(f"no answer from ComfyUI at {self.base_url}: {what}") from error
+
+    async def _get(self, path: str) -> Any:
+        """The JSON answer, None for 404; anything else is no answer."""
+        async with self._request("GET", path) as response:
+            if response.status == 404:
+                return None
+            if response.status != 200:
+                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to GET {path}")
+            return await self._json(response)
+
+    async def _json(self, response: aiohttp.ClientResponse) -> Any:
+        try:
+            return await response.json(content_type=None)
+        except ValueError as error:
+            raise ComfyUIUnreachableError(f"ComfyUI's answer is no JSON (HTTP {response.status})") from error
+
+    @contextlib.asynccontextmanager
+    async def _events(self) -> AsyncIterator[_Events]:
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            events = _Events(session, f"{self.base_url}/ws?clientId={self.client_id}", self._poll_seconds)
+            try:
+                yield events
+            finally:
+                await events.close()
+
+
+class _Events:
+    """Wakes a follower when something happens in the queue. Only a hint: the poll interval is the net."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, poll_seconds: float) -> None:
+        self._session, self._url, self._poll_seconds = session, url, poll_seconds
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    async def next(self, prompt_id: str, on_progress: Progress | None) -> None:
+        """Return when a prompt was queued or ended, at the latest after the poll interval."""
+        ends = asyncio.get_running_loop().time() + self._poll_seconds
+        while (left := ends - asyncio.get_running_loop().time()) > 0:
+            try:
+                message = await asyncio.wait_for(self._receive(), left)
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(left)  # ComfyUI is down: poll until it is back
+                return
+            except asyncio.TimeoutError:
+                return
+            if message.type is aiohttp.WSMsgType.TEXT:
+                if self._ends_wait(message.data, prompt_id, on_progress):
+                    return
+            elif message.type is not aiohttp.WSMsgType.BINARY:
+                await self.close()
+                await asyncio.sleep(max(0.0, ends - asyncio.get_running_loop().time()))
+
+    async def _receive(self) -> aiohttp.WSMessage:
+        if self._socket is None:
+            self._socket = await self._session.ws_connect(self._url)
+        return await self._socket.receive()
+
+    def _ends_wait(self, text: str, prompt_id: str, on_progress: Progress | None) -> bool:
+        try:
+            event = json.loads(text)
+        except ValueError:
+            return False
+        data = event.get("data") or {}
+        if event.get("type") == "progress" and data.get("prompt_id") == prompt_id and on_progress:
+            on_progress(int(data.get("value", 0)), int(data.get("max", 0)))
+        return event.get("type") == "status" or (event.get("type") == "executing" and data.get("node") is None)
+
+    async def close(self) -> None:
+        """Close the socket; the next wait opens a new one."""
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+
+
+def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task as it travels in `extra_data.wfrecovery`."""
+    names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
+    return {**{name: task[name] for name in names}, "feishu_row_data": task["metadata"].get("feishu_row_data", {})}
+
+
+def refusal_text(answer: Any) -> str:
+    """ComfyUI's reasons for a refused prompt, in one line."""
+    answer = answer if isinstance(answer, Mapping) else {}
+    error = answer.get("error") or {}
+    if isinstance(error, str):
+        return redact(error)
+    texts = [str(error.get("message") or "no reason given")]
+    for node_id, node in (answer.get("node_errors") or {}).items():
+        for item in node.get("errors", ()):
+            texts.append(
+                f"{node.get('class_type')} (node {node_id}): {item.get('message')} {item.get('details') or ''}".strip()
+            )
+    if len(texts) == 1 and error.get("details"):
+        texts.append(str(error["details"]))
+    return redact("; ".join(texts))
+
+
+_PLACES: Final = {
+    Stage.CREATED: Place.WAITING,
+    Stage.QUEUED: Place.WAITING,
+    Stage.RUNNING: Place.RUNNING,
+    Stage.ASKING: Place.ASKING,
+    Stage.FINISHED: Place.SUCCEEDED,
+    Stage.FAILED: Place.FAILED,
+    Stage.CANCELLED: Place.INTERRUPTED,
+}
+
+
+def sighting_of_record(record: Mapping[str, Any]) -> Sighting:
+    """What the plugin's record says of a prompt."""
+    place = _PLACES[Stage(record["metadata"]["stage"])]
+    files = tuple(ResultFile.from_path(path) for path in record["output_files"]) if place is Place.SUCCEEDED else ()
+    english, chinese = record.get("error_message"), record["metadata"].get("error_message_zh")
+    return Sighting(place, files, Wording(english, chinese or english) if english else None)

@@ -1,0 +1,126 @@
+"""What ComfyUI's queue and history say of a prompt, in one small type.
+
+The shapes are those of ComfyUI 0.3.64 to 0.38: an interruption is an "error" whose last message is
+`execution_interrupted`; `status` may be null; videos stand under `images`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from ..redact import redact
+from ..wording import Wording, wording_of
+
+
+class Place(str, Enum):
+    """Where a prompt was seen."""
+
+    #: ComfyUI did not answer, or not completely: nothing may be concluded
+    UNKNOWN = "unknown"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    #: queue *and* history answered, and it is in neither
+    ABSENT = "absent"
+    #: the plugin has it and waits for a person's decision
+    ASKING = "asking"
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A file in ComfyUI's output folder, as `/view` names it."""
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
+
+    @property
+    def path(self) -> str:
+        """Relative to the output folder, with "/"."""
+        folder = self.subfolder.replace("\\", "/").strip("/")
+        return f"{folder}/{self.filename}" if folder else self.filename
+
+    @classmethod
+    def from_path(cls, path: str) -> ResultFile:
+        folder, _, name = path.rpartition("/")
+        return cls(name, folder)
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A prompt's place, its files when it succeeded, and the reason when it did not."""
+
+    place: Place
+    files: tuple[ResultFile, ...] = ()
+    message: Wording | None = None
+
+
+UNKNOWN: Final = Sighting(Place.UNKNOWN)
+ABSENT: Final = Sighting(Place.ABSENT)
+
+_OUT_OF_MEMORY: Final = Wording(
+    " (out of GPU memory: a smaller picture or fewer frames may fit)", "（显存不足：缩小图片或减少帧数也许可行）"
+)
+INTERRUPTED: Final = Wording("interrupted by the user", "被用户中断")
+
+_TERMINAL: Final = {
+    "execution_success": Place.SUCCEEDED,
+    "execution_error": Place.FAILED,
+    "execution_interrupted": Place.INTERRUPTED,
+}
+
+
+def sighting_of_history(entry: Mapping[str, Any]) -> Sighting:
+    """How a prompt ended, from its history entry.
+
+    The last terminal message decides, then `status_str`: an error while staging a node can leave "success" there.
+    """
+    status = entry.get("status") or {}
+    place, data = _last_terminal(status.get("messages") or ())
+    if place is None:
+        place = Place.FAILED if status.get("status_str") == "error" else Place.SUCCEEDED
+    if place is Place.SUCCEEDED:
+        return Sighting(place, files_of_outputs(entry.get("outputs") or {}))
+    if place is Place.INTERRUPTED:
+        return Sighting(place, message=INTERRUPTED)
+    return Sighting(place, message=error_text(data))
+
+
+def _last_terminal(messages: Sequence[Any]) -> tuple[Place | None, Mapping[str, Any]]:
+    for message in reversed(messages):
+        if isinstance(message, Sequence) and len(message) == 2 and message[0] in _TERMINAL:
+            return _TERMINAL[message[0]], message[1] if isinstance(message[1], Mapping) else {}
+    return None, {}
+
+
+def files_of_outputs(outputs: Mapping[str, Any]) -> tuple[ResultFile, ...]:
+    """The files in the output folder that the nodes' outputs name; previews in `temp` are no results."""
+    return tuple(file for node in outputs.values() if isinstance(node, Mapping) for file in files_of_node(node))
+
+
+def files_of_node(output: Mapping[str, Any]) -> tuple[ResultFile, ...]:
+    """The same for one node's output, whatever key it uses (`images`, `gifs`, `video`, `audio` …)."""
+    found = []
+    for items in output.values():
+        for item in items if isinstance(items, Sequence) and not isinstance(items, str) else ():
+            if isinstance(item, Mapping) and item.get("type") == "output" and isinstance(item.get("filename"), str):
+                found.append(ResultFile(item["filename"], str(item.get("subfolder") or ""), "output"))
+    return tuple(dict.fromkeys(found))
+
+
+def error_text(data: Mapping[str, Any]) -> Wording:
+    """The node's own message, without the inputs and traceback, which can hold prompts and keys."""
+    message = str(data.get("exception_message") or "").strip()
+    kind = str(data.get("exception_type") or "").rpartition(".")[2]
+    text = wording_of(message or kind)
+    if "OutOfMemory" in kind or "out of memory" in message.lower():
+        text = wording_of(message.splitlines()[0] if message else kind) + _OUT_OF_MEMORY
+    elif not text:
+        text = Wording("ComfyUI reported an error without a message", "ComfyUI 报错，但没有给出原因")
+    node = data.get("node_type")
+    return (wording_of(f"{node} (node {data.get('node_id')}): " if node else "") + text).changed(redact)

@@ -1,0 +1,352 @@
+"""Feishu's sheets over HTTP: one kept-alive session, one token, every answer's `code` looked at.
+
+The SDK has none of the v2 sheet calls and costs 2 s and 160 MB to import, so it is not used here.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import requests
+
+from ..redact import redact
+from ..settings import Settings, load_settings
+from ..table.rows import RowData
+from ..wording import Wording
+from .errors import NO_SPREADSHEET, FeishuError, FeishuNotConfiguredError, Remedy, answered
+from .sheet import Merge, SheetTable, column_letters, read_table
+
+#: Seconds to connect, and between two bytes of an answer.
+TIMEOUT: Final = (10.0, 60.0)
+#: A token is renewed this long before it ends; Feishu gives a new one from 30 minutes before the end.
+_TOKEN_RESERVE: Final = 300.0
+#: One write takes at most 5,000 rows × 100 columns; a status is one cell, and a short request is cheap to repeat.
+RANGES_PER_WRITE: Final = 100
+#: Seconds between the tries of a read; a longer wait that Feishu asks for wins.
+_READ_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LONGEST_READ_WAIT: Final = 300.0
+#: One read takes at most 100 columns.
+_COLUMNS_PER_READ: Final = 100
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A sheet as the list of sheets describes it."""
+
+    sheet_id: str
+    rows: int
+    columns: int
+    merges: tuple[Merge, ...]
+
+
+class FeishuClient:
+    """The calls that publishing and `main.py` need, on the sheet that the settings name. Safe to use from threads.
+
+    Every method raises FeishuError. Only `read_rows`, `media` and `download_media` wait and try again; the others try
+    once more with a fresh token at most, so that the publisher decides how long to wait.
+    """
+
+    def __init__(
+        self, settings: Settings, *, session: requests.Session | None = None, timeout: tuple[float, float] = TIMEOUT
+    ) -> None:
+        self.settings = settings
+        self._session = session or requests.Session()
+        self._timeout = timeout
+        self._token_lock = threading.Lock()
+        self._token, self._token_ends = "", 0.0
+        self._url = ""
+        #: the spreadsheet behind a wiki's node, once that is known
+        self._behind_node = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
+        """A client for `settings` (default: `load_settings()`). Without credentials it exists, and each call says
+        which setting is missing."""
+        return cls(settings or load_settings())
+
+    @property
+    def configured(self) -> bool:
+        """Whether all settings are there."""
+        return self.settings.feishu_configured
+
+    def read_rows(self) -> list[RowData]:
+        """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may."""
+        return self._patiently(self.read_sheet).rows()
+
+    def read_sheet(self) -> SheetTable:
+        """The whole sheet, in as few reads as Feishu's limits allow: mostly one."""
+        grid = self._grid()
+        values: list[list[Any]] = []
+        revisions: list[int | None] = []
+        for first in range(0, grid.columns, _COLUMNS_PER_READ):
+            last = min(first + _COLUMNS_PER_READ, grid.columns) - 1
+            columns = f"{grid.sheet_id}!{column_letters(first)}{{}}:{column_letters(last)}{{}}"
+            part, revision = self._read_rows(columns, 1, grid.rows)
+            values = _beside(values, part, first)
+            revisions.append(revision)
+        table = read_table(grid.sheet_id, values, self.settings.sheet_columns, grid.merges)
+        # The oldest one: what changed between two reads is noticed.
+        known = [revision for revision in revisions if revision is not None]
+        return replace(table, revision=min(known) if len(known) == len(revisions) else None)
+
+    def revision(self, cell_range: str) -> int | None:
+        """The spreadsheet's revision now, by a read of one cell; it goes up with each change, whoever makes it."""
+        return self._values(cell_range)[1]
+
+    def read_cell(self, cell_range: str) -> Any:
+        """What one cell holds now."""
+        values, _ = self._values(cell_range)
+        return values[0][0] if values and values[0] else None
+
+    def write_picture(self, cell_range: str, name: str, content: bytes) -> int | None:
+        """Put a picture into one cell (`values_image`); `name` needs an extension that Feishu lists.
+
+        Returns the spreadsheet's revision after it, where the answer tells.
+        """
+        body = {"range": cell_range, "image": base64.b64encode(content).decode(), "name": name}
+        return _revision(self._call("POST", f"{self._v2}/values_image", body, write=True))
+
+    def write_cells(self, cells: Mapping[str, Any]) -> list[int | None]:
+        """Write single cells, address → text or link object, in as few calls as fit.
+
+        Returns the spreadsheet's revision after each call, where the answers tell.
+        """
+        items = list(cells.items())
+        revisions = []
+        for start in range(0, len(items), RANGES_PER_WRITE):
+            revisions += self._write(items[start : start + RANGES_PER_WRITE])
+        return revisions
+
+    def sheet_url(self) -> str:
+        """The address of the spreadsheet for a browser (sheets/v3/spreadsheets/:token); asked once."""
+        if not self._url:
+            self._sheets()
+            data = self._call("GET", self._v3)
+            self._url = str((data.get("spreadsheet") or {}).get("url") or "")
+        return self._url
+
+    def download_media(self, file_token: str, target: Path) -> None:
+        """Save a cell's picture (its `fileToken`) to `target`, through a `.part` file; waits like `read_rows`."""
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(self.media(file_token))
+        part.replace(target)
+
+    def media(self, file_token: str) -> bytes:
+        """The bytes of a cell's picture (its `fileToken`); waits like `read_rows`."""
+        path = f"/open-apis/drive/v1/medias/{quote(file_token, safe='')}/download"
+        return self._patiently(lambda: self._send("GET", path, None, _content))
+
+    @staticmethod
+    def _patiently(read: Callable[[], Result]) -> Result:
+        for wait in (*_READ_WAITS, None):
+            try:
+                return read()
+            except FeishuError as error:
+                if wait is None or error.remedy is not Remedy.RETRY:
+                    raise
+                time.sleep(min(max(wait, error.wait or 0.0), _LONGEST_READ_WAIT))
+        raise AssertionError("unreachable")
+
+    # ------------------------------------------------------------------ sheet calls
+
+    @property
+    def _v2(self) -> str:
+        return f"/open-apis/sheets/v2/spreadsheets/{self._spreadsheet}"
+
+    @property
+    def _v3(self) -> str:
+        return f"/open-apis/sheets/v3/spreadsheets/{self._spreadsheet}"
+
+    @property
+    def _spreadsheet(self) -> str:
+        return quote(self._behind_node or self.settings.feishu_spreadsheet_token, safe="")
+
+    def _sheets(self) -> list[dict[str, Any]]:
+        """The sheets of the spreadsheet; one that lives in a wiki is found by its node (wiki/v2/spaces/get_node)."""
+        try:
+            return self._call("GET", f"{self._v3}/sheets/query").get("sheets") or []
+        except FeishuError as error:
+            if error.code not in NO_SPREADSHEET or self._behind_node:
+                raise
+            self._behind_node = self._node_s_spreadsheet()
+            if not self._behind_node:
+                raise
+        return self._sheets()
+
+    def _node_s_spreadsheet(self) -> str:
+        """The spreadsheet that the settings' token names as a node of a wiki; empty where it names none."""
+        try:
+            data = self._call("GET", f"/open-apis/wiki/v2/spaces/get_node?token={self._spreadsheet}")
+        except FeishuError as error:
+            if not error.needs_person:  # asked again later
+                raise
+            return ""
+        node = data.get("node") or {}
+        return str(node.get("obj_token") or "") if node.get("obj_type") == "sheet" else ""
+
+    def _grid(self) -> _Grid:
+        """The sheet that the settings name, by title first, then by id; asked anew each time, rows come and go."""
+        sheets = self._sheets()
+        wanted = self.settings.feishu_sheet_name
+        for name in ("title", "sheet_id"):
+            for sheet in sheets:
+                if sheet.get(name) == wanted:
+                    grid = sheet.get("grid_properties") or {}
+                    return _Grid(
+                        str(sheet["sheet_id"]),
+                        max(1, int(grid.get("row_count") or 1)),
+                        max(1, int(grid.get("column_count") or 1)),
+                        tuple(map(_merge, sheet.get("merges") or ())),
+                    )
+        titles = ", ".join(str(sheet.get("title")) for sheet in sheets)
+        raise FeishuError(
+            Wording(
+                f"the spreadsheet has no sheet {wanted!r}; it has: {titles or 'none'} → set FEISHU_SHEET_NAME",
+                f"表格里没有工作表“{wanted}”；现有：{titles or '无'} → 请设置 FEISHU_SHEET_NAME",
+            ),
+            code=90215,
+            remedy=Remedy.FINAL,
+        )
+
+    def _read_rows(self, columns: str, first: int, last: int) -> tuple[list[list[Any]], int | None]:
+        """Rows of `columns`, a range with two places for row numbers; in halves where the answer would be too large."""
+        try:
+            return self._values(columns.format(first, last))
+        except FeishuError as error:
+            if error.remedy is not Remedy.SPLIT or first == last:
+                raise
+        middle = (first + last) // 2
+        upper, revision = self._read_rows(columns, first, middle)
+        upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
+        lower, _ = self._read_rows(columns, middle + 1, last)
+        return upper + lower, revision  # the older one: what changed between the two readings is noticed
+
+    def _values(self, cell_range: str) -> tuple[list[list[Any]], int | None]:
+        query = "valueRenderOption=ToString&dateTimeRenderOption=FormattedString"
+        data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
+        return (data.get("valueRange") or {}).get("values") or [], _revision(data)
+
+    def _write(self, items: Sequence[tuple[str, Any]]) -> list[int | None]:
+        body = {"valueRanges": [{"range": address, "values": [[value]]} for address, value in items]}
+        try:
+            return [_revision(self._call("POST", f"{self._v2}/values_batch_update", body, write=True))]
+        except FeishuError as error:
+            if error.remedy is not Remedy.SPLIT or len(items) == 1:
+                raise
+            middle = len(items) // 2
+            return self._write(items[:middle]) + self._write(items[middle:])
+
+    # ------------------------------------------------------------------ one call
+
+    def _call(self, method: str, path: str, body: Any = None, *, write: bool = False) -> dict[str, Any]:
+        if not self.configured:
+            raise FeishuNotConfiguredError(self.settings.missing)
+        return self._send(method, path, body, _data, write=write)
+
+    def _send(
+        self, method: str, path: str, body: Any, read: Callable[[requests.Response], Result], *, write: bool = False
+    ) -> Result:
+        """Send with the token; an answer that calls the token invalid gets one more try with a new one."""
+        for last_try in (False, True):
+            token = self.tenant_token()
+            response = self._request(method, path, body, {"Authorization": f"Bearer {token}"}, write=write)
+            try:
+                return read(response)
+            except FeishuError as error:
+                if last_try or error.remedy is not Remedy.REFRESH:
+                    raise error.reworded(self._clean) from None
+                self.drop_token(token)
+        raise AssertionError("unreachable")
+
+    def _request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool
+    ) -> requests.Response:
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        try:
+            return self._session.request(
+                method,
+                self.settings.feishu_domain + path,
+                data=data,
+                headers={"Content-Type": "application/json; charset=utf-8", **headers},
+                timeout=self._timeout,
+            )
+        except requests.ConnectTimeout as error:
+            raise FeishuError(
+                Wording("Feishu cannot be reached: no connection in time", "连不上飞书：连接超时")
+            ) from error
+        except requests.RequestException as error:
+            # Sent or not, read or not: after this nobody knows whether a write happened.
+            what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}").changed(self._clean)
+            raise FeishuError(what, outcome_unknown=write, slow=isinstance(error, requests.Timeout)) from error
+
+    def tenant_token(self) -> str:
+        """The token, fetched by one thread while the others wait (auth/v3/tenant_access_token/internal)."""
+        with self._token_lock:
+            if self._token and time.monotonic() < self._token_ends:
+                return self._token
+            body = {"app_id": self.settings.feishu_app_id, "app_secret": self.settings.feishu_app_secret}
+            response = self._request("POST", "/open-apis/auth/v3/tenant_access_token/internal", body, {}, write=False)
+            try:
+                _data(response)
+                answer = response.json()  # the token is beside `data`, not in it
+                token, lifetime = str(answer["tenant_access_token"]), float(answer["expire"])
+            except FeishuError as error:
+                raise error.reworded(self._clean) from None
+            except (ValueError, KeyError, TypeError):
+                raise FeishuError(
+                    Wording("Feishu's answer has no token in it", "飞书的回应里没有访问凭证（token）")
+                ) from None
+            self._token, self._token_ends = token, time.monotonic() + max(lifetime - _TOKEN_RESERVE, lifetime / 2)
+            return token
+
+    def drop_token(self, token: str) -> None:
+        """Forget a token that Feishu called invalid, so that the next call fetches another one."""
+        with self._token_lock:
+            if self._token == token:  # a late answer about an old token does not evict a newer one
+                self._token = ""
+
+    def _clean(self, text: str) -> str:
+        return redact(
+            text, (*self.settings.secrets, self._token, self._behind_node, self.settings.feishu_spreadsheet_token)
+        )
+
+
+def _data(response: requests.Response) -> dict[str, Any]:
+    return answered(response.status_code, response.headers, response.content)
+
+
+def _content(response: requests.Response) -> bytes:
+    """A downloaded file; drive sends some refusals with HTTP 200, as JSON."""
+    if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
+        _data(response)
+    return response.content
+
+
+def _revision(data: Mapping[str, Any]) -> int | None:
+    revision = data.get("revision")
+    return revision if type(revision) is int else None
+
+
+def _merge(data: Mapping[str, Any]) -> Merge:
+    rows = (int(data.get("start_row_index") or 0), int(data.get("end_row_index") or 0))
+    return Merge(*rows, int(data.get("start_column_index") or 0), int(data.get("end_column_index") or 0))
+
+
+def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[list[Any]]:
+    """Two blocks of columns as one; `left` is `width` wide, short rows are filled up."""
+    joined = []
+    for index in range(max(len(left), len(right))):
+        row = list(left[index] or ()) if index < len(left) else []
+        row += [None] * (width - len(row))
+        joined.append(row + list((right[index] or ()) if index < len(right) else ()))
+    return joined

@@ -1,0 +1,360 @@
+"""The outbox: which finished results are due, how long what failed waits, and one flush at a time in all processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+
+from ..redact import redact
+from ..table.database import FOLDER_NAME
+from ..table.index import MAX_PROMPT, TaskEntry
+from ..table.manager import DatabaseManager
+from ..table.records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
+from ..wording import Wording, wording_of
+from .client import FeishuClient
+from .delivery import TASKS_PER_WRITE, Delivery, VideoLink
+from .drive_upload import DriveUploader
+from .errors import FeishuError
+from .sheet import RowNotFoundError, SheetLayoutError
+
+log = logging.getLogger("wfrecovery")
+
+#: Back-off: 2, 4, 8 … seconds, at most 5 minutes, each ±20 %.
+_FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
+#: A wait that the server asks for is kept to twice that.
+_LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
+#: So many tasks that fail one after the other mean that it is not the tasks.
+_FAILURES_IN_A_ROW: Final = 3
+#: What an outbox entry carries only until it is delivered.
+_PASSING: Final = ("writing", "status_before", "next_try_at", "wait_until", "refused")
+
+
+@dataclass
+class FlushReport:
+    """What one flush did, by task id; `waiting` maps to the reason."""
+
+    pushed: list[str] = field(default_factory=list)
+    blocked: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    #: another process is publishing
+    busy: bool = False
+
+
+def backoff(attempts: int, server_wait: float | None, random_unit: float) -> float:
+    """Seconds until the next try after `attempts` failed ones; the server's own wait, up to 10 minutes, wins where it
+    is longer."""
+    wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
+    return max(wait * (1 + _JITTER * (2 * random_unit - 1)), min(server_wait or 0.0, _LONGEST_SERVER_WAIT))
+
+
+class Publisher:
+    """Delivers finished tasks of one table to the sheet. One flush at a time over all processes."""
+
+    def __init__(
+        self,
+        db: DatabaseManager,
+        feishu: FeishuClient,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_change: Callable[[TaskRecord], None] | None = None,
+    ) -> None:
+        self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
+        #: why the newest flush did not deliver everything
+        self.last_problem: Wording | None = None
+
+    @property
+    def last_error(self) -> str | None:
+        return self.last_problem.en if self.last_problem else None
+
+    def due(self) -> list[TaskRecord]:
+        """The outbox without what waits for its next try; nothing while the server asks to be left alone."""
+        now = self._clock()
+        outbox = self._db.unpushed()
+        if any(_in_future(task, "wait_until", now) for task in outbox):
+            return []
+        due = [task for task in outbox if not _in_future(task, "next_try_at", now)]
+        # What was itself refused goes last: it must not hold up the others each time.
+        return sorted(due, key=lambda task: _count(task, "refused"))
+
+    def unblock(self) -> None:
+        """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
+        try:
+            for task in self._db.table.active():
+                if task.feishu_state is FeishuState.BLOCKED:
+                    self._db.push_again(task.task_id)
+        except OSError as error:  # a full disk: main.py goes on all the same
+            self.last_problem = _table_trouble(error)
+            log.error("[wfrecovery] %s", self.last_problem)
+
+    def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
+        """Push what is due, apart from the tasks in `leave`.
+
+        Raises nothing for the sake of Feishu or of the table: what could not be pushed says why, and waits.
+        """
+        report = FlushReport()
+        tasks: list[TaskRecord] = []
+        problem = self.last_problem
+        try:
+            if self._feishu.configured:
+                tasks = [task for task in self.due() if task.task_id not in leave]
+            if tasks:
+                with self._alone():
+                    self._flush(tasks, report)
+        except Timeout:
+            report.busy = True
+        except (OSError, TaskError) as error:  # a full disk, a table that is locked for long: nothing can be noted
+            self.last_problem = _table_trouble(error)
+            if self.last_problem != problem:
+                log.error("[wfrecovery] %s", self.last_problem)
+            told = {*report.pushed, *report.blocked}
+            report.waiting.update((task.task_id, str(self.last_problem)) for task in tasks if task.task_id not in told)
+        return report
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other publishers out: of this table, and on this machine of this spreadsheet, whose table ever."""
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(FileLock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0))
+            settings = self._feishu.settings
+            name = hashlib.sha256(f"{settings.feishu_domain} {settings.feishu_spreadsheet_token}".encode()).hexdigest()
+            path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"
+            try:
+                locks.enter_context(FileLock(path, timeout=0, mode=0o666))
+            except Timeout:
+                raise
+            except OSError as error:
+                log.warning(
+                    "[wfrecovery] %s cannot be locked (another user's?), so others' writes are not waited for: %s",
+                    path,
+                    error,
+                )
+            yield
+
+    def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
+        try:
+            delivery = Delivery(self._feishu, self._db, self._video_links())
+        except (FeishuError, SheetLayoutError) as error:
+            self._put_all_off(tasks, error, report)
+            return
+        self.last_problem = None
+        # Read again under the publisher's lock: another process may have pushed some meanwhile.
+        ready = [task for task in map(self._current, tasks) if task is not None]
+        rest = self._without_older(ready, delivery)
+        while rest:
+            part, rest = rest[:TASKS_PER_WRITE], rest[TASKS_PER_WRITE:]
+            delivered, stop = self._deliver(part, delivery, report)
+            failures = delivery.write_statuses(delivered)
+            for task in delivered:
+                if task.task_id in failures:
+                    self._put_off(task, failures[task.task_id], report)
+                    _tell(task, failures[task.task_id])
+                else:
+                    self._store(task.task_id, _pushed)
+                    report.pushed.append(task.task_id)
+            stop = stop or next(filter(_leave_alone, failures.values()), None)
+            if stop is not None:
+                self._leave_untried(rest, stop, report)
+                break
+
+    def _video_links(self) -> VideoLink | None:
+        """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
+        if not self._feishu.settings.sheet_columns.video_link:
+            return None
+        uploader = DriveUploader(self._feishu.settings, self._feishu.tenant_token, self._feishu.drop_token)
+
+        def link(task: TaskRecord, video: Path) -> str:
+            def store(state: dict[str, Any]) -> None:
+                self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, upload=state))
+
+            return uploader.upload(video, video.name, task.feishu.get("upload") or {}, store)
+
+        return link
+
+    def _current(self, task: TaskRecord) -> TaskRecord | None:
+        with contextlib.suppress(TaskError):  # gone or damaged meanwhile
+            record = self._db.table.get(task.task_id)
+            return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+        return None
+
+    def _deliver(
+        self, tasks: Sequence[TaskRecord], delivery: Delivery, report: FlushReport
+    ) -> tuple[list[TaskRecord], Exception | None]:
+        """The tasks of which only the status is still missing, and why to stop there. One row's failure leaves the
+        others alone; when the server asks for time, or everything fails, the rest waits without being counted as
+        tried."""
+        delivered: list[TaskRecord] = []
+        in_a_row = 0
+        for position, task in enumerate(tasks):
+            try:
+                delivery.deliver(task)
+            except OSError:  # not this task's: the table cannot be written
+                raise
+            except Exception as error:
+                self._put_off(task, error, report, refused=True)
+                _tell(task, error)
+                in_a_row = 0 if _needs_person(error) else in_a_row + 1
+                if in_a_row == _FAILURES_IN_A_ROW or _leave_alone(error):
+                    untried = tasks[position + 1 :]
+                    if isinstance(error, FeishuError) and error.slow:  # it may be at work on the sheet: no more writes
+                        untried, delivered = [*delivered, *untried], []
+                    self._leave_untried(untried, error, report)
+                    return delivered, error
+            else:
+                delivered.append(task)
+                in_a_row = 0
+        return delivered, None
+
+    def _leave_untried(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
+        """What a person has to mend for all of them blocks them; otherwise they wait, not counted as tried."""
+        if isinstance(error, FeishuError) and error.concerns_all:
+            self._put_all_off(tasks, error, report)
+        else:
+            report.waiting.update((task.task_id, str(error)) for task in tasks)
+
+    # ------------------------------------------------------------------ several results of one row
+
+    def _without_older(self, tasks: Sequence[TaskRecord], delivery: Delivery) -> list[TaskRecord]:
+        """`tasks` without those whose row has a newer result already, or gets it in this flush: statuses and pictures
+        never go back to an older one."""
+        since = min(map(_finished, tasks), default=(0.0, ""))
+        newest: dict[tuple[str | None, int], TaskEntry] = {}
+        for entry in self._db.index.entries():
+            if entry.status is WorkflowStatus.COMPLETED and entry.row_number is not None and _finished(entry) > since:
+                place = entry.workflow_type, self._row(entry, delivery)
+                newest[place] = max(newest.get(place, entry), entry, key=_finished)
+        kept = []
+        for task in tasks:
+            row = self._row(task, delivery)
+            by = newest.get((task.workflow_type, row)) if row else None
+            if by is None or _finished(by) <= _finished(task):
+                kept.append(task)
+                continue
+            log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
+            self._store(task.task_id, partial(_superseded, by=by.task_id))
+        return kept
+
+    def _row(self, task: TaskRecord | TaskEntry, delivery: Delivery) -> int:
+        """Its row in the sheet, 0 where that cannot be told."""
+        with contextlib.suppress(RowNotFoundError, SheetLayoutError, TaskError):
+            whole = isinstance(task, TaskRecord) or len(task.prompt) <= MAX_PROMPT
+            return delivery.sheet.row_of(task if whole else self._db.table.get(task.task_id))
+        return 0
+
+    # ------------------------------------------------------------------ what failed
+
+    def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
+        """What went wrong concerns them all: they wait for the same moment, or for a person."""
+        unit = random.random()  # noqa: S311 - jitter, no secret
+        for task in tasks:
+            self._put_off(task, error, report, unit=unit)
+        log.warning("[wfrecovery] %d results not pushed: %s", len(tasks), error)
+
+    def _put_off(
+        self,
+        task: TaskRecord,
+        error: Exception,
+        report: FlushReport,
+        *,
+        refused: bool = False,
+        unit: float | None = None,
+    ) -> None:
+        """Note why it did not go, and when to try again; what needs a person is blocked."""
+        self.last_problem = reason = _reason(error)
+        attempts = _count(task, "attempts") + 1
+        change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
+        if _needs_person(error):
+            change["state"] = FeishuState.BLOCKED.value
+            report.blocked[task.task_id] = reason.en
+        else:
+            server_wait = error.wait if isinstance(error, FeishuError) else None
+            wait = backoff(attempts, server_wait, random.random() if unit is None else unit)  # noqa: S311 - jitter
+            change["next_try_at"] = self._later(wait)
+            if server_wait:
+                change["wait_until"] = self._later(min(server_wait, _LONGEST_SERVER_WAIT))
+            if refused:
+                change["refused"] = _count(task, "refused") + 1
+            report.waiting[task.task_id] = reason.en
+        self._store(task.task_id, lambda record: record.with_feishu(**change))
+
+    def _later(self, seconds: float) -> str:
+        return now_text(datetime.fromtimestamp(self._clock() + seconds, timezone.utc))
+
+    def _store(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> None:
+        try:
+            record = self._db.table.update(task_id, change)
+        except OSError:
+            raise
+        except TaskError as error:  # gone or damaged meanwhile: there is nothing to note it in
+            log.warning("[wfrecovery] %s: how it went cannot be noted: %s", task_id, error)
+            return
+        if self._on_change is not None:
+            self._on_change(record)
+
+
+def _tell(task: TaskRecord, error: Exception) -> None:
+    log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, error)
+
+
+def _in_future(task: TaskRecord, name: str, now: float) -> bool:
+    """Whether a noted time is still to come; a clock that was set back must not make an entry wait for ever."""
+    return now < parse_time(task.feishu.get(name)) <= now + _LONGEST_SERVER_WAIT
+
+
+def _finished(task: TaskRecord | TaskEntry) -> tuple[float, str]:
+    """When it was finished; the id decides within a millisecond."""
+    text = task.finished_at if isinstance(task, TaskEntry) else task.metadata.get("finished_at")
+    return parse_time(text), task.task_id
+
+
+def _needs_person(error: Exception) -> bool:
+    return error.needs_person if isinstance(error, FeishuError) else not isinstance(error, TaskError)
+
+
+def _leave_alone(error: Exception) -> bool:
+    return isinstance(error, FeishuError) and (error.leave_alone or error.concerns_all)
+
+
+def _reason(error: Exception) -> Wording:
+    """In both languages where it has them; what nobody expected is named with its kind."""
+    wording = getattr(error, "wording", None)
+    return wording if isinstance(wording, Wording) else wording_of(redact(f"{type(error).__name__}: {error}"))
+
+
+def _table_trouble(error: Exception) -> Wording:
+    return Wording(
+        f"the task table cannot be read or written: {error} → see that the disk is not full and that the output "
+        "folder can be written; the results wait",
+        f"任务表无法读写：{error} → 请检查磁盘是否已满、输出文件夹能否写入；结果会保留等待",
+    )
+
+
+def _count(task: TaskRecord, name: str) -> int:
+    """A number of the outbox entry; a record may have been edited by hand."""
+    value = task.feishu.get(name)
+    return value if type(value) is int else 0
+
+
+def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
+    outbox: Mapping[str, Any] = {key: value for key, value in task.feishu.items() if key not in _PASSING}
+    return task.with_metadata(feishu={**outbox, "last_error": None, "last_error_zh": None, **changes})
+
+
+def _pushed(task: TaskRecord) -> TaskRecord:
+    attempts = _count(task, "attempts") + 1
+    return _delivered(task, state=FeishuState.PUSHED.value, pushed_at=now_text(), attempts=attempts)
+
+
+def _superseded(task: TaskRecord, by: str) -> TaskRecord:
+    return _delivered(task, state=FeishuState.OFF.value, superseded_by=by)

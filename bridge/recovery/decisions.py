@@ -1,0 +1,100 @@
+"""The table of decisions, the same in the plugin and in `main.py`: what is known of a task → what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ..engines.history import INTERRUPTED, Place, Sighting
+from ..settings import MAX_ATTEMPTS, LostPrompts
+from ..table.records import TaskRecord
+from ..wording import Wording
+
+LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
+
+
+class Action(str, Enum):
+    """What recovery does with one task."""
+
+    #: nothing may be concluded; tried again later
+    LEAVE = "leave"
+    #: it is in the queue: followed to its end
+    FOLLOW = "follow"
+    #: ComfyUI says it succeeded: check the files, 已完成
+    COLLECT = "collect"
+    #: a whole result with this task's id lies on disk: 已完成
+    ADOPT = "adopt"
+    #: queue it again, with the same prompt_id
+    REQUEUE = "requeue"
+    #: show it, and queue it again when the user says so
+    ASK = "ask"
+    #: 失败, with the reason
+    FAIL = "fail"
+    #: the user interrupted it
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An action and the reason for it, in words that can be shown."""
+
+    action: Action
+    reason: Wording
+    #: the row's cell is left at 否, so that the next batch takes it
+    row_stays_open: bool = False
+
+
+_SEEN = {
+    Place.UNKNOWN: Decision(
+        Action.LEAVE, Wording("ComfyUI did not answer; tried again later", "ComfyUI 没有应答，稍后再试")
+    ),
+    Place.WAITING: Decision(Action.FOLLOW, Wording("waiting in ComfyUI's queue", "在 ComfyUI 队列中等待")),
+    Place.RUNNING: Decision(Action.FOLLOW, Wording("running in ComfyUI", "正在 ComfyUI 中运行")),
+    Place.ASKING: Decision(
+        Action.FOLLOW, Wording("ComfyUI's page asks whether to queue it again", "ComfyUI 页面正在询问是否重新排队")
+    ),
+    Place.SUCCEEDED: Decision(Action.COLLECT, Wording("finished in ComfyUI", "ComfyUI 已完成")),
+}
+
+
+def decide(
+    task: TaskRecord,
+    sighting: Sighting,
+    *,
+    on_disk: bool,
+    has_graph: bool,
+    can_queue: bool = True,
+    lost_prompts: LostPrompts = LostPrompts.ASK,
+    max_attempts: int = MAX_ATTEMPTS,
+) -> Decision:
+    """What to do with an unfinished task.
+
+    `on_disk`: a whole result that carries its id was found. `has_graph`: it can be submitted again. `can_queue`:
+    False where another plugin keeps pending prompts to itself, so that "not listed" is not "lost".
+    """
+    if sighting.place in _SEEN:
+        return _SEEN[sighting.place]
+    if sighting.place is Place.FAILED:
+        return Decision(Action.FAIL, sighting.message or Wording("ComfyUI reported an error", "ComfyUI 报错"))
+    if sighting.place is Place.INTERRUPTED:
+        return Decision(Action.CANCEL, sighting.message or INTERRUPTED)
+    if on_disk:
+        return Decision(Action.ADOPT, Wording("its complete result was found on disk", "在磁盘上找到了完整的结果"))
+    if not has_graph:
+        return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
+    if task.attempts >= max_attempts:
+        times = Wording(
+            f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself",
+            f"运行它时 ComfyUI 已崩溃 {task.attempts} 次，不再自动重试",
+        )
+        return Decision(Action.FAIL, times)
+    if task.row_number is None and lost_prompts is LostPrompts.OFF:
+        kept_out = "ComfyUI 退出时丢失；按设置不再重新排队"
+        return Decision(
+            Action.CANCEL, Wording("lost when ComfyUI ended; the setting says not to queue it again", kept_out)
+        )
+    if not can_queue or (task.row_number is None and lost_prompts is LostPrompts.ASK):
+        return Decision(
+            Action.ASK, Wording("lost when ComfyUI ended; waits for your decision", "ComfyUI 退出时丢失，等待你的决定")
+        )
+    return Decision(Action.REQUEUE, Wording("lost when ComfyUI ended; queued again", "ComfyUI 退出时丢失，已重新排队"))

@@ -1,0 +1,376 @@
+"""Recovery in `main.py`: what happens to the tasks that a former run left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+from ..engines.comfyui import ComfyUIError, FileUnavailableError, PromptRefusedError, WorkflowClient, new_prompt_id
+from ..engines.history import ABSENT, Place, ResultFile, Sighting
+from ..feishu.client import FeishuClient
+from ..feishu.group_summary import BatchWatch, tell_group
+from ..feishu.publisher import FlushReport, Publisher
+from ..results.file_names import result_path
+from ..results.output_files import embedded_task, find_results, whole_result, why_not_whole
+from ..table.manager import DatabaseManager, unsubmitted
+from ..table.records import FeishuState, Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
+from ..table.rows import RowData
+from ..wording import Wording
+from .decisions import Action, Decision, decide
+
+log = logging.getLogger("wfrecovery")
+
+#: Tasks looked up, followed and fetched at the same time.
+BATCH: Final = 8
+#: Before a prompt that is nowhere counts as lost, it is looked for again.
+SECOND_LOOK_SECONDS: Final = 1.0
+#: At the end of a run, results that Feishu does not take at once are pushed again for so long.
+LAST_PUSH_SECONDS: Final = 60.0
+
+OnProgress = Callable[[int, int], None]
+
+
+class TaskRecoveryManager:
+    """Brings every unfinished task of a table to an end: followed, fetched, submitted again, or failed with a reason.
+
+    Without `feishu`, or where the plugin publishes itself, results are fetched and recorded, and not pushed from here.
+    """
+
+    def __init__(
+        self,
+        db: DatabaseManager,
+        comfy: WorkflowClient,
+        feishu: FeishuClient | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._db, self._comfy, self._feishu, self._on_progress = db, comfy, feishu, on_progress
+        self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
+        self._watch = BatchWatch(publishing=self._publisher is not None)
+        self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
+        self._on_disk: Mapping[str, Sequence[str]] = {}
+        self._places = asyncio.Semaphore(BATCH)
+        self._left: list[TaskRecord] = []
+
+    # ------------------------------------------------------------------ recovering
+
+    async def check_and_recover_tasks(self) -> list[dict[str, Any]]:
+        """Decide for every unfinished task, and do at once what can be done at once.
+
+        Returns the records of the tasks that came to an end. What still waits or renders in ComfyUI is followed in the
+        background; `wait_until_done` returns those.
+        """
+        await asyncio.to_thread(self._db.table.sweep)
+        tasks = await asyncio.to_thread(lambda: [task for task in self._db.table.active() if not task.stage.final])
+        if tasks:
+            log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))
+        for task in tasks:
+            self._watch.saw(task)
+        self._on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
+        ended: list[dict[str, Any]] = []
+        for start in range(0, len(tasks), BATCH):
+            batch = tasks[start : start + BATCH]
+            results = await asyncio.gather(*map(self._recover_guarded, batch))
+            ended += [task.to_json() for task in results if task is not None]
+            if self._on_progress is not None:
+                self._on_progress(min(start + BATCH, len(tasks)), len(tasks))
+        if self._publisher is not None:
+            await asyncio.to_thread(self._publisher.unblock)
+        await self.publish()
+        if tasks:
+            log.info("[wfrecovery] %d recovered, %d followed in ComfyUI", len(ended), len(self._following))
+        return [self._db.get_task(task["task_id"]) or task for task in ended]
+
+    async def wait_until_done(self) -> list[dict[str, Any]]:
+        """Wait for the tasks that are being followed, push their results, and return their records.
+
+        Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
+        """
+        left, self._left = self._left, []  # ComfyUI could not be asked then: once more
+        ended = [task.to_json() for task in await asyncio.gather(*map(self._recover_guarded, left)) if task is not None]
+        while self._following:
+            followed, self._following = self._following, {}
+            for result in await asyncio.gather(*followed.values()):
+                if result is not None:
+                    ended.append(result.to_json())
+        await self._publish_rest()
+        await self._tell_group()
+        return [self._db.get_task(task["task_id"]) or task for task in ended]
+
+    async def recover_image_composition_task(self, task: Mapping[str, Any]) -> bool:
+        """Bring one 图片合成 task to its end, waiting for it; True when it is 已完成."""
+        return await self._recover_one(task, WorkflowType.IMAGE_COMPOSITION)
+
+    async def recover_image_to_video_task(self, task: Mapping[str, Any]) -> bool:
+        """Bring one 图生视频 task to its end, waiting for it; True when it is 已完成."""
+        return await self._recover_one(task, WorkflowType.IMAGE_TO_VIDEO)
+
+    # ------------------------------------------------------------------ submitting and following, for the normal batch
+
+    async def submit(self, task_id: str, workflow: Mapping[str, Any]) -> str | None:
+        """Submit a task's graph: prompt_id and graph are on disk before the request leaves.
+
+        Returns the prompt_id, or None when ComfyUI refuses the graph (the task is then 失败 with its reason). When no
+        answer comes, the task keeps its prompt_id: `finish` or the next recovery finds out whether it arrived.
+        """
+        prompt_id = new_prompt_id()
+        graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
+        await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+        task = await asyncio.to_thread(self._db.table.update, task_id, partial(_to_submit, prompt_id))
+        if task.comfyui_task_id != prompt_id:  # entered before, by us or by another main.py: never submitted twice
+            return task.comfyui_task_id
+        return await self._send(task, workflow)
+
+    async def finish(self, task_id: str) -> dict[str, Any]:
+        """Follow a submitted task to its end, fetch its files, push, and return its record."""
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        self._watch.saw(task)
+        if not task.stage.final:
+            await self._follow(task)
+        if not await self._plugin_publishes():
+            await self.publish()
+        return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
+
+    def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
+        """`rows` without those that a task is at work on, or whose result still has to reach the sheet."""
+        kind = workflow_type_of(workflow_type).value
+        taken = {
+            (task.product_name, task.model_name, str(task.metadata.get("feishu_row_data", {}).get("prompt") or ""))
+            for task in self._db.table.active()
+            if task.workflow_type == kind and task.status is not WorkflowStatus.FAILED
+        }
+        return [row for row in rows if (row.product_name, row.model_name, row.prompt) not in taken]
+
+    async def publish(self) -> FlushReport:
+        """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""
+        try:
+            plugin = await self._comfy.plugin_status()
+        except ComfyUIError:  # what the plugin was to deliver, it still will
+            theirs = await asyncio.to_thread(self._left_to_plugin)
+        else:
+            if not _publishes(plugin):
+                theirs = frozenset()
+            elif plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
+                return FlushReport()  # one table: its outbox is the plugin's
+            else:
+                theirs = await self._follow_delivery()
+        if self._publisher is None:
+            return FlushReport()
+        return await asyncio.to_thread(self._publisher.flush, theirs)
+
+    async def _tell_group(self) -> None:
+        """One message, never an error: a batch does not fail because its summary cannot be sent."""
+        feishu = self._feishu
+        if feishu is None or not feishu.settings.feishu_webhook_url or await self._plugin_publishes():
+            return
+        await asyncio.to_thread(self._watch.look_at, self._db.table)
+        summary = self._watch.over(at_once=True)
+        if summary is not None:
+            await asyncio.to_thread(tell_group, feishu, summary)
+
+    async def _publish_rest(self) -> None:
+        """The last push of a run. That Feishu is busy or limits for a moment leaves nothing for the next run."""
+        await self.publish()
+        if self._publisher is None or await self._plugin_publishes():
+            return
+        end = time.monotonic() + LAST_PUSH_SECONDS
+        while time.monotonic() < end and await asyncio.to_thread(self._ours_to_push):
+            await asyncio.sleep(1.0)
+            await self.publish()
+
+    def _ours_to_push(self) -> bool:
+        return any(task.feishu.get("by") != "plugin" for task in self._db.unpushed())
+
+    async def _plugin_publishes(self) -> bool:
+        try:
+            return _publishes(await self._comfy.plugin_status())
+        except ComfyUIError:
+            return False
+
+    def _left_to_plugin(self) -> frozenset[str]:
+        return frozenset(task.task_id for task in self._db.unpushed() if task.feishu.get("by") == "plugin")
+
+    async def _follow_delivery(self) -> frozenset[str]:
+        """Take over from the plugin's records what was pushed or blocked there; returns the tasks that it delivers.
+
+        Until then they stay in our outbox, so that their rows are not taken again.
+        """
+        theirs = set()
+        for task in await asyncio.to_thread(self._db.unpushed):
+            try:
+                record = await self._comfy.plugin_task(task.comfyui_task_id) if task.comfyui_task_id else None
+            except ComfyUIError:
+                theirs.add(task.task_id)  # cannot be asked now: rather later than twice
+                continue
+            if record is not None and record["row_number"] is not None:
+                theirs.add(task.task_id)
+                await asyncio.to_thread(self._db.table.update, task.task_id, partial(_as_delivered, record))
+        return frozenset(theirs)
+
+    # ------------------------------------------------------------------ one task
+
+    async def _recover_one(self, task: Mapping[str, Any], expected: WorkflowType) -> bool:
+        record = await asyncio.to_thread(self._db.table.get, str(task["task_id"]))
+        if record.workflow_type != expected.value:
+            raise ValueError(f"{record.task_id} is {record.workflow_type}, not {expected.value}")
+        ended = record if record.stage.final else await self._recover_guarded(record)
+        if ended is None and record.task_id in self._following:
+            ended = await self._following.pop(record.task_id)
+        await self.publish()
+        return ended is not None and ended.status is WorkflowStatus.COMPLETED
+
+    async def _recover_guarded(self, task: TaskRecord) -> TaskRecord | None:
+        """One task's trouble does not stop the others."""
+        try:
+            return await self._recover(task)
+        except Exception:
+            log.exception("[wfrecovery] %s could not be recovered; it stays as it is", task.task_id)
+            return None
+
+    async def _recover(self, task: TaskRecord) -> TaskRecord | None:
+        sighting = await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+        if task.comfyui_task_id and sighting.place is Place.ABSENT:
+            # A request that timed out may still be on its way through ComfyUI's validation.
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            sighting = await self._comfy.look_up(task.comfyui_task_id)
+        graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
+        files = self._on_disk.get(task.task_id, ())
+        whole = whole_result(graph, files, {}, attempts=task.attempts) if graph and files else None
+        decision = decide(task, sighting, on_disk=whole is not None, has_graph=graph is not None)
+        log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
+        match decision.action:
+            case Action.ADOPT:
+                await asyncio.to_thread(self._db.complete_task, task.task_id, whole)
+                return await asyncio.to_thread(self._db.table.get, task.task_id)
+            case Action.LEAVE:
+                self._left.append(task)
+                return None
+            case Action.COLLECT:
+                return await self._collect(task, sighting)
+            case Action.FAIL | Action.CANCEL:
+                return await self._give_up(task, decision)
+            case Action.REQUEUE | Action.ASK if graph is not None:
+                if task.comfyui_task_id is None:  # died between writing the graph and noting its prompt_id
+                    prompt_id = str(graph.get("prompt_id") or new_prompt_id())
+                    task = await asyncio.to_thread(self._db.table.update, task.task_id, partial(_to_submit, prompt_id))
+                if await self._send(task, graph["prompt"]) is None:
+                    return await asyncio.to_thread(self._db.table.get, task.task_id)
+        self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task))
+        return None
+
+    def _results_on_disk(self, tasks: Sequence[TaskRecord]) -> dict[str, list[str]]:
+        """Where `main.py` shares ComfyUI's output folder, results lie there already."""
+        prompts = {task.task_id: task.comfyui_task_id for task in tasks if task.comfyui_task_id}
+        since = min((parse_time(task.created_at) for task in tasks), default=0.0)
+        return find_results(self._db.output_dir, prompts, since)
+
+    async def _send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
+        try:
+            prompt_id = await self._comfy.submit_workflow(workflow, prompt_id=task.comfyui_task_id, task=task.to_json())
+        except PromptRefusedError as error:
+            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, error.reason)
+            return None
+        except ComfyUIError as error:
+            log.warning("[wfrecovery] %s: %s", task.task_id, error)
+            return task.comfyui_task_id
+        if prompt_id != task.comfyui_task_id:
+            await asyncio.to_thread(self._db.update_task_comfyui_id, task.task_id, prompt_id)
+        return prompt_id
+
+    async def _follow_guarded(self, task: TaskRecord) -> TaskRecord | None:
+        try:
+            return await self._follow(task)
+        except Exception:
+            log.exception("[wfrecovery] %s could not be followed; it stays as it is", task.task_id)
+            return None
+
+    async def _follow(self, task: TaskRecord) -> TaskRecord | None:
+        async with self._places:
+            # Again as long as it gets lost: a request that never arrived, a ComfyUI without the plugin that restarted.
+            for attempt in range(1, 4):
+                sighting = await self._comfy.wait_for_completion(task.comfyui_task_id or "")
+                graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
+                counted = task.with_metadata(attempts=attempt)
+                decision = decide(counted, sighting, on_disk=False, has_graph=graph is not None)
+                if decision.action is Action.COLLECT:
+                    return await self._collect(task, sighting)
+                if decision.action is not Action.REQUEUE or graph is None:
+                    return await self._give_up(task, decision)
+                log.info("[wfrecovery] %s: %s", task.task_id, decision.reason)
+                if await self._send(task, graph["prompt"]) is None:
+                    break
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _give_up(self, task: TaskRecord, decision: Decision) -> TaskRecord:
+        if decision.action is Action.CANCEL:
+            await asyncio.to_thread(self._db.cancel_task, task.task_id, decision.reason)
+        elif decision.row_stays_open:
+            await asyncio.to_thread(self._db.table.update, task.task_id, partial(unsubmitted, decision.reason))
+        else:
+            await asyncio.to_thread(self._db.mark_task_failed, task.task_id, decision.reason)
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _collect(self, task: TaskRecord, sighting: Sighting) -> TaskRecord | None:
+        """Fetch the files of a finished prompt and finish the task; a network fault leaves it for later."""
+        current = await asyncio.to_thread(self._db.table.get, task.task_id)
+        if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
+            return current
+        try:
+            files = [await self._fetch(task, file, index) for index, file in enumerate(sighting.files)]
+        except FileUnavailableError as error:
+            await asyncio.to_thread(
+                self._db.mark_task_failed, task.task_id, Wording("finished, but ", "已完成，但") + str(error)
+            )
+        except (ComfyUIError, OSError) as error:
+            log.warning("[wfrecovery] %s: %s; tried again later", task.task_id, error)
+            return None
+        else:
+            if files:
+                await asyncio.to_thread(self._db.complete_task, task.task_id, files)
+                if await self._plugin_publishes():
+                    await asyncio.to_thread(self._db.table.update, task.task_id, _by_plugin)
+            else:
+                await asyncio.to_thread(
+                    self._db.mark_task_failed,
+                    task.task_id,
+                    Wording("finished, but it wrote no file", "已完成，但没有写出文件"),
+                )
+        return await asyncio.to_thread(self._db.table.get, task.task_id)
+
+    async def _fetch(self, task: TaskRecord, file: ResultFile, index: int) -> Path:
+        """The result's path: where ComfyUI wrote it, if that is our output folder, else a copy in the house style."""
+        local = self._db.output_dir / file.path
+        tag = await asyncio.to_thread(embedded_task, local)
+        if tag and tag[1] == task.comfyui_task_id and await asyncio.to_thread(why_not_whole, local) is None:
+            return local
+        target = result_path(self._db.output_dir, task, file.filename, index)
+        await self._comfy.download(file, target)
+        return target
+
+
+def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:
+    return task if task.comfyui_task_id else dataclasses.replace(task, comfyui_task_id=prompt_id)
+
+
+def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether the plugin has Feishu settings; else `main.py` has to push."""
+    return bool(plugin and plugin["feishu"]["configured"])
+
+
+def _by_plugin(task: TaskRecord) -> TaskRecord:
+    return task.with_feishu(by="plugin")
+
+
+def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
+    delivery = theirs["metadata"]["feishu"]
+    superseded = delivery["state"] == FeishuState.OFF.value and "superseded_by" in delivery
+    if delivery["state"] not in (FeishuState.PUSHED.value, FeishuState.BLOCKED.value) and not superseded:
+        return task
+    taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
+    return task.with_feishu(**{name: delivery.get(name) for name in taken_over})

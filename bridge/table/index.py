@@ -1,0 +1,186 @@
+"""A light entry for every task, in memory: what lists, counts and searches are answered from.
+
+It follows the files, whoever writes them: unfinished records are looked at each time, finished ones only when the
+folder of their month has changed, and a record is read only when its file is another one than before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+
+from .database import WorkflowDatabase
+from .records import FeishuState, Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
+
+#: A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock
+#: (2 s on FAT): its time is no proof yet that nothing happened since.
+TICK_SECONDS: Final = 2.0
+#: Longer texts are cut, so that a task costs the same whatever was written into its row.
+MAX_PROMPT: Final = 1000
+MAX_ERROR: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """What is kept of a record in memory."""
+
+    task_id: str
+    stage: Stage
+    feishu_state: FeishuState
+    workflow_type: str | None
+    row_number: int | None
+    product_name: str
+    model_name: str
+    #: 提示词 as the row had it; a long one is cut as `short_prompt` does
+    prompt: str
+    #: ComfyUI's prompt_id
+    comfyui_task_id: str | None
+    finished_at: str | None
+    #: the beginning of `error_message`
+    error: str | None
+    #: what a search looks into, in lower case
+    text: str
+    #: sorts by the time of entry; ids alone do not, for each kind of task has numbers of its own
+    order: tuple[float, tuple[str, int, str]]
+
+    @property
+    def status(self) -> WorkflowStatus:
+        return self.stage.status
+
+    @classmethod
+    def of(cls, record: TaskRecord) -> TaskEntry:
+        """The entry of a record; texts that many tasks have in common are kept once."""
+        row = record.metadata.get("feishu_row_data")
+        prompt = row.get("prompt") if isinstance(row, dict) else None
+        finished_at = record.metadata.get("finished_at")
+        error = record.error_message[:MAX_ERROR] if record.error_message else None
+        searched = (
+            record.task_id,
+            record.row_number,
+            record.product_name,
+            record.model_name,
+            record.comfyui_task_id,
+            record.metadata.get("title"),
+            error,
+        )
+        return cls(
+            task_id=record.task_id,
+            stage=record.stage,
+            feishu_state=record.feishu_state,
+            workflow_type=record.workflow_type and sys.intern(record.workflow_type),
+            row_number=record.row_number,
+            product_name=sys.intern(record.product_name),
+            model_name=sys.intern(record.model_name),
+            prompt=sys.intern(short_prompt(prompt)) if isinstance(prompt, str) else "",
+            comfyui_task_id=record.comfyui_task_id,
+            finished_at=finished_at if isinstance(finished_at, str) else None,
+            error=error,
+            text=" ".join(str(part) for part in searched if part is not None).lower(),
+            order=(parse_time(record.created_at), id_sort_key(record.task_id)),
+        )
+
+
+def short_prompt(prompt: str) -> str:
+    """`prompt` as entries hold it: whole, or its beginning and a digest of the whole, so that it can be compared."""
+    if len(prompt) <= MAX_PROMPT:
+        return prompt
+    return f"{prompt[:MAX_PROMPT]}…{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+class TaskIndex:
+    """The entries of one table; for several threads at once. Each question first looks what has changed on disk.
+
+    A finished record that somebody edits in place, without renaming it, is noticed when its month next changes.
+    """
+
+    def __init__(self, table: WorkflowDatabase) -> None:
+        self._table = table
+        self._mutex = threading.Lock()
+        self._entries: dict[str, TaskEntry] = {}
+        self._oldest_first: list[TaskEntry] = []
+        self._newest_first: tuple[TaskEntry, ...] | None = ()
+        #: what was counted last, and the counts
+        self._counted: tuple[tuple[TaskEntry, ...], Counter[tuple[Stage, FeishuState]]] = (), Counter()
+        #: by folder: when it was changed, where that can be relied on, and the fingerprints of the files in it
+        self._changed_at: dict[Path, int] = {}
+        self._prints: dict[Path, dict[str, int]] = {}
+
+    def entries(self) -> tuple[TaskEntry, ...]:
+        """Every task, newest first. Raises OSError where the table's folders cannot be read."""
+        with self._mutex:
+            places = self._table.places()
+            for place in dict.fromkeys((*places, *self._prints)):  # what is finished meanwhile is found in its month
+                self._follow(place)
+            if self._newest_first is None:
+                self._newest_first = tuple(reversed(self._oldest_first))
+            return self._newest_first
+
+    def counts(self) -> Counter[tuple[Stage, FeishuState]]:
+        """How many tasks stand where."""
+        entries = self.entries()
+        counted_for, counted = self._counted
+        if counted_for is not entries:  # counted anew only when something has changed
+            counted = Counter(map(attrgetter("stage", "feishu_state"), entries))
+            self._counted = entries, counted
+        return counted.copy()
+
+    def find_by_prompt(self, prompt_id: str) -> TaskEntry | None:
+        """The newest task whose `comfyui_task_id` is `prompt_id`; unfinished tasks come first."""
+        found = [entry for entry in self.entries() if entry.comfyui_task_id == prompt_id]
+        return next((entry for entry in found if not entry.stage.final), found[0] if found else None)
+
+    # ---------------------------------------------------------------- following the files
+
+    def _follow(self, place: Path) -> None:
+        """Read what has changed in a folder."""
+        active = place == self._table.active_folder
+        changed_at = self._table.changed_at(place)
+        if not active and changed_at is not None and self._changed_at.get(place) == changed_at:
+            return
+        tick = time.time_ns() - int(TICK_SECONDS * 1e9)
+        files = self._table.files_in(place)
+        before, prints = self._prints.get(place, {}), {task_id: hash(file) for task_id, file in files.items()}
+        other = {task_id for task_id, fingerprint in prints.items() if before.get(task_id) != fingerprint}
+        # Two replacements within a tick can look like one: unfinished records are read again until it is over.
+        fresh = {task_id for task_id, file in files.items() if active and file.changed_at >= tick}
+        changed = sorted(other | fresh | (before.keys() - prints.keys()), key=id_sort_key)  # new ones then come last
+        unread = {task_id for task_id in changed if not self._read(task_id)}
+        # an unfinished record that gave no entry (damaged, of a newer wfrecovery) is looked at again as well
+        kept = (prints.keys() - unread) & self._entries.keys() if active else prints.keys() - unread
+        self._prints[place] = {task_id: prints[task_id] for task_id in kept}
+        self._changed_at.pop(place, None)
+        if changed_at is not None and changed_at < tick and not unread:
+            self._changed_at[place] = changed_at
+
+    def _place(self, before: TaskEntry | None, now: TaskEntry | None) -> None:
+        """Put an entry where it belongs, in the place of the one before, or take that away."""
+        entry = now or before
+        if entry is None:
+            return
+        self._newest_first = None
+        where = bisect_left(self._oldest_first, entry.order, key=attrgetter("order"))
+        self._oldest_first[where : where + (before is not None)] = [now] if now is not None else []
+
+    def _read(self, task_id: str) -> bool:
+        """Bring one entry up to date; False when the record could not be read, which may be otherwise the next time."""
+        try:
+            record = self._table.look(task_id)
+        except OSError:
+            return False
+        before, now = self._entries.get(task_id), TaskEntry.of(record) if record is not None else None
+        if now == before:
+            return True
+        self._place(before, now)
+        if now is None:
+            del self._entries[task_id]
+        else:
+            self._entries[task_id] = now
+        return True

@@ -1,0 +1,278 @@
+"""All changes of state of a task, by name. What `main.py` calls, and what the plugin calls."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..wording import Wording, wording_of
+from .database import Change, WorkflowDatabase
+from .disk import Disk
+from .index import TaskIndex
+from .records import (
+    FeishuState,
+    Stage,
+    TaskError,
+    TaskRecord,
+    WorkflowStatus,
+    WorkflowType,
+    now_text,
+    stage_zh,
+    workflow_type_of,
+)
+from .rows import RowData, cell_text
+
+log = logging.getLogger("wfrecovery")
+
+
+class DatabaseManager:
+    """The task table under `output_dir`, for several programs at once.
+
+    The methods that return `bool` answer whether the task now is as asked; a task that is gone, or whose stage does
+    not allow the change (a finished task cannot fail any more), is logged and answers False. A disk that refuses
+    raises OSError.
+    """
+
+    def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
+        self.table = WorkflowDatabase(output_dir, disk=disk, lock_timeout=lock_timeout)
+        self.index = TaskIndex(self.table)
+        self._entering = threading.Lock()
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder that `output_files` are relative to."""
+        return self.table.output_dir
+
+    # ------------------------------------------------------- what main.py calls
+
+    def add_workflow_task(
+        self,
+        row_data: RowData | Mapping[str, Any],
+        workflow_type: WorkflowType | str,
+        comfyui_task_id: str | None = None,
+    ) -> str:
+        """Enter a row's task and return its id.
+
+        A row that is already being worked on, or whose result still waits to be pushed, is not entered a second time
+        for the same workflow: the caller gets the id of the task that exists. Raises ValueError for a row without a
+        number or an unknown workflow type.
+        """
+        row = _as_texts(row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data))
+        if type(row.row_number) is not int or row.row_number < 1:
+            raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
+        kind = workflow_type_of(workflow_type).value
+        with self._entering, self.table.locked():
+            existing = self._task_of_row(row, kind)
+            if existing is not None:
+                if comfyui_task_id and existing.comfyui_task_id is None:
+                    self.update_task_comfyui_id(existing.task_id, comfyui_task_id)
+                return existing.task_id
+            task_id = self.table.claim_id(kind)
+            self.table.create(
+                TaskRecord(
+                    task_id,
+                    row_number=row.row_number,
+                    product_name=row.product_name,
+                    model_name=row.model_name,
+                    workflow_type=kind,
+                    comfyui_task_id=comfyui_task_id,
+                    metadata=new_metadata(Stage.CREATED, feishu_row_data(row), has_row=True),
+                )
+            )
+            return task_id
+
+    def update_task_comfyui_id(self, task_id: str, comfyui_task_id: str) -> bool:
+        """Note the prompt_id under which the task is (about to be) submitted."""
+        return self._change(task_id, lambda task: dataclasses.replace(task, comfyui_task_id=comfyui_task_id))
+
+    def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
+        """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
+        files = self.relative_files(output_files)
+        return self._change(task_id, lambda task: dataclasses.replace(task, output_files=files))
+
+    def complete_task(self, task_id: str, output_files: Sequence[str | Path] | None = None) -> bool:
+        """The task is 已完成; with a row, its result now waits in the outbox. One write."""
+        files = None if output_files is None else self.relative_files(output_files)
+        return self._change(task_id, lambda task: finished(task, files))
+
+    def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
+        """The task is 失败, for the reason given."""
+        reason = error_message if isinstance(error_message, Wording) else str(error_message)
+        return self._change(task_id, lambda task: failed(task, reason))
+
+    def get_task(self, task_id: str) -> dict[str, Any] | None:
+        """The task's record, or None when there is no such task."""
+        try:
+            return self.table.get(task_id).to_json()
+        except TaskError:
+            return None
+
+    def get_incomplete_tasks(self) -> list[dict[str, Any]]:
+        """The tasks that are 在处理中, oldest first."""
+        return [task.to_json() for task in self.table.active() if not task.stage.final]
+
+    def get_incomplete_tasks_by_type(self, workflow_type: WorkflowType | str) -> list[dict[str, Any]]:
+        """The tasks of one workflow that are 在处理中, oldest first."""
+        kind = workflow_type_of(workflow_type).value
+        return [task for task in self.get_incomplete_tasks() if task["workflow_type"] == kind]
+
+    # ------------------------------------------------------- what the plugin and the recovery call besides
+
+    def cancel_task(self, task_id: str, reason: Wording | str) -> bool:
+        """The user does not want it: never brought back by itself, nothing pushed."""
+        return self._change(task_id, lambda task: cancelled(task, reason))
+
+    def push_again(self, task_id: str) -> bool:
+        """Put a blocked or pushed result back into the outbox."""
+        return self._change(task_id, _pending_again)
+
+    def put_back(self, task_id: str) -> TaskRecord:
+        """The same, raising TaskError with the reason where that is not possible."""
+        return self.table.update(task_id, _pending_again)
+
+    def unpushed(self) -> list[TaskRecord]:
+        """The outbox: final tasks whose result has to reach the sheet, oldest first."""
+        return [task for task in self.table.active() if task.stage.final and task.feishu_state is FeishuState.PENDING]
+
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many tasks have each status, and how many outbox entries each state."""
+        statuses = dict.fromkeys((item.value for item in WorkflowStatus), 0)
+        outbox = dict.fromkeys((item.value for item in FeishuState), 0)
+        for (stage, feishu_state), number in self.index.counts().items():
+            statuses[stage.status.value] += number
+            if stage.final:  # what still renders has nothing to deliver yet
+                outbox[feishu_state.value] += number
+        return statuses, outbox
+
+    def relative_files(self, files: Iterable[str | Path]) -> tuple[str, ...]:
+        """Paths as records hold them; raises ValueError for one outside the output folder."""
+        return tuple(self._relative(Path(file)) for file in files)
+
+    def _relative(self, file: Path) -> str:
+        inside = file if file.is_absolute() else self.output_dir / file
+        # As it is written first: a linked subfolder is inside; then resolved: the output folder may have two names.
+        for path, folder in (
+            (Path(os.path.normpath(inside)), self.output_dir),
+            (inside.resolve(), self.output_dir.resolve()),
+        ):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
+
+    def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
+        """The oldest task that is at work on this row for this workflow, or whose result still has to be pushed."""
+        wanted = (kind, row.row_number, row.product_name, row.model_name)
+        for entry in reversed(self.index.entries()):
+            named = (entry.workflow_type, entry.row_number, entry.product_name, entry.model_name)
+            if named == wanted and entry.status is not WorkflowStatus.FAILED:
+                with contextlib.suppress(TaskError):
+                    task = self.table.get(entry.task_id)
+                    if not task.settled and task.status is not WorkflowStatus.FAILED:
+                        return task
+        return None
+
+    def _change(self, task_id: str, change: Change) -> bool:
+        try:
+            self.table.update(task_id, change)
+        except TaskError as error:
+            log.warning("[wfrecovery] %s", error)
+            return False
+        return True
+
+
+def new_metadata(stage: Stage, row: Mapping[str, Any] | None, *, has_row: bool) -> dict[str, Any]:
+    """The metadata of a task at its beginning; a task with a row has an outbox entry from the start."""
+    state = FeishuState.PENDING if has_row else FeishuState.OFF
+    return {
+        "feishu_row_data": dict(row or {}),
+        "processing_start_time": None,
+        "attempts": 0,
+        "stage": stage.value,
+        "feishu": {"state": state.value, "attempts": 0, "last_error": None, "pushed_at": None},
+    }
+
+
+def feishu_row_data(row: RowData) -> dict[str, Any]:
+    """What is kept of a row to find it again: its identity, not its pictures."""
+    return {
+        "row_number": row.row_number,
+        "product_name": row.product_name,
+        "model_name": row.model_name,
+        "prompt": row.prompt,
+    }
+
+
+def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskRecord:
+    """`task` as 已完成 with its files; finishing what is finished changes nothing."""
+    if task.stage is Stage.FINISHED:
+        return task
+    record = task.entering(
+        Stage.FINISHED, output_files=task.output_files if files is None else files, error_message=None
+    ).with_metadata(finished_at=now_text())
+    if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
+        record = record.with_feishu(state=FeishuState.PENDING.value)
+    return record
+
+
+def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
+    """`task` as 失败; the first reason stays."""
+    if task.stage is Stage.FAILED:
+        return task
+    return _ended(task, Stage.FAILED, reason)
+
+
+def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
+    """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
+    return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
+
+
+def cancelled(task: TaskRecord, reason: Wording | str) -> TaskRecord:
+    """`task` as cancelled by the user; its row's cell is left as it is."""
+    if task.stage is Stage.CANCELLED:
+        return task
+    return _ended(task, Stage.CANCELLED, reason).with_feishu(state=FeishuState.OFF.value)
+
+
+def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
+    """`error_message` is the English reason; `metadata.error_message_zh` the Chinese one, where there is another."""
+    reason = wording_of(reason)
+    record = task.entering(stage, error_message=reason.en).with_metadata(finished_at=now_text())
+    chinese = None if reason.zh == reason.en else reason.zh
+    return record if chinese == record.error_message_zh else record.with_metadata(error_message_zh=chinese)
+
+
+def _pending_again(task: TaskRecord) -> TaskRecord:
+    if not task.stage.final or task.stage is Stage.CANCELLED:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}: there is no result to push",
+                f"{task.task_id} {stage_zh(task.stage)}，没有可以推送的结果",
+            )
+        )
+    if task.row_number is None:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} has no row in a sheet: there is nothing to push",
+                f"{task.task_id} 不属于表格的任何一行，没有可以推送的内容",
+            )
+        )
+    # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
+    fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
+    return task.with_feishu(state=FeishuState.PENDING.value, **fresh)
+
+
+def _as_texts(row: RowData) -> RowData:
+    """`row` with names as a person reads them: a caller may hand on what the cells held, numbers and rich text."""
+    product, model, prompt = (cell_text(cell).strip() for cell in (row.product_name, row.model_name, row.prompt))
+    return dataclasses.replace(row, product_name=product, model_name=model, prompt=prompt)
+
+
+def _row_from_mapping(data: Mapping[str, Any]) -> RowData:
+    names = {item.name for item in dataclasses.fields(RowData)}
+    return RowData(**{"row_number": None, **{key: value for key, value in data.items() if key in names}})

@@ -1,0 +1,133 @@
+"""What a person can do with tasks: retry, push, cancel; one or many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from ...bridge.table.index import TaskEntry
+from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.records import FeishuState, Stage, TaskError, TaskRecord
+from ..recovery.startup import StartupRecovery
+from .errors import BadRequestError
+from .task_query import FILTERS, TaskFilter
+
+log = logging.getLogger("wfrecovery")
+
+#: Tasks in one request: its answer must come before the page gives up waiting, after 60 s.
+MAX_MANY: Final = 1000
+
+
+class Action(str, Enum):
+    """The last part of the routes."""
+
+    RETRY = "retry"
+    PUSH = "push"
+    CANCEL = "cancel"
+
+    @classmethod
+    def of(cls, name: str) -> Action:
+        """Raises BadRequestError."""
+        try:
+            return cls(name)
+        except ValueError:
+            raise BadRequestError("unknown_action", f"{name!r} is not one of retry, push, cancel", 404) from None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tasks that a request means: by their ids, or all that match a filter and that the action can help."""
+
+    task_ids: tuple[str, ...] | None
+    wanted: TaskFilter
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Selection:
+        """Check a body: `{"task_ids": […]}` or `{"filter": {…}}`. Raises BadRequestError."""
+        task_ids, wanted = body.get("task_ids"), body.get("filter")
+        if (task_ids is None) == (wanted is None) or body.keys() - {"task_ids", "filter"}:
+            raise BadRequestError("bad_selection", 'the body is {"task_ids": [...]} or {"filter": {...}}')
+        if wanted is not None:
+            if not isinstance(wanted, dict) or wanted.keys() - set(FILTERS):
+                raise BadRequestError("bad_filter", f"filter is an object with some of {', '.join(FILTERS)}")
+            found = TaskFilter.of(wanted)
+            if found == TaskFilter():
+                raise BadRequestError("bad_filter", "an empty filter would mean every task: name what is meant")
+            return cls(None, found)
+        if not isinstance(task_ids, list) or not all(isinstance(task_id, str) for task_id in task_ids):
+            raise BadRequestError("bad_task_ids", "task_ids is a list of ids")
+        if len(task_ids) > MAX_MANY:
+            raise BadRequestError("bad_task_ids", f"at most {MAX_MANY} tasks at once")
+        return cls(tuple(dict.fromkeys(task_ids)), TaskFilter())
+
+
+class TaskActions:
+    """Does what the page, the command line or a script asks for."""
+
+    def __init__(
+        self, db: DatabaseManager, recovery: StartupRecovery, *, on_change: Callable[[TaskRecord], None]
+    ) -> None:
+        self._db, self._recovery, self._on_change = db, recovery, on_change
+
+    async def act(self, action: Action, task_id: str) -> TaskRecord:
+        """Do it with one task; its record afterwards. Raises TaskError where that is not possible."""
+        match action:
+            case Action.RETRY:
+                await self._recovery.retry(task_id)
+            case Action.PUSH:
+                self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
+            case Action.CANCEL:
+                await self._recovery.cancel(task_id)
+        return await asyncio.to_thread(self._db.table.get, task_id)
+
+    async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:
+        """Do it with many, in the order in which they were queued; one that cannot be helped stops no other.
+
+        `left` counts those that match the filter and did not fit into this request.
+        """
+        chosen, left = await asyncio.to_thread(self._chosen, action, selection)
+        done: list[str] = []
+        refused: dict[str, str] = {}
+        for task_id in chosen:
+            try:
+                record = await self.act(action, task_id)
+            except TaskError as error:
+                refused[task_id] = error.wording.text(language)
+            except OSError as error:
+                refused[task_id] = str(error)
+            except Exception as error:  # ComfyUI's own handler, or another plugin's
+                log.exception("[wfrecovery] %s of %s failed", action.value, task_id)
+                refused[task_id] = f"{type(error).__name__}: {error}"
+            else:
+                if action is Action.RETRY and record.stage is Stage.FAILED:
+                    refused[task_id] = record.error_message or "it cannot be queued again"
+                else:
+                    done.append(task_id)
+        return {"done": done, "refused": refused, "left": left}
+
+    def _chosen(self, action: Action, selection: Selection) -> tuple[Sequence[str], int]:
+        if selection.task_ids is not None:
+            return self._in_order(action, selection.task_ids), 0
+        matching = selection.wanted.among(self._db.index.entries())
+        # Cancelled stays cancelled: only who asks for the cancelled ones by name gets them back.
+        with_cancelled = selection.wanted.stage == Stage.CANCELLED.value
+        oldest_first = [entry.task_id for entry in reversed(matching) if _helps(action, entry, with_cancelled)]
+        return self._in_order(action, oldest_first[:MAX_MANY]), max(0, len(oldest_first) - MAX_MANY)
+
+    def _in_order(self, action: Action, task_ids: Sequence[str]) -> Sequence[str]:
+        return self._recovery.in_queue_order(task_ids) if action is Action.RETRY else task_ids
+
+
+def _helps(action: Action, entry: TaskEntry, with_cancelled: bool) -> bool:
+    match action:
+        case Action.RETRY:
+            return entry.stage in (Stage.FAILED, Stage.ASKING) or (with_cancelled and entry.stage is Stage.CANCELLED)
+        case Action.PUSH:
+            delivers = entry.stage in (Stage.FINISHED, Stage.FAILED) and entry.row_number is not None
+            return delivers and entry.feishu_state in (FeishuState.BLOCKED, FeishuState.PUSHED, FeishuState.PENDING)
+        case Action.CANCEL:
+            return not entry.stage.final

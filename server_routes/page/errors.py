@@ -1,0 +1,71 @@
+"""Answers to requests that cannot be fulfilled: `{"error": {"type", "message"}}` with the right status."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from ...bridge.redact import redact
+from ...bridge.table.database import UnknownTaskError
+from ...bridge.table.records import TaskError
+
+log = logging.getLogger("wfrecovery")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BadRequestError(ValueError):
+    """The request cannot be answered; `kind` and the text go to the caller."""
+
+    def __init__(self, kind: str, message: str, status: int = 400) -> None:
+        self.kind, self.status = kind, status
+        super().__init__(message)
+
+
+def error_response(kind: str, message: str, status: int) -> web.Response:
+    """`{"error": {"type", "message"}}`."""
+    return web.json_response({"error": {"type": kind, "message": redact(message)}}, status=status)
+
+
+def language_of(request: web.Request) -> str:
+    """In which language to answer: `lang` in the address, else the header that browsers send, else English."""
+    return request.query.get("lang") or request.headers.get("Accept-Language", "").partition(",")[0].strip() or "en"
+
+
+def answering(handler: Handler) -> Handler:
+    """Every error as JSON with the right status, none as ComfyUI's 500 page."""
+
+    @functools.wraps(handler)
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except BadRequestError as error:
+            return error_response(error.kind, str(error), error.status)
+        except UnknownTaskError as error:
+            return error_response("unknown_task", error.wording.text(language_of(request)), 404)
+        except TaskError as error:
+            return error_response("not_possible", error.wording.text(language_of(request)), 409)
+        except OSError as error:
+            log.error("[wfrecovery] %s %s: %s", request.method, request.path, error)
+            return error_response("disk", f"the task table cannot be used: {error.strerror or error}", 503)
+
+    return answer
+
+
+async def json_body(request: web.Request) -> dict[str, Any]:
+    """The body of a write. A page of another origin cannot send this type without asking first (CORS), and nothing
+    else is taken. Raises BadRequestError."""
+    if request.content_type != "application/json":
+        raise BadRequestError("content_type", "send Content-Type: application/json and a JSON object, at least {}", 415)
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise BadRequestError("bad_json", "the body is not valid JSON; send an object, at least {}") from None
+    if not isinstance(body, dict):
+        raise BadRequestError("bad_json", "the body is not a JSON object; send at least {}")
+    return body

@@ -1,0 +1,155 @@
+"""`/wfrecovery/…`: status, tasks and what can be done with them. ComfyUI serves each under `/api` as well.
+
+ComfyUI's own middlewares come first: a request of a foreign origin does not reach these handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
+from ...bridge.settings import SettingsError
+from .actions import Action, Selection
+from .errors import BadRequestError, answering, json_body, language_of
+from .preview import asking_tasks
+from .settings import FixedSettingError
+from .task_query import TaskQuery
+from .thumbnails import NoThumbnailError, Thumbnails, etag_of, result_file
+
+if TYPE_CHECKING:
+    from ..plugin import Plugin
+
+
+def add_routes(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    """Register our routes; ComfyUI takes them in when it starts."""
+    _add_status(routes, plugin)
+    _add_tasks(routes, plugin)
+    _add_actions(routes, plugin)
+    _add_set_up(routes, plugin)
+
+
+def _add_status(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    @routes.get("/wfrecovery/status")
+    @answering
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(plugin.status))
+
+    @routes.get("/wfrecovery/preview")
+    @answering
+    async def preview(_: web.Request) -> web.Response:
+        tasks = await asyncio.to_thread(asking_tasks, plugin.db)
+        return web.json_response({"boot_id": plugin.boot_id, "tasks": tasks})
+
+    @routes.post("/wfrecovery/recover")
+    @answering
+    async def recover(request: web.Request) -> web.Response:
+        await json_body(request)
+        started = plugin.recovery.start()
+        return web.json_response({"started": started, "recovery": asdict(plugin.recovery.state)}, status=202)
+
+
+def _add_tasks(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    table, thumbnails = plugin.db.table, Thumbnails()
+
+    @routes.get("/wfrecovery/tasks")
+    @answering
+    async def tasks(request: web.Request) -> web.Response:
+        query = TaskQuery.of(request.query)
+        return web.json_response(await asyncio.to_thread(query.page, plugin.db))
+
+    @routes.get("/wfrecovery/tasks/{task_id}")
+    @answering
+    async def task(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        return web.json_response(record.to_json())
+
+    @routes.get("/wfrecovery/tasks/{task_id}/graph")
+    @answering
+    async def graph(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        found = await asyncio.to_thread(table.graph, record.task_id)
+        if found is None:
+            raise BadRequestError("no_graph", f"the graph of {record.task_id} was not recorded", 404)
+        return web.json_response({"prompt": found["prompt"], "workflow": _workflow(found)})
+
+    @routes.get("/wfrecovery/tasks/{task_id}/thumbnail")
+    @answering
+    async def thumbnail(request: web.Request) -> web.StreamResponse:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        try:
+            path = result_file(table.output_dir, record)
+            etag = await asyncio.to_thread(etag_of, path)
+            # asked for again each time, and mostly answered with 304: a retry makes another picture
+            headers = {"Cache-Control": "private, no-cache", "ETag": f'"{etag}"'}
+            if any(known.value in (etag, "*") for known in request.if_none_match or ()):
+                return web.Response(status=304, headers=headers)
+            picture = await thumbnails.of(path, etag)
+        except NoThumbnailError as error:
+            raise BadRequestError("no_thumbnail", str(error), 404) from None
+        return web.Response(body=picture, content_type="image/webp", headers=headers)
+
+
+def _add_actions(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    @routes.post("/wfrecovery/tasks/{action}")
+    @answering
+    async def act_on_many(request: web.Request) -> web.Response:
+        action = Action.of(request.match_info["action"])
+        selection = Selection.of(await json_body(request))
+        return web.json_response(await plugin.actions.act_on_many(action, selection, language_of(request)), status=202)
+
+    @routes.post("/wfrecovery/tasks/{task_id}/{action}")
+    @answering
+    async def act(request: web.Request) -> web.Response:
+        action = Action.of(request.match_info["action"])
+        await json_body(request)
+        record = await plugin.actions.act(action, request.match_info["task_id"])
+        return web.json_response(record.to_json(), status=202)
+
+
+def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
+    @routes.get("/wfrecovery/settings")
+    @answering
+    async def settings(_: web.Request) -> web.Response:
+        return web.json_response(plugin.page_settings.shown())
+
+    @routes.post("/wfrecovery/settings")
+    @answering
+    async def change_settings(request: web.Request) -> web.Response:
+        values = await json_body(request)
+        try:
+            await asyncio.to_thread(plugin.change_settings, values)
+        except FixedSettingError as error:
+            raise BadRequestError("fixed_setting", str(error), 409) from None
+        except SettingsError as error:
+            raise BadRequestError("bad_setting", str(error)) from None
+        return web.json_response(plugin.page_settings.shown())
+
+    @routes.get("/wfrecovery/sheet")
+    @answering
+    async def sheet(request: web.Request) -> web.Response:
+        try:
+            url = await asyncio.to_thread(plugin.feishu.sheet_url)
+        except FeishuNotConfiguredError as error:
+            raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
+        except FeishuError as error:
+            raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
+        if not url:
+            raise BadRequestError("feishu", "Feishu gave no address for the spreadsheet", 502)
+        return web.json_response({"url": url})
+
+    @routes.get("/wfrecovery/doctor")
+    @answering
+    async def doctor(request: web.Request) -> web.Response:
+        report = await asyncio.to_thread(plugin.examine)
+        return web.json_response(report.to_json(language_of(request)))
+
+
+def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:
+    """What the page drew, as it came along with the prompt."""
+    png_info = (graph.get("extra_data") or {}).get("extra_pnginfo")
+    workflow = png_info.get("workflow") if isinstance(png_info, dict) else None
+    return workflow if isinstance(workflow, dict) and workflow else None

@@ -1,0 +1,129 @@
+"""Which row a prompt is for: from `extra_data.wfrecovery`, or from a *Row Task* node in its graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...bridge.redact import without_secrets
+from ...bridge.table.records import WorkflowType
+
+_NODE: Final = "WfrecoveryRowTask"
+_WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
+_CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECASE)
+_MAX_LINKS: Final = 20
+
+
+@dataclass(frozen=True)
+class RowTag:
+    """A prompt's row; without one, `row_number` is None and `problem` says why where a tag was there."""
+
+    row_number: int | None = None
+    product_name: str = ""
+    model_name: str = ""
+    workflow_type: str | None = None
+    task_id: str | None = None
+    feishu_row_data: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowTag:
+    """The row of a prompt. A bad tag never refuses the prompt: it is recorded as one without a row."""
+    tag = extra_data.get("wfrecovery")
+    if tag is None:
+        try:
+            tag = _from_nodes(prompt)
+        except _UnclearError as error:
+            return RowTag(problem=str(error))
+    if tag is None:
+        return RowTag()
+    if not isinstance(tag, Mapping):
+        return RowTag(problem=f"extra_data.wfrecovery is not an object but {type(tag).__name__}")
+    task_id = tag.get("task_id") if isinstance(tag.get("task_id"), str) else None
+    problem = _problem(tag)
+    if problem:
+        return RowTag(task_id=task_id, problem=problem)
+    if tag.get("row_number") is None:
+        return RowTag(task_id=task_id)
+    row_data = tag.get("feishu_row_data")
+    return RowTag(
+        row_number=int(tag["row_number"]),
+        product_name=str(tag.get("product_name") or ""),
+        model_name=str(tag.get("model_name") or ""),
+        workflow_type=WorkflowType(tag["workflow_type"]).value,
+        task_id=task_id,
+        feishu_row_data=without_secrets(row_data) if isinstance(row_data, Mapping) else {},
+    )
+
+
+def _problem(tag: Mapping[str, Any]) -> str | None:
+    number = tag.get("row_number")
+    if number is None and tag.get("workflow_type") is None:
+        return None  # a prompt without a row
+    text = str(number)
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | str)
+        or not text.isascii()
+        or not text.isdigit()
+        or int(text) < 1
+    ):
+        return f"row_number is {number!r}, not the number of a row (1, 2, …)"
+    allowed = [item.value for item in WorkflowType]
+    if tag.get("workflow_type") not in allowed:
+        return f"workflow_type is {tag.get('workflow_type')!r}, not one of {', '.join(allowed)}"
+    return None
+
+
+class _UnclearError(ValueError):
+    """The graph does not say for sure which row it is for."""
+
+
+def _from_nodes(prompt: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The row that the *Row Task* nodes of a graph name; several may name the same one."""
+    tags = {
+        str(node_id): _of_node(prompt, node_id, node["inputs"])
+        for node_id, node in prompt.items()
+        if isinstance(node, Mapping) and node.get("class_type") == _NODE and isinstance(node.get("inputs"), Mapping)
+    }
+    tag = next(iter(tags.values()), None)
+    if any(other != tag for other in tags.values()):
+        rows = ", ".join(f"node {node_id}: row {other['row_number']}" for node_id, other in tags.items())
+        raise _UnclearError(f"the Row Task nodes do not agree on one row ({rows}); a prompt is for one row")
+    return tag
+
+
+def _of_node(prompt: Mapping[str, Any], node_id: object, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    tag: dict[str, Any] = {}
+    for name in _WIDGETS:
+        try:
+            tag[name] = _literal(prompt, inputs.get(name))
+        except _UnclearError as error:
+            raise _UnclearError(
+                f"{name} of Row Task (node {node_id}) comes from {error}, whose value is known only while it runs: "
+                "type it in, or take it from a Primitive node"
+            ) from None
+    try:
+        text = _literal(prompt, inputs.get("prompt"))
+    except _UnclearError:
+        text = None  # the row is told by its number, product and model
+    if isinstance(text, str) and text:
+        tag["feishu_row_data"] = {**{name: tag[name] for name in _WIDGETS[:3]}, "prompt": text}
+    return tag
+
+
+def _literal(prompt: Mapping[str, Any], value: Any) -> Any:
+    """What a widget holds; when it was made an input, what the constant holds that is linked to it."""
+    for _ in range(_MAX_LINKS):
+        if not isinstance(value, list):
+            return value
+        node = prompt.get(str(value[0])) if value else None
+        kind = str(node.get("class_type")) if isinstance(node, Mapping) else ""
+        inputs = node.get("inputs") if isinstance(node, Mapping) else None
+        # Only nodes that hand on what they hold: any other may make something else of it.
+        if not _CONSTANT.search(kind) or not isinstance(inputs, Mapping) or len(inputs) != 1:
+            raise _UnclearError(f"node {value[0] if value else '?'} ({kind or 'not in the graph'})")
+        value = next(iter(inputs.values()))
+    raise _UnclearError("a chain of links without an end")

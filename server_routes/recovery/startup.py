@@ -1,0 +1,299 @@
+"""Recovery when ComfyUI starts: its queue is gone, the table is not."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from ...bridge.engines.comfyui import refusal_text
+from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
+from ...bridge.recovery.decisions import Action, Decision, decide
+from ...bridge.results.output_files import find_results, whole_result
+from ...bridge.settings import Settings
+from ...bridge.table.manager import DatabaseManager, cancelled, failed, finished, unsubmitted
+from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
+from ...bridge.wording import Wording
+from ..host import Host
+from ..queue.recorder import Recorder
+
+log = logging.getLogger("wfrecovery")
+
+#: Tasks decided between two lines of progress in the log.
+BATCH: Final = 50
+
+
+@dataclass
+class RecoveryState:
+    """What the last recovery did, as the status route shows it."""
+
+    state: str = "idle"
+    total: int = 0
+    done: int = 0
+    #: results found and taken over
+    recovered: int = 0
+    requeued: int = 0
+    #: in the queue already
+    waiting: int = 0
+    failed: int = 0
+    asking: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class StartupRecovery:
+    """Decides for every unfinished task of the table. One run at a time; running it twice is the same as once."""
+
+    def __init__(
+        self,
+        host: Host,
+        db: DatabaseManager,
+        recorder: Recorder,
+        settings: Callable[[], Settings],
+        *,
+        on_change: Callable[[TaskRecord], None],
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._host, self._db, self._recorder, self._settings = host, db, recorder, settings
+        self._on_change, self._on_progress = on_change, on_progress
+        self.state = RecoveryState()
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> bool:
+        """Begin a run in the background; False when one is under way."""
+        if self._running is not None and not self._running.done():
+            return False
+        self.state = RecoveryState(state="running", started_at=now_text())
+        self._running = asyncio.create_task(self._run())
+        self._on_progress()
+        return True
+
+    async def ended(self) -> None:
+        """Wait until the run that is under way is over."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _run(self) -> None:
+        try:
+            await self._recover()
+        except Exception as error:
+            self._recorder.report("recovery stopped", error)
+        finally:
+            self.state.state, self.state.finished_at = "idle", now_text()
+            self._on_progress()
+
+    async def _recover(self) -> None:
+        await asyncio.to_thread(self._db.table.sweep)
+        order = await asyncio.to_thread(self._unfinished)
+        self.state.total = len(order)
+        found = await asyncio.to_thread(self._results_on_disk, order)
+        for task_id in order:
+            await self._recover_guarded(task_id, found.get(task_id, ()))
+            self.state.done += 1
+            self._on_progress()
+            if self.state.done % BATCH == 0:
+                log.info("[wfrecovery] recovery: %d of %d tasks decided", self.state.done, self.state.total)
+        if order:
+            log.info("[wfrecovery] %s", summary(self.state))
+
+    def in_queue_order(self, task_ids: Sequence[str]) -> list[str]:
+        """The tasks in the order in which ComfyUI would have run them; what cannot be read comes last."""
+        tasks = [task for task_id in task_ids if (task := self._get(task_id)) is not None]
+        ordered = [task.task_id for task in sorted(tasks, key=_queue_order)]
+        return [*ordered, *(task_id for task_id in task_ids if task_id not in set(ordered))]
+
+    def _unfinished(self) -> list[str]:
+        """Ids in the order in which ComfyUI would have run them. What main.py has not submitted yet is main.py's."""
+        tasks = [task for task in self._db.table.active() if not task.stage.final and task.stage is not Stage.CREATED]
+        return [task.task_id for task in sorted(tasks, key=_queue_order)]
+
+    def _results_on_disk(self, task_ids: Sequence[str]) -> dict[str, list[str]]:
+        tasks = {task_id: task for task_id in task_ids if (task := self._get(task_id)) is not None}
+        prompts = {task_id: task.comfyui_task_id for task_id, task in tasks.items() if task.comfyui_task_id}
+        since = min((parse_time(task.created_at) for task in tasks.values()), default=0.0)
+        return find_results(self._db.output_dir, prompts, since)
+
+    def _get(self, task_id: str) -> TaskRecord | None:
+        try:
+            return self._db.table.get(task_id)
+        except TaskError:
+            return None
+
+    async def _recover_guarded(self, task_id: str, files: Sequence[str]) -> None:
+        """One task's trouble does not stop the others."""
+        try:
+            task = await asyncio.to_thread(self._get, task_id)
+            if task is not None and not task.stage.final:
+                await self._recover_one(task, files)
+        except Exception as error:
+            self._recorder.report(f"{task_id} could not be recovered; it stays as it is", error)
+
+    async def _recover_one(self, task: TaskRecord, files: Sequence[str]) -> None:
+        graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
+        evidence = task.metadata.get("node_outputs", {})
+        whole = whole_result(graph, files, evidence, attempts=task.attempts) if graph and files else None
+        sighting = self._sighting(task)
+        settings = self._settings()
+        decision = decide(
+            task,
+            sighting,
+            on_disk=whole is not None,
+            has_graph=graph is not None,
+            can_queue=not self._host.hides_pending,
+            lost_prompts=settings.lost_prompts,
+            max_attempts=settings.max_attempts,
+        )
+        log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
+        if decision.action is Action.FOLLOW:
+            self.state.waiting += 1
+        elif decision.action is Action.REQUEUE and graph is not None:
+            await self.requeue(task, graph)
+        else:
+            await self._store(task, await asyncio.to_thread(self._change, decision, sighting, whole or ()))
+
+    def _sighting(self, task: TaskRecord) -> Sighting:
+        """In the queue before in the history: a prompt that ends in between is in the second."""
+        if task.comfyui_task_id is None:
+            return ABSENT
+        running, pending = self._host.queued()
+        for place, items in ((Place.RUNNING, running), (Place.WAITING, pending)):
+            if any(isinstance(item, tuple) and len(item) > 1 and item[1] == task.comfyui_task_id for item in items):
+                return Sighting(place)
+        entry = self._host.history_entry(task.comfyui_task_id)
+        return sighting_of_history(entry) if entry is not None else ABSENT
+
+    def _change(
+        self, decision: Decision, sighting: Sighting, files: Sequence[str]
+    ) -> Callable[[TaskRecord], TaskRecord]:
+        match decision.action:
+            case Action.COLLECT:
+                return self._recorder.ending(sighting)
+            case Action.ADOPT:
+                return lambda task: finished(task, tuple(files)).with_metadata(adopted=True)
+            case Action.ASK:
+                return lambda task: task.entering(Stage.ASKING)
+            case Action.CANCEL:
+                return lambda task: cancelled(task, decision.reason)
+            case _ if decision.row_stays_open:
+                return partial(unsubmitted, decision.reason)
+            case _:
+                return lambda task: failed(task, decision.reason)
+
+    async def _store(self, task: TaskRecord, change: Callable[[TaskRecord], TaskRecord]) -> None:
+        record = await asyncio.to_thread(self._db.table.update, task.task_id, change)
+        match record.stage:
+            case Stage.FINISHED:
+                self.state.recovered += 1
+            case Stage.ASKING:
+                self.state.asking += 1
+            case _:
+                self.state.failed += 1
+        self._on_change(record)
+
+    async def requeue(self, task: TaskRecord, graph: Mapping[str, Any]) -> bool:
+        """Submit a task again under its prompt_id; what ComfyUI refuses is 失败 with its reason."""
+        body = {"prompt": graph["prompt"], "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
+        if graph.get("outputs_to_execute"):
+            body["partial_execution_targets"] = graph["outputs_to_execute"]
+        with self._recorder.intake() as intake:
+            answer = await self._host.submit(body)
+            await intake.written()
+        if answer.status == 200:
+            self.state.requeued += 1
+            return True
+        reason = Wording("it cannot be queued again: ", "无法重新排队：") + refusal_text(answer.body)
+        await self._store(task, lambda record: failed(record, reason))
+        return False
+
+    # ------------------------------------------------------------------ on request
+
+    async def retry(self, task_id: str) -> bool:
+        """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew.
+
+        Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
+        """
+        await asyncio.to_thread(self._db.table.get, task_id)
+        graph = await asyncio.to_thread(self._db.table.graph, task_id)
+        if graph is None:
+            raise TaskError(
+                Wording(
+                    f"{task_id} cannot be queued again: its graph was not recorded",
+                    f"{task_id} 无法重新排队：没有记录它的工作流",
+                )
+            )
+        return await self.requeue(await asyncio.to_thread(self._db.table.update, task_id, _anew), graph)
+
+    async def cancel(self, task_id: str) -> None:
+        """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        if task.stage.final:
+            raise TaskError(
+                Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
+            )
+        if task.comfyui_task_id and self._host.interrupt(task.comfyui_task_id):
+            return  # recorded when ComfyUI has stopped it
+        if task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id):
+            await self._recorder.written()
+        else:
+            record = await asyncio.to_thread(
+                self._db.table.update,
+                task_id,
+                lambda record: cancelled(record, Wording("cancelled by the user", "已由用户取消")),
+            )
+            self._on_change(record)
+
+
+def _anew(task: TaskRecord) -> TaskRecord:
+    if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again",
+                f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消或等待决定的任务可以重新排队",
+            )
+        )
+    record = dataclasses.replace(task.entering(Stage.QUEUED), error_message=None)
+    # its place in the queue is a new one, not one that was lost
+    metadata = {key: value for key, value in record.metadata.items() if key != "queue"}
+    return dataclasses.replace(record, metadata={**metadata, "attempts": 0})
+
+
+def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was sent, with this task's id in place; a graph that main.py wrote has none."""
+    extra_data = dict(graph.get("extra_data") or {})
+    png_info = extra_data.get("extra_pnginfo")
+    tag = {"task_id": task.task_id, "prompt_id": task.comfyui_task_id}
+    extra_data["extra_pnginfo"] = {**(png_info if isinstance(png_info, dict) else {}), "wfrecovery": tag}
+    if task.row_number is not None:
+        row = extra_data.get("wfrecovery")
+        extra_data["wfrecovery"] = {
+            "row_number": task.row_number,
+            "product_name": task.product_name,
+            "model_name": task.model_name,
+            "workflow_type": task.workflow_type,
+            "feishu_row_data": task.metadata.get("feishu_row_data", {}),
+            **(row if isinstance(row, dict) else {}),
+            "task_id": task.task_id,
+        }
+    return extra_data
+
+
+def _queue_order(task: TaskRecord) -> tuple[str, float, str]:
+    queue = task.metadata.get("queue") or {}
+    number = queue.get("number")
+    return str(queue.get("boot") or ""), float(number) if isinstance(number, int | float) else 0.0, task.created_at
+
+
+def summary(state: RecoveryState) -> str:
+    """One sentence for log and toast."""
+    parts = [
+        f"{state.recovered} results found complete",
+        f"{state.requeued} queued again",
+        f"{state.waiting} in the queue already",
+        f"{state.failed} failed or cancelled",
+        f"{state.asking} wait for your decision",
+    ]
+    return f"recovery: {state.total} unfinished tasks: {', '.join(parts)}"

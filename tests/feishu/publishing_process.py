@@ -1,0 +1,73 @@
+"""A publisher that dies at a given step; started as a program by `test_publishing_kill.py`.
+
+Reads jobs from stdin, one JSON object a line: {"folder", "environ", "kill_at"}. Each runs in a forked process of its
+own, so that starting the interpreter is paid once. Answers with the number of steps that were taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import requests
+from table_support import Steps, WatchedDisk, kill_myself
+
+from wfrecovery.bridge.feishu.client import FeishuClient
+from wfrecovery.bridge.feishu.publisher import Publisher
+from wfrecovery.bridge.settings import load_settings
+from wfrecovery.bridge.table.manager import DatabaseManager
+
+
+class WatchedSession(requests.Session):
+    """Each request is two steps: it is about to leave, and its answer is there but nobody has looked at it yet."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def request(self, method: str | bytes, url: str | bytes, *arguments: Any, **options: Any) -> requests.Response:
+        self._steps("before", ())
+        response = super().request(method, url, *arguments, **options)
+        self._steps("after", ())
+        return response
+
+
+class Everything(tuple[str, ...]):
+    """Every name is in it."""
+
+    __slots__ = ()
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def flush(folder: str, environ: dict[str, str], kill_at: int) -> int:
+    steps = Steps(kill_at, kill_myself, names=Everything())
+    steps.armed = False
+    db = DatabaseManager(folder, disk=WatchedDisk(steps))
+    client = FeishuClient(load_settings(environ=environ), session=WatchedSession(steps))
+    publisher = Publisher(db, client)
+    steps.armed = True
+    publisher.flush()
+    return len(steps.seen)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            steps = flush(**json.loads(line))
+            os.write(write_end, str(steps).encode())
+            os._exit(0)
+        os.close(write_end)
+        with os.fdopen(read_end) as pipe:
+            steps_taken = pipe.read()
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"steps": int(steps_taken or 0), "signal": os.WTERMSIG(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""The page in a real browser: ComfyUI's own front end, oldest and newest, and the real ComfyUI where there is one.
+
+Page and ComfyUI are started once for each host, because both take seconds; a test leaves them working.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
+
+from page_support import HOSTS, NO_REAL, REAL, Site, faint_texts, foreign_texts, site_of, until
+from playwright.sync_api import Browser, Route, expect
+from plugin_support import failing, picture, row
+
+from wfrecovery.demo.screenshots.browser import BrowserMissingError, browser
+from wfrecovery.demo.screenshots.front_end import FrontEndMissingError
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One browser for all."""
+    try:
+        with browser() as started:
+            yield started
+    except BrowserMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=HOSTS)
+def opened(
+    request: pytest.FixtureRequest, chromium: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """One ComfyUI and one page for each host."""
+    if request.param == "real ComfyUI" and REAL is None:
+        pytest.skip(NO_REAL)
+    try:
+        with site_of(request.param, chromium, tmp_path_factory.mktemp("page")) as site:
+            yield site
+    except FrontEndMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def site(opened: Site) -> Iterator[Site]:
+    """The page; no test may leave an error of ours in the browser's console."""
+    yield opened
+    opened.comfy.idle()
+    assert opened.ours() == []
+
+
+# ------------------------------------------------------------------ what is seen
+
+
+def test_the_menu_starts_a_recovery_and_one_message_sums_it_up(site: Site) -> None:
+    before = site.comfy.status()["recovery"]["started_at"]
+    site.choose("Extensions", "Workflow Recovery", "Recover tasks")
+    expect(site.toast("Nothing to recover")).to_have_count(1)
+    assert site.comfy.status()["recovery"]["started_at"] != before
+    expect(site.hook("panel")).to_be_visible()
+
+
+def test_a_running_recovery_shows_how_far_it_is(site: Site) -> None:
+    site.open_list()
+    held = site.comfy.queue(picture("held", seconds=60), row(2))
+    others = [site.comfy.queue(picture(f"held{n}"), row(n)) for n in (3, 4)]
+    site.comfy.until_stage(held, "running")
+    with site.comfy.table_locked():
+        site.hook("recover").click()
+        expect(site.hook("recovery-progress")).to_be_visible()
+        expect(site.hook("recover")).to_be_disabled()
+    expect(site.hook("recovery-progress")).to_be_hidden()
+    expect(site.toast("3 in the queue already")).to_have_count(1)
+    site.comfy.call("POST", "/interrupt")
+    for prompt in others:
+        site.comfy.finished(prompt)
+
+
+def test_tasks_appear_as_they_are_queued_and_move_as_they_run(site: Site) -> None:
+    site.open_list()
+    prompt = site.comfy.queue(picture("live", seconds=5, color=0x40A0C0), row(5))
+    task = site.task(prompt)
+    expect(task).to_have_attribute("data-stage", "running")
+    bar = task.locator('[data-wfr="task-progress"]')
+    expect(bar).to_be_visible()
+    expect(bar).to_have_attribute("data-value", re.compile(r"^[1-9]\d*/\d+$"))
+    seen = bar.get_attribute("data-value")
+    expect(bar).not_to_have_attribute("data-value", str(seen))
+    expect(task).to_have_attribute("data-stage", "finished")
+    expect(task).to_have_attribute("data-feishu", "pushed")
+    expect(bar).to_be_hidden()
+    expect(task).to_contain_text("产品5")
+    image = task.locator("img")
+    expect(image).to_be_visible()
+    until(lambda: image.evaluate("image => image.complete && image.naturalWidth > 0"), what="the thumbnail")
+
+
+def test_counts_are_those_of_the_table_and_the_newest_is_first(site: Site) -> None:
+    prompts = [site.comfy.queue(picture(f"count{n}"), row(n)) for n in (6, 7)]
+    for prompt in prompts:
+        site.comfy.finished(prompt)
+    site.open_list()
+    for status, count in site.comfy.status()["tasks"].items():
+        expect(site.hook("counts").locator(f'[data-status="{status}"]')).to_contain_text(str(count))
+    newest = site.hook("list").locator('[data-wfr="task"][aria-posinset="1"]')
+    expect(newest).to_have_attribute("data-task-id", site.task_id(prompts[-1]))
+
+
+def test_search_and_filter_narrow_the_list(site: Site) -> None:
+    good = site.comfy.queue(picture("find"), row(8))
+    bad = site.comfy.queue(failing("find", "out of memory"), row(9))
+    site.comfy.finished(good)
+    site.comfy.until_stage(bad, "failed")
+    site.open_list()
+    site.hook("search").fill("产品8")
+    expect(site.hook("task")).to_have_count(1)
+    expect(site.task(good)).to_be_visible()
+    site.hook("search").fill("no such product")
+    expect(site.hook("empty")).to_be_visible()
+    site.hook("search").fill("")
+    site.hook("filter-status").select_option("失败")
+    expect(site.task(bad)).to_be_visible()
+    expect(site.task(good)).to_have_count(0)
+    site.hook("filter-status").select_option("")
+    site.hook("filter-workflow").select_option("图生视频")
+    expect(site.task(good)).to_have_count(0)
+    site.hook("filter-workflow").select_option("")
+    expect(site.task(good)).to_be_visible()
+
+
+def test_the_keyboard_opens_a_task_and_comes_back(site: Site) -> None:
+    prompt = site.comfy.queue(picture("keys"), row(10))
+    site.comfy.finished(prompt)
+    site.open_list()
+    expect(site.task(prompt)).to_be_visible()
+    site.hook("list").focus()
+    site.page.keyboard.press("Home")
+    site.page.keyboard.press("Enter")
+    expect(site.hook("detail", task_id=site.task_id(prompt))).to_be_visible()
+    site.page.keyboard.press("Escape")
+    expect(site.hook("detail")).to_have_count(0)
+    expect(site.hook("list")).to_be_focused()
+
+
+# ------------------------------------------------------------------ what can be done with a task
+
+
+def test_a_failed_task_says_why_and_at_which_node_and_is_retried(site: Site) -> None:
+    prompt = site.comfy.queue(failing("retry", "the model file is gone"), row(11))
+    site.comfy.until_stage(prompt, "failed")
+    detail = site.open_detail(prompt)
+    expect(detail).to_contain_text("the model file is gone")
+    expect(detail).to_contain_text("WfrFail")
+    expect(site.hook("story").locator("[data-what]")).not_to_have_count(0)
+    site.hook("action-retry").click()
+    expect(site.hook("story").locator('[data-what="retried"]')).to_have_count(1)
+    expect(site.hook("story").locator('[data-what="failed"]')).to_have_count(2)
+    expect(detail).to_have_attribute("data-stage", "failed")
+
+
+def test_a_running_task_is_cancelled_and_stays_so(site: Site) -> None:
+    prompt = site.comfy.queue(picture("cancel", seconds=60), row(12))
+    site.comfy.until_stage(prompt, "running")
+    site.open_detail(prompt)
+    site.hook("action-cancel").click()
+    expect(site.hook("detail")).to_have_attribute("data-stage", "cancelled")
+    assert site.comfy.until_stage(prompt, "cancelled")["status"] == "失败"
+    until(lambda: not site.comfy.pending(), what="an idle ComfyUI")
+    expect(site.hook("action-cancel")).to_have_count(0)
+
+
+def test_what_could_not_be_written_is_pushed_again_one_and_all(site: Site) -> None:
+    numbers = (13, 14)
+    prompts = [site.comfy.queue(picture(f"push{n}"), row(n, product_name=f"改名{n}")) for n in numbers]
+    site.open_list()
+    for prompt in prompts:
+        expect(site.task(prompt)).to_have_attribute("data-feishu", "blocked")
+    for number in numbers:
+        site.feishu.sheet.set(f"B{number}", f"改名{number}")
+    detail = site.open_detail(prompts[0])
+    expect(detail).to_contain_text("改名13")
+    site.hook("action-push").click()
+    expect(detail).to_have_attribute("data-feishu", "pushed")
+    site.open_list()
+    expect(site.task(prompts[1])).to_have_attribute("data-feishu", "blocked")
+    site.hook("bulk-push").click()
+    expect(site.task(prompts[1])).to_have_attribute("data-feishu", "pushed")
+    assert site.feishu.sheet.row(14)["图片是否已处理"] == "已完成"
+
+
+def test_all_failed_tasks_are_retried_at_once_and_cancelled_ones_are_not(site: Site) -> None:
+    failed = [site.comfy.queue(failing("bulk", "no memory"), row(n)) for n in (15, 16)]
+    for prompt in failed:
+        site.comfy.until_stage(prompt, "failed")
+    cancelled = [r for r in site.comfy.records() if r["metadata"]["stage"] == "cancelled"]
+    site.open_list()
+    site.hook("bulk-retry").click()
+    for prompt in failed:
+        until(lambda prompt=prompt: site.comfy.times(prompt, "failed") == 2, what="a second failure")
+    until(lambda: not site.comfy.pending(), what="an idle ComfyUI")
+    assert [r for r in site.comfy.records() if r["metadata"]["stage"] == "cancelled"] == cancelled
+
+
+def test_the_result_and_the_graph_of_a_task_open(site: Site) -> None:
+    workflow = {
+        "version": 0.4,
+        "last_node_id": 7,
+        "last_link_id": 0,
+        "links": [],
+        "groups": [],
+        "config": {},
+        "extra": {},
+    }
+    note = {"id": 7, "type": "Note", "pos": [10, 10], "size": [200, 100], "flags": {}, "order": 0, "mode": 0}
+    workflow["nodes"] = [{**note, "properties": {}, "widgets_values": ["as it was"]}]
+    bare = site.comfy.queue(picture("graph"), row(17))
+    whole = site.comfy.queue(
+        picture("graph"), row(18), extra_data={"extra_pnginfo": {"workflow": workflow}, "client_id": "x"}
+    )
+    site.comfy.finished(whole)
+    site.open_detail(bare)
+    with site.page.context.expect_page() as result:
+        site.hook("action-output").click()
+    assert "/view?" in result.value.url
+    assert "graph_00001_.png" in result.value.url
+    result.value.close()
+    site.hook("action-workflow").click()
+    until(lambda: site.graph_types() == ["EmptyImage", "SaveImage"], what="the prompt as a graph")
+    site.open_detail(whole)
+    site.hook("action-workflow").click()
+    until(lambda: site.graph_types() == ["Note"], what="the workflow that came with the prompt")
+
+
+# ------------------------------------------------------------------ crashes, and a server that is not as it should be
+
+
+def test_after_a_kill_the_page_comes_back_and_asks_once(site: Site) -> None:
+    site.open_list()
+    running = site.comfy.queue(picture("killed", seconds=60), row(20))
+    site.comfy.until_stage(running, "running")
+    waiting = site.comfy.queue(picture("waits"), row(21))
+    jobs = [site.comfy.queue(picture(f"job{n}", color=n)) for n in range(3)]
+    expect(site.task(jobs[-1])).to_be_visible()
+    site.comfy.kill()
+    expect(site.hook("offline")).to_be_visible()
+    site.comfy.start()
+    expect(site.hook("offline")).to_have_count(0)
+    expect(site.toast("2 queued again")).to_have_count(1)
+    expect(site.hook("preview-task")).to_have_count(3)
+    site.hook("preview-close").click()
+    expect(site.hook("preview")).to_have_count(0)
+
+    site.open()
+    site.open_list()
+    expect(site.task(running)).to_have_attribute("data-stage", "running")
+    expect(site.task(jobs[0])).to_have_attribute("data-stage", "asking")
+    expect(site.hook("preview")).to_have_count(0)
+    assert not [text for text in site.toasts() if "queued again" in text]
+
+    site.hook("review").click()
+    site.hook("preview-task", task_id=site.task_id(jobs[0])).locator("input").uncheck()
+    site.hook("preview-queue").click()
+    expect(site.hook("preview-task")).to_have_count(1)
+    site.hook("preview-task").locator("input").check()
+    site.hook("preview-discard").click()
+    expect(site.hook("preview")).to_have_count(0)
+    expect(site.task(jobs[0])).to_have_attribute("data-stage", "cancelled")
+    assert site.comfy.pending() == [running, waiting, *jobs[1:]]
+    site.comfy.call("POST", "/interrupt")
+    for prompt in (waiting, *jobs[1:]):
+        site.comfy.finished(prompt)
+
+
+def test_a_server_side_that_is_missing_or_older_is_said_so(opened: Site) -> None:
+    def missing(route: Route) -> None:
+        route.fulfill(status=404, content_type="text/plain", body="404: Not Found")
+
+    def older(route: Route) -> None:
+        status: dict[str, Any] = {"version": "0.1.0", "boot_id": "x", "tasks": {"在处理中": 0, "已完成": 0, "失败": 0}}
+        route.fulfill(json={**status, "recovery": {"state": "idle"}, "feishu": {"configured": False}})
+
+    for answer, message in ((missing, "server-missing"), (older, "server-older")):
+        opened.close_panel()
+        with opened.answering(r"/wfrecovery/", answer):
+            opened.open_panel()
+            expect(opened.hook(message)).to_be_visible()
+            expect(opened.hook("list")).to_be_hidden()
+            opened.close_panel()
+    opened.open_list()
+    expect(opened.hook("server-missing").or_(opened.hook("server-older"))).to_have_count(0)
+    # The browser itself notes each 404.
+    assert not [problem for problem in opened.ours() if "404" not in problem]
+    opened.problems.clear()
+
+
+def test_comfyui_works_when_our_script_is_broken(opened: Site) -> None:
+    """Not a byte of our script can be run: the page opens, queues a prompt, and shows what came of it."""
+
+    def nonsense(route: Route) -> None:
+        route.fulfill(content_type="text/javascript", body="this is no JavaScript")
+
+    try:
+        with opened.answering(r"/extensions/.*wfrecovery.*\.m?js", nonsense):
+            opened.open(ours=False)
+            graph = picture("from_the_page", color=3)
+            opened.page.evaluate("graph => window.app.loadApiJson(graph, 'test')", graph)
+            opened.page.evaluate("() => window.app.queuePrompt(0)")
+            until(lambda: opened.comfy.pictures("from_the_page*.png"), what="the picture that the page asked for")
+            assert opened.tab().count() == 0
+    finally:
+        opened.open()
+        opened.problems.clear()
+
+
+# ------------------------------------------------------------------ settings, languages, themes
+
+
+def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> None:
+    assert site.setting("wfrecovery.maxAttempts") == 4
+    site.set("wfrecovery.lostPrompts", "auto")
+    until(lambda: site.server_settings()["lost_prompts"] == "auto", what="the server's setting")
+    site.set("wfrecovery.maxAttempts", 9)
+    expect(site.toast("WFRECOVERY_MAX_ATTEMPTS")).to_have_count(1)
+    until(lambda: site.setting("wfrecovery.maxAttempts") == 4, what="the setting as it is")
+    site.set("wfrecovery.lostPrompts", "ask")
+    until(lambda: site.server_settings()["lost_prompts"] == "ask", what="the server's setting")
+
+
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_every_text_can_be_read_in_both_themes(site: Site, palette: str) -> None:
+    prompts = [site.comfy.queue(failing("theme", "no memory"), row(30)), site.comfy.queue(picture("theme"), row(31))]
+    site.comfy.finished(prompts[1])
+    site.set("Comfy.ColorPalette", palette)
+    try:
+        site.open_list()
+        expect(site.task(prompts[1])).to_have_attribute("data-feishu", "pushed")
+        assert faint_texts(site.hook("panel")) == []
+        site.open_detail(prompts[0])
+        assert faint_texts(site.hook("panel")) == []
+    finally:
+        site.set("Comfy.ColorPalette", "dark")
+
+
+def test_everything_is_chinese_when_comfyui_is(site: Site) -> None:
+    prompt = site.comfy.queue(failing("中文", "显存不足"), row(32))
+    site.comfy.until_stage(prompt, "failed")
+    site.set("Comfy.Locale", "zh")
+    try:
+        site.open()
+        site.choose("扩展", "工作流恢复", "恢复任务")
+        expect(site.toast("没有")).to_have_count(1)
+        site.open_list()
+        expect(site.task(prompt)).to_be_visible()
+        assert foreign_texts(site.hook("panel")) == []
+        site.open_detail(prompt)
+        assert foreign_texts(site.hook("panel")) == []
+    finally:
+        site.set("Comfy.Locale", "en")
+        site.open()

@@ -1,0 +1,224 @@
+"""What the suite of the plugin needs: prompts, rows, and a ComfyUI process to send them to."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import requests
+from filelock import FileLock
+from PIL import Image
+
+from wfrecovery.bridge.results.output_files import why_not_whole
+from wfrecovery.demo.launch import ComfyProcess, find_comfyui
+
+ROOT = Path(__file__).resolve().parents[2]
+RENDER_NODES = ROOT / "demo" / "render_nodes"
+SHAPES = (5, 6)
+REAL = find_comfyui()
+NO_REAL = "no real ComfyUI: neither COMFYUI_PATH nor ~/comfy/ComfyUI"
+PATIENCE = 40.0
+
+Found = TypeVar("Found")
+
+
+def until(condition: Callable[[], Found], timeout: float = PATIENCE, what: str = "") -> Found:
+    """The first true answer of `condition`; an AssertionError when there is none in time."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {timeout:g} s: {what or condition}"
+        time.sleep(0.02)
+    return found
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    """`extra_data.wfrecovery` for a row."""
+    tag = {"row_number": number, "product_name": f"产品{number}", "model_name": "模特A", "workflow_type": "图片合成"}
+    return {**tag, **more}
+
+
+def picture(prefix: str, *, seconds: float = 0.0, color: int = 1, batch: int = 1) -> dict[str, Any]:
+    """A graph: an image, a wait where wanted, SaveImage."""
+    graph: dict[str, Any] = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": batch, "color": color}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
+    }
+    if seconds:
+        graph["2"] = {"class_type": "WfrSleep", "inputs": {"image": ["1", 0], "seconds": seconds}}
+        graph["9"]["inputs"]["images"] = ["2", 0]
+    return graph
+
+
+def slow_save(prefix: str, seconds: float = 60.0, batch: int = 1) -> dict[str, Any]:
+    """A graph whose file is whole long before ComfyUI says so."""
+    graph = picture(prefix, batch=batch)
+    graph["9"] = {
+        "class_type": "WfrSlowSave",
+        "inputs": {"images": ["1", 0], "filename_prefix": prefix, "seconds": seconds},
+    }
+    return graph
+
+
+def failing(prefix: str, message: str) -> dict[str, Any]:
+    """A graph whose node raises."""
+    graph = picture(prefix)
+    graph["2"] = {"class_type": "WfrFail", "inputs": {"image": ["1", 0], "message": message}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
+    return graph
+
+
+class Comfy(ComfyProcess):
+    """A ComfyUI with our plugin and the demo's nodes, and what the tests ask of it."""
+
+    def __init__(self, base: Path, host: str | int = 6, **options: Any) -> None:
+        plugins = [ROOT, RENDER_NODES, *options.pop("plugins", ())]
+        chosen: dict[str, Any] = {"real": REAL} if host == "real" else {"shape": int(host)}
+        base.mkdir(parents=True, exist_ok=True)
+        super().__init__(base, plugins=plugins, **chosen, **options)
+        self.http = requests.Session()
+        self.http.trust_env = False
+
+    def __exit__(self, *error: Any) -> None:
+        self.http.close()
+        super().__exit__(*error)
+
+    # ------------------------------------------------------------------ HTTP
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Any request."""
+        return self.http.request(method, self.url + path, timeout=30, **options)
+
+    def post(self, graph: Mapping[str, Any], tag: Any = None, **body: Any) -> requests.Response:
+        """`POST /prompt`."""
+        extra_data = {**body.pop("extra_data", {}), **({} if tag is None else {"wfrecovery": tag})}
+        return self.call("POST", "/prompt", json={"prompt": graph, "extra_data": extra_data, **body})
+
+    def queue(self, graph: Mapping[str, Any], tag: Any = None, **body: Any) -> str:
+        """`POST /prompt` that must be accepted; the prompt_id."""
+        answer = self.post(graph, tag, **body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["prompt_id"])
+
+    def status(self) -> dict[str, Any]:
+        """Our status."""
+        return self.call("GET", "/wfrecovery/status").json()
+
+    def tasks(self, **query: Any) -> list[dict[str, Any]]:
+        """One page of tasks."""
+        return self.call("GET", "/wfrecovery/tasks", params=query).json()["tasks"]
+
+    def act(self, task_id: str, action: str) -> requests.Response:
+        """Retry, push or cancel."""
+        return self.call("POST", f"/wfrecovery/tasks/{task_id}/{action}", json={})
+
+    def pending(self) -> list[str]:
+        """The prompts in the queue: the running one, then those that wait, in their order."""
+        queue = self.get("/queue")
+        return [item[1] for item in (*queue["queue_running"], *sorted(queue["queue_pending"], key=lambda i: i[0]))]
+
+    def idle(self) -> None:
+        """Clear the queue and interrupt what runs; returns when nothing does."""
+        self.call("POST", "/queue", json={"clear": True})
+        self.call("POST", "/interrupt", json={})
+        until(lambda: not self.pending(), what="an idle ComfyUI")
+
+    # ------------------------------------------------------------------ the table on disk
+
+    @property
+    def table(self) -> Path:
+        """The folder of the task table."""
+        return self.output / "wfrecovery"
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record on disk, in the order of the ids."""
+        found = {}
+        for file in [*self.table.glob("active/*.json"), *self.table.glob("done/*/*.json")]:
+            try:
+                record = json.loads(file.read_text("utf-8"))
+            except FileNotFoundError:
+                return self.records()  # moved to done/ meanwhile: it may be in neither list
+            except json.JSONDecodeError:
+                continue  # damaged by the test
+            found[record["task_id"]] = record
+        return [found[task_id] for task_id in sorted(found)]
+
+    def record(self, prompt_id: str) -> dict[str, Any]:
+        """The one record of a prompt, from disk."""
+        found = [record for record in self.records() if record["comfyui_task_id"] == prompt_id]
+        assert len(found) == 1, f"{len(found)} records for {prompt_id}"
+        return found[0]
+
+    @contextmanager
+    def table_locked(self) -> Iterator[None]:
+        """Nobody else can write the table meanwhile."""
+        with FileLock(self.table / "table.lock"):
+            yield
+
+    def graph_file(self, prompt_id: str) -> Path:
+        """The file of a prompt's graph."""
+        return self.table / "graphs" / f"{self.record(prompt_id)['task_id']}.json"
+
+    def stage(self, prompt_id: str) -> str:
+        """The finer stage of a prompt's task."""
+        return str(self.record(prompt_id)["metadata"]["stage"])
+
+    def times(self, prompt_id: str, what: str) -> int:
+        """How often the story of a prompt's task tells this."""
+        return [entry["what"] for entry in self.record(prompt_id)["metadata"]["story"]].count(what)
+
+    def until_stage(self, prompt_id: str, *stages: str) -> dict[str, Any]:
+        """Wait for the task to come to one of these stages; its record."""
+        until(lambda: self.stage(prompt_id) in stages, what=f"{prompt_id} is {stages}\n{self.log()[-3000:]}")
+        return self.record(prompt_id)
+
+    def finished(self, prompt_id: str) -> dict[str, Any]:
+        """Wait for the end of a task; its record, which is 已完成."""
+        record = self.until_stage(prompt_id, "finished", "failed", "cancelled")
+        assert record["status"] == "已完成", record
+        return record
+
+    def recovered(self) -> dict[str, Any]:
+        """Wait for the recovery of this start; its state."""
+
+        def ended() -> dict[str, Any] | None:
+            state = self.status()["recovery"]
+            return state if state["state"] == "idle" and state["finished_at"] else None
+
+        return until(ended, what="the recovery")
+
+    def crash(self) -> dict[str, Any]:
+        """SIGKILL, start again, wait for the recovery."""
+        self.restart()
+        return self.recovered()
+
+    # ------------------------------------------------------------------ results
+
+    def pictures(self, pattern: str = "*.png") -> list[Path]:
+        """The result files."""
+        return sorted(self.output.rglob(pattern))
+
+    def whole_pictures(self, pattern: str = "*.png") -> list[Path]:
+        """Those of the result files that are written to their end."""
+        return [path for path in self.pictures(pattern) if why_not_whole(path) is None]
+
+
+def embedded(file: Path) -> dict[str, Any]:
+    """What the PNG's own metadata says of its task."""
+    with Image.open(file) as image:
+        image.load()
+        return json.loads(image.info["wfrecovery"])
+
+
+_STAND_INS = [pytest.param(5, id="stand-in 5-tuples"), pytest.param(6, id="stand-in 6-tuples")]
+_REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))
+stand_ins = pytest.mark.parametrize("host", _STAND_INS)
+all_hosts = pytest.mark.parametrize("host", [*_STAND_INS, _REAL])
+
+#: a running process by its host · a new one, with options of `ComfyProcess`
+Shared = Callable[[Any], Comfy]
+Start = Callable[..., Comfy]
