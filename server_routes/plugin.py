@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final
 
 from aiohttp import web
@@ -17,17 +15,19 @@ from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
 from ..bridge.settings import Settings
 from ..bridge.table.manager import DatabaseManager
-from ..bridge.table.records import FeishuState, Stage, TaskRecord, now_text, parse_time
-from ..bridge.version import VERSION
+from ..bridge.table.records import FeishuState, TaskRecord, now_text
 from .host import Host
 from .page.actions import TaskActions
 from .page.browser_cache import ask_for_newer_modules
 from .page.events import Events
-from .page.routes import add_routes
+from .page.routes import Services, add_routes
 from .page.settings import PageSettings
+from .page.status import Status
 from .publishing.group import GroupReporter
 from .publishing.thread import PublishingThread
+from .queue.intake import Intake
 from .queue.recorder import Recorder
+from .queue.writing import Writer
 from .recovery.retention import Retention
 from .recovery.startup import StartupRecovery
 
@@ -42,159 +42,143 @@ class Plugin:
     """One ComfyUI process with wfrecovery in it."""
 
     def __init__(self, server: Any) -> None:
-        self.host = Host(server)
+        self._host = Host(server)
         started = now_text()
-        self._started = parse_time(started)
         #: tells a restart; sorts by time
-        self.boot_id = f"{started}/{uuid.uuid4()}"
-        self.page_settings = PageSettings(self.host.private_dir)
-        self.db = DatabaseManager(self.host.output_dir)
-        self.feishu = FeishuClient(self.settings)
-        self.publisher = Publisher(self.db, self.feishu, on_change=self._changed)
-        self._publishing = PublishingThread(self.publisher)
-        self._group = GroupReporter(self.db, self.feishu)
-        self.events = Events(
-            self.db,
-            status=self.status,
+        self._boot_id = f"{started}/{uuid.uuid4()}"
+        self._page_settings = PageSettings(self._host.private_dir)
+        self._db = DatabaseManager(self._host.output_dir)
+        self._feishu = FeishuClient(self._settings)
+        publisher = Publisher(self._db, self._feishu, on_change=self._changed)
+        self._publishing = PublishingThread(publisher)
+        self._group = GroupReporter(self._db, self._feishu)
+        self._writer = Writer()
+        self._intake = Intake(self._db, self._writer, self._records_others)
+        self._events = Events(
+            self._db,
+            status=self._status_now,
             connected=lambda: bool(server.sockets),
             send=server.send_sync,
         )
-        self.recorder = Recorder(
-            self.host,
-            self.db,
-            boot=self.boot_id,
-            record_others=lambda: self.settings.record_other_prompts,
+        self._recorder = Recorder(
+            self._host,
+            self._db,
+            self._writer,
+            boot=self._boot_id,
+            record_others=self._records_others,
             on_change=self._changed,
-            on_progress=self.events.progressed,
+            on_progress=self._events.progressed,
         )
-        self.recovery = StartupRecovery(
-            self.host,
-            self.db,
-            self.recorder,
-            lambda: self.settings,
+        self._recovery = StartupRecovery(
+            self._host,
+            self._db,
+            self._intake,
+            self._writer,
+            lambda: self._settings,
             on_change=self._changed,
-            on_progress=self.events.changed,
+            on_progress=self._events.changed,
         )
-        self.actions = TaskActions(self.db, self.recovery, on_change=self._changed)
-        self._retention = Retention(self.db, lambda: self.settings.keep_days)
+        self._retention = Retention(self._db, lambda: self._settings.keep_days)
+        self._status = Status(
+            host=self._host,
+            db=self._db,
+            writer=self._writer,
+            recovery=self._recovery,
+            publisher=publisher,
+            page_settings=self._page_settings,
+            boot_id=self._boot_id,
+            started=started,
+        )
 
     @property
-    def settings(self) -> Settings:
+    def _settings(self) -> Settings:
         """What applies now."""
-        return self.page_settings.current
+        return self._page_settings.current
+
+    def _status_now(self) -> dict[str, Any]:
+        return self._status.now()
+
+    def _records_others(self) -> bool:
+        return self._settings.record_other_prompts
 
     # ------------------------------------------------------------------ starting
 
     def install(self) -> None:
         """While ComfyUI loads its nodes: intake hook, middleware, routes, and what runs once everything is loaded."""
-        server = self.host.server
-        add_routes(server.routes, self)
-        server.add_on_prompt_handler(self.recorder.on_prompt)
+        server = self._host.server
+        add_routes(server.routes, self._services())
+        server.add_on_prompt_handler(self._intake.on_prompt)
         server.app.middlewares.append(self._middleware())
         server.app.middlewares.append(ask_for_newer_modules)
         server.app.on_startup.append(self._start)
 
+    def _services(self) -> Services:
+        return Services(
+            db=self._db,
+            status=self._status,
+            recovery=self._recovery,
+            actions=TaskActions(self._db, self._recovery, on_change=self._changed),
+            page_settings=self._page_settings,
+            feishu=self._feishu,
+            change_settings=self._change_settings,
+            examine=self._examine,
+        )
+
     async def _start(self, _: web.Application) -> None:
         """All nodes are loaded, the worker waits, the port is not open yet. Nothing here may raise or take long."""
         try:
-            self.recorder.install()
+            self._recorder.install()
             self._begun = asyncio.create_task(self._begin())
         except Exception as error:
-            self.recorder.report("the queue could not be hooked, tasks are not recorded", error)
+            self._writer.report("the queue could not be hooked, tasks are not recorded", error)
 
     async def _begin(self) -> None:
         try:
-            await asyncio.to_thread(self.db.table.set_host, self.boot_id)
+            await asyncio.to_thread(self._db.table.set_host, self._boot_id)
         except Exception as error:
-            self.recorder.report("the task table cannot be written", error)
-        if self.settings.feishu_configured:
+            self._writer.report("the task table cannot be written", error)
+        if self._settings.feishu_configured:
             self._publishing.start()
             self._group.start()
         else:
-            log.info("[wfrecovery] publishing to Feishu is off: %s", self._why_not_publishing())
-        self.events.start()
-        if self.recovery.start():
-            log.info("[wfrecovery] recording to %s", self.db.table.folder)
-        await self.recovery.ended()
+            log.info("[wfrecovery] publishing to Feishu is off: %s", self._page_settings.why_not_publishing)
+        self._events.start()
+        if self._recovery.start():
+            log.info("[wfrecovery] recording to %s", self._db.table.folder)
+        await self._recovery.ended()
         await self._retention.run()
 
     def _middleware(self) -> Any:
-        recorder = self.recorder
+        intake = self._intake
 
         @web.middleware
         async def wait_for_record(request: web.Request, handler: Handler) -> web.StreamResponse:
             """`POST /prompt` answers when the record is on disk, or could not be written."""
             if request.method != "POST" or request.path not in _PROMPT_PATHS:
                 return await handler(request)
-            with recorder.intake() as intake:
+            with intake.post() as post:
                 response = await handler(request)
-                await intake.written()
+                await post.written()
                 return response
 
         return wait_for_record
 
-    # ------------------------------------------------------------------ events
+    # ------------------------------------------------------------------ while it runs
 
     def _changed(self, record: TaskRecord) -> None:
         """A record was written: tell the pages, and wake the publisher when there is something to deliver."""
-        self.events.changed(record)
+        self._events.changed(record)
         self._group.changed(record)
         if record.stage.final and record.feishu_state is FeishuState.PENDING:
             self._publishing.wake()
 
-    # ------------------------------------------------------------------ what the routes ask
+    def _change_settings(self, values: Mapping[str, Any]) -> None:
+        self._feishu.settings = self._page_settings.change(values)
+        self._host.server.loop.call_soon_threadsafe(self._retention.look_again)
+        self._events.changed()
 
-    def status(self) -> dict[str, Any]:
-        """The whole status."""
-        statuses, outbox = self.db.counts()
-        unfinished: Counter[str] = Counter()
-        asking = 0
-        for (stage, _), number in self.db.index.counts().items():
-            asking += number if stage is Stage.ASKING else 0
-            if not stage.final:
-                unfinished[stage.value] += number
-        return {
-            "version": VERSION,
-            "boot_id": self.boot_id,
-            "comfyui": {"version": self.host.version, "worker_alive": self.host.worker_alive},
-            "tasks": statuses,
-            "stages": dict(unfinished),
-            "attention": asking + outbox[FeishuState.BLOCKED.value] + self._failed_since_start(),
-            "corrupt": len(self.db.table.corrupt()),
-            "recovery": asdict(self.recovery.state),
-            "feishu": {
-                "configured": self.settings.feishu_configured,
-                "pending": outbox[FeishuState.PENDING.value],
-                "pushed": outbox[FeishuState.PUSHED.value],
-                "blocked": outbox[FeishuState.BLOCKED.value],
-                "last_error": self.publisher.last_error or self._why_not_publishing(),
-            },
-            "last_error": self.recorder.last_error,
-            "settings_error": self.page_settings.error,
-        }
-
-    def _failed_since_start(self) -> int:
-        """Without those that are counted as blocked."""
-        failed = (entry for entry in self.db.index.entries() if entry.stage is Stage.FAILED)
-        return sum(
-            parse_time(entry.finished_at) >= self._started and entry.feishu_state is not FeishuState.BLOCKED
-            for entry in failed
-        )
-
-    def change_settings(self, values: Mapping[str, Any]) -> None:
-        """Use other settings from now on. Raises SettingsError or OSError."""
-        self.feishu.settings = self.page_settings.change(values)
-        self.host.server.loop.call_soon_threadsafe(self._retention.look_again)
-        self.events.changed()
-
-    def examine(self) -> Report:
-        """The doctor's report, from inside ComfyUI. Blocks while Feishu is asked."""
+    def _examine(self) -> Report:
         from ..bridge.doctor.report import report  # noqa: PLC0415 - nothing else needs it
 
-        error = self.page_settings.config_error
-        return report(self.settings, self.db.output_dir, inside=self.status(), settings_error=error)
-
-    def _why_not_publishing(self) -> str | None:
-        if self.page_settings.config_error:
-            return self.page_settings.config_error
-        return f"not set: {', '.join(self.settings.missing)}" if self.settings.missing else None
+        error = self._page_settings.config_error
+        return report(self._settings, self._db.output_dir, inside=self._status.now(), settings_error=error)

@@ -6,60 +6,79 @@ ComfyUI's own middlewares come first: a request of a foreign origin does not rea
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiohttp import web
 
+from ...bridge.doctor.checks import Report
+from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
 from ...bridge.settings import SettingsError
-from .actions import Action, Selection
+from ...bridge.table.manager import DatabaseManager
+from ..recovery.startup import StartupRecovery
+from .actions import Action, Selection, TaskActions
 from .errors import BadRequestError, answering, json_body, language_of
 from .preview import asking_tasks
-from .settings import FixedSettingError
+from .settings import FixedSettingError, PageSettings
+from .status import Status
 from .task_query import TaskQuery
 from .thumbnails import NoThumbnailError, Thumbnails, etag_of, result_file
 
-if TYPE_CHECKING:
-    from ..plugin import Plugin
+
+@dataclass(frozen=True)
+class Services:
+    """What the routes ask, and have done."""
+
+    db: DatabaseManager
+    status: Status
+    recovery: StartupRecovery
+    actions: TaskActions
+    page_settings: PageSettings
+    feishu: FeishuClient
+    #: uses other settings from now on; raises SettingsError or OSError
+    change_settings: Callable[[Mapping[str, Any]], None]
+    #: the doctor's report; blocks while Feishu is asked
+    examine: Callable[[], Report]
 
 
-def add_routes(routes: web.RouteTableDef, plugin: Plugin) -> None:
+def add_routes(routes: web.RouteTableDef, services: Services) -> None:
     """Register our routes; ComfyUI takes them in when it starts."""
-    _add_status(routes, plugin)
-    _add_tasks(routes, plugin)
-    _add_actions(routes, plugin)
-    _add_set_up(routes, plugin)
+    _add_status(routes, services)
+    _add_tasks(routes, services)
+    _add_actions(routes, services)
+    _add_set_up(routes, services)
 
 
-def _add_status(routes: web.RouteTableDef, plugin: Plugin) -> None:
+def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/status")
     @answering
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(plugin.status))
+        return web.json_response(await asyncio.to_thread(services.status.now))
 
     @routes.get("/wfrecovery/preview")
     @answering
     async def preview(_: web.Request) -> web.Response:
-        tasks = await asyncio.to_thread(asking_tasks, plugin.db)
-        return web.json_response({"boot_id": plugin.boot_id, "tasks": tasks})
+        tasks = await asyncio.to_thread(asking_tasks, services.db)
+        return web.json_response({"boot_id": services.status.boot_id, "tasks": tasks})
 
     @routes.post("/wfrecovery/recover")
     @answering
     async def recover(request: web.Request) -> web.Response:
         await json_body(request)
-        started = plugin.recovery.start()
-        return web.json_response({"started": started, "recovery": asdict(plugin.recovery.state)}, status=202)
+        started = services.recovery.start()
+        return web.json_response({"started": started, "recovery": asdict(services.recovery.state)}, status=202)
 
 
-def _add_tasks(routes: web.RouteTableDef, plugin: Plugin) -> None:
-    table, thumbnails = plugin.db.table, Thumbnails()
+def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
+    table, thumbnails = services.db.table, Thumbnails()
 
     @routes.get("/wfrecovery/tasks")
     @answering
     async def tasks(request: web.Request) -> web.Response:
         query = TaskQuery.of(request.query)
-        return web.json_response(await asyncio.to_thread(query.page, plugin.db))
+        return web.json_response(await asyncio.to_thread(query.page, services.db))
 
     @routes.get("/wfrecovery/tasks/{task_id}")
     @answering
@@ -93,46 +112,48 @@ def _add_tasks(routes: web.RouteTableDef, plugin: Plugin) -> None:
         return web.Response(body=picture, content_type="image/webp", headers=headers)
 
 
-def _add_actions(routes: web.RouteTableDef, plugin: Plugin) -> None:
+def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
     @routes.post("/wfrecovery/tasks/{action}")
     @answering
     async def act_on_many(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
         selection = Selection.of(await json_body(request))
-        return web.json_response(await plugin.actions.act_on_many(action, selection, language_of(request)), status=202)
+        return web.json_response(
+            await services.actions.act_on_many(action, selection, language_of(request)), status=202
+        )
 
     @routes.post("/wfrecovery/tasks/{task_id}/{action}")
     @answering
     async def act(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
         await json_body(request)
-        record = await plugin.actions.act(action, request.match_info["task_id"])
+        record = await services.actions.act(action, request.match_info["task_id"])
         return web.json_response(record.to_json(), status=202)
 
 
-def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
+def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/settings")
     @answering
     async def settings(_: web.Request) -> web.Response:
-        return web.json_response(plugin.page_settings.shown())
+        return web.json_response(services.page_settings.shown())
 
     @routes.post("/wfrecovery/settings")
     @answering
     async def change_settings(request: web.Request) -> web.Response:
         values = await json_body(request)
         try:
-            await asyncio.to_thread(plugin.change_settings, values)
+            await asyncio.to_thread(services.change_settings, values)
         except FixedSettingError as error:
             raise BadRequestError("fixed_setting", str(error), 409) from None
         except SettingsError as error:
             raise BadRequestError("bad_setting", str(error)) from None
-        return web.json_response(plugin.page_settings.shown())
+        return web.json_response(services.page_settings.shown())
 
     @routes.get("/wfrecovery/sheet")
     @answering
     async def sheet(request: web.Request) -> web.Response:
         try:
-            url = await asyncio.to_thread(plugin.feishu.sheet_url)
+            url = await asyncio.to_thread(services.feishu.sheet_url)
         except FeishuNotConfiguredError as error:
             raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
         except FeishuError as error:
@@ -144,7 +165,7 @@ def _add_set_up(routes: web.RouteTableDef, plugin: Plugin) -> None:
     @routes.get("/wfrecovery/doctor")
     @answering
     async def doctor(request: web.Request) -> web.Response:
-        report = await asyncio.to_thread(plugin.examine)
+        report = await asyncio.to_thread(services.examine)
         return web.json_response(report.to_json(language_of(request)))
 
 

@@ -53,6 +53,12 @@ class PageSettings:
         """What is wrong with any of the settings."""
         return self.config_error or self._page_error
 
+    @property
+    def why_not_publishing(self) -> str | None:
+        """What publishing lacks; None where it is on."""
+        missing = self.current.missing
+        return self.config_error or (f"not set: {', '.join(missing)}" if missing else None)
+
     def shown(self) -> dict[str, Any]:
         """For the page."""
         return {

@@ -19,7 +19,9 @@ from ...bridge.table.manager import DatabaseManager, cancelled, failed, finished
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
 from ...bridge.wording import Wording
 from ..host import Host
-from ..queue.recorder import Recorder
+from ..queue.ending import ending
+from ..queue.intake import Intake
+from ..queue.writing import Writer
 
 log = logging.getLogger("wfrecovery")
 
@@ -52,13 +54,14 @@ class StartupRecovery:
         self,
         host: Host,
         db: DatabaseManager,
-        recorder: Recorder,
+        intake: Intake,
+        writer: Writer,
         settings: Callable[[], Settings],
         *,
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[], None],
     ) -> None:
-        self._host, self._db, self._recorder, self._settings = host, db, recorder, settings
+        self._host, self._db, self._intake, self._writer, self._settings = host, db, intake, writer, settings
         self._on_change, self._on_progress = on_change, on_progress
         self.state = RecoveryState()
         self._running: asyncio.Task[None] | None = None
@@ -81,7 +84,7 @@ class StartupRecovery:
         try:
             await self._recover()
         except Exception as error:
-            self._recorder.report("recovery stopped", error)
+            self._writer.report("recovery stopped", error)
         finally:
             self.state.state, self.state.finished_at = "idle", now_text()
             self._on_progress()
@@ -130,7 +133,7 @@ class StartupRecovery:
             if task is not None and not task.stage.final:
                 await self._recover_one(task, files)
         except Exception as error:
-            self._recorder.report(f"{task_id} could not be recovered; it stays as it is", error)
+            self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
     async def _recover_one(self, task: TaskRecord, files: Sequence[str]) -> None:
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
@@ -171,7 +174,7 @@ class StartupRecovery:
     ) -> Callable[[TaskRecord], TaskRecord]:
         match decision.action:
             case Action.COLLECT:
-                return self._recorder.ending(sighting)
+                return ending(self._db.output_dir, sighting)
             case Action.ADOPT:
                 return lambda task: finished(task, tuple(files)).with_metadata(adopted=True)
             case Action.ASK:
@@ -199,9 +202,9 @@ class StartupRecovery:
         body = {"prompt": graph["prompt"], "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
         if graph.get("outputs_to_execute"):
             body["partial_execution_targets"] = graph["outputs_to_execute"]
-        with self._recorder.intake() as intake:
+        with self._intake.post() as post:
             answer = await self._host.submit(body)
-            await intake.written()
+            await post.written()
         if answer.status == 200:
             self.state.requeued += 1
             return True
@@ -237,7 +240,7 @@ class StartupRecovery:
         if task.comfyui_task_id and self._host.interrupt(task.comfyui_task_id):
             return  # recorded when ComfyUI has stopped it
         if task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id):
-            await self._recorder.written()
+            await self._writer.written()
         else:
             record = await asyncio.to_thread(
                 self._db.table.update,

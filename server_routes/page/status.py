@@ -1,0 +1,73 @@
+"""The whole status, as `/wfrecovery/status` and the page's events show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from ...bridge.feishu.publisher import Publisher
+from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.records import FeishuState, Stage, parse_time
+from ...bridge.version import VERSION
+from ..host import Host
+from ..queue.writing import Writer
+from ..recovery.startup import StartupRecovery
+from .settings import PageSettings
+
+
+class Status:
+    """Asks everybody how things stand. `boot_id` tells one start of ComfyUI from the next."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        db: DatabaseManager,
+        writer: Writer,
+        recovery: StartupRecovery,
+        publisher: Publisher,
+        page_settings: PageSettings,
+        boot_id: str,
+        started: str,
+    ) -> None:
+        self._host, self._db, self._writer, self._recovery = host, db, writer, recovery
+        self._publisher, self._page_settings = publisher, page_settings
+        self.boot_id, self._started = boot_id, parse_time(started)
+
+    def now(self) -> dict[str, Any]:
+        """As JSON. Reads the table's folders: not on the event loop."""
+        statuses, outbox = self._db.counts()
+        unfinished: Counter[str] = Counter()
+        asking = 0
+        for (stage, _), number in self._db.index.counts().items():
+            asking += number if stage is Stage.ASKING else 0
+            if not stage.final:
+                unfinished[stage.value] += number
+        return {
+            "version": VERSION,
+            "boot_id": self.boot_id,
+            "comfyui": {"version": self._host.version, "worker_alive": self._host.worker_alive},
+            "tasks": statuses,
+            "stages": dict(unfinished),
+            "attention": asking + outbox[FeishuState.BLOCKED.value] + self._failed_since_start(),
+            "corrupt": len(self._db.table.corrupt()),
+            "recovery": asdict(self._recovery.state),
+            "feishu": {
+                "configured": self._page_settings.current.feishu_configured,
+                "pending": outbox[FeishuState.PENDING.value],
+                "pushed": outbox[FeishuState.PUSHED.value],
+                "blocked": outbox[FeishuState.BLOCKED.value],
+                "last_error": self._publisher.last_error or self._page_settings.why_not_publishing,
+            },
+            "last_error": self._writer.last_error,
+            "settings_error": self._page_settings.error,
+        }
+
+    def _failed_since_start(self) -> int:
+        """Without those that are counted as blocked."""
+        failed = (entry for entry in self._db.index.entries() if entry.stage is Stage.FAILED)
+        return sum(
+            parse_time(entry.finished_at) >= self._started and entry.feishu_state is not FeishuState.BLOCKED
+            for entry in failed
+        )

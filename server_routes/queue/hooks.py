@@ -1,0 +1,122 @@
+"""The hooks on ComfyUI's prompt queue: what they hear goes to a listener, what they wrap works as before.
+
+They run on ComfyUI's event loop and on its worker thread. The original is called first and its value returned; a
+listener does not raise, for what escapes `task_done` ends ComfyUI's worker for good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..host import Host
+
+
+class QueueListener(Protocol):
+    """Who hears what happens in the queue. Items are ComfyUI's own, or another plugin's."""
+
+    def put(self, raw: Any) -> None:
+        """Accepted; called under the queue's mutex."""
+
+    def got(self, result: Any) -> None:
+        """What `get` returned to the worker."""
+
+    def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """An item has ended; the arguments of `task_done`."""
+
+    def deleted(self, raw_items: list[Any]) -> None:
+        """Taken out before they ran."""
+
+    def sent(self, event: Any = None, data: Any = None) -> None:
+        """A message to the pages."""
+
+
+def install_hooks(host: Host, listener: QueueListener) -> None:
+    """Wrap the queue's methods on the instance, outermost; what was put before is heard of now."""
+    queue = host.queue
+    _wrap_put(queue, listener)
+    _wrap(queue, "get", after=lambda _, result: listener.got(result))
+    _wrap_task_done(queue, listener)
+    _wrap_delete(queue, listener)
+    _wrap_wipe(queue, listener)
+    _wrap(host.server, "send_sync", after=lambda args, _: listener.sent(*args[:2]))
+    for items in host.queued():
+        for item in items:
+            listener.put(item)
+
+
+def _wrap(owner: Any, name: str, after: Callable[[tuple[Any, ...], Any], None]) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        after((*args, *kwargs.values()), result)
+        return result
+
+    setattr(owner, name, wrapper)
+
+
+def _wrap_put(queue: Any, listener: QueueListener) -> None:
+    original = queue.put
+
+    @functools.wraps(original)
+    def put(*args: Any, **kwargs: Any) -> Any:
+        # Under the mutex, else an idle worker takes the prompt, and may even end it, before it is known here.
+        # Nothing waits in there: the record is written by our own thread.
+        with getattr(queue, "mutex", contextlib.nullcontext()):
+            result = original(*args, **kwargs)
+            listener.put((*args, *kwargs.values())[0])
+            return result
+
+    queue.put = put
+
+
+def _wrap_task_done(queue: Any, listener: QueueListener) -> None:
+    original = queue.task_done
+
+    @functools.wraps(original)
+    def task_done(*args: Any, **kwargs: Any) -> Any:
+        running = getattr(queue, "currently_running", {}).get(args[0] if args else kwargs.get("item_id"))
+        result = original(*args, **kwargs)
+        listener.done(running, args, kwargs)
+        return result
+
+    queue.task_done = task_done
+
+
+def _wrap_delete(queue: Any, listener: QueueListener) -> None:
+    original = queue.delete_queue_item
+
+    @functools.wraps(original)
+    def delete_queue_item(function: Callable[[Any], bool], *args: Any, **kwargs: Any) -> Any:
+        matched = []
+
+        def spy(item: Any) -> bool:
+            wanted = function(item)
+            if wanted:
+                matched.append(item)
+            return wanted
+
+        result = original(spy, *args, **kwargs)
+        if result:
+            listener.deleted(matched[:1])
+        return result
+
+    queue.delete_queue_item = delete_queue_item
+
+
+def _wrap_wipe(queue: Any, listener: QueueListener) -> None:
+    original = queue.wipe_queue
+
+    @functools.wraps(original)
+    def wipe_queue(*args: Any, **kwargs: Any) -> Any:
+        with getattr(queue, "mutex", contextlib.nullcontext()):  # else the worker may take one in between
+            pending = list(getattr(queue, "queue", ()))
+            result = original(*args, **kwargs)
+        listener.deleted(pending)
+        return result
+
+    queue.wipe_queue = wipe_queue
