@@ -21,7 +21,7 @@ from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
 from ..recovery.manager import TaskRecoveryManager
 from ..settings import Settings, SettingsError, load_settings
-from ..table.database import FOLDER_NAME
+from ..table.files import FOLDER_NAME
 from ..table.manager import DatabaseManager
 from ..table.records import FeishuState, Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from ..wording import Wording, wording_of

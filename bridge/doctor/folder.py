@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from ..table.database import FOLDER_NAME, OldFileLockError, WorkflowDatabase, check_filelock
+from ..table.database import OldFileLockError, WorkflowDatabase, check_filelock
+from ..table.files import FOLDER_NAME
 from ..table.records import TaskError
 from ..wording import Wording
 from .checks import Findings, after

@@ -18,7 +18,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from ..redact import redact
-from ..table.database import FOLDER_NAME
+from ..table.files import FOLDER_NAME
 from ..table.index import MAX_PROMPT, TaskEntry
 from ..table.manager import DatabaseManager
 from ..table.records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time

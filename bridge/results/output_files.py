@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from ..table.database import FOLDER_NAME
+from ..table.files import FOLDER_NAME
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _VIDEO_SUFFIXES: Final = frozenset({".mp4", ".mov", ".m4v"})

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from table_support import GRAPH, MONTH, add_attempt, finish, img, job, job_id, table_files
 
-from wfrecovery.bridge.table.database import MAX_RECORD_BYTES, WorkflowDatabase
+from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.files import MAX_RECORD_BYTES
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import NewerSchemaError, RecordError, Stage, record_from_json
@@ -349,13 +350,13 @@ def test_somebody_elses_repair_is_not_set_aside(table: WorkflowDatabase, monkeyp
     for mended, expected in ((good, [img(1).task_id, job_id(1)]), (changed(schema=2), [job_id(1)])):
         path.write_bytes(b"{")
         fresh = WorkflowDatabase(table.output_dir)
-        real: Callable[[str], Any] = fresh._quarantine
+        real: Callable[[str], Any] = fresh._mending.quarantine
 
         def after_the_repair(task_id: str, real=real, mended=mended) -> Any:
             path.write_bytes(mended)
             return real(task_id)
 
-        monkeypatch.setattr(fresh, "_quarantine", after_the_repair)
+        monkeypatch.setattr(fresh._mending, "quarantine", after_the_repair)
         assert [record.task_id for record in fresh.active()] == expected
         assert path.read_bytes() == mended
         assert not (table.folder / "corrupt").exists()

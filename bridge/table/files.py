@@ -1,0 +1,145 @@
+"""Where the files of the task table lie, and how a record and a graph are read and written.
+
+    <output folder>/wfrecovery/
+        active/<task_id>.json           what still needs rendering or pushing
+        done/<yyyy-mm>/<task_id>.json   the rest, by the month in the id
+        graphs/<task_id>.json           the prompt graph, written once, before the record that names it
+        ids/<task_id>                   an id that somebody is about to use
+        corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
+        host                            boot_id of the ComfyUI that records here
+        table.lock                      locked for every change; publisher.lock while a flush runs
+
+Readers take no lock: files are only ever replaced whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .disk import AtomicFiles, Disk, FileStamp
+from .records import SCHEMA, RecordError, TaskRecord, is_task_id, record_from_json
+
+log = logging.getLogger("wfrecovery")
+
+FOLDER_NAME: Final = "wfrecovery"
+#: A task record has about 2 KB. What is far larger was not written by us.
+MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+
+
+class TableFiles:
+    """The files under one output folder. Takes no lock: whoever changes something holds the table's."""
+
+    def __init__(self, output_dir: Path, disk: Disk) -> None:
+        self.folder = output_dir / FOLDER_NAME
+        self.active, self.done = self.folder / "active", self.folder / "done"
+        self.graphs, self.ids, self.corrupt = (self.folder / name for name in ("graphs", "ids", "corrupt"))
+        self.disk, self.atomic = disk, AtomicFiles(disk)
+        #: what is wrong with files that are left where they are, each told once
+        self.reported: set[str] = set()
+
+    # ---------------------------------------------------------------- records
+
+    def read(self, path: Path) -> TaskRecord:
+        """The record in a file; raises RecordError, or OSError."""
+        raw = self.disk.read(path)
+        if len(raw) > MAX_RECORD_BYTES:
+            raise RecordError(f"{len(raw)} bytes are no task record")
+        try:
+            data = json.loads(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"not valid JSON: {error}") from error
+        return record_from_json(data, path.stem)
+
+    def find(self, task_id: str) -> TaskRecord | None:
+        """The record, wherever it lies; None when there is none. Raises RecordError when it cannot be read."""
+        # `done` wins where both exist; and a record may move there between two looks.
+        for path in (self.done_path(task_id), self.active_path(task_id), self.done_path(task_id)):
+            with contextlib.suppress(FileNotFoundError):
+                return self.read(path)
+        return None
+
+    def write(self, record: TaskRecord) -> None:
+        """Write a record; what is settled goes to `done/`, in one rename."""
+        path = self.active_path(record.task_id)
+        self.atomic.write(path, encode(record.to_json(), indent=1))
+        if record.settled:
+            self.atomic.move(path, self.done_path(record.task_id))
+
+    def active_path(self, task_id: str) -> Path:
+        """Where its record lies while something is left to do."""
+        return self.active / f"{task_id}.json"
+
+    def done_path(self, task_id: str) -> Path:
+        """Where its record lies afterwards."""
+        return self.done / month_of(task_id) / f"{task_id}.json"
+
+    def path_of(self, task_id: str) -> Path | None:
+        """Where the record lies. Asked in this order because records move from `active` to `done`."""
+        paths: Iterable[Path] = (self.active_path(task_id), self.done_path(task_id))
+        return next((path for path in paths if self.disk.exists(path)), None)
+
+    # ---------------------------------------------------------------- graphs
+
+    def graph_path(self, task_id: str) -> Path:
+        """Where its graph lies."""
+        return self.graphs / f"{task_id}.json"
+
+    def read_graph(self, task_id: str) -> dict[str, Any] | None:
+        """The graph file, or None when there is none or it cannot be read."""
+        path = self.graph_path(task_id)
+        try:
+            data = json.loads(self.disk.read(path))
+            if not isinstance(data, dict) or not isinstance(data.get("prompt"), dict):
+                raise ValueError("it holds no prompt")
+            return data
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError, OSError) as error:
+            self.report(path, f"graph cannot be read: {error}")
+            return None
+
+    def write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
+        """Write it, in the place of one that is there."""
+        self.atomic.make_folder(self.graphs)
+        self.atomic.write(self.graph_path(task_id), encode({"schema": SCHEMA, **graph}))
+
+    # ---------------------------------------------------------------- listing
+
+    def ids_in(self, folder: Path) -> list[str]:
+        """The tasks that have a file in `folder`."""
+        names = (name.removesuffix(".json") for name in self.disk.names(folder) if name.endswith(".json"))
+        return [name for name in names if is_task_id(name)]
+
+    def months(self) -> list[str]:
+        """The months that have finished tasks."""
+        return self.disk.names(self.done)
+
+    def stamps_in(self, place: Path) -> dict[str, FileStamp]:
+        """The records that lie in `place`, by task id."""
+        files = self.disk.stamps(place).items()
+        records = ((name.removesuffix(".json"), stamp) for name, stamp in files if name.endswith(".json"))
+        return {task_id: stamp for task_id, stamp in records if is_task_id(task_id)}
+
+    def report(self, path: Path, what: str) -> None:
+        """Say once what is wrong with a file that is left where it is."""
+        line = f"{path.relative_to(self.folder)}: {what}"
+        if line not in self.reported:
+            self.reported.add(line)
+            log.error("[wfrecovery] %s", line)
+
+
+def month_of(task_id: str) -> str:
+    """`2026-11` of `img_20261123_001`."""
+    day = task_id.split("_")[1]
+    return f"{day[:4]}-{day[4:6]}"
+
+
+def encode(data: Any, indent: int | None = None) -> bytes:
+    """JSON as the table's files hold it."""
+    # A lone surrogate (a broken file name on Linux) must not make a task unrecordable.
+    return json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")
