@@ -441,8 +441,10 @@ class RecordBeforeGraph(WorkflowDatabase):
 
 
 class DropsBeforeItRebuilds(WorkflowDatabase):
-    def _set_aside(self, path: Path, reason: str, *, keep: bool) -> None:
-        super()._set_aside(path, reason, keep=False)
+    def __init__(self, output_dir: Path, **options: Any) -> None:
+        super().__init__(output_dir, **options)
+        set_aside = self._mending._set_aside
+        self._mending._set_aside = lambda path, reason, **_: set_aside(path, reason, keep=False)
 
 
 @pytest.mark.parametrize(
