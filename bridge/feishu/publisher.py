@@ -24,10 +24,11 @@ from ..table.manager import DatabaseManager
 from ..table.records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
 from ..wording import Wording, wording_of
 from .client import FeishuClient
-from .delivery import TASKS_PER_WRITE, Delivery, VideoLink
+from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
 from .sheet import RowNotFoundError, SheetLayoutError
+from .status_delivery import TASKS_PER_WRITE
 
 log = logging.getLogger("wfrecovery")
 

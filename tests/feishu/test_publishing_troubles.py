@@ -18,9 +18,9 @@ from table_support import Steps, WatchedDisk
 from wfrecovery.bridge.feishu import client as feishu_client
 from wfrecovery.bridge.feishu import sheet
 from wfrecovery.bridge.feishu.client import FeishuClient
-from wfrecovery.bridge.feishu.delivery import TASKS_PER_WRITE
 from wfrecovery.bridge.feishu.errors import refused
 from wfrecovery.bridge.feishu.publisher import Publisher
+from wfrecovery.bridge.feishu.status_delivery import TASKS_PER_WRITE
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
