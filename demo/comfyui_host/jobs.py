@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from .server import PromptServer
 
 Job = dict[str, Any]
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
@@ -16,9 +13,8 @@ _ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 _MEDIA = {".mp4": "video", ".webm": "video", ".mov": "video", ".mp3": "audio", ".wav": "audio", ".flac": "audio"}
 
 
-def add_routes(routes: web.RouteTableDef, server: PromptServer) -> None:
+def add_routes(routes: web.RouteTableDef, queue: Any) -> None:
     """Register them. The paths begin with /api themselves: /jobs does not exist."""
-    queue: Any = server.prompt_queue
 
     async def listing(request: web.Request) -> web.Response:
         query = request.rel_url.query

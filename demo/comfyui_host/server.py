@@ -105,7 +105,7 @@ class PromptServer:
         add_page_routes(self.routes, self.web_root)
         self.user_manager.add_routes(self.routes)
         if options.six:
-            jobs.add_routes(self.routes, self)
+            jobs.add_routes(self.routes, self.prompt_queue)
 
     # -- prompts, queue, history ------------------------------------------------------------------------------
 
