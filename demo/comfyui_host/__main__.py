@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import comfyui_version, execution, folder_paths, nodes, progress, register
+from . import comfyui_version, execution, folder_paths, nodes, progress, register, worker
 from .options import VERSIONS, options
 from .page_routes import LogKeeper
 from .server import PromptServer
@@ -67,7 +67,7 @@ def _prepare(loop: asyncio.AbstractEventLoop) -> PromptServer:
     loop.run_until_complete(nodes.init_extra_nodes())
     server.add_routes()
     progress.install_hook(server)
-    execution.start_worker(server.prompt_queue, server)
+    worker.start_worker(server.prompt_queue, server)
     Path(folder_paths.get_temp_directory()).mkdir(exist_ok=True)
     return server
 

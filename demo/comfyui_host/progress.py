@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from . import comfy_utils, model_management
 from .execution_context import get_executing_context
 
-if TYPE_CHECKING:
-    from .server import PromptServer
+__all__ = ["Progress", "PromptWatcher", "install_hook"]
+
+
+class PromptWatcher(Protocol):
+    """What the server knows of the running prompt, and how it tells the pages."""
+
+    #: the page that sent it; None: all are told
+    client_id: str | None
+    last_prompt_id: str | None
+    last_node_id: str | None
+    progress: Progress | None
+
+    def send_sync(self, event: str, data: Any, sid: str | None = None) -> None:
+        """Send from any thread."""
 
 
 class Progress:
     """State of each node that has started."""
 
-    def __init__(self, server: PromptServer, prompt_id: str) -> None:
+    def __init__(self, server: PromptWatcher, prompt_id: str) -> None:
         self.server = server
         self.prompt_id = prompt_id
         self.nodes: dict[str, dict[str, Any]] = {}
@@ -48,7 +60,7 @@ class Progress:
         self.server.send_sync("progress_state", data, self.server.client_id)
 
 
-def install_hook(server: PromptServer) -> None:
+def install_hook(server: PromptWatcher) -> None:
     """Let the nodes' progress bars reach the page, and let an interruption reach the nodes."""
 
     def hook(

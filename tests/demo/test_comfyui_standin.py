@@ -1036,7 +1036,7 @@ def test_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     monkeypatch.setattr(execution, "MAXIMUM_HISTORY_SIZE", 2)
-    for queue in (execution.FiveTuplePromptQueue(Silent()), execution.SixTuplePromptQueue(Silent())):  # type: ignore[arg-type]
+    for queue in (execution.FiveTuplePromptQueue(Silent()), execution.SixTuplePromptQueue(Silent())):
         for number in range(5):
             queue.put((number, str(number), {}, {}, []))
             taken = queue.get()
