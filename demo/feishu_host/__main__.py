@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .sheet import row_from_json
+from .cells import row_from_json
 from .stand_in import HOSTS, FeishuStandIn
 
 __all__ = ["main"]

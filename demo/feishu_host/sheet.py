@@ -1,34 +1,22 @@
-"""The stand-in's spreadsheet: sheets, cells, pictures and merges, without any HTTP.
+"""The stand-in's spreadsheet: sheets, rows, pictures and merges, without any HTTP.
 
 Row numbers and columns count from 1, as people see them. All methods can be called from any thread.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from .cells import CellValue, CellWrite, Picture, PictureWrite, RowValues, plain_text
 from .pictures import pixel_size
 from .ranges import Area, cell_position, column_letters, moved, parse_area
 
-__all__ = [
-    "DEFAULT_HEADER",
-    "CellValue",
-    "CellWrite",
-    "Picture",
-    "PictureWrite",
-    "Sheet",
-    "Spreadsheet",
-    "cell_from_json",
-    "plain_text",
-]
+__all__ = ["DEFAULT_HEADER", "Sheet", "Spreadsheet"]
 
 DEFAULT_HEADER: Final = (
     "产品图",
@@ -43,66 +31,6 @@ DEFAULT_HEADER: Final = (
 #: what a new sheet has in Feishu
 GRID_ROWS: Final = 200
 GRID_COLUMNS: Final = 20
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture in a cell."""
-
-    token: str
-    name: str
-    data: bytes = field(repr=False)
-    sha256: str
-    width: int
-    height: int
-
-
-CellValue: TypeAlias = bool | int | float | str | list[dict[str, Any]] | dict[str, Any] | Picture | None
-RowValues: TypeAlias = Mapping[str, Any] | Sequence[Any]
-
-
-@dataclass(frozen=True)
-class PictureWrite:
-    """One `values_image` that was carried out."""
-
-    cell: str
-    row: int
-    title: str
-    #: the texts of the row at that moment, by title: rows move, so the number alone proves nothing
-    row_texts: dict[str, str]
-    name: str
-    sha256: str
-    token: str
-    at: float
-    data: bytes = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the bytes."""
-        shown = {name: value for name, value in vars(self).items() if name != "data"}
-        return {**shown, "size": len(self.data)}
-
-
-@dataclass(frozen=True)
-class CellWrite:
-    """One cell that a values call wrote, with the texts of its row after that call."""
-
-    cell: str
-    row: int
-    title: str
-    value: CellValue
-    row_texts: dict[str, str]
-    at: float
-
-
-def plain_text(value: CellValue) -> str:
-    """What a person reads in the cell."""
-    if value is None or isinstance(value, Picture):
-        return ""
-    if isinstance(value, list):
-        return "".join(str(segment.get("text", "")) for segment in value)
-    if isinstance(value, dict):
-        return str(value.get("text", "")) or ",".join(str(item) for item in value.get("values", ()))
-    return str(value)
 
 
 class Spreadsheet:
@@ -417,21 +345,5 @@ class Sheet:
         return [values.get(title) for title in titles]
 
 
-def cell_from_json(value: Any, folder: Path) -> Any:
-    """A cell of a rows file: as it stands, or a picture as {"path": …} or {"base64": …}."""
-    if isinstance(value, dict) and "path" in value:
-        return (folder / value["path"]).read_bytes()
-    if isinstance(value, dict) and "base64" in value:
-        return base64.b64decode(value["base64"])
-    return value
-
-
 def _filled(row: Sequence[CellValue]) -> Iterator[bool]:
     return (value is not None for value in row)
-
-
-def row_from_json(values: Any, folder: Path) -> Any:
-    """A row by title, or in the header's order."""
-    if isinstance(values, dict):
-        return {title: cell_from_json(value, folder) for title, value in values.items()}
-    return [cell_from_json(value, folder) for value in values]

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .cells import CellValue, Picture, plain_text
 from .pictures import is_webp
 from .ranges import Area, RangeError, parse_area
-from .sheet import CellValue, Picture, Sheet, Spreadsheet, plain_text
+from .sheet import Sheet, Spreadsheet
 from .wire import ApiError, Kind, Limits, Request, Route, Switches
 
 __all__ = ["SheetsApi"]

@@ -28,23 +28,13 @@ from .app_api import AppApi
 from .auth import TokenService
 from .bitable_api import BitableApi
 from .bot_api import BotApi
+from .cells import CellWrite, Picture, PictureWrite, RowValues, cell_from_json, plain_text, row_from_json
 from .drive_api import DriveApi, StoredFile, WikiApi
 from .faults import RETRYABLE, Fault, FaultPlan, Rule
 from .gate import Gate
 from .server import FeishuServer
 from .service import Call, FeishuService
-from .sheet import (
-    DEFAULT_HEADER,
-    CellWrite,
-    Picture,
-    PictureWrite,
-    RowValues,
-    Sheet,
-    Spreadsheet,
-    cell_from_json,
-    plain_text,
-    row_from_json,
-)
+from .sheet import DEFAULT_HEADER, Sheet, Spreadsheet
 from .sheets_api import SheetsApi
 from .wire import Answer, ApiError, Limits, Request, Switches, json_answer
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from plugin_support import Shared, Start, all_hosts, embedded, failing, picture, row, slow_save, stand_ins, until
 
-from wfrecovery.demo.feishu_host.sheet import Picture
+from wfrecovery.demo.feishu_host.cells import Picture
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 # ------------------------------------------------------------------ the story
