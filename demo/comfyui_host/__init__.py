@@ -1,5 +1,9 @@
 """A stand-in ComfyUI: what a plugin can see and touch of the real one, without torch, models or a GPU.
 
+It imports nothing of the project, neither ``bridge`` nor the other host; ``register`` gives its modules the names under
+which plugins know ComfyUI's. Start with ``__main__``, which goes through the start in ComfyUI's order; then ``server``
+takes prompts, ``execution`` queues them, ``worker`` and ``executor`` run them.
+
 It imitates two generations, told apart by the number of elements in a queue item ("shape"): 5 is ComfyUI 0.3.64,
 6 is ComfyUI 0.33.0 (the sixth element appeared in 0.3.67). Faults that plugins meet are imitated as well: a dead
 worker thread stays dead, SIGTERM skips ``atexit``, an item of the wrong length stops the queue for good.
