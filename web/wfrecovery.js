@@ -4,10 +4,15 @@ import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { Page } from './wfrecovery/page.mjs'
 
-const styles = document.createElement('link')
-styles.rel = 'stylesheet'
-styles.href = new URL('./wfrecovery.css', import.meta.url)
-document.head.append(styles)
+/** Each after those whose rules it overrides. */
+const STYLES = ['base', 'panel', 'controls', 'messages', 'list', 'detail', 'setup', 'preview', 'narrow']
+
+for (const name of STYLES) {
+  const link = document.createElement('link')
+  link.rel = 'stylesheet'
+  link.href = new URL(`./wfrecovery/styles/${name}.css`, import.meta.url)
+  document.head.append(link)
+}
 
 const page = new Page(app, api, window.localStorage)
 

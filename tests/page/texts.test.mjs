@@ -19,7 +19,8 @@ function flat(value, path = []) {
 /** The texts that the modules show. */
 function textsOfTheCode() {
   const folder = new URL('web/wfrecovery/', ROOT)
-  const code = readdirSync(folder).map((name) => readFileSync(new URL(name, folder), 'utf8'))
+  const modules = readdirSync(folder, { recursive: true }).filter((name) => name.endsWith('.mjs'))
+  const code = modules.map((name) => readFileSync(new URL(name, folder), 'utf8'))
   const found = code.flatMap((text) => [...text.matchAll(/\bt\(\s*'((?:[^'\\]|\\.)*)'/g)].map((match) => match[1].replaceAll("\\'", "'")))
   return [...new Set(found)].sort()
 }
