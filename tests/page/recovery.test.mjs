@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 
-import { RecoveryWatch } from '../../web/wfrecovery/recovery.mjs'
-import { State } from '../../web/wfrecovery/state.mjs'
+import { RecoveryWatch } from '../../web/wfrecovery/data/recovery.mjs'
+import { State } from '../../web/wfrecovery/data/state.mjs'
 import { settled, status, Storage } from './support.mjs'
 
 function run(more) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { MISSING, OFFLINE, routesOf } from '../../web/wfrecovery/server.mjs'
+import { MISSING, OFFLINE, routesOf } from '../../web/wfrecovery/data/server.mjs'
 
 function routesAnswering(respond) {
   const requests = []

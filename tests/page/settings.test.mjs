@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, mock, test } from 'node:test'
 
-import { Settings } from '../../web/wfrecovery/settings.mjs'
+import { Settings } from '../../web/wfrecovery/data/settings.mjs'
 import { settled } from './support.mjs'
 
 const SERVER = { lost_prompts: 'auto', max_attempts: 5, record_other_prompts: true, write_failed: false, keep_days: 30 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
 
-import { MISSING, OFFLINE, ServerError } from '../../web/wfrecovery/server.mjs'
-import { State } from '../../web/wfrecovery/state.mjs'
+import { MISSING, OFFLINE, ServerError } from '../../web/wfrecovery/data/server.mjs'
+import { State } from '../../web/wfrecovery/data/state.mjs'
 import { record, settled, status } from './support.mjs'
 
 function stateWith(answers) {

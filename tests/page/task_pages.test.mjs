@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { PAGE, TaskPages } from '../../web/wfrecovery/task_pages.mjs'
+import { PAGE, TaskPages } from '../../web/wfrecovery/data/task_pages.mjs'
 import { record, settled, Table } from './support.mjs'
 
 function pagesOf(table) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { afterEach, test } from 'node:test'
 
-import { Settings } from '../../web/wfrecovery/settings.mjs'
+import { Settings } from '../../web/wfrecovery/data/settings.mjs'
 import { currentLanguage, isChinese, t, useLanguage } from '../../web/wfrecovery/texts.mjs'
 
 const ROOT = new URL('../../', import.meta.url)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
 
-import { queryOf } from '../../web/wfrecovery/filters.mjs'
+import { queryOf } from '../../web/wfrecovery/view/filters.mjs'
 import { useLanguage } from '../../web/wfrecovery/texts.mjs'
 import { actionsOf, agoText, durationText, feishuReason, feishuText, recoverySummary, stageText, titleOf } from '../../web/wfrecovery/words.mjs'
 import { record } from './support.mjs'

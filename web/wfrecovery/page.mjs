@@ -1,16 +1,21 @@
-/** The parts of the page, put together: what lives as long as the page does, and what menu and panel call. */
+/**
+ * The parts of the page, put together: what lives as long as the page does, and what menu and panel call.
+ *
+ * `data/` talks to the server and keeps what it answered, `view/` draws it with the sheets of `styles/`; both word it with
+ * `texts` and `words`. `data/` imports nothing of `view/`, and neither imports this module.
+ */
 
-import { queryOf } from './filters.mjs'
-import { floatWhenNarrow } from './floating.mjs'
-import { Panel } from './panel.mjs'
-import { Preview } from './preview.mjs'
-import { RecoveryWatch } from './recovery.mjs'
-import { ServerError, MISSING, OFFLINE, routesOf } from './server.mjs'
-import { Settings } from './settings.mjs'
-import { CONNECTION, State } from './state.mjs'
-import { TaskPages } from './task_pages.mjs'
+import { RecoveryWatch } from './data/recovery.mjs'
+import { ServerError, MISSING, OFFLINE, routesOf } from './data/server.mjs'
+import { Settings } from './data/settings.mjs'
+import { CONNECTION, State } from './data/state.mjs'
+import { TaskPages } from './data/task_pages.mjs'
 import { onLanguageChange, serverLanguage, t, useLanguage } from './texts.mjs'
 import { outputsOf, titleOf } from './words.mjs'
+import { queryOf } from './view/filters.mjs'
+import { floatWhenNarrow } from './view/floating.mjs'
+import { Panel } from './view/panel.mjs'
+import { Preview } from './view/preview.mjs'
 
 export const TAB = 'wfrecovery'
 

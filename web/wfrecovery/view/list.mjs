@@ -5,9 +5,9 @@
 
 import { h } from './dom.mjs'
 import { TaskRow } from './row.mjs'
-import { t } from './texts.mjs'
+import { t } from '../texts.mjs'
 
-/** Height of a row in pixels; the same in styles/list.css. */
+/** Height of a row in pixels; the same in ../styles/list.css. */
 export const ROW_HEIGHT = 72
 /** Scrolled down by more rows than this, a reader is not to be disturbed; nearer to the top, news is what is wanted. */
 const READING = 3

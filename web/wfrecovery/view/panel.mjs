@@ -5,9 +5,9 @@ import { TaskDetail } from './detail.mjs'
 import { Filters } from './filters.mjs'
 import { TaskList } from './list.mjs'
 import { Setup } from './setup.mjs'
-import { CONNECTION } from './state.mjs'
-import { t } from './texts.mjs'
-import { numberText, STATUS } from './words.mjs'
+import { CONNECTION } from '../data/state.mjs'
+import { t } from '../texts.mjs'
+import { numberText, STATUS } from '../words.mjs'
 
 /** Milliseconds in which changes are gathered before the list is asked for again. */
 const GATHER = 500

@@ -1,8 +1,8 @@
 /** After a crash: the prompts that have no row, to be ticked before anything is queued again. Once per start of ComfyUI. */
 
 import { button, fill, h, setText } from './dom.mjs'
-import { t } from './texts.mjs'
-import { agoText, timeText } from './words.mjs'
+import { t } from '../texts.mjs'
+import { agoText, timeText } from '../words.mjs'
 
 const SEEN = 'wfrecovery.previewed'
 

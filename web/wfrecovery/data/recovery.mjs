@@ -1,6 +1,6 @@
 /** A recovery as the page sees it: begun here or by the start of ComfyUI, followed, and told of once at its end. */
 
-import { recoverySummary } from './words.mjs'
+import { recoverySummary } from '../words.mjs'
 
 const TOLD = 'wfrecovery.told'
 /** Milliseconds between two looks while one runs, in case an event is lost. */

@@ -1,8 +1,8 @@
 /** Counts by status, search, and filters. The filter is kept while the panel is closed. */
 
 import { fill, h, icon, setText } from './dom.mjs'
-import { t } from './texts.mjs'
-import { numberText, STATUS, STATUSES, statusText, WORKFLOW_TYPES, workflowText } from './words.mjs'
+import { t } from '../texts.mjs'
+import { numberText, STATUS, STATUSES, statusText, WORKFLOW_TYPES, workflowText } from '../words.mjs'
 
 /** Milliseconds of quiet before what is typed is searched. */
 const QUIET = 120

@@ -2,7 +2,7 @@
 
 import { button, fill, h, icon, setText } from './dom.mjs'
 import { showThumbnail } from './thumbnail.mjs'
-import { t, worded } from './texts.mjs'
+import { t, worded } from '../texts.mjs'
 import { progressText } from './row.mjs'
 import {
   actionsOf,
@@ -20,7 +20,7 @@ import {
   timeText,
   titleOf,
   workflowText,
-} from './words.mjs'
+} from '../words.mjs'
 
 export class TaskDetail {
   /** `onBack()`, `onAction(record, action)`, `onLoadWorkflow(record)`. */

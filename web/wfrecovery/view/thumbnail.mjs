@@ -1,7 +1,7 @@
 /** The small picture of a task: the server's thumbnail, else the video's own first frame, else an icon. */
 
 import { fill, h, icon } from './dom.mjs'
-import { isPicture, isVideo, outputsOf, stageOf } from './words.mjs'
+import { isPicture, isVideo, outputsOf, stageOf } from '../words.mjs'
 
 const ICON_OF_STAGE = {
   created: 'pencil',

@@ -1,7 +1,7 @@
 /** Whether Feishu is set up and works, and what to do where not: what `wfrecovery doctor` says, in the panel. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
-import { serverLanguage, t, worded } from './texts.mjs'
+import { serverLanguage, t, worded } from '../texts.mjs'
 
 const RESULT = {
   true: { name: 'check-circle', kind: 'wfr-good' },

@@ -1,6 +1,6 @@
 /** The plugin's settings in ComfyUI's own dialog. The server's values count; the page's copies follow them. */
 
-import { t } from './texts.mjs'
+import { t } from '../texts.mjs'
 
 /** Milliseconds of quiet before a change is sent: a number is typed digit by digit. */
 const QUIET = 400

@@ -2,7 +2,7 @@
 
 import { fill, h, icon, setText } from './dom.mjs'
 import { showThumbnail } from './thumbnail.mjs'
-import { t } from './texts.mjs'
+import { t } from '../texts.mjs'
 import {
   agoText,
   durationText,
@@ -15,7 +15,7 @@ import {
   timeText,
   titleOf,
   workflowText,
-} from './words.mjs'
+} from '../words.mjs'
 
 /** An option of the list, used again for other tasks as the list scrolls. */
 export class TaskRow {
