@@ -33,7 +33,7 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyProcess]:
 def wfrecovery(*arguments: str, url: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "WFRECOVERY_"))}
     environment = {**kept, "COMFYUI_URL": url, "NO_PROXY": "127.0.0.1", "LC_ALL": "C.UTF-8", **settings}
-    command = [sys.executable, "-m", "wfrecovery.bridge.cli.command_line", *arguments]
+    command = [sys.executable, "-m", "wfrecovery.bridge.cli", *arguments]
     options: dict[str, Any] = {"capture_output": True, "text": True, "encoding": "utf-8"}
     return subprocess.run(command, env=environment, cwd=folder, check=False, **options)
 
@@ -183,7 +183,7 @@ def test_recover_works_on_main_pys_table_alone_where_comfyui_has_no_plugin(tmp_p
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(comfy: ComfyProcess, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "wfrecovery.bridge.cli.command_line", "status", "--json"]
+    command = [sys.executable, "-m", "wfrecovery.bridge.cli", "status", "--json"]
     environment = {**os.environ, "COMFYUI_URL": comfy.url, "NO_PROXY": "127.0.0.1"}
     with subprocess.Popen(
         command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

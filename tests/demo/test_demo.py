@@ -12,7 +12,7 @@ from wfrecovery.demo.story import demo_rows
 
 
 def play(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wfrecovery.bridge.cli.command_line", "demo", *arguments]
+    command = [sys.executable, "-m", "wfrecovery.bridge.cli", "demo", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

@@ -117,7 +117,7 @@ def office(comfy: ComfyProcess, feishu: FeishuStandIn, tmp_path: Path) -> Office
 
 
 def run(office: Office, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wfrecovery.bridge.cli.command_line", "doctor", *arguments]
+    command = [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", *arguments]
     return subprocess.run(
         command,
         env={**office.environment(), **environment},

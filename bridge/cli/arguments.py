@@ -1,0 +1,139 @@
+"""What may be typed after `wfrecovery`, and the help to it in both languages."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from ..table.records import FeishuState, Stage, WorkflowStatus, WorkflowType
+from ..wording import Wording
+from .terminal import LANGUAGES, language_of
+
+_DESCRIPTION: Final = Wording("Batches in ComfyUI that survive anything.", "让 ComfyUI 的批处理任务不怕任何意外。")
+_EXAMPLES: Final = Wording(
+    """\
+examples:
+  wfrecovery status                    what ComfyUI at COMFYUI_URL knows, and the table of main.py
+  wfrecovery tasks --status 失败       what failed, and why
+  wfrecovery tasks --feishu blocked    what the sheet does not take, and why
+  wfrecovery recover                   recover now, in ComfyUI and in main.py's table
+  wfrecovery push                      try blocked results again, after the sheet was mended
+  wfrecovery doctor                    is everything set up, and if not, what to click
+  wfrecovery demo                      see a batch survive two crashes, without GPU and account
+
+exit code: 0 all is well, 1 something needs attention, 2 it could not be done
+language: --lang, else WFRECOVERY_LANGUAGE, else the system's
+""",
+    """\
+例子：
+  wfrecovery status                    ComfyUI（COMFYUI_URL）和 main.py 的任务情况
+  wfrecovery tasks --status 失败       哪些失败了，为什么
+  wfrecovery tasks --feishu blocked    哪些写不进表格，为什么
+  wfrecovery recover                   立即恢复 ComfyUI 和 main.py 的任务
+  wfrecovery push                      表格修好之后，重新写入受阻的结果
+  wfrecovery doctor                    检查各项设置，并告诉你该点哪里
+  wfrecovery demo                      看一批任务挺过两次崩溃（不需要显卡和账号）
+
+退出码：0 一切正常，1 有事项需要处理，2 没能完成
+语言：--lang，其次 WFRECOVERY_LANGUAGE，再其次系统语言
+""",
+)
+_HELP: Final = {
+    "status": Wording("counts, the last recovery, and what waits for Feishu", "任务数量、上次恢复、等待写入飞书的结果"),
+    "tasks": Wording(
+        "list tasks, newest first: ComfyUI's, or main.py's with --local",
+        "列出任务，最新的在前：ComfyUI 的；加 --local 则是 main.py 的",
+    ),
+    "recover": Wording(
+        "recover in ComfyUI and in main.py's table, and wait for the end", "恢复 ComfyUI 和 main.py 的任务，并等待结束"
+    ),
+    "push": Wording("try blocked results again, after the sheet was mended", "表格修好之后，重新写入受阻的结果"),
+    "doctor": Wording(
+        "check ComfyUI, plugin, output folder and Feishu, and say how to mend each; changes nothing",
+        "检查 ComfyUI、插件、输出文件夹和飞书，并说明如何修复；不做任何改动",
+    ),
+    "demo": Wording(
+        "see a batch survive two crashes; needs no GPU, no account, no ComfyUI",
+        "看一批任务挺过两次崩溃；不需要显卡、账号和 ComfyUI",
+    ),
+    "json": Wording("print JSON, for scripts", "输出 JSON，供脚本使用"),
+    "config": Wording(
+        "config.toml to read (default: WFRECOVERY_CONFIG)", "要读取的 config.toml（默认：WFRECOVERY_CONFIG）"
+    ),
+    "lang": Wording("language of the output (default: WFRECOVERY_LANGUAGE, else the system's)", "输出语言"),
+    "by_status": Wording("only tasks with this status", "只列出这个状态的任务"),
+    "by_workflow": Wording("only tasks of this workflow", "只列出这种工作流的任务"),
+    "by_stage": Wording("only tasks at this stage", "只列出这个阶段的任务"),
+    "by_feishu": Wording("only tasks whose result is in this state", "只列出写入状态为此的任务"),
+    "search": Wording("product, model, row or id", "产品、模特、行号或任务号"),
+    "limit": Wording("at most N (default 50)", "最多 N 个（默认 50）"),
+    "local": Wording("main.py's table instead of ComfyUI's", "main.py 的任务表，而不是 ComfyUI 的"),
+    "task_ids": Wording("only these (default: all that are blocked)", "只处理这些任务（默认：所有受阻的）"),
+    "comfyui": Wording(
+        "a real ComfyUI (default: COMFYUI_PATH, ~/comfy/ComfyUI, else the stand-in)",
+        "真实的 ComfyUI（默认：COMFYUI_PATH、~/comfy/ComfyUI，否则用替身）",
+    ),
+    "stand_in": Wording("the stand-in also where a real ComfyUI is found", "即使找到真实的 ComfyUI 也用替身"),
+    "keep": Wording("keep sheet, files and logs in DIR", "把表格、文件和日志保存在 DIR"),
+}
+
+
+def parser_in(language: str) -> argparse.ArgumentParser:
+    """Of all commands; its help is in `language`."""
+
+    def text(name: str) -> str:
+        return _HELP[name].text(language)
+
+    spoken = argparse.ArgumentParser(add_help=False)
+    spoken.add_argument("--lang", choices=LANGUAGES, help=text("lang"))
+    parser = argparse.ArgumentParser(
+        prog="wfrecovery",
+        description=_DESCRIPTION.text(language),
+        epilog=_EXAMPLES.text(language),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[spoken],
+    )
+    common = argparse.ArgumentParser(add_help=False, parents=[spoken])
+    common.add_argument("--json", action="store_true", help=text("json"))
+    common.add_argument("--config", metavar="FILE", help=text("config"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, parent: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[parent], help=text(name), description=text(name))
+
+    add("status", common)
+    listing = add("tasks", common)
+    listing.add_argument("--status", choices=[item.value for item in WorkflowStatus], help=text("by_status"))
+    listing.add_argument("--workflow-type", choices=[item.value for item in WorkflowType], help=text("by_workflow"))
+    listing.add_argument("--stage", choices=[item.value for item in Stage], help=text("by_stage"))
+    listing.add_argument("--feishu", choices=[item.value for item in FeishuState], help=text("by_feishu"))
+    listing.add_argument("--search", metavar="TEXT", help=text("search"))
+    listing.add_argument("--limit", type=_number, default=50, metavar="N", help=text("limit"))
+    listing.add_argument("--local", action="store_true", help=text("local"))
+    add("recover", common)
+    pushing = add("push", common)
+    pushing.add_argument("task_ids", nargs="*", metavar="TASK", help=text("task_ids"))
+    pushing.add_argument("--local", action="store_true", help=text("local"))
+    add("doctor", common)
+    demo = add("demo", spoken)
+    demo.add_argument("--comfyui", metavar="DIR", help=text("comfyui"))
+    demo.add_argument("--stand-in", action="store_true", help=text("stand_in"))
+    demo.add_argument("--keep", metavar="DIR", help=text("keep"))
+    return parser
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def asked_language(argv: Sequence[str] | None) -> str:
+    """Known before the arguments are read: their help is in it, too."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--lang")
+    with contextlib.suppress(argparse.ArgumentError):
+        return language_of(parser.parse_known_args(argv)[0].lang)
+    return language_of()

@@ -1,0 +1,86 @@
+"""`wfrecovery status`: ComfyUI's tasks and main.py's in numbers; a ComfyUI that is off hides nothing of main.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..table.records import WorkflowStatus
+from ..wording import Wording
+from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
+from .terminal import table
+
+
+async def run(context: Context) -> int:
+    """Counts, the last recovery, and what waits for Feishu."""
+    data: dict[str, Any] = {"comfyui": None, "main": _local_status(context)}
+    lines: list[str] = []
+    problem = None
+    try:
+        data["comfyui"] = await context.plugin("GET", "/wfrecovery/status")
+    except CommandError as error:
+        problem, data["problem"] = error, str(error)
+        lines.append(context.say(error.wording))
+    else:
+        url = context.comfy.base_url
+        lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
+    if data["main"] is not None:
+        title = Wording(f"main.py's table in {context.output_dir}", f"main.py 的任务表（{context.output_dir}）")
+        lines += status_lines(context, title, data["main"])
+    context.show(data, lines)
+    if problem:
+        return NOT_DONE
+    return ATTENTION if any(map(_needs_attention, filter(None, (data["comfyui"], data["main"])))) else WELL
+
+
+def _local_status(context: Context) -> dict[str, Any] | None:
+    if context.db is None:
+        return None
+    statuses, outbox = context.db.counts()
+    feishu = {
+        "configured": context.settings.feishu_configured,
+        **{name: outbox[name] for name in ("pending", "pushed", "blocked")},
+    }
+    return {"tasks": statuses, "corrupt": len(context.db.table.corrupt()), "feishu": feishu}
+
+
+def _needs_attention(data: Mapping[str, Any]) -> bool:
+    failed = data["tasks"][WorkflowStatus.FAILED.value]
+    asking = (data.get("recovery") or {}).get("asking")
+    wrong = data.get("last_error") or data.get("settings_error")
+    return bool(failed or asking or data["corrupt"] or data["feishu"]["blocked"] or wrong)
+
+
+def status_lines(context: Context, title: Wording, data: Mapping[str, Any]) -> list[str]:
+    """One table's counts for a person; ComfyUI's come with its recovery and its troubles."""
+    feishu = data["feishu"]
+    counts = "  ".join(f"{name} {number}" for name, number in data["tasks"].items())
+    if data["corrupt"]:
+        counts += context.say(Wording(f"  damaged {data['corrupt']}", f"  损坏 {data['corrupt']}"))
+    rows = [(Wording("tasks", "任务"), counts)]
+    if "recovery" in data:
+        rows.append((Wording("recovery", "恢复"), context.say(_recovery(data["recovery"]))))
+    pushed, pending, blocked = (feishu[name] for name in ("pushed", "pending", "blocked"))
+    outbox = Wording(
+        f"in the sheet {pushed}, waiting {pending}, blocked {blocked}",
+        f"已写入 {pushed}，待写入 {pending}，受阻 {blocked}",
+    )
+    rows.append((Wording("Feishu", "飞书"), context.say(outbox)))
+    for reason in dict.fromkeys(
+        (context.last_error(feishu), data.get("settings_error") or "", data.get("last_error") or "")
+    ):
+        if reason:
+            rows.append((Wording("", ""), reason))
+    # No titles above: two columns of their own.
+    pairs = [(f"  {context.say(name)}", text) for name, text in rows]
+    return [context.say(title), *table(pairs[0], pairs[1:], widest=10_000)]
+
+
+def _recovery(run: Mapping[str, Any]) -> Wording:
+    return Wording(
+        f"{run['state']}: {run['done']} of {run['total']} decided, {run['recovered']} found complete, "
+        f"{run['requeued']} queued again, {run['failed']} failed, {run['asking']} wait for your decision",
+        f"{'进行中' if run['state'] == 'running' else '空闲'}：{run['total']} 个中已处理 {run['done']} 个，"
+        f"{run['recovered']} 个结果已找到，{run['requeued']} 个重新排队，{run['failed']} 个失败，"
+        f"{run['asking']} 个等你决定",
+    )
