@@ -18,8 +18,10 @@ from ..settings import Settings
 from ..wording import Wording, wording_of
 from . import comfyui as doctor_comfyui
 from . import feishu as doctor_feishu
+from . import feishu_questions
 from . import folder as doctor_folder
 from .checks import Check, Findings, Report
+from .feishu_token import DOMAINS
 
 __all__ = ["Check", "Report", "report"]
 
@@ -34,7 +36,7 @@ def report(
     inside: Mapping[str, Any] | None = None,
     settings_error: Wording | str | None = None,
     session: requests.Session | None = None,
-    domains: Sequence[str] = doctor_feishu.DOMAINS,
+    domains: Sequence[str] = DOMAINS,
     now: Callable[[], float] = time.time,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -49,7 +51,7 @@ def report(
         **doctor_folder.PACKAGE_TITLES,
         **doctor_comfyui.TITLES,
         **doctor_folder.TITLES,
-        **doctor_feishu.titles(settings),
+        **feishu_questions.titles(settings),
     }
     found = Findings(titles, _secrets(settings), on_progress)
     if settings_error:
@@ -61,7 +63,7 @@ def report(
                 "defaults, and nothing is pushed",
                 "改正 config.toml 里的那一行或那个环境变量；在此之前使用默认值，不会写入飞书",
             ),
-            blocks=doctor_feishu.titles(settings),
+            blocks=feishu_questions.titles(settings),
         )
     else:
         found.well("config", Wording("readable", "可以读取"))

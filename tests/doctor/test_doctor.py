@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from wfrecovery.bridge.doctor.feishu import TITLES as FEISHU_TITLES
+from wfrecovery.bridge.doctor.feishu_questions import TITLES as FEISHU_TITLES
 from wfrecovery.bridge.doctor.report import Check, Report, report
 from wfrecovery.bridge.settings import Columns, Settings
 from wfrecovery.bridge.table.manager import DatabaseManager
@@ -268,7 +268,7 @@ def test_a_missing_scope(office: Office, granted: set[str], missing: str) -> Non
 def test_a_scope_that_is_new_to_us_does_for_reading_where_feishu_lets_us_read(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wfrecovery.bridge.doctor.feishu.READ_SCOPES", frozenset())
+    monkeypatch.setattr("wfrecovery.bridge.doctor.feishu_app.READ_SCOPES", frozenset())
     assert office.examine().ok
 
 
