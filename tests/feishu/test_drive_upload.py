@@ -21,7 +21,8 @@ import requests
 
 from wfrecovery.bridge.feishu import drive_upload
 from wfrecovery.bridge.feishu.client import FeishuClient
-from wfrecovery.bridge.feishu.drive_upload import DriveUploader, Pace, documented_address
+from wfrecovery.bridge.feishu.drive_calls import Pace
+from wfrecovery.bridge.feishu.drive_upload import DriveUploader, documented_address
 from wfrecovery.bridge.feishu.errors import FeishuError, Remedy
 from wfrecovery.bridge.settings import Settings
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
@@ -273,7 +274,7 @@ _SCRIPT = """
 import json, sys
 from pathlib import Path
 from wfrecovery.bridge.feishu import drive_upload
-from wfrecovery.bridge.feishu.drive_upload import DriveUploader, Pace
+from wfrecovery.bridge.feishu.drive_upload import DriveUploader
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.settings import load_settings
 
@@ -497,7 +498,7 @@ def test_without_the_sdk_it_says_what_to_install(desk: Desk, monkeypatch: pytest
 
 def test_an_address_that_the_sdk_refuses(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.use(feishu_domain="http://127.0.0.2:1")
-    monkeypatch.setattr(desk.uploader, "_token", lambda: "t-x")
+    monkeypatch.setattr(desk.uploader._calls, "_token", lambda: "t-x")
     assert desk.fails("FEISHU_DOMAIN").remedy is Remedy.FINAL
 
 
@@ -552,7 +553,7 @@ def test_a_plan_that_makes_no_sense_is_made_anew(in_parts: Desk, change: dict[st
 
 def test_no_secret_in_an_error(desk: Desk) -> None:
     desk.feishu.stop()
-    desk.uploader._token = lambda: "t-secret-token-123"
+    desk.uploader._calls._token = lambda: "t-secret-token-123"
     text = str(desk.fails())
     for secret in (desk.settings.feishu_app_secret, desk.settings.video_folder_token, "t-secret-token-123"):
         assert secret not in text
