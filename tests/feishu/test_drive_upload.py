@@ -562,7 +562,7 @@ def test_no_secret_in_an_error(desk: Desk) -> None:
 def test_the_sdk_is_not_imported_before_the_first_upload() -> None:
     """Not even with an uploader at hand: that is how ComfyUI starts."""
     code = (
-        "import sys; from wfrecovery.bridge import drive_upload, settings; "
+        "import sys; from wfrecovery.bridge import settings; from wfrecovery.bridge.feishu import drive_upload; "
         "drive_upload.DriveUploader(settings.Settings(video_folder_token='x'), str, print); "
         "print('lark_oapi' in sys.modules)"
     )
