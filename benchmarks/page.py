@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser
 
-from wfrecovery.bridge.table.records import FeishuState, Stage, TaskRecord
+from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.launch import ComfyProcess
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, ComfyPage, browser, page_settings
 from wfrecovery.demo.screenshots.front_end import NEWEST, FrontEndMissingError, front_end

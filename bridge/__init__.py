@@ -16,8 +16,9 @@ from .recovery.manager import TaskRecoveryManager
 from .settings import Columns, Settings, SettingsError, load_settings
 from .table.database import WorkflowDatabase
 from .table.manager import DatabaseManager
-from .table.records import FeishuState, Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
+from .table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from .table.rows import RowData
+from .table.values import FeishuState
 
 __all__ = [
     "Columns",

@@ -15,7 +15,8 @@ from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
 from ..bridge.settings import Settings
 from ..bridge.table.manager import DatabaseManager
-from ..bridge.table.records import FeishuState, TaskRecord, now_text
+from ..bridge.table.records import TaskRecord, now_text
+from ..bridge.table.values import FeishuState
 from .host import Host
 from .page.actions import TaskActions
 from .page.browser_cache import ask_for_newer_modules

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-from ..table.records import FeishuState, Stage, WorkflowStatus, WorkflowType
+from ..table.records import Stage, WorkflowStatus, WorkflowType
+from ..table.values import FeishuState
 from ..wording import Wording
 from .terminal import LANGUAGES, language_of
 

@@ -9,7 +9,8 @@ from typing import Any
 from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
 from ..table.manager import DatabaseManager
-from ..table.records import FeishuState, TaskRecord
+from ..table.records import TaskRecord
+from ..table.values import FeishuState
 from ..wording import Wording
 from .context import ATTENTION, WELL, CommandError, Context
 from .tasks import listed

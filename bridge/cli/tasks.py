@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from ..table.records import FeishuState, Stage
-from ..wording import Wording, wording_of
+from ..table.record_json import parsed, record_to_json
+from ..table.records import Stage, TaskError, TaskRecord
+from ..table.values import FeishuState
+from ..wording import Wording
 from .context import WELL, CommandError, Context
 from .terminal import table
 
 #: What one page of the plugin's list holds at most.
 _PAGE: Final = 200
 _STAGES: Final = {
-    Stage.CREATED.value: Wording("entered", "已登记"),
-    Stage.QUEUED.value: Wording("queued", "排队中"),
-    Stage.RUNNING.value: Wording("rendering", "渲染中"),
-    Stage.ASKING.value: Wording("asks you", "等你决定"),
-    Stage.FINISHED.value: Wording("finished", "完成"),
-    Stage.FAILED.value: Wording("failed", "失败"),
-    Stage.CANCELLED.value: Wording("cancelled", "已取消"),
+    Stage.CREATED: Wording("entered", "已登记"),
+    Stage.QUEUED: Wording("queued", "排队中"),
+    Stage.RUNNING: Wording("rendering", "渲染中"),
+    Stage.ASKING: Wording("asks you", "等你决定"),
+    Stage.FINISHED: Wording("finished", "完成"),
+    Stage.FAILED: Wording("failed", "失败"),
+    Stage.CANCELLED: Wording("cancelled", "已取消"),
 }
 _FEISHU: Final = {
-    FeishuState.PENDING.value: Wording("waits", "待写入"),
-    FeishuState.PUSHED.value: Wording("in the sheet", "已写入"),
-    FeishuState.BLOCKED.value: Wording("blocked", "受阻"),
-    FeishuState.OFF.value: Wording("–", "–"),
+    FeishuState.PENDING: Wording("waits", "待写入"),
+    FeishuState.PUSHED: Wording("in the sheet", "已写入"),
+    FeishuState.BLOCKED: Wording("blocked", "受阻"),
+    FeishuState.OFF: Wording("–", "–"),
 }
 _TASK_TITLES: Final = (
     Wording("TASK", "任务"),
@@ -80,21 +83,22 @@ def _local_tasks(context: Context) -> list[dict[str, Any]]:
         )
     found: list[dict[str, Any]] = []
     for task_id in context.db.table.ids():
-        task = context.db.get_task(task_id)
-        if task is not None and _is_wanted(task, context.arguments):
-            found.append(task)
+        with contextlib.suppress(TaskError):
+            task = context.db.table.get(task_id)
+            if _is_wanted(task, context.arguments):
+                found.append(record_to_json(task))
         if len(found) == context.arguments.limit:
             break
     return found
 
 
-def _is_wanted(task: Mapping[str, Any], arguments: argparse.Namespace) -> bool:
-    text = f"{task['task_id']} {task['product_name']} {task['model_name']} {task['row_number']}"
+def _is_wanted(task: TaskRecord, arguments: argparse.Namespace) -> bool:
+    text = f"{task.task_id} {task.product_name} {task.model_name} {task.row_number}"
     return (
-        arguments.status in (None, task["status"])
-        and arguments.workflow_type in (None, task["workflow_type"])
-        and arguments.stage in (None, task["metadata"].get("stage"))
-        and arguments.feishu in (None, task["metadata"].get("feishu", {}).get("state"))
+        arguments.status in (None, task.status.value)
+        and arguments.workflow_type in (None, task.workflow_type)
+        and arguments.stage in (None, task.stage.value)
+        and arguments.feishu in (None, task.feishu_state.value)
         and (arguments.search or "").lower() in text.lower()
     )
 
@@ -103,25 +107,24 @@ def task_lines(context: Context, found: Sequence[Mapping[str, Any]]) -> list[str
     """A table; below a task, why it failed or is blocked."""
     if not found:
         return [context.say(Wording("no tasks", "没有任务"))]
-    lines = table([context.say(title) for title in _TASK_TITLES], [_task_cells(context, task) for task in found])
+    tasks = [parsed(task) for task in found]
+    lines = table([context.say(title) for title in _TASK_TITLES], [_task_cells(context, task) for task in tasks])
     told = [lines[0]]
-    for task, line in zip(found, lines[1:], strict=True):
+    for task, line in zip(tasks, lines[1:], strict=True):
         told.append(line)
-        reason = task["error_message"] or context.last_error(task["metadata"].get("feishu", {}))
+        reason = task.error_message or (context.say(task.outbox.reason) if task.outbox.reason else "")
         if reason:
             told.append(f"    {reason}")
     return told
 
 
-def _task_cells(context: Context, task: Mapping[str, Any]) -> list[str]:
-    stage = str(task["metadata"].get("stage") or "")
-    feishu = str(task["metadata"].get("feishu", {}).get("state") or "")
+def _task_cells(context: Context, task: TaskRecord) -> list[str]:
     return [
-        task["task_id"],
-        task["status"],
-        context.say(_STAGES.get(stage, wording_of(stage))),
-        context.say(_FEISHU.get(feishu, wording_of(feishu))),
-        "–" if task["row_number"] is None else str(task["row_number"]),
-        task["product_name"] or "–",
-        task["model_name"] or "–",
+        task.task_id,
+        task.status.value,
+        context.say(_STAGES[task.stage]),
+        context.say(_FEISHU[task.feishu_state]),
+        "–" if task.row_number is None else str(task.row_number),
+        task.product_name or "–",
+        task.model_name or "–",
     ]

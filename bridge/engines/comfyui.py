@@ -16,8 +16,8 @@ import aiohttp
 
 from ..redact import redact
 from ..results.output_files import why_not_whole
-from ..table.records import Stage
-from ..wording import Wording
+from ..table.record_json import parsed
+from ..table.records import RecordError, Stage, TaskRecord
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 
 log = logging.getLogger("wfrecovery")
@@ -165,14 +165,15 @@ class ComfyUIClient:
     async def look_up(self, prompt_id: str) -> Sighting:
         """Where a prompt is. The plugin is asked first: it knows what ComfyUI forgets when it restarts."""
         try:
-            record = await self.plugin_task(prompt_id)
+            told = await self.plugin_task(prompt_id)
+            record = None if told is None else parsed(told)
             # What main.py entered into a shared table has perhaps never arrived: queue and history decide.
-            if record is not None and record["metadata"]["stage"] != Stage.CREATED.value:
+            if record is not None and record.stage is not Stage.CREATED:
                 return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
             queue = await self._get("/queue")
             history = await self._get(f"/history/{prompt_id}")
-        except (ComfyUIError, KeyError, TypeError):
+        except (ComfyUIError, RecordError, KeyError, TypeError):
             return UNKNOWN
         if queue is None or history is None:
             return UNKNOWN
@@ -309,7 +310,7 @@ class _Events:
 def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     """The task as it travels in `extra_data.wfrecovery`."""
     names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
-    return {**{name: task[name] for name in names}, "feishu_row_data": task["metadata"].get("feishu_row_data", {})}
+    return {**{name: task[name] for name in names}, "feishu_row_data": dict(parsed(task).row_data)}
 
 
 def refusal_text(answer: Any) -> str:
@@ -340,9 +341,8 @@ _PLACES: Final = {
 }
 
 
-def sighting_of_record(record: Mapping[str, Any]) -> Sighting:
+def sighting_of_record(record: TaskRecord) -> Sighting:
     """What the plugin's record says of a prompt."""
-    place = _PLACES[Stage(record["metadata"]["stage"])]
-    files = tuple(ResultFile.from_path(path) for path in record["output_files"]) if place is Place.SUCCEEDED else ()
-    english, chinese = record.get("error_message"), record["metadata"].get("error_message_zh")
-    return Sighting(place, files, Wording(english, chinese or english) if english else None)
+    place = _PLACES[record.stage]
+    files = tuple(map(ResultFile.from_path, record.output_files)) if place is Place.SUCCEEDED else ()
+    return Sighting(place, files, record.reason)

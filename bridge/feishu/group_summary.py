@@ -22,7 +22,8 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from ..redact import redact
 from ..settings import Settings
 from ..table.database import UnknownTaskError, WorkflowDatabase
-from ..table.records import FeishuState, Stage, TaskError, TaskRecord
+from ..table.records import Stage, TaskError, TaskRecord
+from ..table.values import FeishuState
 from ..wording import Wording
 from .client import FeishuClient
 from .errors import FeishuError, Remedy, answered
@@ -267,7 +268,7 @@ class BatchWatch:
 
 def _as_old(task: TaskRecord, known: TaskRecord) -> bool:
     """Whether it tells nothing newer; a record that was rebuilt after damage counts from 1 again."""
-    return task.revision <= known.revision and task.metadata.get("rebuilt_at") == known.metadata.get("rebuilt_at")
+    return task.revision <= known.revision and task.rebuilt_at == known.rebuilt_at
 
 
 def _summary(tasks: Iterable[TaskRecord], rendered_here: set[str], seconds: float) -> Summary | None:
@@ -287,19 +288,16 @@ def _summary(tasks: Iterable[TaskRecord], rendered_here: set[str], seconds: floa
         finished=len(finished),
         recovered=sum(map(was_recovered, finished)),
         failed=tuple(_trouble(task, _reason(task.error_message, task.error_message_zh)) for task in failed),
-        blocked=tuple(
-            _trouble(task, _reason(task.feishu.get("last_error"), task.feishu.get("last_error_zh"))) for task in blocked
-        ),
+        blocked=tuple(_trouble(task, _reason(task.outbox.last_error, task.outbox.last_error_zh)) for task in blocked),
         seconds=seconds,
     )
 
 
 def was_recovered(task: TaskRecord) -> bool:
     """Whether it was lost in a crash on its way, or its result was found afterwards; by its story."""
-    recovered = bool(task.metadata.get("adopted"))
-    for line in task.metadata.get("story") or ():
-        what = line.get("what") if isinstance(line, Mapping) else None
-        recovered = what != "retried" and (recovered or what in ("lost", "queued_again", "adopted"))
+    recovered = task.adopted
+    for line in task.story:
+        recovered = line.what != "retried" and (recovered or line.what in ("lost", "queued_again", "adopted"))
     return recovered
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
+from ..table.values import Sent
 from ..wording import Wording
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
@@ -30,20 +30,6 @@ _SMALLEST_PICTURE: Final = 16 * 1024
 Picture = tuple[str, bytes]
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """What is noted in the record before a picture leaves, to find it again when no answer comes."""
-
-    cell: str
-    #: the picture that the task's row showed before
-    before: str | None
-    sha256: str
-
-    @property
-    def row(self) -> int:
-        return row_number_of(self.cell)
-
-
 class PictureDelivery:
     """Puts the pictures of one flush."""
 
@@ -52,8 +38,8 @@ class PictureDelivery:
 
     def put(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError."""
-        noted = task.feishu.get("writing")
-        if isinstance(noted, Mapping) and self._arrived(task, _sent_from(noted), None):
+        noted = task.outbox.writing
+        if noted is not None and self._arrived(task, noted, None):
             return
         path, limit = self._file(task), LARGEST_PICTURE
         for halving in range(_HALVINGS + 1):
@@ -72,8 +58,8 @@ class PictureDelivery:
         self._reader.look_again()
         row = self._reader.sheet.row_of(task)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
-        sent = _Sent(address, shown, hashlib.sha256(content).hexdigest())
-        self._db.table.update(task.task_id, lambda record: record.with_feishu(writing=vars(sent)))
+        sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
+        self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=sent))
         earlier = self._reader.current
         try:
             if self._reader.confirm(self._feishu.write_picture(address, name, content)):
@@ -95,7 +81,7 @@ class PictureDelivery:
                     )
                 )
 
-    def _arrived(self, task: TaskRecord, sent: _Sent, earlier: Reading | None) -> bool:
+    def _arrived(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Whether a picture that was sent stands in its row, by the current reading; one that went astray is taken
         back. `earlier` is the reading by which it was sent, None after a restart."""
         try:
@@ -106,30 +92,31 @@ class PictureDelivery:
         shown = self._reader.sheet.picture(row)
         if shown is not None and shown != sent.before:
             return True
-        if row != sent.row:
+        if row != row_number_of(sent.cell):
             self._take_back(sent, earlier)
         return False
 
-    def _take_back(self, sent: _Sent, earlier: Reading | None) -> None:
+    def _take_back(self, sent: Sent, earlier: Reading | None) -> None:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
-        shown = self._reader.sheet.picture(sent.row) if sent.row in self._reader.sheet.row_numbers() else None
+        row = row_number_of(sent.cell)
+        shown = self._reader.sheet.picture(row) if row in self._reader.sheet.row_numbers() else None
         if (
             shown is None
             or shown == sent.before
             or hashlib.sha256(self._feishu.media(shown)).hexdigest() != sent.sha256
         ):
             return
-        there = self._reader.sheet.same_rows(earlier.sheet, sent.row) if earlier else ()
+        there = self._reader.sheet.same_rows(earlier.sheet, row) if earlier else ()
         if not earlier or len(there) != 1:
-            here = " · ".join(filter(None, self._reader.sheet.key(sent.row)[:2]))
+            here = " · ".join(filter(None, self._reader.sheet.key(row)[:2]))
             raise RowNotFoundError(
                 Wording(
-                    f"rows moved while the picture was on its way, and it stands in row {sent.row} ({here}) now: "
+                    f"rows moved while the picture was on its way, and it stands in row {row} ({here}) now: "
                     "take it out there, then push again",
-                    f"发送图片时有人移动了行，图片现在在第 {sent.row} 行（{here}）：请在那里删掉它，再重新推送",
+                    f"发送图片时有人移动了行，图片现在在第 {row} 行（{here}）：请在那里删掉它，再重新推送",
                 )
             )
-        self._give_back(sent.row, self._own_picture(earlier, there[0]))
+        self._give_back(row, self._own_picture(earlier, there[0]))
 
     def _own_picture(self, earlier: Reading, row: int) -> Picture | None:
         """What a row showed by an earlier reading."""
@@ -188,9 +175,3 @@ def _to_check(places: Iterable[Place]) -> RowNotFoundError:
             f"写图片时一直有人移动行：请检查这些行的图片：{rows}，并把它们也重新推送",
         )
     )
-
-
-def _sent_from(noted: Mapping[str, Any]) -> _Sent:
-    """What a record notes; one of an earlier version lacks the hash."""
-    cell, before = str(noted.get("cell") or ""), noted.get("before")
-    return _Sent(cell, None if before is None else str(before), str(noted.get("sha256") or ""))

@@ -8,7 +8,7 @@ import logging
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -21,7 +21,8 @@ from ..redact import redact
 from ..table.files import FOLDER_NAME
 from ..table.index import MAX_PROMPT, TaskEntry
 from ..table.manager import DatabaseManager
-from ..table.records import FeishuState, TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
+from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
+from ..table.values import FeishuState
 from ..wording import Wording, wording_of
 from .client import FeishuClient
 from .delivery import Delivery, VideoLink
@@ -38,8 +39,6 @@ _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
 _LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
-#: What an outbox entry carries only until it is delivered.
-_PASSING: Final = ("writing", "status_before", "next_try_at", "wait_until", "refused")
 
 
 @dataclass
@@ -83,11 +82,11 @@ class Publisher:
         """The outbox without what waits for its next try; nothing while the server asks to be left alone."""
         now = self._clock()
         outbox = self._db.unpushed()
-        if any(_in_future(task, "wait_until", now) for task in outbox):
+        if any(_in_future(task.outbox.wait_until, now) for task in outbox):
             return []
-        due = [task for task in outbox if not _in_future(task, "next_try_at", now)]
+        due = [task for task in outbox if not _in_future(task.outbox.next_try_at, now)]
         # What was itself refused goes last: it must not hold up the others each time.
-        return sorted(due, key=lambda task: _count(task, "refused"))
+        return sorted(due, key=lambda task: task.outbox.refused)
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
@@ -177,9 +176,9 @@ class Publisher:
 
         def link(task: TaskRecord, video: Path) -> str:
             def store(state: dict[str, Any]) -> None:
-                self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, upload=state))
+                self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, upload=state))
 
-            return uploader.upload(video, video.name, task.feishu.get("upload") or {}, store)
+            return uploader.upload(video, video.name, task.outbox.upload or {}, store)
 
         return link
 
@@ -273,10 +272,10 @@ class Publisher:
     ) -> None:
         """Note why it did not go, and when to try again; what needs a person is blocked."""
         self.last_problem = reason = _reason(error)
-        attempts = _count(task, "attempts") + 1
+        attempts = task.outbox.attempts + 1
         change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
         if _needs_person(error):
-            change["state"] = FeishuState.BLOCKED.value
+            change["state"] = FeishuState.BLOCKED
             report.blocked[task.task_id] = reason.en
         else:
             server_wait = error.wait if isinstance(error, FeishuError) else None
@@ -285,9 +284,9 @@ class Publisher:
             if server_wait:
                 change["wait_until"] = self._later(min(server_wait, _LONGEST_SERVER_WAIT))
             if refused:
-                change["refused"] = _count(task, "refused") + 1
+                change["refused"] = task.outbox.refused + 1
             report.waiting[task.task_id] = reason.en
-        self._store(task.task_id, lambda record: record.with_feishu(**change))
+        self._store(task.task_id, lambda record: record.with_outbox(**change))
 
     def _later(self, seconds: float) -> str:
         return now_text(datetime.fromtimestamp(self._clock() + seconds, timezone.utc))
@@ -308,15 +307,14 @@ def _tell(task: TaskRecord, error: Exception) -> None:
     log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, error)
 
 
-def _in_future(task: TaskRecord, name: str, now: float) -> bool:
+def _in_future(noted: str | None, now: float) -> bool:
     """Whether a noted time is still to come; a clock that was set back must not make an entry wait for ever."""
-    return now < parse_time(task.feishu.get(name)) <= now + _LONGEST_SERVER_WAIT
+    return now < parse_time(noted) <= now + _LONGEST_SERVER_WAIT
 
 
 def _finished(task: TaskRecord | TaskEntry) -> tuple[float, str]:
     """When it was finished; the id decides within a millisecond."""
-    text = task.finished_at if isinstance(task, TaskEntry) else task.metadata.get("finished_at")
-    return parse_time(text), task.task_id
+    return parse_time(task.finished_at), task.task_id
 
 
 def _needs_person(error: Exception) -> bool:
@@ -341,21 +339,15 @@ def _table_trouble(error: Exception) -> Wording:
     )
 
 
-def _count(task: TaskRecord, name: str) -> int:
-    """A number of the outbox entry; a record may have been edited by hand."""
-    value = task.feishu.get(name)
-    return value if type(value) is int else 0
-
-
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
-    outbox: Mapping[str, Any] = {key: value for key, value in task.feishu.items() if key not in _PASSING}
-    return task.with_metadata(feishu={**outbox, "last_error": None, "last_error_zh": None, **changes})
+    """What an outbox entry carries only until it is delivered goes."""
+    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh")
+    return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
 
 
 def _pushed(task: TaskRecord) -> TaskRecord:
-    attempts = _count(task, "attempts") + 1
-    return _delivered(task, state=FeishuState.PUSHED.value, pushed_at=now_text(), attempts=attempts)
+    return _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1)
 
 
 def _superseded(task: TaskRecord, by: str) -> TaskRecord:
-    return _delivered(task, state=FeishuState.OFF.value, superseded_by=by)
+    return _delivered(task, state=FeishuState.OFF, superseded_by=by)

@@ -128,7 +128,7 @@ class StatusDelivery:
         shown, wanted = self._reader.sheet.text(row, status_field(task)), task.status.value
         if shown == wanted or shown not in _OURS:
             return None
-        noted = task.feishu.get("status_before")
+        noted = task.outbox.status_before
         if noted is not None and shown != noted:  # written before, and changed by somebody since
             return None
         if task.status is WorkflowStatus.FAILED:
@@ -138,9 +138,9 @@ class StatusDelivery:
     def _note_statuses(self, cells: Cells) -> None:
         """Note what each status cell shows before it is written: a person's edit after that is theirs to keep."""
         for task, field, _ in cells.values():
-            if field != "video_link" and self._db.table.get(task.task_id).feishu.get("status_before") is None:
+            if field != "video_link" and self._db.table.get(task.task_id).outbox.status_before is None:
                 shown = self._reader.sheet.text(self._reader.sheet.row_of(task), field)
-                self._db.table.update(task.task_id, partial(TaskRecord.with_feishu, status_before=shown))
+                self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, status_before=shown))
 
     def _restore(self, cells: Cells, earlier: Reading) -> None:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and

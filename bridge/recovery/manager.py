@@ -19,8 +19,10 @@ from ..feishu.publisher import FlushReport, Publisher
 from ..results.file_names import result_path
 from ..results.output_files import embedded_task, find_results, whole_result, why_not_whole
 from ..table.manager import DatabaseManager, unsubmitted
-from ..table.records import FeishuState, Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
+from ..table.record_json import outbox_from_json, record_to_json
+from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
 from ..table.rows import RowData
+from ..table.values import FeishuState
 from ..wording import Wording
 from .decisions import Action, Decision, decide
 
@@ -77,7 +79,7 @@ class TaskRecoveryManager:
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
             results = await asyncio.gather(*map(self._recover_guarded, batch))
-            ended += [task.to_json() for task in results if task is not None]
+            ended += [record_to_json(task) for task in results if task is not None]
             if self._on_progress is not None:
                 self._on_progress(min(start + BATCH, len(tasks)), len(tasks))
         if self._publisher is not None:
@@ -93,12 +95,14 @@ class TaskRecoveryManager:
         Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
         """
         left, self._left = self._left, []  # ComfyUI could not be asked then: once more
-        ended = [task.to_json() for task in await asyncio.gather(*map(self._recover_guarded, left)) if task is not None]
+        ended = [
+            record_to_json(task) for task in await asyncio.gather(*map(self._recover_guarded, left)) if task is not None
+        ]
         while self._following:
             followed, self._following = self._following, {}
             for result in await asyncio.gather(*followed.values()):
                 if result is not None:
-                    ended.append(result.to_json())
+                    ended.append(record_to_json(result))
         await self._publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
@@ -135,13 +139,13 @@ class TaskRecoveryManager:
             await self._follow(task)
         if not await self._plugin_publishes():
             await self.publish()
-        return (await asyncio.to_thread(self._db.table.get, task_id)).to_json()
+        return record_to_json(await asyncio.to_thread(self._db.table.get, task_id))
 
     def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
         """`rows` without those that a task is at work on, or whose result still has to reach the sheet."""
         kind = workflow_type_of(workflow_type).value
         taken = {
-            (task.product_name, task.model_name, str(task.metadata.get("feishu_row_data", {}).get("prompt") or ""))
+            (task.product_name, task.model_name, task.prompt)
             for task in self._db.table.active()
             if task.workflow_type == kind and task.status is not WorkflowStatus.FAILED
         }
@@ -185,7 +189,7 @@ class TaskRecoveryManager:
             await self.publish()
 
     def _ours_to_push(self) -> bool:
-        return any(task.feishu.get("by") != "plugin" for task in self._db.unpushed())
+        return any(task.outbox.by != "plugin" for task in self._db.unpushed())
 
     async def _plugin_publishes(self) -> bool:
         try:
@@ -194,7 +198,7 @@ class TaskRecoveryManager:
             return False
 
     def _left_to_plugin(self) -> frozenset[str]:
-        return frozenset(task.task_id for task in self._db.unpushed() if task.feishu.get("by") == "plugin")
+        return frozenset(task.task_id for task in self._db.unpushed() if task.outbox.by == "plugin")
 
     async def _follow_delivery(self) -> frozenset[str]:
         """Take over from the plugin's records what was pushed or blocked there; returns the tasks that it delivers.
@@ -272,7 +276,9 @@ class TaskRecoveryManager:
 
     async def _send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
         try:
-            prompt_id = await self._comfy.submit_workflow(workflow, prompt_id=task.comfyui_task_id, task=task.to_json())
+            prompt_id = await self._comfy.submit_workflow(
+                workflow, prompt_id=task.comfyui_task_id, task=record_to_json(task)
+            )
         except PromptRefusedError as error:
             await asyncio.to_thread(self._db.mark_task_failed, task.task_id, error.reason)
             return None
@@ -296,7 +302,7 @@ class TaskRecoveryManager:
             for attempt in range(1, 4):
                 sighting = await self._comfy.wait_for_completion(task.comfyui_task_id or "")
                 graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-                counted = task.with_metadata(attempts=attempt)
+                counted = dataclasses.replace(task, attempts=attempt)
                 decision = decide(counted, sighting, on_disk=False, has_graph=graph is not None)
                 if decision.action is Action.COLLECT:
                     return await self._collect(task, sighting)
@@ -364,13 +370,14 @@ def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]
 
 
 def _by_plugin(task: TaskRecord) -> TaskRecord:
-    return task.with_feishu(by="plugin")
+    return task.with_outbox(by="plugin")
 
 
 def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
-    delivery = theirs["metadata"]["feishu"]
-    superseded = delivery["state"] == FeishuState.OFF.value and "superseded_by" in delivery
-    if delivery["state"] not in (FeishuState.PUSHED.value, FeishuState.BLOCKED.value) and not superseded:
+    """What became of the plugin's record of the same prompt is what became of ours."""
+    delivery = outbox_from_json(theirs["metadata"]["feishu"])
+    superseded = delivery.state is FeishuState.OFF and delivery.superseded_by is not None
+    if delivery.state not in (FeishuState.PUSHED, FeishuState.BLOCKED) and not superseded:
         return task
     taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
-    return task.with_feishu(**{name: delivery.get(name) for name in taken_over})
+    return task.with_outbox(**{name: getattr(delivery, name) for name in taken_over})

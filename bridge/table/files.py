@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .disk import AtomicFiles, Disk, FileStamp
-from .records import SCHEMA, RecordError, TaskRecord, is_task_id, record_from_json
+from .record_json import record_from_json, record_to_json
+from .records import SCHEMA, RecordError, TaskRecord, is_task_id
 
 log = logging.getLogger("wfrecovery")
 
@@ -66,7 +67,7 @@ class TableFiles:
     def write(self, record: TaskRecord) -> None:
         """Write a record; what is settled goes to `done/`, in one rename."""
         path = self.active_path(record.task_id)
-        self.atomic.write(path, encode(record.to_json(), indent=1))
+        self.atomic.write(path, encode(record_to_json(record), indent=1))
         if record.settled:
             self.atomic.move(path, self.done_path(record.task_id))
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from .database import WorkflowDatabase
-from .records import FeishuState, Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
+from .records import Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
+from .values import FeishuState
 
 #: A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock
 #: (2 s on FAT): its time is no proof yet that nothing happened since.
@@ -58,9 +59,6 @@ class TaskEntry:
     @classmethod
     def of(cls, record: TaskRecord) -> TaskEntry:
         """The entry of a record; texts that many tasks have in common are kept once."""
-        row = record.metadata.get("feishu_row_data")
-        prompt = row.get("prompt") if isinstance(row, dict) else None
-        finished_at = record.metadata.get("finished_at")
         error = record.error_message[:MAX_ERROR] if record.error_message else None
         searched = (
             record.task_id,
@@ -68,7 +66,7 @@ class TaskEntry:
             record.product_name,
             record.model_name,
             record.comfyui_task_id,
-            record.metadata.get("title"),
+            record.title,
             error,
         )
         return cls(
@@ -79,9 +77,9 @@ class TaskEntry:
             row_number=record.row_number,
             product_name=sys.intern(record.product_name),
             model_name=sys.intern(record.model_name),
-            prompt=sys.intern(short_prompt(prompt)) if isinstance(prompt, str) else "",
+            prompt=sys.intern(short_prompt(record.prompt)),
             comfyui_task_id=record.comfyui_task_id,
-            finished_at=finished_at if isinstance(finished_at, str) else None,
+            finished_at=record.finished_at,
             error=error,
             text=" ".join(str(part) for part in searched if part is not None).lower(),
             order=(parse_time(record.created_at), id_sort_key(record.task_id)),

@@ -15,8 +15,8 @@ from ..wording import Wording, wording_of
 from .database import Change, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
+from .record_json import record_to_json
 from .records import (
-    FeishuState,
     Stage,
     TaskError,
     TaskRecord,
@@ -27,6 +27,7 @@ from .records import (
     workflow_type_of,
 )
 from .rows import RowData, cell_text
+from .values import FeishuState, Outbox, Result
 
 log = logging.getLogger("wfrecovery")
 
@@ -75,14 +76,15 @@ class DatabaseManager:
                 return existing.task_id
             task_id = self.table.claim_id(kind)
             self.table.create(
-                TaskRecord(
+                new_task(
                     task_id,
+                    Stage.CREATED,
                     row_number=row.row_number,
                     product_name=row.product_name,
                     model_name=row.model_name,
                     workflow_type=kind,
                     comfyui_task_id=comfyui_task_id,
-                    metadata=new_metadata(Stage.CREATED, feishu_row_data(row), has_row=True),
+                    row_data=feishu_row_data(row),
                 )
             )
             return task_id
@@ -93,13 +95,13 @@ class DatabaseManager:
 
     def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
         """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
-        files = self.relative_files(output_files)
-        return self._change(task_id, lambda task: dataclasses.replace(task, output_files=files))
+        results = tuple(map(Result, self.relative_files(output_files)))
+        return self._change(task_id, lambda task: dataclasses.replace(task, results=results))
 
     def complete_task(self, task_id: str, output_files: Sequence[str | Path] | None = None) -> bool:
         """The task is 已完成; with a row, its result now waits in the outbox. One write."""
-        files = None if output_files is None else self.relative_files(output_files)
-        return self._change(task_id, lambda task: finished(task, files))
+        results = None if output_files is None else tuple(map(Result, self.relative_files(output_files)))
+        return self._change(task_id, lambda task: finished(task, results))
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
         """The task is 失败, for the reason given."""
@@ -109,13 +111,13 @@ class DatabaseManager:
     def get_task(self, task_id: str) -> dict[str, Any] | None:
         """The task's record, or None when there is no such task."""
         try:
-            return self.table.get(task_id).to_json()
+            return record_to_json(self.table.get(task_id))
         except TaskError:
             return None
 
     def get_incomplete_tasks(self) -> list[dict[str, Any]]:
         """The tasks that are 在处理中, oldest first."""
-        return [task.to_json() for task in self.table.active() if not task.stage.final]
+        return [record_to_json(task) for task in self.table.active() if not task.stage.final]
 
     def get_incomplete_tasks_by_type(self, workflow_type: WorkflowType | str) -> list[dict[str, Any]]:
         """The tasks of one workflow that are 在处理中, oldest first."""
@@ -186,16 +188,10 @@ class DatabaseManager:
         return True
 
 
-def new_metadata(stage: Stage, row: Mapping[str, Any] | None, *, has_row: bool) -> dict[str, Any]:
-    """The metadata of a task at its beginning; a task with a row has an outbox entry from the start."""
-    state = FeishuState.PENDING if has_row else FeishuState.OFF
-    return {
-        "feishu_row_data": dict(row or {}),
-        "processing_start_time": None,
-        "attempts": 0,
-        "stage": stage.value,
-        "feishu": {"state": state.value, "attempts": 0, "last_error": None, "pushed_at": None},
-    }
+def new_task(task_id: str, stage: Stage, *, row_number: int | None = None, **fields: Any) -> TaskRecord:
+    """A task at its beginning, with the other fields of a record; one with a row has an outbox entry from the start."""
+    state = FeishuState.OFF if row_number is None else FeishuState.PENDING
+    return TaskRecord(task_id, row_number=row_number, stage=stage, outbox=Outbox(state), **fields)
 
 
 def feishu_row_data(row: RowData) -> dict[str, Any]:
@@ -208,15 +204,14 @@ def feishu_row_data(row: RowData) -> dict[str, Any]:
     }
 
 
-def finished(task: TaskRecord, files: tuple[str, ...] | None = None) -> TaskRecord:
+def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:
     """`task` as 已完成 with its files; finishing what is finished changes nothing."""
     if task.stage is Stage.FINISHED:
         return task
-    record = task.entering(
-        Stage.FINISHED, output_files=task.output_files if files is None else files, error_message=None
-    ).with_metadata(finished_at=now_text())
+    results = task.results if results is None else results
+    record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
     if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
-        record = record.with_feishu(state=FeishuState.PENDING.value)
+        record = record.with_outbox(state=FeishuState.PENDING)
     return record
 
 
@@ -229,22 +224,20 @@ def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
 
 def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
     """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
-    return failed(task, reason).with_feishu(state=FeishuState.OFF.value)
+    return failed(task, reason).with_outbox(state=FeishuState.OFF)
 
 
 def cancelled(task: TaskRecord, reason: Wording | str) -> TaskRecord:
     """`task` as cancelled by the user; its row's cell is left as it is."""
     if task.stage is Stage.CANCELLED:
         return task
-    return _ended(task, Stage.CANCELLED, reason).with_feishu(state=FeishuState.OFF.value)
+    return _ended(task, Stage.CANCELLED, reason).with_outbox(state=FeishuState.OFF)
 
 
 def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
-    """`error_message` is the English reason; `metadata.error_message_zh` the Chinese one, where there is another."""
     reason = wording_of(reason)
-    record = task.entering(stage, error_message=reason.en).with_metadata(finished_at=now_text())
     chinese = None if reason.zh == reason.en else reason.zh
-    return record if chinese == record.error_message_zh else record.with_metadata(error_message_zh=chinese)
+    return task.entering(stage, error_message=reason.en, error_message_zh=chinese, finished_at=now_text())
 
 
 def _pending_again(task: TaskRecord) -> TaskRecord:
@@ -264,7 +257,7 @@ def _pending_again(task: TaskRecord) -> TaskRecord:
         )
     # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
     fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
-    return task.with_feishu(state=FeishuState.PENDING.value, **fresh)
+    return task.with_outbox(state=FeishuState.PENDING, **fresh)
 
 
 def _as_texts(row: RowData) -> RowData:

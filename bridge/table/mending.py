@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .disk import TEMP_SUFFIX
 from .files import TableFiles
-from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, now_text, record_from_json
+from .record_json import record_from_json, record_to_json
+from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, now_text
 
 log = logging.getLogger("wfrecovery")
 
@@ -96,7 +97,7 @@ class Mending:
         if graph is None or not isinstance(task, dict):
             return None
         fresh = {
-            **TaskRecord(task_id).to_json(),
+            **record_to_json(TaskRecord(task_id)),
             **task,
             "task_id": task_id,
             "revision": 1,

@@ -12,8 +12,9 @@ from enum import Enum
 from typing import Any, Final
 
 from ..wording import Wording, wording_of
+from .values import FeishuState, NodeReport, Outbox, QueuePlace, Result, StoryLine
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 class WorkflowType(str, Enum):
@@ -34,7 +35,7 @@ class WorkflowStatus(str, Enum):
 
 
 class Stage(str, Enum):
-    """Where exactly a task stands; kept in `metadata.stage`, and `status` follows from it."""
+    """Where exactly a task stands; kept in `metadata.stage`; `status` follows from it."""
 
     #: entered by main.py, not yet accepted by ComfyUI
     CREATED = "created"
@@ -95,17 +96,6 @@ ENTERED_FROM: Final[Mapping[Stage, frozenset[Stage]]] = {
     Stage.FAILED: _OPEN,
     Stage.CANCELLED: _OPEN,
 }
-
-
-class FeishuState(str, Enum):
-    """Whether a result still has to reach the sheet; kept in `metadata.feishu.state`."""
-
-    PENDING = "pending"
-    PUSHED = "pushed"
-    #: needs a person: the reason is in `last_error`
-    BLOCKED = "blocked"
-    #: nothing to push: no row, or cancelled
-    OFF = "off"
 
 
 class TaskError(Exception):
@@ -210,37 +200,52 @@ class TaskRecord:
     updated_at: str = ""
     #: ComfyUI's prompt_id
     comfyui_task_id: str | None = None
-    #: relative to the output folder, with "/"
-    output_files: tuple[str, ...] = ()
     error_message: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def stage(self) -> Stage:
-        return Stage(self.metadata.get("stage", Stage.CREATED.value))
+    stage: Stage = Stage.CREATED
+    #: how often ComfyUI began to run it
+    attempts: int = 0
+    #: when it began the last time
+    started_at: str | None = None
+    finished_at: str | None = None
+    #: `error_message` in Chinese, where that is our own words
+    error_message_zh: str | None = None
+    #: what tells a prompt without a row from the next
+    title: str | None = None
+    #: why a prompt that wanted a row has none
+    problem: str | None = None
+    #: its result was found on disk after a crash
+    adopted: bool = False
+    #: when the record was made anew from its graph
+    rebuilt_at: str | None = None
+    #: the row's cells, as they came with the task
+    row_data: Mapping[str, Any] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+    outbox: Outbox = field(default_factory=Outbox)
+    queue: QueuePlace | None = None
+    #: what ComfyUI has said of single nodes, by node id
+    nodes: Mapping[str, NodeReport] = field(default_factory=dict)
+    story: tuple[StoryLine, ...] = ()
+    #: what a newer program has written, under `metadata` and beside it
+    more: Mapping[str, Any] = field(default_factory=dict)
+    rest: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> WorkflowStatus:
         return self.stage.status
 
     @property
-    def attempts(self) -> int:
-        """How often ComfyUI began to run it."""
-        return int(self.metadata.get("attempts", 0))
+    def output_files(self) -> tuple[str, ...]:
+        """The paths of the results, relative to the output folder, with "/"."""
+        return tuple(result.path for result in self.results)
 
     @property
     def prompt(self) -> str:
         """The text of the row's 提示词, which tells rows of one product and model apart."""
-        row = self.metadata.get("feishu_row_data")
-        return str(row.get("prompt") or "") if isinstance(row, Mapping) else ""
-
-    @property
-    def feishu(self) -> Mapping[str, Any]:
-        return self.metadata.get("feishu") or {"state": FeishuState.OFF.value}
+        return str(self.row_data.get("prompt") or "")
 
     @property
     def feishu_state(self) -> FeishuState:
-        return FeishuState(self.feishu.get("state", FeishuState.OFF.value))
+        return self.outbox.state
 
     @property
     def settled(self) -> bool:
@@ -248,112 +253,17 @@ class TaskRecord:
         return self.stage.final and self.feishu_state in (FeishuState.PUSHED, FeishuState.OFF)
 
     @property
-    def error_message_zh(self) -> str | None:
-        """`error_message` in Chinese, where it is our own words."""
-        text = self.metadata.get("error_message_zh")
-        return text if isinstance(text, str) and self.error_message else None
+    def reason(self) -> Wording | None:
+        """Why it failed or was cancelled, in both languages where it has them."""
+        message = self.error_message
+        return Wording(message, self.error_message_zh or message) if message else None
 
-    def with_metadata(self, **changes: Any) -> TaskRecord:
-        """A copy with some metadata changed."""
-        return dataclasses.replace(self, metadata={**self.metadata, **changes})
-
-    def with_feishu(self, **changes: Any) -> TaskRecord:
-        """A copy with some of `metadata.feishu` changed."""
-        return self.with_metadata(feishu={**self.feishu, **changes})
+    def with_outbox(self, **changes: Any) -> TaskRecord:
+        """A copy with some of the outbox entry changed."""
+        return dataclasses.replace(self, outbox=dataclasses.replace(self.outbox, **changes))
 
     def entering(self, stage: Stage, **fields: Any) -> TaskRecord:
         """A copy in `stage`; raises TransitionError where the table of transitions does not allow it."""
         if self.stage not in ENTERED_FROM[stage]:
             raise TransitionError(self.task_id, self.stage, stage)
-        return dataclasses.replace(self, **fields).with_metadata(stage=stage.value)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields in the order of the specification."""
-        return {
-            "schema": SCHEMA,
-            "revision": self.revision,
-            "task_id": self.task_id,
-            "row_number": self.row_number,
-            "product_name": self.product_name,
-            "model_name": self.model_name,
-            "workflow_type": self.workflow_type,
-            "status": self.status.value,
-            "created_at": self.created_at,
-            "updated_at": self.updated_at,
-            "comfyui_task_id": self.comfyui_task_id,
-            "output_files": list(self.output_files),
-            "error_message": self.error_message,
-            "metadata": dict(self.metadata),
-        }
-
-
-#: Made once: thousands of records are read when a program starts.
-_KINDS: Final = tuple(KINDS)
-_STATUSES: Final = tuple(item.value for item in WorkflowStatus)
-_STAGES: Final = tuple(item.value for item in Stage)
-_STATES: Final = tuple(item.value for item in FeishuState)
-
-
-def _require(condition: bool, what: str) -> None:
-    if not condition:
-        raise RecordError(what)
-
-
-def record_from_json(data: Any, task_id: str) -> TaskRecord:
-    """The record in `data`, read from the file of `task_id`; raises RecordError that says what is wrong."""
-    _require(isinstance(data, dict), "not a JSON object")
-    schema = data.get("schema")
-    _require(isinstance(schema, int) and not isinstance(schema, bool) and schema >= 1, f"schema is {schema!r}")
-    if schema > SCHEMA:
-        raise NewerSchemaError(f"schema {schema} is newer than this wfrecovery (it knows {SCHEMA})")
-    _require(data.get("task_id") == task_id, f"it names task {data.get('task_id')!r}")
-    _require(type(data.get("revision")) is int, "revision is not a number")
-    row = data.get("row_number")
-    _require(row is None or (type(row) is int and row > 0), f"row_number is {row!r}")
-    _require(data.get("workflow_type") in _KINDS, f"workflow_type is {data.get('workflow_type')!r}")
-    _require(data.get("status") in _STATUSES, f"status is {data.get('status')!r}")
-    files = data.get("output_files")
-    _require(
-        isinstance(files, list) and all(isinstance(name, str) for name in files), "output_files is not a list of paths"
-    )
-    metadata = data.get("metadata")
-    _require(isinstance(metadata, dict), "metadata is not an object")
-    for name in ("product_name", "model_name", "created_at", "updated_at"):
-        _require(isinstance(data.get(name), str), f"{name} is not a text")
-    for name in ("comfyui_task_id", "error_message"):
-        _require(data.get(name) is None or isinstance(data.get(name), str), f"{name} is not a text")
-    return TaskRecord(
-        task_id=task_id,
-        revision=data["revision"],
-        row_number=row,
-        product_name=data["product_name"],
-        model_name=data["model_name"],
-        workflow_type=data.get("workflow_type"),
-        created_at=data["created_at"],
-        updated_at=data["updated_at"],
-        comfyui_task_id=data.get("comfyui_task_id"),
-        output_files=tuple(data["output_files"]),
-        error_message=data.get("error_message"),
-        metadata=_checked_metadata(metadata, WorkflowStatus(data["status"])),
-    )
-
-
-def _checked_metadata(metadata: dict[str, Any], status: WorkflowStatus) -> dict[str, Any]:
-    """Metadata whose stage agrees with `status`: a person who edits a record edits the status."""
-    _require(type(metadata.get("attempts", 0)) is int, "metadata.attempts is not a number")
-    feishu = metadata.get("feishu", {})
-    _require(
-        isinstance(feishu, dict) and feishu.get("state", "off") in _STATES,
-        "metadata.feishu is not an outbox entry",
-    )
-    stage = metadata.get("stage")
-    if stage not in _STAGES or Stage(stage).status is not status:
-        metadata = {**metadata, "stage": _STAGE_OF_STATUS[status].value}
-    return metadata
-
-
-_STAGE_OF_STATUS: Final = {
-    WorkflowStatus.IN_PROGRESS: Stage.QUEUED,
-    WorkflowStatus.COMPLETED: Stage.FINISHED,
-    WorkflowStatus.FAILED: Stage.FAILED,
-}
+        return dataclasses.replace(self, stage=stage, **fields)

@@ -6,11 +6,13 @@ write of their own.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from .records import FeishuState, Stage, TaskRecord
+from .records import Stage, TaskRecord
+from .values import FeishuState, StoryLine
 
 #: The first line and the newest ones are kept.
 MAX_LINES: Final = 30
@@ -19,93 +21,93 @@ MAX_TEXT: Final = 300
 #: How `error_message` names the node: "KSampler (node 5): …".
 _NODE: Final = re.compile(r"(?s)(?P<node>[^\n:]{1,100} \(node [^\n)]{1,50}\)): (?P<text>.*)")
 
-Line = dict[str, Any]
-
 
 def with_story(before: TaskRecord | None, after: TaskRecord, at: str) -> TaskRecord:
     """`after` with lines for what is different from `before` (None: it is new)."""
-    lines = [{"at": at, **line} for line in _lines(before, after)]
+    lines = [dataclasses.replace(line, at=at) for line in _lines(before, after)]
     if not lines:
         return after
-    told = after.metadata.get("story")
-    story = list(told) if isinstance(told, list) else []
-    if story and _same(story[-1], lines[0]):  # blocked for the same reason at each start
+    story = list(after.story)
+    if story and story[-1].same_as(lines[0]):  # blocked for the same reason at each start
         story.pop()
     story += lines
     if len(story) > MAX_LINES:
         story = [story[0], *story[1 - MAX_LINES :]]
-    return after.with_metadata(story=story)
+    return dataclasses.replace(after, story=tuple(story))
 
 
-def _same(told: Any, line: Line) -> bool:
-    return isinstance(told, dict) and {**told, "at": None} == {**line, "at": None}
+def _line(what: str, **more: int | str | None) -> StoryLine:
+    return StoryLine("", what, **more)  # type: ignore[arg-type]
 
 
-def _lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[Line]:
+def _lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
     yield from _stage_lines(before, after)
     if before is not None and after.stage.final and after.feishu_state is not before.feishu_state:
         yield from _delivery_lines(before, after)
 
 
-def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[Line]:
+def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
     stage = after.stage
-    queued_anew = before is not None and before.metadata.get("queue") not in (None, after.metadata.get("queue"))
+    queued_anew = before is not None and before.queue not in (None, after.queue)
     started = stage is Stage.RUNNING and after.attempts != (before.attempts if before is not None else 0)
     if before is not None and stage is before.stage and not (stage is Stage.QUEUED and queued_anew) and not started:
         return
     match stage:
         case Stage.CREATED:
-            yield {"what": "entered"}
+            yield _line("entered")
         case Stage.QUEUED:
             yield from _queued(before)
         case Stage.RUNNING:
             if before is None:
-                yield {"what": "queued"}
+                yield _line("queued")
             elif before.stage is not Stage.QUEUED or queued_anew:
                 yield from _queued(before)
-            yield {"what": "started", "attempt": after.attempts}
+            yield _line("started", attempt=after.attempts)
         case Stage.ASKING:
-            yield {"what": "lost"}
+            yield _line("lost")
         case Stage.FINISHED:
-            yield {"what": "adopted" if after.metadata.get("adopted") else "finished"}
+            yield _line("adopted" if after.adopted else "finished", text=_chosen(after))
         case Stage.FAILED:
-            yield {"what": "failed", **_error(after)}
+            yield _error("failed", after)
         case Stage.CANCELLED:
-            yield {"what": "cancelled", **_error(after)}
+            yield _error("cancelled", after)
 
 
-def _queued(before: TaskRecord | None) -> Iterator[Line]:
+def _queued(before: TaskRecord | None) -> Iterator[StoryLine]:
     """Queued for the first time, by a person's wish, or because ComfyUI had lost it."""
     if before is None or before.stage is Stage.CREATED:
-        yield {"what": "queued"}
+        yield _line("queued")
     elif before.stage.final or before.stage is Stage.ASKING:
-        yield {"what": "retried"}
+        yield _line("retried")
     else:
-        yield {"what": "lost"}
-        yield {"what": "queued_again"}
+        yield _line("lost")
+        yield _line("queued_again")
 
 
-def _delivery_lines(before: TaskRecord, after: TaskRecord) -> Iterator[Line]:
+def _delivery_lines(before: TaskRecord, after: TaskRecord) -> Iterator[StoryLine]:
     match after.feishu_state:
         case FeishuState.PUSHED:
-            yield {"what": "pushed"}
+            yield _line("pushed")
         case FeishuState.BLOCKED:
-            yield {
-                "what": "blocked",
-                **_text(after.feishu.get("last_error")),
-                **_text(after.feishu.get("last_error_zh"), "text_zh"),
-            }
+            yield _line("blocked", text=_cut(after.outbox.last_error), text_zh=_cut(after.outbox.last_error_zh))
         case FeishuState.PENDING if before.stage.final and before.feishu_state is FeishuState.PUSHED:
-            yield {"what": "push_again"}
+            yield _line("push_again")
 
 
-def _error(task: TaskRecord) -> Line:
+def _chosen(task: TaskRecord) -> str | None:
+    """Of several files the one that is delivered."""
+    return _cut(task.outbox.file) if len(task.results) > 1 else None
+
+
+def _error(what: str, task: TaskRecord) -> StoryLine:
     match, chinese = (_NODE.match(text or "") for text in (task.error_message, task.error_message_zh))
-    own = _text(chinese["text"] if chinese else task.error_message_zh, "text_zh")
-    return {"node": match["node"], **_text(match["text"]), **own} if match else {**_text(task.error_message), **own}
+    own = _cut(chinese["text"] if chinese else task.error_message_zh)
+    if match:
+        return _line(what, node=match["node"], text=_cut(match["text"]), text_zh=own)
+    return _line(what, text=_cut(task.error_message), text_zh=own)
 
 
-def _text(text: object, name: str = "text") -> Line:
-    if not isinstance(text, str) or not text:
-        return {}
-    return {name: text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"}
+def _cut(text: str | None) -> str | None:
+    if not text:
+        return None
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import FeishuState, Stage, TaskError, TaskRecord
+from ...bridge.table.records import Stage, TaskError, TaskRecord
+from ...bridge.table.values import FeishuState
 from ..recovery.startup import StartupRecovery
 from .errors import BadRequestError
 from .task_query import FILTERS, TaskFilter

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import TaskError, TaskRecord
 
 log = logging.getLogger("wfrecovery")
@@ -143,4 +144,4 @@ class Events:
             record = self._db.table.look(task_id)
         except (TaskError, OSError):
             return None
-        return None if record is None else record.to_json()
+        return None if record is None else record_to_json(record)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ...bridge.results.output_files import find_results
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskRecord, parse_time
 from ..queue.title import title_of
 
@@ -22,7 +23,7 @@ def asking_tasks(db: DatabaseManager) -> list[dict[str, Any]]:
     since = min((parse_time(record.created_at) for record in records), default=0.0)
     results = find_results(db.output_dir, prompts, since)
     return [
-        {**record.to_json(), "title": _title(db, record), "result_there": record.task_id in results}
+        {**record_to_json(record), "title": _title(db, record), "result_there": record.task_id in results}
         for record in records
     ]
 

@@ -17,6 +17,7 @@ from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
 from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.record_json import record_to_json
 from ..recovery.startup import StartupRecovery
 from .actions import Action, Selection, TaskActions
 from .errors import BadRequestError, answering, json_body, language_of
@@ -84,7 +85,7 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def task(request: web.Request) -> web.Response:
         record = await asyncio.to_thread(table.get, request.match_info["task_id"])
-        return web.json_response(record.to_json())
+        return web.json_response(record_to_json(record))
 
     @routes.get("/wfrecovery/tasks/{task_id}/graph")
     @answering
@@ -128,7 +129,7 @@ def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
         action = Action.of(request.match_info["action"])
         await json_body(request)
         record = await services.actions.act(action, request.match_info["task_id"])
-        return web.json_response(record.to_json(), status=202)
+        return web.json_response(record_to_json(record), status=202)
 
 
 def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...bridge.feishu.publisher import Publisher
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import FeishuState, Stage, parse_time
+from ...bridge.table.records import Stage, parse_time
+from ...bridge.table.values import FeishuState
 from ...bridge.version import VERSION
 from ..host import Host
 from ..queue.writing import Writer

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import KINDS, FeishuState, Stage, WorkflowStatus, id_sort_key, is_task_id
+from ...bridge.table.records import KINDS, Stage, WorkflowStatus, id_sort_key, is_task_id
+from ...bridge.table.values import FeishuState
 from .errors import BadRequestError
 
 MAX_LIMIT: Final = 200

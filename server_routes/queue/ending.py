@@ -11,6 +11,7 @@ from ...bridge.redact import redact
 from ...bridge.results.output_files import why_not_whole
 from ...bridge.table.manager import cancelled, failed, finished
 from ...bridge.table.records import TaskRecord
+from ...bridge.table.values import Result
 from ...bridge.wording import Wording
 
 DELETED: Final = Wording("deleted from the queue by the user", "已被用户从队列中删除")
@@ -44,6 +45,6 @@ def ending(output_dir: Path, sighting: Sighting, secrets: Sequence[str] = ()) ->
             )
         if not files and task.row_number is not None:
             return failed(task, NO_FILE)
-        return finished(task, files)
+        return finished(task, tuple(map(Result, files)))
 
     return change

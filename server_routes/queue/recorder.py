@@ -16,6 +16,7 @@ from ...bridge.redact import secret_values
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager, cancelled
 from ...bridge.table.records import TaskRecord
+from ...bridge.table.values import Result
 from ..host import Host
 from .ending import DELETED, ending
 from .hooks import install_hooks
@@ -148,9 +149,9 @@ class Recorder:
             return
         if event != "executed" or not isinstance(data, Mapping) or data.get("prompt_id") not in self._writes:
             return
-        files = [file.path for file in files_of_node(data.get("output") or {})]
-        if files:
-            change = functools.partial(with_node_outputs, node=str(data["node"]), files=files)
+        results = tuple(Result(file.path) for file in files_of_node(data.get("output") or {}))
+        if results:
+            change = functools.partial(with_node_outputs, node=str(data["node"]), results=results)
             self._writer.submit(self._change, data["prompt_id"], change)
 
     # ------------------------------------------------------------------ on the writing thread

@@ -12,7 +12,8 @@ from typing import Final
 
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import FeishuState, TaskError, parse_time
+from ...bridge.table.records import TaskError, parse_time
+from ...bridge.table.values import FeishuState
 
 log = logging.getLogger("wfrecovery")
 

@@ -17,6 +17,7 @@ from ...bridge.results.output_files import find_results, whole_result
 from ...bridge.settings import Settings
 from ...bridge.table.manager import DatabaseManager, cancelled, failed, finished, unsubmitted
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
+from ...bridge.table.values import QueuePlace, Result
 from ...bridge.wording import Wording
 from ..host import Host
 from ..queue.ending import ending
@@ -137,7 +138,7 @@ class StartupRecovery:
 
     async def _recover_one(self, task: TaskRecord, files: Sequence[str]) -> None:
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        evidence = task.metadata.get("node_outputs", {})
+        evidence = {node: [result.path for result in report.results] for node, report in task.nodes.items()}
         whole = whole_result(graph, files, evidence, attempts=task.attempts) if graph and files else None
         sighting = self._sighting(task)
         settings = self._settings()
@@ -176,7 +177,7 @@ class StartupRecovery:
             case Action.COLLECT:
                 return ending(self._db.output_dir, sighting)
             case Action.ADOPT:
-                return lambda task: finished(task, tuple(files)).with_metadata(adopted=True)
+                return lambda task: dataclasses.replace(finished(task, tuple(map(Result, files))), adopted=True)
             case Action.ASK:
                 return lambda task: task.entering(Stage.ASKING)
             case Action.CANCEL:
@@ -258,10 +259,8 @@ def _anew(task: TaskRecord) -> TaskRecord:
                 f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消或等待决定的任务可以重新排队",
             )
         )
-    record = dataclasses.replace(task.entering(Stage.QUEUED), error_message=None)
     # its place in the queue is a new one, not one that was lost
-    metadata = {key: value for key, value in record.metadata.items() if key != "queue"}
-    return dataclasses.replace(record, metadata={**metadata, "attempts": 0})
+    return task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None, attempts=0)
 
 
 def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +276,7 @@ def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:
             "product_name": task.product_name,
             "model_name": task.model_name,
             "workflow_type": task.workflow_type,
-            "feishu_row_data": task.metadata.get("feishu_row_data", {}),
+            "feishu_row_data": dict(task.row_data),
             **(row if isinstance(row, dict) else {}),
             "task_id": task.task_id,
         }
@@ -285,9 +284,8 @@ def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _queue_order(task: TaskRecord) -> tuple[str, float, str]:
-    queue = task.metadata.get("queue") or {}
-    number = queue.get("number")
-    return str(queue.get("boot") or ""), float(number) if isinstance(number, int | float) else 0.0, task.created_at
+    queue = task.queue or QueuePlace()
+    return queue.boot, queue.number or 0.0, task.created_at
 
 
 def summary(state: RecoveryState) -> str:

@@ -14,7 +14,8 @@ from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.settings import load_settings
 from wfrecovery.bridge.table.manager import DatabaseManager, new_metadata
-from wfrecovery.bridge.table.records import FeishuState, Stage, TaskRecord
+from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
 
 Image = pytest.importorskip("PIL.Image")

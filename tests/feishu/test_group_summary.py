@@ -31,7 +31,8 @@ from wfrecovery.bridge.feishu.group_summary import (
 from wfrecovery.bridge.recovery.manager import TaskRecoveryManager
 from wfrecovery.bridge.settings import Settings, load_settings
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import FeishuState, Stage, TaskRecord, WorkflowType
+from wfrecovery.bridge.table.records import Stage, TaskRecord, WorkflowType
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.bridge.table.rows import RowData
 from wfrecovery.bridge.wording import Wording
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn

@@ -17,7 +17,7 @@ from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import FlushReport, Publisher, backoff
 from wfrecovery.bridge.settings import Settings
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import FeishuState
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Sheet
 
 OTHERS = b"\x89PNG a picture of somebody else"

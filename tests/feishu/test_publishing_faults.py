@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from publishing_support import PICTURE, STATUS, Team, rows
 
-from wfrecovery.bridge.table.records import FeishuState
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn
 
 ROWS = 100

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from publishing_support import STATUS, VIDEO, Team, rows
 
-from wfrecovery.bridge.table.records import FeishuState
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork: one interpreter for each step")

@@ -22,7 +22,7 @@ from wfrecovery.bridge.feishu.errors import refused
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.feishu.status_delivery import TASKS_PER_WRITE
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import FeishuState
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
 

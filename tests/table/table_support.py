@@ -10,7 +10,8 @@ from typing import Any
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
-from wfrecovery.bridge.table.records import FeishuState, Stage, TaskRecord, WorkflowType
+from wfrecovery.bridge.table.records import Stage, TaskRecord, WorkflowType
+from wfrecovery.bridge.table.values import FeishuState
 
 #: What changes the disk. The rest only looks.
 WRITING = ("make_folder", "open_temp", "write", "sync", "close", "replace", "sync_folder", "create", "unlink")

@@ -20,17 +20,8 @@ from wfrecovery.bridge.table.database import (
 )
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import (
-    ENTERED_FROM,
-    FeishuState,
-    RecordError,
-    RevisionConflictError,
-    Stage,
-    TaskError,
-    TransitionError,
-    WorkflowStatus,
-    WorkflowType,
-)
+from wfrecovery.bridge.table.records import ENTERED_FROM, RecordError, RevisionConflictError, Stage, TaskError, TransitionError, WorkflowStatus, WorkflowType
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.bridge.table.rows import RowData
 
 IMAGE, VIDEO = WorkflowType.IMAGE_COMPOSITION, WorkflowType.IMAGE_TO_VIDEO

@@ -16,7 +16,8 @@ from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.files import MAX_RECORD_BYTES
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import NewerSchemaError, RecordError, Stage, record_from_json
+from wfrecovery.bridge.table.records import NewerSchemaError, RecordError, Stage
+from wfrecovery.bridge.table.record_json import record_from_json
 
 GOOD = json.dumps(img(1, revision=3, comfyui_task_id="p").to_json(), ensure_ascii=False).encode()
 NAME = f"{img(1).task_id}.json"

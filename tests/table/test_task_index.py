@@ -19,7 +19,8 @@ from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.index import MAX_ERROR, MAX_PROMPT, TaskEntry, TaskIndex, short_prompt
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import FeishuState, Stage, WorkflowStatus
+from wfrecovery.bridge.table.records import Stage, WorkflowStatus
+from wfrecovery.bridge.table.values import FeishuState
 
 
 class CountingDisk(Disk):

@@ -1,0 +1,320 @@
+"""A record as JSON: the one place that reads and writes it.
+
+What cannot be read of the parts that are only shown (story, place in the queue) is kept as it is and does no harm; what
+decides something (stage, attempts, outbox state, results) makes the record unreadable, so that it is set aside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from .disk import FileStamp
+from .records import (
+    KINDS,
+    SCHEMA,
+    NewerSchemaError,
+    RecordError,
+    Stage,
+    TaskRecord,
+    WorkflowStatus,
+)
+from .values import FeishuState, Kind, NodeReport, Outbox, QueuePlace, Result, Sent, StoryLine
+
+_T = TypeVar("_T")
+Reader = Callable[[Any], Any]
+
+# ---------------------------------------------------------------------- writing
+
+
+def record_to_json(record: TaskRecord) -> dict[str, Any]:
+    """The fields in the order of the specification. Nothing in it that JSON does not know (NaN, Infinity)."""
+    data = {
+        "schema": SCHEMA,
+        "revision": record.revision,
+        "task_id": record.task_id,
+        "row_number": record.row_number,
+        "product_name": record.product_name,
+        "model_name": record.model_name,
+        "workflow_type": record.workflow_type,
+        "status": record.status.value,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "comfyui_task_id": record.comfyui_task_id,
+        "output_files": list(record.output_files),
+        "error_message": record.error_message,
+        "metadata": _metadata_to_json(record),
+    }
+    return {**data, **_plain({key: value for key, value in record.rest.items() if key not in data})}
+
+
+def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "feishu_row_data": _plain(record.row_data),
+        "processing_start_time": record.started_at,
+        "attempts": record.attempts,
+        "stage": record.stage.value,
+        "feishu": outbox_to_json(record.outbox),
+        "finished_at": record.finished_at,
+        "error_message_zh": record.error_message_zh,
+        "title": record.title,
+        # why a prompt that wanted a row has none
+        "error_message": record.problem,
+        "adopted": record.adopted or None,
+        "rebuilt_at": record.rebuilt_at,
+        "queue": None if record.queue is None else value_to_json(record.queue),
+        "results": [value_to_json(result) for result in record.results] or None,
+        "nodes": {node: value_to_json(report) for node, report in record.nodes.items()} or None,
+        "story": [value_to_json(line) for line in record.story] or None,
+    }
+    always = ("feishu_row_data", "processing_start_time", "attempts", "stage", "feishu")
+    kept = {key: value for key, value in data.items() if value is not None or key in always}
+    return {**kept, **_plain({key: value for key, value in record.more.items() if key not in kept})}
+
+
+def outbox_to_json(outbox: Outbox) -> dict[str, Any]:
+    """`metadata.feishu`."""
+    always = {"state": outbox.state.value, "attempts": 0, "last_error": None, "pushed_at": None}
+    return {**always, **value_to_json(outbox)}
+
+
+def value_to_json(value: Any) -> dict[str, Any]:
+    """One of the small values: what differs from its default, and what a newer program has written."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(value):
+        held = getattr(value, item.name)
+        if item.name != "rest" and held is not None and (held != item.default or item.default is dataclasses.MISSING):
+            found[item.name] = _json_of(held)
+    return {**_plain(dict(value.rest)), **found}
+
+
+def _json_of(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value):
+        return value_to_json(value)
+    if isinstance(value, tuple):
+        return [_json_of(item) for item in value]
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """`value` without numbers that JSON does not know: a page could not read them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise RecordError(what)
+
+
+def record_from_json(data: Any, task_id: str) -> TaskRecord:
+    """The record in `data`, read from the file of `task_id`; raises RecordError that says what is wrong."""
+    _require(isinstance(data, dict), "not a JSON object")
+    schema = data.get("schema")
+    _require(isinstance(schema, int) and not isinstance(schema, bool) and schema >= 1, f"schema is {schema!r}")
+    if schema > SCHEMA:
+        raise NewerSchemaError(f"schema {schema} is newer than this wfrecovery (it knows {SCHEMA})")
+    _require(data.get("task_id") == task_id, f"it names task {data.get('task_id')!r}")
+    _require(type(data.get("revision")) is int, "revision is not a number")
+    row = data.get("row_number")
+    _require(row is None or (type(row) is int and row > 0), f"row_number is {row!r}")
+    _require(data.get("workflow_type") in _KINDS, f"workflow_type is {data.get('workflow_type')!r}")
+    _require(data.get("status") in _STATUSES, f"status is {data.get('status')!r}")
+    files = data.get("output_files")
+    _require(isinstance(files, list) and all(isinstance(name, str) for name in files), "output_files is not a list")
+    metadata = data.get("metadata")
+    _require(isinstance(metadata, dict), "metadata is not an object")
+    for name in ("product_name", "model_name", "created_at", "updated_at"):
+        _require(isinstance(data.get(name), str), f"{name} is not a text")
+    for name in ("comfyui_task_id", "error_message"):
+        _require(data.get(name) is None or isinstance(data.get(name), str), f"{name} is not a text")
+    status = WorkflowStatus(data["status"])
+    return TaskRecord(
+        task_id=task_id,
+        revision=data["revision"],
+        row_number=row,
+        product_name=data["product_name"],
+        model_name=data["model_name"],
+        workflow_type=data.get("workflow_type"),
+        created_at=data["created_at"],
+        updated_at=data["updated_at"],
+        comfyui_task_id=data.get("comfyui_task_id"),
+        error_message=data.get("error_message"),
+        rest={key: value for key, value in data.items() if key not in _FIELDS},
+        **_metadata_from_json(metadata, status, files),
+    )
+
+
+def parsed(data: Any) -> TaskRecord:
+    """The record in another program's answer; raises RecordError."""
+    return record_from_json(data, str(data.get("task_id")) if isinstance(data, Mapping) else "")
+
+
+def _metadata_from_json(metadata: Mapping[str, Any], status: WorkflowStatus, files: Sequence[str]) -> dict[str, Any]:
+    """The fields that stand under `metadata`. A person who edits a record edits the status: it wins over the stage."""
+    _require(type(metadata.get("attempts", 0)) is int, "metadata.attempts is not a number")
+    stage = metadata.get("stage")
+    if stage not in _STAGES or Stage(stage).status is not status:
+        stage = _STAGE_OF_STATUS[status].value
+    found: dict[str, Any] = {
+        "stage": Stage(stage),
+        "attempts": metadata.get("attempts", 0),
+        "outbox": outbox_from_json(metadata.get("feishu", {})),
+        "results": _results(metadata.get("results", []), files),
+    }
+    more = {key: value for key, value in metadata.items() if key not in ("attempts", "stage", "feishu", "results")}
+    for key, (name, reader) in _METADATA.items():
+        if key in more:
+            try:
+                found[name] = reader(more[key])
+            except (ValueError, TypeError, KeyError):
+                continue  # only shown: kept as it is
+            del more[key]
+    if "node_outputs" in more and "nodes" not in found:  # as schema 1 had it
+        found["nodes"] = _old_nodes(more.pop("node_outputs"))
+    return {**found, "more": more}
+
+
+def outbox_from_json(data: Any) -> Outbox:
+    """`metadata.feishu`; raises RecordError."""
+    _require(isinstance(data, Mapping) and data.get("state", "off") in _STATES, "metadata.feishu is not an outbox")
+    return _value(Outbox, data)
+
+
+def _results(data: Any, files: Sequence[str]) -> tuple[Result, ...]:
+    """What is known of each of the output files; of one that a person has entered no more than its name."""
+    _require(isinstance(data, list) and all(isinstance(item, Mapping) for item in data), "metadata.results is no list")
+    _require(all(isinstance(item.get("path"), str) for item in data), "metadata.results names no path")
+    known = {item["path"]: _value(Result, item) for item in data}
+    return tuple(known.get(path) or Result(path) for path in files)
+
+
+def _value(cls: type[_T], data: Mapping[str, Any]) -> _T:
+    """One of the small values; what cannot be read of it stays in `rest`."""
+    readers = _READERS[cls]
+    found, rest = {}, dict(data)
+    for name, reader in readers.items():
+        if rest.get(name) is not None:
+            try:
+                found[name] = reader(rest[name])
+            except (ValueError, TypeError, KeyError):
+                continue
+        rest.pop(name, None)
+    return cls(**found, rest=rest) if rest else cls(**found)
+
+
+def _exactly(*types: type) -> Reader:
+    def read(value: Any) -> Any:
+        if type(value) not in types:
+            raise TypeError(value)
+        return value
+
+    return read
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(value)
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _list(value))
+
+
+def _stamp(value: Any) -> FileStamp:
+    changed_at, size, inode = map(_number, _list(value))
+    return FileStamp(changed_at, size, inode)
+
+
+def _many(cls: type[_T]) -> Callable[[Any], tuple[_T, ...]]:
+    return lambda value: tuple(_value(cls, _object(item)) for item in _list(value))
+
+
+def _one(cls: type[_T]) -> Callable[[Any], _T]:
+    return lambda value: _value(cls, _object(value))
+
+
+def _nodes(value: Any) -> dict[str, NodeReport]:
+    return {str(node): _value(NodeReport, _object(report)) for node, report in _object(value).items()}
+
+
+def _old_nodes(value: Any) -> dict[str, NodeReport]:
+    """Schema 1 noted the files of a node when it had ended."""
+    outputs = value if isinstance(value, Mapping) else {}
+    return {
+        str(node): NodeReport(tuple(Result(path) for path in paths if isinstance(path, str)), done=True)
+        for node, paths in outputs.items()
+        if isinstance(paths, list)
+    }
+
+
+_text, _number, _flag = _exactly(str), _exactly(int), _exactly(bool)
+_object: Callable[[Any], dict[str, Any]] = _exactly(dict)
+_list: Callable[[Any], list[Any]] = _exactly(list)
+
+_READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
+    Result: {
+        "path": _text,
+        "kind": Kind,
+        "node": _text,
+        "size": _number,
+        "sha256": _text,
+        "stamp": _stamp,
+    },
+    QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts},
+    NodeReport: {"results": _many(Result), "done": _flag},
+    StoryLine: {
+        "at": _text,
+        "what": _text,
+        "attempt": _number,
+        **dict.fromkeys(("node", "text", "text_zh"), _text),
+    },
+    Sent: dict.fromkeys(("cell", "before", "sha256"), _text),
+    Outbox: {
+        "state": FeishuState,
+        "writing": _one(Sent),
+        "upload": _object,
+        **dict.fromkeys(("attempts", "refused"), _number),
+        **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), _text),
+        **dict.fromkeys(("status_before", "file", "by", "superseded_by"), _text),
+    },
+}
+#: Key under `metadata` → field of the record, and how it is read.
+_METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
+    "feishu_row_data": ("row_data", _object),
+    "processing_start_time": ("started_at", lambda value: None if value is None else _text(value)),
+    "finished_at": ("finished_at", _text),
+    "error_message_zh": ("error_message_zh", _text),
+    "title": ("title", _text),
+    "error_message": ("problem", _text),
+    "adopted": ("adopted", _flag),
+    "rebuilt_at": ("rebuilt_at", _text),
+    "queue": ("queue", _one(QueuePlace)),
+    "nodes": ("nodes", _nodes),
+    "story": ("story", _many(StoryLine)),
+}
+#: Made once: thousands of records are read when a program starts.
+_FIELDS: Final = frozenset(record_to_json(TaskRecord("img_20261123_001")))
+_KINDS: Final = tuple(KINDS)
+_STATUSES: Final = tuple(item.value for item in WorkflowStatus)
+_STAGES: Final = tuple(item.value for item in Stage)
+_STATES: Final = tuple(item.value for item in FeishuState)
+_STAGE_OF_STATUS: Final = {
+    WorkflowStatus.IN_PROGRESS: Stage.QUEUED,
+    WorkflowStatus.COMPLETED: Stage.FINISHED,
+    WorkflowStatus.FAILED: Stage.FAILED,
+}

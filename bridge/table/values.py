@@ -1,0 +1,146 @@
+"""What stands in a record besides its plain fields, as small frozen values: place in the queue, results, outbox, story.
+
+Their JSON is read and written by `record_json.py` and by nobody else. `rest` holds what a newer program has written
+there: it survives our writes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..wording import Wording
+from .disk import FileStamp
+
+#: What a newer program has written.
+Rest = Mapping[str, Any]
+
+
+class Kind(str, Enum):
+    """What a file holds, judged by its content."""
+
+    PICTURE = "picture"
+    VIDEO = "video"
+    AUDIO = "audio"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result file. It is known by its content: the name may be another file's by now."""
+
+    #: relative to the output folder, with "/"
+    path: str
+    #: None where an older version recorded no more than the name
+    kind: Kind | None = None
+    #: the node of the graph that wrote it, where that is known
+    node: str | None = None
+    #: bytes
+    size: int | None = None
+    #: of the content, in hex; None until it is read
+    sha256: str | None = None
+    #: the file as it was when the task ended
+    stamp: FileStamp | None = None
+    rest: Rest = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class QueuePlace:
+    """Where a prompt stood in ComfyUI's queue."""
+
+    #: which start of ComfyUI
+    boot: str = ""
+    #: lower runs first; None where a client sent what is no number
+    number: float | None = None
+    queued_at: str | None = None
+    #: other prompt_ids under which the task went on, when a node queued its own prompt again
+    parts: tuple[str, ...] = ()
+    rest: Rest = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """What ComfyUI has said of one output node of a prompt that had not ended yet."""
+
+    #: files that it named for the node
+    results: tuple[Result, ...] = ()
+    #: the node has ended: it writes nothing more
+    done: bool = False
+    rest: Rest = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class StoryLine:
+    """One thing that happened to a task."""
+
+    at: str
+    what: str
+    attempt: int | None = None
+    node: str | None = None
+    text: str | None = None
+    text_zh: str | None = None
+    rest: Rest = field(default_factory=dict, repr=False)
+
+    def same_as(self, other: StoryLine) -> bool:
+        """The same again, at another time."""
+        return dataclasses.replace(self, at=other.at) == other
+
+
+class FeishuState(str, Enum):
+    """Whether a result still has to reach the sheet."""
+
+    PENDING = "pending"
+    PUSHED = "pushed"
+    #: needs a person: the reason is in `last_error`
+    BLOCKED = "blocked"
+    #: nothing to push: no row, or cancelled
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A picture that has left for a cell, noted before it does, so that it is found again when no answer comes."""
+
+    cell: str
+    #: token of the picture that the task's row showed before
+    before: str | None = None
+    #: of the bytes that were sent, in hex; an earlier version noted none
+    sha256: str = ""
+    rest: Rest = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """What has to reach the sheet, and how far that is."""
+
+    state: FeishuState = FeishuState.OFF
+    #: tries so far
+    attempts: int = 0
+    last_error: str | None = None
+    last_error_zh: str | None = None
+    pushed_at: str | None = None
+    #: not before; `wait_until`: because the server asked for it, and then for the whole outbox
+    next_try_at: str | None = None
+    wait_until: str | None = None
+    #: how often this very task was refused, which puts it behind the others
+    refused: int = 0
+    #: what the status cell showed before we first wrote it
+    status_before: str | None = None
+    writing: Sent | None = None
+    #: of several results the one that is delivered, by its path
+    file: str | None = None
+    #: how far a video's upload is; its meaning is `feishu/drive_progress`'s
+    upload: Mapping[str, Any] | None = None
+    #: who delivers, where that is somebody else
+    by: str | None = None
+    #: the newer result of the same row
+    superseded_by: str | None = None
+    rest: Rest = field(default_factory=dict, repr=False)
+
+    @property
+    def reason(self) -> Wording | None:
+        """Why the last try failed, in both languages where it has them."""
+        return Wording(self.last_error, self.last_error_zh or self.last_error) if self.last_error else None
