@@ -22,6 +22,10 @@ _NAMED_VALUE: Final = re.compile(
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
 _KNOWN_SHAPES: Final = re.compile(r"\b(?:sk|pk|ghp|hf|comfyui|t|u)-[A-Za-z0-9_-]{12,}\b")
+#: How Python shows an object that has no words of its own.
+_OBJECT: Final = re.compile(r"<([\w.]+)(?: object)?(?: [^<>]{0,200})? at 0x[0-9a-fA-F]+>")
+#: Objects and lists inside one another; what lies deeper is left out.
+_DEPTH: Final = 40
 _HOOK: Final = re.compile(r"(/bot/v2/hook/)[\w-]+")
 
 
@@ -33,14 +37,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _NAMED_VALUE.sub(rf"\1{HIDDEN}", text)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _KNOWN_SHAPES.sub(HIDDEN, text)
+    text = _OBJECT.sub(lambda match: match[1].rpartition(".")[2], text)
     text = _HOOK.sub(rf"\1{HIDDEN}", text)
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} …"
 
 
 def without_secrets(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> dict[str, Any]:
-    """A copy of `data` without the keys of `secret_names`, and at any depth without keys that name a secret."""
-    names = frozenset(secret_names)
-    return {key: _clean(value) for key, value in data.items() if key not in names and not _SECRET_NAME.search(str(key))}
+    """A copy of `data` without the keys of `secret_names`, and at any depth without keys that name a secret. What is
+    nested deeper than anybody means is left out."""
+    return _without(data, frozenset(secret_names), _DEPTH)
 
 
 def secret_values(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> list[str]:
@@ -49,9 +54,17 @@ def secret_values(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> 
     return [value for key, value in data.items() if key not in kept and isinstance(value, str)]
 
 
-def _clean(value: Any) -> Any:
+def _without(data: Mapping[str, Any], names: frozenset[str], depth: int) -> dict[str, Any]:
+    return {
+        key: _clean(value, depth - 1)
+        for key, value in data.items()
+        if key not in names and not _SECRET_NAME.search(str(key))
+    }
+
+
+def _clean(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return without_secrets(value)
+        return _without(value, frozenset(), depth) if depth > 0 else None
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
+        return [_clean(item, depth - 1) for item in value] if depth > 0 else None
     return value

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 log = logging.getLogger("wfrecovery")
 
+#: How Python names ComfyUI's thread: by the function that it runs.
+WORKER_NAME: Final = "(prompt_worker)"
 _SENSITIVE: Final = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
@@ -74,7 +76,12 @@ class Host:
     @property
     def worker_alive(self) -> bool:
         """Whether the thread that runs prompts lives; HTTP stays up when it is dead."""
-        return any(thread.name.endswith("(prompt_worker)") and thread.is_alive() for thread in threading.enumerate())
+        return any(thread.name.endswith(WORKER_NAME) and thread.is_alive() for thread in threading.enumerate())
+
+    def is_output_node(self, class_type: str) -> bool:
+        """Whether prompts are run for nodes of this class."""
+        node_class = getattr(sys.modules.get("nodes"), "NODE_CLASS_MAPPINGS", {}).get(class_type)
+        return bool(getattr(node_class, "OUTPUT_NODE", False))
 
     def queued(self) -> tuple[list[Any], list[Any]]:
         """Running and pending items, without copying their graphs."""

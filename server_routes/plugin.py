@@ -13,6 +13,7 @@ from aiohttp import web
 from ..bridge.doctor.checks import Report
 from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
+from ..bridge.results.contents import Contents
 from ..bridge.settings import Settings
 from ..bridge.table.manager import DatabaseManager
 from ..bridge.table.records import TaskRecord, now_text
@@ -26,7 +27,9 @@ from .page.settings import PageSettings
 from .page.status import Status
 from .publishing.group import GroupReporter
 from .publishing.thread import PublishingThread
+from .queue.ending import Endings
 from .queue.intake import Intake
+from .queue.prompts import Prompts
 from .queue.recorder import Recorder
 from .queue.writing import Writer
 from .recovery.retention import Retention
@@ -54,7 +57,9 @@ class Plugin:
         self._publishing = PublishingThread(publisher)
         self._group = GroupReporter(self._db, self._feishu)
         self._writer = Writer()
-        self._intake = Intake(self._db, self._writer, self._records_others)
+        self._prompts = Prompts()
+        self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
+        endings = Endings(self._db.output_dir, Contents(self._db.table.files, self._db.output_dir))
         self._events = Events(
             self._db,
             status=self._status_now,
@@ -65,17 +70,21 @@ class Plugin:
             self._host,
             self._db,
             self._writer,
+            intake=self._intake,
+            prompts=self._prompts,
+            endings=endings,
             boot=self._boot_id,
             record_others=self._records_others,
             on_change=self._changed,
             on_progress=self._events.progressed,
         )
         self._recovery = StartupRecovery(
-            self._host,
-            self._db,
-            self._intake,
-            self._writer,
-            lambda: self._settings,
+            host=self._host,
+            db=self._db,
+            intake=self._intake,
+            writer=self._writer,
+            endings=endings,
+            settings=lambda: self._settings,
             on_change=self._changed,
             on_progress=self._events.changed,
         )

@@ -34,6 +34,7 @@ ROOMS = (
     "bridge.results",
     "bridge.table",
     "bridge.settings",
+    "bridge.inside",
     "bridge.redact",
     "bridge.wording",
     "bridge.version",

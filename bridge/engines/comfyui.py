@@ -11,11 +11,13 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import aiohttp
 
 from ..redact import redact
-from ..results.output_files import why_not_whole
+from ..results.expected import NodeClass, node_classes_of_object_info
+from ..results.whole import why_not_whole
 from ..table.record_json import parsed
 from ..table.records import RecordError, Stage, TaskRecord
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
@@ -143,6 +145,15 @@ class ComfyUIClient:
         """The plugin's record of a prompt; None where it has none, or there is no plugin."""
         answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={prompt_id}")
         return answer["tasks"][0] if answer and answer.get("tasks") else None
+
+    async def node_classes(self, prompt: Mapping[str, Any]) -> dict[str, NodeClass]:
+        """What ComfyUI says of the node classes of a graph, by their names; classes that it does not have are left
+        out."""
+        names = {str(node.get("class_type")) for node in prompt.values() if isinstance(node, Mapping)}
+        info: dict[str, Any] = {}
+        for name in sorted(names):
+            info.update(await self._get(f"/object_info/{quote(name, safe='')}") or {})
+        return node_classes_of_object_info(info)
 
     async def ask_plugin(self, method: str, path: str) -> tuple[int, Any]:
         """HTTP status and JSON answer of one of the plugin's routes (None where the answer is no JSON)."""

@@ -6,7 +6,9 @@ The shapes are those of ComfyUI 0.3.64 to 0.38: an interruption is an "error" wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -33,16 +35,22 @@ class Place(str, Enum):
 
 @dataclass(frozen=True)
 class ResultFile:
-    """A file in ComfyUI's output folder, as `/view` names it."""
+    """A file as a node of ComfyUI names it; where that is on disk, `results/reported.py` finds out."""
 
     filename: str
     subfolder: str = ""
     type: str = "output"
+    #: its whole path on ComfyUI's computer, where the node tells that as well
+    fullpath: str = ""
+    #: the node that named it
+    node: str | None = None
+    #: False for a text that may be a file's name, or may be none
+    sure: bool = True
 
     @property
     def path(self) -> str:
-        """Relative to the output folder, with "/"."""
-        folder = self.subfolder.replace("\\", "/").strip("/")
+        """As it is named, with "/"; relative to the output folder, unless the node says otherwise."""
+        folder = self.subfolder.replace("\\", "/").rstrip("/")
         return f"{folder}/{self.filename}" if folder else self.filename
 
     @classmethod
@@ -67,6 +75,11 @@ _OUT_OF_MEMORY: Final = Wording(
     " (out of GPU memory: a smaller picture or fewer frames may fit)", "（显存不足：缩小图片或减少帧数也许可行）"
 )
 INTERRUPTED: Final = Wording("interrupted by the user", "被用户中断")
+
+#: How deep a node may nest what it names.
+_MAX_DEPTH: Final = 4
+#: A text that may be a file's name: one line, with a suffix.
+_LIKE_A_FILE: Final = re.compile(r"[^\n\r\0<>|\"*?]{1,400}\.[A-Za-z0-9]{2,5}")
 
 _TERMINAL: Final = {
     "execution_success": Place.SUCCEEDED,
@@ -100,17 +113,48 @@ def _last_terminal(messages: Sequence[Any]) -> tuple[Place | None, Mapping[str, 
 
 def files_of_outputs(outputs: Mapping[str, Any]) -> tuple[ResultFile, ...]:
     """The files in the output folder that the nodes' outputs name; previews in `temp` are no results."""
-    return tuple(file for node in outputs.values() if isinstance(node, Mapping) for file in files_of_node(node))
+    return tuple(file for node, output in outputs.items() for file in files_of_node(output, str(node)))
 
 
-def files_of_node(output: Mapping[str, Any]) -> tuple[ResultFile, ...]:
-    """The same for one node's output, whatever key it uses (`images`, `gifs`, `video`, `audio` …)."""
-    found = []
-    for items in output.values():
-        for item in items if isinstance(items, Sequence) and not isinstance(items, str) else ():
-            if isinstance(item, Mapping) and item.get("type") == "output" and isinstance(item.get("filename"), str):
-                found.append(ResultFile(item["filename"], str(item.get("subfolder") or ""), "output"))
-    return tuple(dict.fromkeys(found))
+def files_of_node(output: Any, node: str | None = None) -> tuple[ResultFile, ...]:
+    """The same for one node's output, whatever key it uses (`images`, `gifs`, `video`, `audio`, `3d` …) and however it
+    names them: an object with or without `type` or `subfolder`, a whole path, a plain text."""
+    return tuple(dict.fromkeys(_named(output, node, _MAX_DEPTH)))
+
+
+def _named(value: Any, node: str | None, depth: int) -> Iterator[ResultFile]:
+    if isinstance(value, Mapping):
+        file = _file_of(value, node)
+        if file is not None:
+            if file.type == "output":
+                yield file
+        elif depth:
+            for item in value.values():
+                yield from _named(item, node, depth - 1)
+    elif isinstance(value, str | os.PathLike):
+        text = os.fspath(value)
+        if isinstance(text, str) and _LIKE_A_FILE.fullmatch(text):
+            folder, _, name = text.replace("\\", "/").rpartition("/")
+            yield ResultFile(name, folder or text[: -len(name)], node=node, sure=False)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes) and depth:
+        for item in value:
+            yield from _named(item, node, depth - 1)
+
+
+def _file_of(item: Mapping[str, Any], node: str | None) -> ResultFile | None:
+    """The file that an object names; None where it is about something else."""
+    name, fullpath = (_text(item.get(key)) for key in ("filename", "fullpath"))
+    if not name and not fullpath:
+        return None
+    folder = _text(item.get("subfolder"))
+    if not name:
+        folder, _, name = fullpath.replace("\\", "/").rpartition("/")
+    kind = item.get("type")
+    return ResultFile(name, folder, kind if isinstance(kind, str) and kind else "output", fullpath, node)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if isinstance(value, os.PathLike) else ""
 
 
 def error_text(data: Mapping[str, Any]) -> Wording:

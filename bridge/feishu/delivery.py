@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..results.output_files import why_not_whole
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
-from ..wording import Wording
 from .client import FeishuClient
-from .errors import FeishuError, Remedy
+from .deliverables import Deliverables
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
 from .sheet import SheetTable
@@ -27,8 +25,8 @@ class Delivery:
         """Reads the sheet; raises FeishuError and SheetLayoutError."""
         self._feishu, self._db, self._video_link = feishu, db, video_link
         self._links: dict[str, str] = {}
-        self._reader = SheetReader(feishu)
-        self._pictures = PictureDelivery(feishu, db, self._reader)
+        self._reader, self._deliverables = SheetReader(feishu), Deliverables(db)
+        self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
 
     @property
@@ -38,18 +36,19 @@ class Delivery:
 
     def deliver(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell, or its video to where it is linked; the status comes last, by
-        `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError."""
+        `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError, ResultGoneError."""
         if says_nothing(task, self._feishu):
             return
         self.sheet.address(self.sheet.row_of(task), status_field(task))
         if task.status is WorkflowStatus.FAILED:
             return
-        self._check_files(task)
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
             self._pictures.put(task)
-        elif self._video_link is not None:
+            return
+        video = self._deliverables.path(task)
+        if self._video_link is not None:
             self.sheet.place("video_link")
-            self._links[task.task_id] = self._video_link(task, self._file(task))
+            self._links[task.task_id] = self._video_link(task, video)
 
     def write_statuses(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
         """Write the status (and link) cells of delivered tasks, of TASKS_PER_WRITE at most, in one call.
@@ -58,23 +57,3 @@ class Delivery:
         something else there.
         """
         return self._statuses.write(tasks)
-
-    def _check_files(self, task: TaskRecord) -> None:
-        if not task.output_files:
-            raise FeishuError(
-                Wording("the task has no result file → render the row again", "任务没有结果文件 → 请重新生成该行"),
-                remedy=Remedy.FINAL,
-            )
-        for name in task.output_files:
-            reason = why_not_whole(self._db.output_dir / name)
-            if reason:
-                raise FeishuError(
-                    Wording(
-                        f"the result {name} cannot be sent: {reason} → put the file back, or render the row again",
-                        f"结果文件 {name} 不存在或不完整，无法发送（{reason}）→ 请放回文件，或重新生成该行",
-                    ),
-                    remedy=Remedy.FINAL,
-                )
-
-    def _file(self, task: TaskRecord) -> Path:
-        return self._db.output_dir / task.output_files[0]

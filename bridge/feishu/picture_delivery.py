@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 from ..table.manager import DatabaseManager
@@ -14,6 +13,7 @@ from ..table.values import Sent
 from ..wording import Wording
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
+from .deliverables import Deliverables
 from .errors import FeishuError, Remedy
 from .reading import Place, Reading, SheetReader, row_number_of
 from .sheet import RowNotFoundError
@@ -33,24 +33,27 @@ Picture = tuple[str, bytes]
 class PictureDelivery:
     """Puts the pictures of one flush."""
 
-    def __init__(self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader) -> None:
-        self._feishu, self._db, self._reader = feishu, db, reader
+    def __init__(
+        self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, deliverables: Deliverables
+    ) -> None:
+        self._feishu, self._db, self._reader, self._deliverables = feishu, db, reader, deliverables
 
     def put(self, task: TaskRecord) -> None:
-        """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError."""
+        """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError,
+        ResultGoneError."""
         noted = task.outbox.writing
         if noted is not None and self._arrived(task, noted, None):
             return
-        path, limit = self._file(task), LARGEST_PICTURE
+        original, limit = self._deliverables.picture(task), LARGEST_PICTURE
         for halving in range(_HALVINGS + 1):
-            name, content = picture_for_cell(path, limit)
+            name, content = picture_for_cell(*original, limit)
             try:
                 self._send_picture(task, name, content)
             except FeishuError as error:
                 limit = min(limit, len(content)) // 2
                 if error.remedy is not Remedy.SPLIT or halving == _HALVINGS or limit < _SMALLEST_PICTURE:
                     raise
-                log.info("[wfrecovery] %s: %s is too large for Feishu, trying a smaller copy", task.task_id, path.name)
+                log.info("[wfrecovery] %s: %s is too large for Feishu, trying a smaller copy", task.task_id, name)
             else:
                 return
 
@@ -121,7 +124,7 @@ class PictureDelivery:
     def _own_picture(self, earlier: Reading, row: int) -> Picture | None:
         """What a row showed by an earlier reading."""
         if row in earlier.sent:
-            return picture_for_cell(self._file(earlier.sent[row]))
+            return picture_for_cell(*self._deliverables.picture(earlier.sent[row]))
         token = earlier.sheet.picture(row)
         return ("picture.png", self._feishu.media(token)) if token else None
 
@@ -162,9 +165,6 @@ class PictureDelivery:
         except FeishuError as error:  # where nobody knows, reading tells
             if not error.outcome_unknown or error.slow:
                 raise
-
-    def _file(self, task: TaskRecord) -> Path:
-        return self._db.output_dir / task.output_files[0]
 
 
 def _to_check(places: Iterable[Place]) -> RowNotFoundError:

@@ -75,22 +75,23 @@ class WorkflowDatabase:
     def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
         check_filelock()
         self.output_dir = Path(output_dir).absolute()
-        self._files = TableFiles(self.output_dir, disk or Disk())
-        self._disk = self._files.disk
+        #: where everything lies; to be changed under the table's lock alone
+        self.files = TableFiles(self.output_dir, disk or Disk())
+        self._disk = self.files.disk
         self._lock = FileLock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
-        self._ids, self._mending = TaskIds(self._files), Mending(self._files, self.locked)
+        self._ids, self._mending = TaskIds(self.files), Mending(self.files, self.locked)
 
     @property
     def folder(self) -> Path:
         """`<output folder>/wfrecovery`."""
-        return self._files.folder
+        return self.files.folder
 
     # ---------------------------------------------------------------- writing
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the table's lock; for a read-modify-write only, never across a network call or `await`."""
-        self._files.atomic.make_folder(self._files.active)
+        self.files.atomic.make_folder(self.files.active)
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -117,11 +118,11 @@ class WorkflowDatabase:
         record = with_story(None, record, now)
         record = dataclasses.replace(record, revision=1, created_at=record.created_at or now, updated_at=now)
         with self.locked():
-            if self._files.path_of(record.task_id) is not None:
+            if self.files.path_of(record.task_id) is not None:
                 raise RecordError(f"{record.task_id} is there already")
             if graph is not None:
-                self._files.write_graph(record.task_id, graph)
-            self._files.write(record)
+                self.files.write_graph(record.task_id, graph)
+            self.files.write(record)
         self._ids.used(record.task_id)
         return record
 
@@ -135,23 +136,23 @@ class WorkflowDatabase:
             changed = change(record)
             if changed == record:
                 return record
-            done, active = self._files.done_path(task_id), self._files.active_path(task_id)
+            done, active = self.files.done_path(task_id), self.files.active_path(task_id)
             if self._disk.exists(done):  # a retry: back first, so that it is never in neither
-                self._files.atomic.move(done, active)
-            found = self._files.read(active).revision
+                self.files.atomic.move(done, active)
+            found = self.files.read(active).revision
             if found != record.revision:
                 raise RevisionConflictError(task_id, record.revision, found)
             now = now_text()
             changed = with_story(record, changed, now)
             changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now)
-            self._files.write(changed)
+            self.files.write(changed)
             return changed
 
     def write_graph(self, task_id: str, graph: Mapping[str, Any], *, replace: bool = False) -> None:
         """Add the graph of a task that was entered without one; an existing graph is left unless `replace`."""
         with self.locked():
-            if replace or not self._disk.exists(self._files.graph_path(task_id)):
-                self._files.write_graph(task_id, graph)
+            if replace or not self._disk.exists(self.files.graph_path(task_id)):
+                self.files.write_graph(task_id, graph)
 
     def forget(self, task_id: str, before: float) -> bool:
         """Remove the record and graph of a settled task that was not written to since `before` (seconds, epoch).
@@ -166,27 +167,28 @@ class WorkflowDatabase:
             if not record.settled or not 0 < parse_time(record.updated_at) < before:
                 return False
             # The graph last: without its record it is swept at the next start.
-            self._disk.unlink(self._files.active_path(task_id))
-            self._disk.unlink(self._files.done_path(task_id))
-            self._disk.unlink(self._files.graph_path(task_id))
+            self._disk.unlink(self.files.active_path(task_id))
+            self._disk.unlink(self.files.done_path(task_id))
+            self._disk.unlink(self.files.graph_path(task_id))
+            self._disk.unlink(self.files.kept_path(task_id))
             return True
 
     # ---------------------------------------------------------------- reading
 
     def get(self, task_id: str) -> TaskRecord:
         """The record of `task_id`; raises UnknownTaskError, or RecordError when it cannot be read."""
-        record = self._files.find(task_id) if is_task_id(task_id) else None
+        record = self.files.find(task_id) if is_task_id(task_id) else None
         if record is None:
             raise UnknownTaskError(str(task_id))
         return record
 
     def graph(self, task_id: str) -> dict[str, Any] | None:
         """The graph file of `task_id`, or None when there is none or it cannot be read."""
-        return self._files.read_graph(task_id)
+        return self.files.read_graph(task_id)
 
     def active(self) -> Iterator[TaskRecord]:
         """All tasks that still need something, oldest first. A file that cannot be read stops nobody."""
-        for task_id in sorted(self._files.ids_in(self._files.active), key=id_sort_key):
+        for task_id in sorted(self.files.ids_in(self.files.active), key=id_sort_key):
             record = self._get_or_quarantine(task_id)
             if record is not None:
                 yield record
@@ -194,10 +196,10 @@ class WorkflowDatabase:
     def ids(self) -> Iterator[str]:
         """Every task id, newest first, without reading a record."""
         by_month: dict[str, list[str]] = {}
-        for task_id in self._files.ids_in(self._files.active):
+        for task_id in self.files.ids_in(self.files.active):
             by_month.setdefault(month_of(task_id), []).append(task_id)
-        for month in sorted({*by_month, *self._files.months()}, reverse=True):
-            everything = {*by_month.get(month, ()), *self._files.ids_in(self._files.done / month)}
+        for month in sorted({*by_month, *self.files.months()}, reverse=True):
+            everything = {*by_month.get(month, ()), *self.files.ids_in(self.files.done / month)}
             yield from sorted(everything, key=id_sort_key, reverse=True)
 
     # ---------------------------------------------------------------- what the index follows
@@ -205,11 +207,11 @@ class WorkflowDatabase:
     @property
     def active_folder(self) -> Path:
         """Where the tasks lie that still need something."""
-        return self._files.active
+        return self.files.active
 
     def places(self) -> list[Path]:
         """The folders that hold records: what is unfinished, then month by month."""
-        return [self._files.active, *(self._files.done / month for month in self._files.months())]
+        return [self.files.active, *(self.files.done / month for month in self.files.months())]
 
     def changed_at(self, place: Path) -> int | None:
         """When a record last came into `place` or left it, in nanoseconds by the disk's clock."""
@@ -217,32 +219,32 @@ class WorkflowDatabase:
 
     def files_in(self, place: Path) -> dict[str, FileStamp]:
         """The records that lie in `place`, by task id."""
-        return self._files.stamps_in(place)
+        return self.files.stamps_in(place)
 
     def look(self, task_id: str) -> TaskRecord | None:
         """The record; None when it is gone or is no record of ours, which is then set aside and reported.
 
         Raises OSError when a finished record cannot be read now.
         """
-        if self._disk.exists(self._files.active_path(task_id)):
+        if self._disk.exists(self.files.active_path(task_id)):
             return self._get_or_quarantine(task_id)
         with contextlib.suppress(TaskError):
             return self.get(task_id)
         return None
 
     def _get_or_quarantine(self, task_id: str) -> TaskRecord | None:
-        path = self._files.active_path(task_id)
+        path = self.files.active_path(task_id)
         try:
             return self.get(task_id)
         except NewerSchemaError as error:
-            self._files.report(path, f"left alone: {error}")
+            self.files.report(path, f"left alone: {error}")
         except RecordError:
             with contextlib.suppress(TaskError, OSError):
                 return self._mending.quarantine(task_id)
         except UnknownTaskError:
             return None  # removed meanwhile
         except OSError as error:
-            self._files.report(path, f"cannot be read: {error}")
+            self.files.report(path, f"cannot be read: {error}")
         return None
 
     # ---------------------------------------------------------------- which ComfyUI
@@ -250,7 +252,7 @@ class WorkflowDatabase:
     def set_host(self, boot_id: str) -> None:
         """Note which run of ComfyUI records into this table, so that `main.py` can tell whether it shares it."""
         with self.locked():  # or a sweep takes the temp file for litter
-            self._files.atomic.write(self.folder / "host", boot_id.encode())
+            self.files.atomic.write(self.folder / "host", boot_id.encode())
 
     def host(self) -> str | None:
         """The `boot_id` of the ComfyUI that records into this table, or None when none does."""
@@ -263,7 +265,7 @@ class WorkflowDatabase:
 
     def corrupt(self) -> list[str]:
         """What lies in quarantine, and active records of a newer schema: each with its reason."""
-        return self._mending.in_quarantine() + sorted(self._files.reported)
+        return self._mending.in_quarantine() + sorted(self.files.reported)
 
     def sweep(self) -> None:
         """Finish what a crash left half done: moves, temp files, stale claims, graphs without a record."""
@@ -274,5 +276,5 @@ class WorkflowDatabase:
                 with self.locked():
                     self._mending.finish_move(record.task_id)
         self._ids.sweep()
-        corrupt = (name.removesuffix(".json") for name in self._disk.names(self._files.corrupt))
+        corrupt = (name.removesuffix(".json") for name in self._disk.names(self.files.corrupt))
         self._mending.sweep_graphs({*self.ids(), *corrupt})

@@ -5,6 +5,7 @@
         done/<yyyy-mm>/<task_id>.json   the rest, by the month in the id
         graphs/<task_id>.json           the prompt graph, written once, before the record that names it
         ids/<task_id>                   an id that somebody is about to use
+        kept/<task_id>.part             a copy of the picture that waits to be pushed
         corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
         host                            boot_id of the ComfyUI that records here
         table.lock                      locked for every change; publisher.lock while a flush runs
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .disk import AtomicFiles, Disk, FileStamp
+from .limits import bounded
+from .plain_json import from_plain, to_plain
 from .record_json import record_from_json, record_to_json
 from .records import SCHEMA, RecordError, TaskRecord, is_task_id
 
@@ -39,6 +42,7 @@ class TableFiles:
         self.folder = output_dir / FOLDER_NAME
         self.active, self.done = self.folder / "active", self.folder / "done"
         self.graphs, self.ids, self.corrupt = (self.folder / name for name in ("graphs", "ids", "corrupt"))
+        self.kept = self.folder / "kept"
         self.disk, self.atomic = disk, AtomicFiles(disk)
         #: what is wrong with files that are left where they are, each told once
         self.reported: set[str] = set()
@@ -67,9 +71,14 @@ class TableFiles:
     def write(self, record: TaskRecord) -> None:
         """Write a record; what is settled goes to `done/`, in one rename."""
         path = self.active_path(record.task_id)
-        self.atomic.write(path, encode(record_to_json(record), indent=1))
+        self.atomic.write(path, encode(record_to_json(bounded(record)), indent=1))
         if record.settled:
             self.atomic.move(path, self.done_path(record.task_id))
+            self.disk.unlink(self.kept_path(record.task_id))
+
+    def kept_path(self, task_id: str) -> Path:
+        """Where a copy of its picture lies; named so that ComfyUI's asset scanner passes it over."""
+        return self.kept / f"{task_id}.part"
 
     def active_path(self, task_id: str) -> Path:
         """Where its record lies while something is left to do."""
@@ -97,17 +106,24 @@ class TableFiles:
             data = json.loads(self.disk.read(path))
             if not isinstance(data, dict) or not isinstance(data.get("prompt"), dict):
                 raise ValueError("it holds no prompt")
-            return data
+            return from_plain(data)
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError, OSError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError, OSError) as error:
             self.report(path, f"graph cannot be read: {error}")
             return None
 
     def write_graph(self, task_id: str, graph: Mapping[str, Any]) -> None:
-        """Write it, in the place of one that is there."""
+        """Write it, in the place of one that is there. A graph that is nested without end is not kept, which is
+        reported: its task cannot be rendered again."""
+        path = self.graph_path(task_id)
+        try:
+            data = encode(to_plain({"schema": SCHEMA, **graph}))
+        except (RecursionError, TypeError, ValueError) as error:
+            self.report(path, f"the graph cannot be kept: {type(error).__name__}")
+            return
         self.atomic.make_folder(self.graphs)
-        self.atomic.write(self.graph_path(task_id), encode({"schema": SCHEMA, **graph}))
+        self.atomic.write(path, data)
 
     # ---------------------------------------------------------------- listing
 
@@ -143,4 +159,4 @@ def month_of(task_id: str) -> str:
 def encode(data: Any, indent: int | None = None) -> bytes:
     """JSON as the table's files hold it."""
     # A lone surrogate (a broken file name on Linux) must not make a task unrecordable.
-    return json.dumps(data, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")
+    return json.dumps(data, ensure_ascii=False, indent=indent, allow_nan=False).encode("utf-8", "backslashreplace")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..inside import relative
 from ..wording import Wording, wording_of
+from .content import taken
 from .database import Change, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
@@ -95,12 +96,12 @@ class DatabaseManager:
 
     def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
         """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
-        results = tuple(map(Result, self.relative_files(output_files)))
+        results = self._taken(output_files)
         return self._change(task_id, lambda task: dataclasses.replace(task, results=results))
 
     def complete_task(self, task_id: str, output_files: Sequence[str | Path] | None = None) -> bool:
         """The task is 已完成; with a row, its result now waits in the outbox. One write."""
-        results = None if output_files is None else tuple(map(Result, self.relative_files(output_files)))
+        results = None if output_files is None else self._taken(output_files)
         return self._change(task_id, lambda task: finished(task, results))
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
@@ -140,7 +141,17 @@ class DatabaseManager:
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
-        return [task for task in self.table.active() if task.stage.final and task.feishu_state is FeishuState.PENDING]
+        waiting = (
+            entry.task_id
+            for entry in reversed(self.index.entries())
+            if entry.stage.final and entry.feishu_state is FeishuState.PENDING
+        )
+        records = (self.table.look(task_id) for task_id in waiting)
+        return [
+            task
+            for task in records
+            if task is not None and task.stage.final and task.feishu_state is FeishuState.PENDING
+        ]
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """How many tasks have each status, and how many outbox entries each state."""
@@ -152,20 +163,16 @@ class DatabaseManager:
                 outbox[feishu_state.value] += number
         return statuses, outbox
 
+    def _taken(self, files: Iterable[str | Path]) -> tuple[Result, ...]:
+        return tuple(taken(self.output_dir, name) for name in self.relative_files(files))
+
     def relative_files(self, files: Iterable[str | Path]) -> tuple[str, ...]:
         """Paths as records hold them; raises ValueError for one outside the output folder."""
-        return tuple(self._relative(Path(file)) for file in files)
-
-    def _relative(self, file: Path) -> str:
-        inside = file if file.is_absolute() else self.output_dir / file
-        # As it is written first: a linked subfolder is inside; then resolved: the output folder may have two names.
-        for path, folder in (
-            (Path(os.path.normpath(inside)), self.output_dir),
-            (inside.resolve(), self.output_dir.resolve()),
-        ):
-            if path.is_relative_to(folder):
-                return path.relative_to(folder).as_posix()
-        raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
+        found = {file: relative(self.output_dir, file) for file in files}
+        for file, name in found.items():
+            if name is None:
+                raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
+        return tuple(name for name in found.values() if name is not None)
 
     def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
         """The oldest task that is at work on this row for this workflow, or whose result still has to be pushed."""

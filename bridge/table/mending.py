@@ -37,6 +37,9 @@ class Mending:
         for task_id in files.ids_in(files.active):
             if self._disk.exists(files.done_path(task_id)):
                 self._disk.unlink(files.active_path(task_id))
+        for name in self._disk.names(files.kept):
+            if not self._disk.exists(files.active_path(name.removesuffix(".part"))):
+                self._disk.unlink(files.kept / name)
 
     def finish_move(self, task_id: str) -> None:
         """Move a settled record to where it belongs. Under the table's lock."""

@@ -68,6 +68,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "queue": None if record.queue is None else value_to_json(record.queue),
         "results": [value_to_json(result) for result in record.results] or None,
         "nodes": {node: value_to_json(report) for node, report in record.nodes.items()} or None,
+        "found": list(record.found) or None,
         "story": [value_to_json(line) for line in record.story] or None,
     }
     always = ("feishu_row_data", "processing_start_time", "attempts", "stage", "feishu")
@@ -305,6 +306,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "rebuilt_at": ("rebuilt_at", _text),
     "queue": ("queue", _one(QueuePlace)),
     "nodes": ("nodes", _nodes),
+    "found": ("found", _texts),
     "story": ("story", _many(StoryLine)),
 }
 #: Made once: thousands of records are read when a program starts.

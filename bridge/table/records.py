@@ -85,11 +85,11 @@ _STATUS_OF: Final = {
 
 _OPEN: Final = frozenset({Stage.CREATED, Stage.QUEUED, Stage.RUNNING, Stage.ASKING})
 
-#: From where a stage may be entered. What is finished stays finished; failed and cancelled tasks come back only by
-#: an explicit retry, which goes through QUEUED.
+#: From where a stage may be entered. What has ended comes back only by an explicit retry, which goes through QUEUED;
+#: what is finished only where its result is gone, or can be delivered nowhere.
 ENTERED_FROM: Final[Mapping[Stage, frozenset[Stage]]] = {
     Stage.CREATED: frozenset({Stage.FAILED, Stage.CANCELLED}),
-    Stage.QUEUED: _OPEN | {Stage.FAILED, Stage.CANCELLED},
+    Stage.QUEUED: _OPEN | {Stage.FAILED, Stage.CANCELLED, Stage.FINISHED},
     Stage.RUNNING: _OPEN,
     Stage.ASKING: _OPEN,
     Stage.FINISHED: _OPEN | {Stage.FAILED},
@@ -224,6 +224,8 @@ class TaskRecord:
     queue: QueuePlace | None = None
     #: what ComfyUI has said of single nodes, by node id
     nodes: Mapping[str, NodeReport] = field(default_factory=dict)
+    #: files on disk that carry its id, and of which nobody knows whether they are all
+    found: tuple[str, ...] = ()
     story: tuple[StoryLine, ...] = ()
     #: what a newer program has written, under `metadata` and beside it
     more: Mapping[str, Any] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ...bridge.redact import redact
+from ...bridge.results.contents import ResultGoneError
 from ...bridge.table.database import UnknownTaskError
 from ...bridge.table.records import TaskError
 
@@ -48,6 +49,8 @@ def answering(handler: Handler) -> Handler:
             return error_response(error.kind, str(error), error.status)
         except UnknownTaskError as error:
             return error_response("unknown_task", error.wording.text(language_of(request)), 404)
+        except ResultGoneError as error:
+            return error_response(f"result_{error.kind}", error.wording.text(language_of(request)), 410)
         except TaskError as error:
             return error_response("not_possible", error.wording.text(language_of(request)), 409)
         except OSError as error:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...bridge.results.output_files import find_results
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
-from ...bridge.table.records import Stage, TaskRecord, parse_time
+from ...bridge.table.records import Stage, TaskRecord
 from ..queue.title import title_of
 
 #: Shown at once; the rest follows when these are decided.
@@ -19,11 +18,8 @@ def asking_tasks(db: DatabaseManager) -> list[dict[str, Any]]:
     asking = [entry.task_id for entry in reversed(db.index.entries()) if entry.stage is Stage.ASKING]
     looked = (db.table.look(task_id) for task_id in asking[:MAX_SHOWN])
     records = [record for record in looked if record is not None and record.stage is Stage.ASKING]
-    prompts = {record.task_id: record.comfyui_task_id for record in records if record.comfyui_task_id}
-    since = min((parse_time(record.created_at) for record in records), default=0.0)
-    results = find_results(db.output_dir, prompts, since)
     return [
-        {**record_to_json(record), "title": _title(db, record), "result_there": record.task_id in results}
+        {**record_to_json(record), "title": _title(db, record), "result_there": bool(record.found)}
         for record in records
     ]
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from ...bridge.doctor.checks import Report
 from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
+from ...bridge.results.contents import Contents
 from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
@@ -22,10 +23,11 @@ from ..recovery.startup import StartupRecovery
 from .actions import Action, Selection, TaskActions
 from .errors import BadRequestError, answering, json_body, language_of
 from .preview import asking_tasks
+from .result_files import NoThumbnailError, headers_of, result_file, results_of
 from .settings import FixedSettingError, PageSettings
 from .status import Status
 from .task_query import TaskQuery
-from .thumbnails import NoThumbnailError, Thumbnails, etag_of, result_file
+from .thumbnails import Thumbnails, etag_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def add_routes(routes: web.RouteTableDef, services: Services) -> None:
     """Register our routes; ComfyUI takes them in when it starts."""
     _add_status(routes, services)
     _add_tasks(routes, services)
+    _add_results(routes, services)
     _add_actions(routes, services)
     _add_set_up(routes, services)
 
@@ -74,6 +77,7 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
 
 def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
     table, thumbnails = services.db.table, Thumbnails()
+    contents = Contents(table.files, table.output_dir)
 
     @routes.get("/wfrecovery/tasks")
     @answering
@@ -101,7 +105,7 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
     async def thumbnail(request: web.Request) -> web.StreamResponse:
         record = await asyncio.to_thread(table.get, request.match_info["task_id"])
         try:
-            path = result_file(table.output_dir, record)
+            path = await asyncio.to_thread(result_file, contents, record)
             etag = await asyncio.to_thread(etag_of, path)
             # asked for again each time, and mostly answered with 304: a retry makes another picture
             headers = {"Cache-Control": "private, no-cache", "ETag": f'"{etag}"'}
@@ -111,6 +115,28 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
         except NoThumbnailError as error:
             raise BadRequestError("no_thumbnail", str(error), 404) from None
         return web.Response(body=picture, content_type="image/webp", headers=headers)
+
+
+def _add_results(routes: web.RouteTableDef, services: Services) -> None:
+    table = services.db.table
+    contents = Contents(table.files, table.output_dir)
+
+    @routes.get("/wfrecovery/tasks/{task_id}/results")
+    @answering
+    async def results(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        told = await asyncio.to_thread(results_of, contents, record, language_of(request))
+        return web.json_response({"results": told})
+
+    @routes.get("/wfrecovery/tasks/{task_id}/file")
+    @answering
+    async def file(request: web.Request) -> web.StreamResponse:
+        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        try:
+            path = await asyncio.to_thread(result_file, contents, record, request.query.get("path"))
+        except NoThumbnailError as error:
+            raise BadRequestError("no_file", str(error), 404) from None
+        return web.FileResponse(path, headers=await asyncio.to_thread(headers_of, path))
 
 
 def _add_actions(routes: web.RouteTableDef, services: Services) -> None:

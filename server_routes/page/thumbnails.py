@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from ...bridge.table.records import TaskRecord
+from ...bridge.results.formats import kind_of
+from ...bridge.table.values import Kind
+from .result_files import NoThumbnailError
 
 #: Pixels, the longer side.
 SIZE: Final = 192
@@ -19,21 +20,6 @@ SIZE: Final = 192
 KEPT: Final = 512
 #: Decoding more would cost more memory than a thumbnail is worth.
 MAX_PIXELS: Final = 200_000_000
-_PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"})
-_VIDEOS: Final = frozenset({".mp4", ".webm", ".mov", ".mkv"})
-
-
-class NoThumbnailError(LookupError):
-    """There is nothing to show; the message says why."""
-
-
-def result_file(output_dir: Path, record: TaskRecord) -> Path:
-    """The first file of a task that can be shown. A record that names files elsewhere gets none: NoThumbnailError."""
-    for name in record.output_files:
-        path = Path(os.path.normpath(output_dir / name))
-        if path.suffix.lower() in _PICTURES | _VIDEOS and path.is_relative_to(output_dir):
-            return path
-    raise NoThumbnailError(f"{record.task_id} has no picture or video")
 
 
 def etag_of(path: Path) -> str:
@@ -71,7 +57,7 @@ def _made(path: Path) -> bytes:
     except ImportError:
         raise NoThumbnailError("Pillow is not installed") from None
     try:
-        with _first_frame(path) if path.suffix.lower() in _VIDEOS else Image.open(path) as picture:
+        with _first_frame(path) if kind_of(path) is Kind.VIDEO else Image.open(path) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise NoThumbnailError(f"{path.name} has {picture.width} × {picture.height} pixels")
             picture.draft("RGB", (SIZE, SIZE))  # JPEG: decode no more than needed

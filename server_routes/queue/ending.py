@@ -1,16 +1,23 @@
-"""How a prompt ended, as the change of its record."""
+"""How a prompt ended, as the change of its record: which files it made, whether they are whole, which is delivered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ...bridge.engines.history import INTERRUPTED, Place, Sighting
 from ...bridge.redact import redact
-from ...bridge.results.output_files import why_not_whole
+from ...bridge.results.choice import chosen, row_nodes_of
+from ...bridge.results.contents import HASHED_AT_ONCE, Contents
+from ...bridge.results.find import find_results
+from ...bridge.results.reported import outside_reason, resolve
+from ...bridge.results.whole import why_not_whole
+from ...bridge.table.content import stamp_of, stamped
 from ...bridge.table.manager import cancelled, failed, finished
-from ...bridge.table.records import TaskRecord
+from ...bridge.table.records import TaskRecord, parse_time
 from ...bridge.table.values import Result
 from ...bridge.wording import Wording
 
@@ -20,31 +27,136 @@ NO_FILE: Final = Wording(
     "ComfyUI 报告已完成，但没有在输出文件夹写出文件",
 )
 
+Change = Callable[[TaskRecord], TaskRecord]
 
-def ending(output_dir: Path, sighting: Sighting, secrets: Sequence[str] = ()) -> Callable[[TaskRecord], TaskRecord]:
-    """The change that records how a prompt ended. A success counts only with files that are whole.
 
-    The files are read here, before the table is locked for the change.
-    """
-    files = tuple(file.path for file in sighting.files)
-    reasons = ((name, why_not_whole(output_dir / name)) for name in files)
-    broken = next((f"{name} is no whole result: {reason}" for name, reason in reasons if reason), None)
+@dataclass(frozen=True)
+class Ended:
+    """What a prompt left behind, as it was at its end: stamps are taken before the next prompt can write."""
 
-    def change(task: TaskRecord) -> TaskRecord:
-        if task.stage.final:
-            return task
-        if sighting.place is Place.INTERRUPTED:
-            return cancelled(task, sighting.message or INTERRUPTED)
-        if sighting.place is not Place.SUCCEEDED:
-            reason = sighting.message or Wording("failed", "失败")
-            return failed(task, reason.changed(lambda text: redact(text, secrets)))
-        if broken:
-            return failed(
-                task,
-                Wording(f"ComfyUI says it finished, but {broken}", f"ComfyUI 报告已完成，但结果不完整：{broken}"),
+    sighting: Sighting
+    results: tuple[Result, ...] = ()
+    #: named, and not there
+    missing: tuple[str, ...] = ()
+    #: named by an answer from ComfyUI's cache, and another file by now
+    replaced: tuple[str, ...] = ()
+    #: outside the output folder: path → node
+    outside: Mapping[str, str | None] = field(default_factory=dict)
+    #: every node came from ComfyUI's cache: nothing was written
+    from_cache: bool = False
+
+
+def look(output_dir: Path, sighting: Sighting) -> Ended:
+    """Where the files are that a prompt's nodes have named, with their stamps. Reads none of them."""
+    reported = resolve(output_dir, sighting.files)
+    results = tuple(stamped(output_dir, name, node) for name, node in reported.files.items())
+    return Ended(sighting, results, reported.missing, outside=reported.outside)
+
+
+def unchanged(output_dir: Path, result: Result) -> bool:
+    """Whether a file still has the stamp that it had."""
+    return result.stamp is not None and stamp_of(output_dir / result.path) == result.stamp
+
+
+class Endings:
+    """Makes the changes. Reads files: on the writing thread, or another one that may wait."""
+
+    def __init__(self, output_dir: Path, contents: Contents) -> None:
+        self._output_dir, self._contents = output_dir, contents
+
+    def change(self, task: TaskRecord, ended: Ended, prompt: Mapping[str, Any], secrets: Sequence[str] = ()) -> Change:
+        """The change that records how `task` ended. A success counts only with files that are whole.
+
+        The files are read here, before the table is locked for the change.
+        """
+        place = ended.sighting.place
+        if place is Place.INTERRUPTED:
+            message = ended.sighting.message or INTERRUPTED
+            return lambda record: record if record.stage.final else cancelled(record, message)
+        if place is not Place.SUCCEEDED:
+            reason = (ended.sighting.message or Wording("failed", "失败")).changed(lambda text: redact(text, secrets))
+            return lambda record: record if record.stage.final else failed(record, reason)
+        results = self.read(ended.results)
+        if not results and not ended.from_cache:
+            results = self._on_disk(task)
+        broken = {result.path: reason for result in results if (reason := self._why_not_whole(result))}
+        whole = tuple(result for result in results if result.path not in broken)
+        reason = self._why_failed(task, ended, whole, broken, prompt)
+        if reason is not None:
+            return lambda record: record if record.stage.final else failed(record, reason)
+        return self.finishing(task, whole, prompt)
+
+    def finishing(self, task: TaskRecord, results: tuple[Result, ...], prompt: Mapping[str, Any]) -> Change:
+        """The change to 已完成 with these files, the one to deliver among them chosen, and kept while it waits."""
+        row_nodes = row_nodes_of(prompt)
+
+        def change(record: TaskRecord) -> TaskRecord:
+            if record.stage.final:
+                return record
+            done = finished(record.with_outbox(file=None), results)
+            file = chosen(done, self._output_dir, row_nodes)
+            return done.with_outbox(file=file.path) if file is not None and done.row_number is not None else done
+
+        if task.row_number is not None:
+            file = chosen(replace(task.with_outbox(file=None), results=results), self._output_dir, row_nodes)
+            if file is not None:
+                self._contents.keep(task.task_id, file)
+        return change
+
+    def read(self, results: Sequence[Result]) -> tuple[Result, ...]:
+        """The results with kind and hash; of large files the hash is taken later, by `read_later`."""
+        room, found = HASHED_AT_ONCE, []
+        for result in results:
+            room -= result.size or 0
+            found.append(self._contents.hashed(result) if room >= 0 else self._contents.looked_at(result))
+        return tuple(found)
+
+    def read_later(self, results: Sequence[Result]) -> dict[str, str]:
+        """The hashes that are still missing, by path; of a file that was replaced meanwhile there is none."""
+        found = (self._contents.hashed(result) for result in results if result.sha256 is None)
+        return {result.path: result.sha256 for result in found if result.sha256 is not None}
+
+    def _on_disk(self, task: TaskRecord) -> tuple[Result, ...]:
+        """What no node has named: the files that carry this task's id."""
+        if task.comfyui_task_id is None:
+            return ()
+        since = parse_time(task.started_at or task.created_at)
+        found = find_results(self._output_dir, {task.task_id: task.comfyui_task_id}, since).get(task.task_id, ())
+        runs = {file.run for file in found if file.run is not None}
+        newest = [file for file in found if not runs or file.run == max(runs)]
+        return self.read([stamped(self._output_dir, file.path, None) for file in newest])
+
+    def _why_not_whole(self, result: Result) -> str | None:
+        return why_not_whole(self._output_dir / result.path)
+
+    def _why_failed(
+        self,
+        task: TaskRecord,
+        ended: Ended,
+        whole: tuple[Result, ...],
+        broken: Mapping[str, str],
+        prompt: Mapping[str, Any],
+    ) -> Wording | None:
+        """Why a success of ComfyUI is none for us; None where it is one."""
+        fits = not broken or task.row_number is None
+        if whole and (fits or chosen(dataclasses.replace(task, results=whole), self._output_dir) is not None):
+            return None
+        for name, why in broken.items():
+            return Wording(
+                f"ComfyUI says it finished, but {name} is no whole result: {why}",
+                f"ComfyUI 报告已完成，但结果 {name} 不完整：{why}",
             )
-        if not files and task.row_number is not None:
-            return failed(task, NO_FILE)
-        return finished(task, tuple(map(Result, files)))
-
-    return change
+        for name in ended.replaced:
+            return Wording(
+                f"ComfyUI answered from its cache, but {name} was replaced by another file meanwhile → render again, "
+                "and let the saver number its files",
+                f"ComfyUI 用缓存作答，但 {name} 已被另一个文件覆盖 → 请重新生成，并让保存节点给文件编号",
+            )
+        for name in ended.missing:
+            return Wording(
+                f"ComfyUI says it finished, but {name} is not there → render again",
+                f"ComfyUI 报告已完成，但 {name} 不存在 → 请重新生成",
+            )
+        if task.row_number is None:
+            return None
+        return outside_reason(ended.outside, prompt) if ended.outside else NO_FILE

@@ -9,13 +9,23 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..host import Host
+
+#: ComfyUI says what single nodes have made only where a prompt names a client: to one that names none this is lent.
+LENT_CLIENT: Final = "wfrecovery"
+#: What it then says to that client, and otherwise to nobody; all else goes to every page, as without a client.
+_TO_CLIENT_ALONE: Final = frozenset(
+    {"execution_start", "execution_cached", "execution_success", "executing", "executed"}
+)
 
 
 class QueueListener(Protocol):
     """Who hears what happens in the queue. Items are ComfyUI's own, or another plugin's."""
+
+    def putting(self, raw: Any) -> None:
+        """About to be put; not under the mutex."""
 
     def put(self, raw: Any) -> None:
         """Accepted; called under the queue's mutex."""
@@ -41,7 +51,7 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     _wrap_task_done(queue, listener)
     _wrap_delete(queue, listener)
     _wrap_wipe(queue, listener)
-    _wrap(host.server, "send_sync", after=lambda args, _: listener.sent(*args[:2]))
+    _wrap_send(host.server, listener)
     for items in host.queued():
         for item in items:
             listener.put(item)
@@ -59,11 +69,30 @@ def _wrap(owner: Any, name: str, after: Callable[[tuple[Any, ...], Any], None]) 
     setattr(owner, name, wrapper)
 
 
+def _wrap_send(server: Any, listener: QueueListener) -> None:
+    original = server.send_sync
+
+    @functools.wraps(original)
+    def send_sync(event: Any, data: Any, sid: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if sid == LENT_CLIENT:
+            # Who sent this prompt listens to nothing, and ComfyUI would have said nothing of it, or said it to all.
+            sid = None
+            if event in _TO_CLIENT_ALONE or (event == "execution_error" and "timestamp" in data):
+                listener.sent(event, data)
+                return None
+        result = original(event, data, sid, *args, **kwargs)
+        listener.sent(event, data)
+        return result
+
+    server.send_sync = send_sync
+
+
 def _wrap_put(queue: Any, listener: QueueListener) -> None:
     original = queue.put
 
     @functools.wraps(original)
     def put(*args: Any, **kwargs: Any) -> Any:
+        listener.putting((*args, *kwargs.values())[0])
         # Under the mutex, else an idle worker takes the prompt, and may even end it, before it is known here.
         # Nothing waits in there: the record is written by our own thread.
         with getattr(queue, "mutex", contextlib.nullcontext()):

@@ -7,13 +7,16 @@ import contextlib
 import contextvars
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import TaskError, canonical_uuid
+from ...bridge.table.records import TaskError, canonical_uuid, is_task_id
+from .hooks import LENT_CLIENT
+from .item import QueueItem
+from .prompts import Prompts
 from .row_tag import RowTag, row_tag_of
 from .writing import PATIENCE_SECONDS, Writer
 
@@ -47,8 +50,10 @@ def accepted(task_id: str | None, write: Future[Any]) -> None:
 class Intake:
     """What happens to a prompt before ComfyUI validates it. On the event loop."""
 
-    def __init__(self, db: DatabaseManager, writer: Writer, record_others: Callable[[], bool]) -> None:
-        self._db, self._writer, self._record_others = db, writer, record_others
+    def __init__(
+        self, db: DatabaseManager, writer: Writer, prompts: Prompts, record_others: Callable[[], bool]
+    ) -> None:
+        self._db, self._writer, self._prompts, self._record_others = db, writer, prompts, record_others
 
     @contextlib.contextmanager
     def post(self) -> Iterator[Post]:
@@ -78,30 +83,50 @@ class Intake:
         given = json_data.get("prompt_id")
         json_data["prompt_id"] = prompt_id = canonical_uuid(given) or str(uuid.uuid4())
         if given is not None and given != prompt_id:
-            log.warning("[wfrecovery] prompt_id %r is no canonical UUID; the prompt runs as %s", given, prompt_id)
-        tag = row_tag_of(json_data["prompt"], extra_data)
-        if tag.row_number is None and not self._record_others():
+            log.warning("[wfrecovery] a prompt_id is no canonical UUID; the prompt runs as %s", prompt_id)
+        self._tag(json_data["prompt"], extra_data, prompt_id)
+        if json_data.get("client_id") is None and extra_data.get("client_id") is None:
+            json_data.pop("client_id", None)
+            extra_data["client_id"] = LENT_CLIENT
+
+    def prepare_item(self, item: QueueItem) -> None:
+        """The same for an item that is about to be put: another plugin may have made it, past `POST /prompt`; and one
+        with the id of a prompt that still waits or runs is a task of its own."""
+        if not isinstance(item.extra_data, dict):
             return
+        if item.task_id is None or self._prompts.has_task(item.task_id):
+            self._tag(item.prompt, item.extra_data, item.prompt_id)
+        item.extra_data.setdefault("client_id", LENT_CLIENT)
+
+    def _tag(self, prompt: Mapping[str, Any], extra_data: dict[str, Any], prompt_id: str) -> None:
+        """Have the files carry the task's id. A tag that a client made is no tag."""
+        tag = row_tag_of(prompt, extra_data)
         png_info = extra_data.get("extra_pnginfo")
         if not isinstance(png_info, dict):
             png_info = extra_data["extra_pnginfo"] = {}
-        before = png_info.get("wfrecovery")
+        before = png_info.pop("wfrecovery", None)
+        if tag.row_number is None and not self._record_others():
+            return
         wanted = tag.task_id or (before.get("task_id") if isinstance(before, dict) else None)
-        png_info["wfrecovery"] = {"task_id": self._task_id(wanted, prompt_id, tag), "prompt_id": prompt_id}
+        task_id, run = self._task_id(wanted, prompt_id, tag)
+        png_info["wfrecovery"] = {"task_id": task_id, "prompt_id": prompt_id, "run": run}
 
-    def _task_id(self, wanted: str | None, prompt_id: str, tag: RowTag) -> str:
-        """The id that was sent along, where it is free or means this prompt already; else one of our own."""
+    def _task_id(self, wanted: object, prompt_id: str, tag: RowTag) -> tuple[str, int]:
+        """The id that was sent along, where it is free or means this prompt already; else one of our own. And which run
+        of the task this is."""
+        wanted = wanted if is_task_id(wanted) else None
         if wanted is not None:
             with contextlib.suppress(TaskError, OSError):
                 record = self._db.table.get(wanted)
-                if record.comfyui_task_id == prompt_id and not record.stage.final:
-                    return wanted
+                mine = record.comfyui_task_id == prompt_id and not record.stage.final
+                if mine and not self._prompts.has_task(wanted):
+                    return wanted, record.attempts + 1
                 wanted = None
         post = _post.get()
         task_id = self._db.table.claim_id(tag.workflow_type, wanted=wanted)
         if post is not None:
             post.claimed.add(task_id)
-        return task_id
+        return task_id, 1
 
     def _release(self, task_id: str) -> None:
         try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ...bridge.table.records import is_task_id
 
 
 @dataclass(frozen=True)
 class QueueItem:
     """What we use of a queue item, which has five parts up to 0.3.66 and six from then on."""
 
-    number: float
+    #: None where a client sent what is no number that can be written down
+    number: float | None
     prompt_id: str
     prompt: Mapping[str, Any]
     extra_data: Mapping[str, Any]
@@ -25,12 +29,21 @@ class QueueItem:
         number, prompt_id, prompt, extra_data, outputs = item[:5]
         if not isinstance(prompt, Mapping) or not isinstance(extra_data, Mapping):
             return None
-        return cls(number, str(prompt_id), prompt, extra_data, tuple(map(str, outputs or ())))
+        finite = number if isinstance(number, int | float) and math.isfinite(number) else None
+        return cls(finite, str(prompt_id), prompt, extra_data, tuple(map(str, outputs or ())))
+
+    @property
+    def tag(self) -> tuple[str, str] | None:
+        """The task and the prompt_id that the intake wrote into the prompt's own metadata, for its files to carry."""
+        png_info = self.extra_data.get("extra_pnginfo")
+        tag = png_info.get("wfrecovery") if isinstance(png_info, Mapping) else None
+        if not isinstance(tag, Mapping):
+            return None
+        task_id, prompt_id = tag.get("task_id"), tag.get("prompt_id")
+        return (str(task_id), prompt_id) if is_task_id(task_id) and isinstance(prompt_id, str) else None
 
     @property
     def task_id(self) -> str | None:
-        """The task that the intake wrote into the prompt's own metadata."""
-        tag = (self.extra_data.get("extra_pnginfo") or {}).get("wfrecovery")
-        if isinstance(tag, Mapping) and tag.get("prompt_id") == self.prompt_id:
-            return str(tag.get("task_id"))
-        return None
+        """The task that this very prompt was given."""
+        tag = self.tag
+        return tag[0] if tag is not None and tag[1] == self.prompt_id else None

@@ -1,8 +1,12 @@
-"""How far a node has come, in ComfyUI's own messages."""
+"""How far a prompt has come, in ComfyUI's own messages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .item import QueueItem
 
 
 def progress_of(event: object, data: object) -> tuple[str, float, float, str] | None:
@@ -15,15 +19,35 @@ def progress_of(event: object, data: object) -> tuple[str, float, float, str] | 
     if event == "progress":
         node = data
     elif event == "progress_state":
-        states = data.get("nodes")
-        nodes = list(states.values()) if isinstance(states, Mapping) else []
-        running = [state for state in nodes if isinstance(state, Mapping) and state.get("state") == "running"]
+        running = [state for state in _states(data).values() if state.get("state") == "running"]
         if not running:
             return None
         node = {**running[-1], "node": running[-1].get("display_node_id") or running[-1].get("node_id")}
     else:
         return None
     value, maximum = node.get("value"), node.get("max")
-    if not isinstance(value, int | float) or not isinstance(maximum, int | float) or node.get("node") is None:
+    if not _is_number(value) or not _is_number(maximum) or node.get("node") is None:
         return None
     return data["prompt_id"], value, maximum, str(node["node"])
+
+
+def nodes_of(event: object, data: object, item: QueueItem) -> Iterator[tuple[str, bool]]:
+    """What a message tells of the nodes that decide whether a result is whole: an output node has ended (True); a node
+    runs that another one has made, so that nobody knows what else is to come (False)."""
+    if event != "progress_state" or not isinstance(data, Mapping):
+        return
+    for node_id, state in _states(data).items():
+        if node_id not in item.prompt:
+            yield node_id, False
+        elif node_id in item.outputs and state.get("state") == "finished":
+            yield node_id, True
+
+
+def _states(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    nodes = data.get("nodes")
+    states = nodes.items() if isinstance(nodes, Mapping) else ()
+    return {str(node_id): state for node_id, state in states if isinstance(state, Mapping)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,8 +7,9 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 from typing import Any
 
 from ...bridge.engines.history import files_of_node, sighting_of_history
@@ -17,19 +18,19 @@ from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager, cancelled
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import Result
-from ..host import Host
-from .ending import DELETED, ending
+from ..host import WORKER_NAME, Host
+from .ending import DELETED, Change, Ended, Endings, look, unchanged
 from .hooks import install_hooks
-from .intake import accepted
+from .intake import Intake, accepted
 from .item import QueueItem
-from .progress import progress_of
-from .recording import as_started, record_prompt, with_node_outputs
+from .origins import Origins, signature_of, signatures
+from .progress import nodes_of, progress_of
+from .prompts import Prompt, Prompts
+from .recording import as_started, record_prompt, with_hashes, with_node, with_part
 from .row_tag import row_tag_of
 from .writing import PATIENCE_SECONDS, Writer
 
 log = logging.getLogger("wfrecovery")
-
-Change = Callable[[TaskRecord], TaskRecord]
 
 
 def _guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -58,18 +59,21 @@ class Recorder:
         db: DatabaseManager,
         writer: Writer,
         *,
+        intake: Intake,
+        prompts: Prompts,
+        endings: Endings,
         boot: str,
         record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
     ) -> None:
         self._host, self._db, self._writer, self._boot, self._record_others = host, db, writer, boot, record_others
+        self._intake, self._prompts, self._endings = intake, prompts, endings
         self._on_change, self._on_progress = on_change, on_progress
-        self._writes: dict[str, Future[Any]] = {}
-        self._tasks: dict[str, str] = {}
-        self._secrets: dict[str, list[str]] = {}
-        self._worker_seen = threading.Event()
-        self._counted_early: str | None = None
+        self._origins = Origins()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-reader")
+        self._worker: threading.Thread | None = None
+        self._early: Prompt | None = None
 
     def install(self) -> None:
         """Begin to listen."""
@@ -78,93 +82,200 @@ class Recorder:
     # ------------------------------------------------------------------ what the hooks tell
 
     @_guarded
+    def putting(self, raw: Any) -> None:
+        """A prompt is about to be put: its files get a task's id, also where it came past `POST /prompt`."""
+        item = QueueItem.of(raw)
+        if item is not None and self._continued(item) is None:
+            self._intake.prepare_item(item)
+
+    @_guarded
     def put(self, raw: Any) -> None:
         """A prompt was accepted."""
         item = QueueItem.of(raw)
-        if item is None or (item.task_id is None and not self._record_others()):
+        if item is None:
             return
+        running = self._continued(item)
         # The worker waits inside the unwrapped `get` until its first prompt: that one starts unseen.
-        starts_unseen = not self._worker_seen.is_set() and self._counted_early is None
-        if starts_unseen:
-            self._counted_early = item.prompt_id
+        unseen = self._worker is None and self._early is None
+        recorded = running is not None or item.task_id is not None or self._record_others()
+        prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen)
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
-        self._secrets[item.prompt_id] = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
-        self._writes[item.prompt_id] = future = self._writer.submit(self._record, item, starts_unseen)
-        accepted(item.task_id, future)
+        prompt.secrets = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
+        if unseen:
+            self._early = prompt
+        self._prompts.add(prompt)
+        if running is not None:
+            running.continued = True
+            prompt.write = self._writer.submit(self._go_on, prompt, running)
+        elif recorded:
+            prompt.write = self._writer.submit(self._record, prompt)
+            accepted(item.task_id, prompt.write)
 
     @_guarded
     def got(self, result: Any) -> None:
         """The worker takes a prompt."""
-        self._worker_seen.set()
-        item = QueueItem.of(result[0]) if isinstance(result, tuple) and result else None
-        if item is None or item.prompt_id not in self._writes:
+        self._worker = threading.current_thread()
+        if not isinstance(result, tuple) or len(result) < 2:
             return
-        if item.prompt_id == self._counted_early:
-            self._counted_early = None
-        else:
-            self._writes[item.prompt_id] = self._writer.submit(self._change, item.prompt_id, as_started)
+        prompt = self._prompts.taken(*result[:2])
+        if prompt is None or not prompt.recorded:
+            return
+        if prompt is self._early:
+            prompt.starts_unseen = False  # counted already
+        elif prompt.write is not None:
+            prompt.write = self._writer.submit(self._change, prompt, as_started)
+        if prompt.write is None:
+            return
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
-        _, late = wait_for([self._writes[item.prompt_id]], PATIENCE_SECONDS)
+        _, late = wait_for([prompt.write], PATIENCE_SECONDS)
         if late:
             log.error(
-                "[wfrecovery] the disk did not answer for %g s: %s starts uncounted", PATIENCE_SECONDS, item.prompt_id
+                "[wfrecovery] the disk did not answer for %g s: %s starts uncounted",
+                PATIENCE_SECONDS,
+                prompt.item.prompt_id,
             )
 
     @_guarded
     def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A prompt has ended, this way or that."""
-        item = QueueItem.of(running)
-        if item is None or item.prompt_id not in self._writes:
+        prompt = self._prompts.ended(args[0] if args else kwargs.get("item_id"), running)
+        if prompt is None:
             return
         result = args[1] if len(args) > 1 else kwargs.get("history_result")
         status = args[2] if len(args) > 2 else kwargs.get("status")
+        outputs = result.get("outputs") if isinstance(result, Mapping) else None
         entry = {
-            "outputs": (result or {}).get("outputs"),
+            "outputs": self._own_outputs(prompt.item, outputs if isinstance(outputs, Mapping) else {}),
             "status": status._asdict() if isinstance(status, tuple) and hasattr(status, "_asdict") else status,
         }
-        sighting = sighting_of_history(entry)
-        secrets = self._secrets.pop(item.prompt_id, [])
-        self._writer.submit(lambda: self._change(item.prompt_id, ending(self._db.output_dir, sighting, secrets)))
-        self._writes.pop(item.prompt_id, None)
+        ended = self._compared(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
+        if not prompt.recorded:
+            return
+        if prompt.continued and ended.sighting.message is None:
+            self._writer.submit(self._end_part, prompt, ended)
+        else:
+            self._writer.submit(self._end, prompt, ended)
 
     @_guarded
     def deleted(self, raw_items: list[Any]) -> None:
         """Prompts were taken out of the queue before they ran."""
         for raw in raw_items:
-            item = QueueItem.of(raw)
-            if item is not None and item.prompt_id in self._writes:
-                self._writer.submit(self._change, item.prompt_id, lambda task: cancelled(task, DELETED))
-                self._writes.pop(item.prompt_id, None)
-                self._secrets.pop(item.prompt_id, None)
+            prompt = self._prompts.deleted(raw)
+            if prompt is not None and prompt.recorded:
+                self._writer.submit(self._change, prompt, lambda task: cancelled(task, DELETED))
 
     @_guarded
     def sent(self, event: Any = None, data: Any = None) -> None:
-        """`executed` names a node's files while the prompt goes on: proof, should ComfyUI die before the end."""
+        """What ComfyUI says of single nodes while the prompt goes on: proof, should it die before the end."""
+        prompt_id = data.get("prompt_id") if isinstance(data, Mapping) else None
+        prompt = self._prompts.running(prompt_id) if isinstance(prompt_id, str) else None
+        if prompt is None or not prompt.recorded:
+            return
         progress = progress_of(event, data)
-        if progress is not None:
-            prompt_id, value, maximum, node = progress
-            if prompt_id in self._tasks:
-                self._on_progress(self._tasks[prompt_id], value, maximum, node)
-            return
-        if event != "executed" or not isinstance(data, Mapping) or data.get("prompt_id") not in self._writes:
-            return
-        results = tuple(Result(file.path) for file in files_of_node(data.get("output") or {}))
-        if results:
-            change = functools.partial(with_node_outputs, node=str(data["node"]), results=results)
-            self._writer.submit(self._change, data["prompt_id"], change)
+        if progress is not None and prompt.task_id is not None:
+            self._on_progress(prompt.task_id, *progress[1:])
+        for node, ended in nodes_of(event, data, prompt.item):
+            if node not in prompt.done and (ended or f"{node}…" not in prompt.done):
+                prompt.done.add(node if ended else f"{node}…")
+                self._writer.submit(self._change, prompt, functools.partial(with_node, node=node, done=ended))
+        if event == "executed" and isinstance(data, Mapping):
+            node = str(data.get("node"))
+            found = look(self._db.output_dir, replace(sighting_of_history({}), files=files_of_node(data.get("output"))))
+            if found.results:
+                self._writer.submit(self._node_wrote, prompt, node, found.results)
+
+    # ------------------------------------------------------------------ on ComfyUI's threads
+
+    def _continued(self, item: QueueItem) -> Prompt | None:
+        """The running prompt whose node has queued this one: it carries that one's tag, and comes from its thread."""
+        running = self._prompts.running() if self._on_worker() else None
+        if running is None or not running.recorded or item.tag is None or running.item.tag is None:
+            return None
+        return running if item.tag == running.item.tag or item.tag[0] == running.task_id else None
+
+    def _on_worker(self) -> bool:
+        thread = threading.current_thread()
+        return thread is self._worker or thread.name.endswith(WORKER_NAME)
+
+    def _own_outputs(self, item: QueueItem, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Without output nodes that this prompt did not run for, whose old files ComfyUI's cache names all the same."""
+        return {
+            str(node_id): output
+            for node_id, output in outputs.items()
+            if not item.outputs or str(node_id) in item.outputs or not self._is_other_output(item, str(node_id))
+        }
+
+    def _is_other_output(self, item: QueueItem, node_id: str) -> bool:
+        node = item.prompt.get(node_id)
+        return isinstance(node, Mapping) and self._host.is_output_node(str(node.get("class_type")))
+
+    def _compared(self, prompt: Prompt, ended: Ended, status: Any) -> Ended:
+        """Take out what comes from ComfyUI's cache and is another file by now."""
+        cached = _cached_nodes(status)
+        known = signatures(prompt.item.prompt)
+        kept, replaced = [], []
+        for result in ended.results:
+            root = (result.node or "").partition(".")[0]
+            signature = f"{known.get(root)}/{result.node if result.node != root else ''}"
+            if root not in cached:
+                self._origins.wrote(signature, result)
+            elif not self._origins.still(signature, result):
+                replaced.append(result.path)
+                continue
+            kept.append(result)
+        from_cache = bool(prompt.item.outputs) and cached.issuperset(prompt.item.outputs)
+        if from_cache and not ended.results:
+            before = self._origins.found_before(signature_of(prompt.item.prompt, prompt.item.outputs))
+            kept = [result for result in before if unchanged(self._db.output_dir, result)]
+        return replace(ended, results=tuple(kept), replaced=tuple(replaced), from_cache=from_cache)
 
     # ------------------------------------------------------------------ on the writing thread
 
-    def _change(self, prompt_id: str, change: Change) -> None:
-        task_id = self._tasks.get(prompt_id)
-        if task_id is not None:  # else it could not be recorded, which the log says
-            record = self._db.table.update(task_id, change)
-            if record.stage.final:
-                self._tasks.pop(prompt_id, None)
-            self._on_change(record)
+    def _change(self, prompt: Prompt, change: Change) -> None:
+        if prompt.task_id is not None:  # else it could not be recorded, which the log says
+            self._on_change(self._db.table.update(prompt.task_id, change))
 
-    def _record(self, item: QueueItem, starts_unseen: bool) -> None:
+    def _end(self, prompt: Prompt, ended: Ended) -> None:
+        if prompt.task_id is None:
+            return
+        task = self._db.table.get(prompt.task_id)
+        parts = tuple(result for report in task.nodes.values() for result in report.results)
+        if task.queue is not None and task.queue.parts:  # what its earlier parts have written is its as well
+            named = {result.path for result in ended.results}
+            ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
+        record = self._db.table.update(
+            task.task_id, self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+        )
+        if record.results and not ended.results and not ended.from_cache:
+            self._origins.found(signature_of(prompt.item.prompt, prompt.item.outputs), record.results)
+        self._on_change(record)
+        if any(result.sha256 is None for result in record.results):
+            self._reader.submit(self._read_later, record)
+
+    def _read_later(self, task: TaskRecord) -> None:
+        """Large files are read while the next prompt runs."""
+        try:
+            hashes = self._endings.read_later(task.results)
+        except Exception as error:
+            self._writer.report(f"{task.task_id}: a result could not be read", error)
+            return
+        self._writer.submit(lambda: self._db.table.update(task.task_id, functools.partial(with_hashes, hashes=hashes)))
+
+    def _end_part(self, prompt: Prompt, ended: Ended) -> None:
+        """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on."""
+        for node in {result.node or "" for result in ended.results}:
+            self._node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
+
+    def _node_wrote(self, prompt: Prompt, node: str, results: tuple[Result, ...]) -> None:
+        self._change(prompt, functools.partial(with_node, node=node, results=self._endings.read(results)))
+
+    def _go_on(self, prompt: Prompt, running: Prompt) -> None:
+        prompt.task_id = running.task_id
+        self._change(prompt, functools.partial(with_part, prompt_id=prompt.item.prompt_id))
+
+    def _record(self, prompt: Prompt) -> None:
+        item = prompt.item
         tag = row_tag_of(item.prompt, item.extra_data)
         task_id = item.task_id or self._db.table.claim_id(tag.workflow_type)
         try:
@@ -174,11 +285,21 @@ class Recorder:
                 tag,
                 task_id,
                 boot=self._boot,
-                started=starts_unseen,
+                started=prompt.starts_unseen,
                 sensitive_keys=self._host.sensitive_keys,
             )
         except DurabilityUnknownError as error:
             self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
             record = self._db.table.get(task_id)
-        self._tasks[item.prompt_id] = task_id
+        prompt.task_id = task_id
         self._on_change(record)
+
+
+def _cached_nodes(status: Any) -> frozenset[str]:
+    """The nodes that ComfyUI took from its cache, by its own message."""
+    messages = status.get("messages") if isinstance(status, Mapping) else None
+    for message in messages if isinstance(messages, list | tuple) else ():
+        if isinstance(message, list | tuple) and len(message) == 2 and message[0] == "execution_cached":
+            nodes = message[1].get("nodes") if isinstance(message[1], Mapping) else None
+            return frozenset(map(str, nodes)) if isinstance(nodes, list | tuple | set) else frozenset()
+    return frozenset()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...bridge.redact import redact, without_secrets
+from ...bridge.table.limits import bounded
 from ...bridge.table.manager import DatabaseManager, new_task
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text
@@ -66,7 +67,7 @@ def _new(item: QueueItem, tag: RowTag, task_id: str) -> TaskRecord:
 def _graph(item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str]) -> dict[str, Any]:
     """The graph file; `task` is what a damaged record is rebuilt from."""
     names = ("row_number", "product_name", "model_name", "workflow_type", "metadata")
-    told = record_to_json(task)
+    told = record_to_json(bounded(task))
     return {
         "prompt_id": item.prompt_id,
         "prompt": item.prompt,
@@ -97,8 +98,32 @@ def as_started(task: TaskRecord) -> TaskRecord:
     return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
 
 
-def with_node_outputs(task: TaskRecord, *, node: str, results: tuple[Result, ...]) -> TaskRecord:
-    """`task` with the files that ComfyUI has reported of one node."""
+def with_node(
+    task: TaskRecord, *, node: str, results: tuple[Result, ...] | None = None, done: bool | None = None
+) -> TaskRecord:
+    """`task` with what ComfyUI has said of one node: the files that it wrote, or that it has ended."""
     if task.stage.final:
         return task
-    return dataclasses.replace(task, nodes={**task.nodes, node: NodeReport(results, done=True)})
+    report = task.nodes.get(node, NodeReport())
+    if results is not None:
+        named = {result.path for result in results}
+        before = tuple(result for result in report.results if result.path not in named)
+        report = dataclasses.replace(report, results=(*before, *results))
+    if done is not None:
+        report = dataclasses.replace(report, done=report.done or done)
+    return dataclasses.replace(task, nodes={**task.nodes, node: report})
+
+
+def with_part(task: TaskRecord, *, prompt_id: str) -> TaskRecord:
+    """`task` as it goes on under one more prompt_id: a node has queued its own prompt again."""
+    queue = task.queue or QueuePlace()
+    return dataclasses.replace(task, queue=dataclasses.replace(queue, parts=(*queue.parts, prompt_id)))
+
+
+def with_hashes(task: TaskRecord, *, hashes: Mapping[str, str]) -> TaskRecord:
+    """`task` with hashes of files that were too large to be read before the next prompt."""
+    results = tuple(
+        dataclasses.replace(result, sha256=hashes.get(result.path)) if result.sha256 is None else result
+        for result in task.results
+    )
+    return dataclasses.replace(task, results=results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ _NODE: Final = "WfrecoveryRowTask"
 _WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
 _CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECASE)
 _MAX_LINKS: Final = 20
+#: A sheet has far fewer rows.
+_MAX_DIGITS: Final = 9
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
     if tag is None:
         return RowTag()
     if not isinstance(tag, Mapping):
-        return RowTag(problem=f"extra_data.wfrecovery is not an object but {type(tag).__name__}")
+        return RowTag(problem=f"extra_data.wfrecovery is {_shown(tag)}, not an object")
     task_id = tag.get("task_id") if isinstance(tag.get("task_id"), str) else None
     problem = _problem(tag)
     if problem:
@@ -68,13 +71,21 @@ def _problem(tag: Mapping[str, Any]) -> str | None:
         or not isinstance(number, int | str)
         or not text.isascii()
         or not text.isdigit()
+        or len(text) > _MAX_DIGITS
         or int(text) < 1
     ):
-        return f"row_number is {number!r}, not the number of a row (1, 2, …)"
+        return f"row_number is {_shown(number)}, not the number of a row (1, 2, …)"
     allowed = [item.value for item in WorkflowType]
     if tag.get("workflow_type") not in allowed:
-        return f"workflow_type is {tag.get('workflow_type')!r}, not one of {', '.join(allowed)}"
+        return f"workflow_type is {_shown(tag.get('workflow_type'))}, not one of {', '.join(allowed)}"
     return None
+
+
+def _shown(value: Any) -> str:
+    """A client's value in a sentence, as JSON says it."""
+    if isinstance(value, Mapping | list | tuple):
+        return "a list" if isinstance(value, list | tuple) else "an object"
+    return json.dumps(value, ensure_ascii=False, default=str)[:100]
 
 
 class _UnclearError(ValueError):

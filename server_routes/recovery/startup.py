@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +14,16 @@ from typing import Any, Final
 from ...bridge.engines.comfyui import refusal_text
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
 from ...bridge.recovery.decisions import Action, Decision, decide
-from ...bridge.results.output_files import find_results, whole_result
+from ...bridge.results.contents import Contents
+from ...bridge.results.find import Found, find_results
+from ...bridge.results.whole_result import whole_result
 from ...bridge.settings import Settings
-from ...bridge.table.manager import DatabaseManager, cancelled, failed, finished, unsubmitted
+from ...bridge.table.manager import DatabaseManager, cancelled, failed, unsubmitted
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
-from ...bridge.table.values import QueuePlace, Result
+from ...bridge.table.values import FeishuState, QueuePlace, Result
 from ...bridge.wording import Wording
 from ..host import Host
-from ..queue.ending import ending
+from ..queue.ending import Endings, look
 from ..queue.intake import Intake
 from ..queue.writing import Writer
 
@@ -28,6 +31,8 @@ log = logging.getLogger("wfrecovery")
 
 #: Tasks decided between two lines of progress in the log.
 BATCH: Final = 50
+#: An input that no class has.
+_PAST_CACHE: Final = "wfrecovery_run"
 
 
 @dataclass
@@ -53,16 +58,18 @@ class StartupRecovery:
 
     def __init__(
         self,
+        *,
         host: Host,
         db: DatabaseManager,
         intake: Intake,
         writer: Writer,
+        endings: Endings,
         settings: Callable[[], Settings],
-        *,
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[], None],
     ) -> None:
         self._host, self._db, self._intake, self._writer, self._settings = host, db, intake, writer, settings
+        self._endings, self._contents = endings, Contents(db.table.files, db.output_dir)
         self._on_change, self._on_progress = on_change, on_progress
         self.state = RecoveryState()
         self._running: asyncio.Task[None] | None = None
@@ -115,7 +122,7 @@ class StartupRecovery:
         tasks = [task for task in self._db.table.active() if not task.stage.final and task.stage is not Stage.CREATED]
         return [task.task_id for task in sorted(tasks, key=_queue_order)]
 
-    def _results_on_disk(self, task_ids: Sequence[str]) -> dict[str, list[str]]:
+    def _results_on_disk(self, task_ids: Sequence[str]) -> dict[str, list[Found]]:
         tasks = {task_id: task for task_id in task_ids if (task := self._get(task_id)) is not None}
         prompts = {task_id: task.comfyui_task_id for task_id, task in tasks.items() if task.comfyui_task_id}
         since = min((parse_time(task.created_at) for task in tasks.values()), default=0.0)
@@ -127,7 +134,7 @@ class StartupRecovery:
         except TaskError:
             return None
 
-    async def _recover_guarded(self, task_id: str, files: Sequence[str]) -> None:
+    async def _recover_guarded(self, task_id: str, files: Sequence[Found]) -> None:
         """One task's trouble does not stop the others."""
         try:
             task = await asyncio.to_thread(self._get, task_id)
@@ -136,10 +143,9 @@ class StartupRecovery:
         except Exception as error:
             self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
-    async def _recover_one(self, task: TaskRecord, files: Sequence[str]) -> None:
+    async def _recover_one(self, task: TaskRecord, files: Sequence[Found]) -> None:
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        evidence = {node: [result.path for result in report.results] for node, report in task.nodes.items()}
-        whole = whole_result(graph, files, evidence, attempts=task.attempts) if graph and files else None
+        whole = await asyncio.to_thread(self._whole, task, graph, files) if graph else None
         sighting = self._sighting(task)
         settings = self._settings()
         decision = decide(
@@ -157,7 +163,12 @@ class StartupRecovery:
         elif decision.action is Action.REQUEUE and graph is not None:
             await self.requeue(task, graph)
         else:
-            await self._store(task, await asyncio.to_thread(self._change, decision, sighting, whole or ()))
+            found = tuple(file.path for file in files)
+            change = await asyncio.to_thread(self._change, task, decision, sighting, graph, whole or ())
+            await self._store(task, lambda record: dataclasses.replace(change(record), found=found))
+
+    def _whole(self, task: TaskRecord, graph: Mapping[str, Any], files: Sequence[Found]) -> tuple[Result, ...] | None:
+        return whole_result(task, graph, files, self._contents)
 
     def _sighting(self, task: TaskRecord) -> Sighting:
         """In the queue before in the history: a prompt that ends in between is in the second."""
@@ -171,13 +182,20 @@ class StartupRecovery:
         return sighting_of_history(entry) if entry is not None else ABSENT
 
     def _change(
-        self, decision: Decision, sighting: Sighting, files: Sequence[str]
+        self,
+        task: TaskRecord,
+        decision: Decision,
+        sighting: Sighting,
+        graph: Mapping[str, Any] | None,
+        results: tuple[Result, ...],
     ) -> Callable[[TaskRecord], TaskRecord]:
+        prompt = graph["prompt"] if graph else {}
         match decision.action:
             case Action.COLLECT:
-                return ending(self._db.output_dir, sighting)
+                return self._endings.change(task, look(self._db.output_dir, sighting), prompt)
             case Action.ADOPT:
-                return lambda task: dataclasses.replace(finished(task, tuple(map(Result, files))), adopted=True)
+                finishing = self._endings.finishing(task, self._endings.read(results), prompt)
+                return lambda record: dataclasses.replace(finishing(record), adopted=True)
             case Action.ASK:
                 return lambda task: task.entering(Stage.ASKING)
             case Action.CANCEL:
@@ -198,9 +216,13 @@ class StartupRecovery:
                 self.state.failed += 1
         self._on_change(record)
 
-    async def requeue(self, task: TaskRecord, graph: Mapping[str, Any]) -> bool:
-        """Submit a task again under its prompt_id; what ComfyUI refuses is 失败 with its reason."""
-        body = {"prompt": graph["prompt"], "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
+    async def requeue(self, task: TaskRecord, graph: Mapping[str, Any], *, anew: bool = False) -> bool:
+        """Submit a task again under its prompt_id; what ComfyUI refuses is 失败 with its reason.
+
+        `anew`: not to be answered from ComfyUI's cache, whose file is gone.
+        """
+        prompt = past_the_cache(graph["prompt"], graph.get("outputs_to_execute")) if anew else graph["prompt"]
+        body = {"prompt": prompt, "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
         if graph.get("outputs_to_execute"):
             body["partial_execution_targets"] = graph["outputs_to_execute"]
         with self._intake.post() as post:
@@ -220,7 +242,7 @@ class StartupRecovery:
 
         Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
         """
-        await asyncio.to_thread(self._db.table.get, task_id)
+        task = await asyncio.to_thread(self._db.table.get, task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
         if graph is None:
             raise TaskError(
@@ -229,7 +251,13 @@ class StartupRecovery:
                     f"{task_id} 无法重新排队：没有记录它的工作流",
                 )
             )
-        return await self.requeue(await asyncio.to_thread(self._db.table.update, task_id, _anew), graph)
+        if task.stage is Stage.FINISHED and task.feishu_state is not FeishuState.BLOCKED:
+            there = await asyncio.to_thread(self._contents.there, task)
+            change = _anew if not there else _refused
+        else:
+            change = _anew
+        queued = await asyncio.to_thread(self._db.table.update, task_id, change)
+        return await self.requeue(queued, graph, anew=True)
 
     async def cancel(self, task_id: str) -> None:
         """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
@@ -251,16 +279,32 @@ class StartupRecovery:
             self._on_change(record)
 
 
-def _anew(task: TaskRecord) -> TaskRecord:
-    if task.stage not in (Stage.FAILED, Stage.CANCELLED, Stage.ASKING):
-        raise TaskError(
-            Wording(
-                f"{task.task_id} is {task.stage.value}; only what failed, was cancelled or waits can be queued again",
-                f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消或等待决定的任务可以重新排队",
-            )
+def _refused(task: TaskRecord) -> TaskRecord:
+    raise TaskError(
+        Wording(
+            f"{task.task_id} is {task.stage.value}; only what failed, was cancelled, waits, or whose result is gone or "
+            "blocked can be queued again",
+            f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消、等待决定、结果丢失或受阻的任务可以重新排队",
         )
+    )
+
+
+def _anew(task: TaskRecord) -> TaskRecord:
+    if not task.stage.final and task.stage is not Stage.ASKING:
+        return _refused(task)
     # its place in the queue is a new one, not one that was lost
     return task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None, attempts=0)
+
+
+def past_the_cache(prompt: Mapping[str, Any], outputs: Sequence[str] | None) -> dict[str, Any]:
+    """`prompt` with a value in its output nodes that no prompt before had: they run again, while what comes before them
+    may still be answered from ComfyUI's cache. ComfyUI hands no node a value that its class does not ask for."""
+    changed = dict(prompt)
+    for node_id in outputs or ():
+        node = changed.get(node_id)
+        if isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping):
+            changed[node_id] = {**node, "inputs": {**node["inputs"], _PAST_CACHE: str(uuid.uuid4())}}
+    return changed
 
 
 def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:

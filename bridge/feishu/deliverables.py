@@ -1,0 +1,41 @@
+"""What of a task is delivered: the chosen file, if its content is still the task's."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from ..results.choice import chosen, none_fits
+from ..results.contents import Contents
+from ..table.manager import DatabaseManager
+from ..table.records import TaskRecord
+from ..table.values import Result
+from ..wording import Wording
+from .errors import FeishuError, Remedy
+
+
+class Deliverables:
+    """The files of one table's results, each looked at before it is used."""
+
+    def __init__(self, db: DatabaseManager) -> None:
+        self._output_dir = db.output_dir
+        self._contents = Contents(db.table.files, db.output_dir)
+
+    def path(self, task: TaskRecord) -> Path:
+        """Where the content lies that is to be delivered. Raises FeishuError, ResultGoneError."""
+        return self._contents.verified(task, self._chosen(task))
+
+    def picture(self, task: TaskRecord) -> tuple[str, bytes]:
+        """Name and content of the picture. Raises FeishuError, ResultGoneError."""
+        result = self._chosen(task)
+        return PurePosixPath(result.path).name, self._contents.read(task, result)
+
+    def _chosen(self, task: TaskRecord) -> Result:
+        if not task.results:
+            raise FeishuError(
+                Wording("the task has no result file → render the row again", "任务没有结果文件 → 请重新生成该行"),
+                remedy=Remedy.FINAL,
+            )
+        result = chosen(task, self._output_dir)
+        if result is None:
+            raise FeishuError(none_fits(task), remedy=Remedy.FINAL)
+        return result

@@ -1,0 +1,80 @@
+"""What `main.py` makes of the files of a finished prompt: which are its results, which is delivered, and what it is
+when there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..engines.history import ResultFile
+from ..results.choice import chosen, row_nodes_of
+from ..results.contents import Contents
+from ..results.embedded import embedded_tag
+from ..results.find import find_results
+from ..results.reported import resolve
+from ..results.whole import why_not_whole
+from ..table.content import stamped
+from ..table.manager import DatabaseManager, failed, finished
+from ..table.records import TaskRecord, parse_time
+from ..table.values import Result
+from ..wording import Wording
+
+Change = Callable[[TaskRecord], TaskRecord]
+
+_NO_FILE: Final = Wording("finished, but it wrote no file", "已完成，但没有写出文件")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The files of a prompt as they lie in our folder, each with its node; and why some of them could not be had."""
+
+    paths: tuple[tuple[Path, str | None], ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def files_here(output_dir: Path, task: TaskRecord, file: ResultFile) -> list[Path]:
+    """Where a file lies that ComfyUI wrote into our own output folder: whole, and with this prompt's id in it."""
+    there = [output_dir / name for name in resolve(output_dir, [file]).files]
+    tags = ((path, embedded_tag(path)) for path in there)
+    return [
+        path
+        for path, tag in tags
+        if tag is not None and tag.prompt_id == task.comfyui_task_id and why_not_whole(path) is None
+    ]
+
+
+def collected(db: DatabaseManager, task: TaskRecord, fetched: Fetched) -> Change:
+    """The change that records the end of a prompt that ComfyUI calls a success. Reads the files."""
+    names = {name: node for path, node in fetched.paths for name in db.relative_files([path])}
+    if not names and task.comfyui_task_id is not None:  # no node has named a file: the disk is asked
+        since = parse_time(task.created_at)
+        found = find_results(db.output_dir, {task.task_id: task.comfyui_task_id}, since)
+        names = dict.fromkeys((file.path for file in found.get(task.task_id, ())), None)
+    if names:
+        results = tuple(stamped(db.output_dir, name, node) for name, node in names.items())
+        return _finishing(db, task, results)
+    reason = Wording("finished, but ", "已完成，但") + fetched.problems[0] if fetched.problems else _NO_FILE
+    return lambda record: failed(record, reason)
+
+
+def adopted(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) -> Change:
+    """The change for a prompt whose whole result was found after a crash."""
+    finishing = _finishing(db, task, results)
+    return lambda record: dataclasses.replace(finishing(record), adopted=True)
+
+
+def _finishing(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) -> Change:
+    contents = Contents(db.table.files, db.output_dir)
+    read = tuple(contents.hashed(result) for result in results)
+    graph = db.table.graph(task.task_id)
+    row_nodes = row_nodes_of(graph["prompt"]) if graph else []
+
+    def change(record: TaskRecord) -> TaskRecord:
+        done = finished(record.with_outbox(file=None), read)
+        file = chosen(done, db.output_dir, row_nodes)
+        return done if file is None else done.with_outbox(file=file.path)
+
+    return change

@@ -1,0 +1,70 @@
+"""A task's files, as the page shows and opens them: only what is still the task's own."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any, Final
+
+from ...bridge.results.contents import Contents, ResultGoneError
+from ...bridge.results.formats import format_of
+from ...bridge.table.records import TaskRecord
+from ...bridge.table.values import Kind, Result
+
+#: Of a result of which an older version recorded no more than the name.
+_SHOWN: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".mp4", ".webm", ".mov", ".mkv"})
+
+
+class NoThumbnailError(LookupError):
+    """There is nothing to show; the message says why."""
+
+
+def result_file(contents: Contents, task: TaskRecord, name: str | None = None) -> Path:
+    """Where a task's result lies, by its path in the record; else the one that is delivered, or the first that can be
+    shown. Raises NoThumbnailError, or ResultGoneError when there is another file in its place or none."""
+    if name is not None:
+        wanted = [result for result in task.results if result.path == name]
+    else:
+        shown = [result for result in task.results if _can_be_shown(result)]
+        wanted = [result for result in shown if result.path == task.outbox.file] or shown
+    if not wanted:
+        raise NoThumbnailError(f"{task.task_id} has no picture or video")
+    return contents.shown(task, wanted[0])
+
+
+def _can_be_shown(result: Result) -> bool:
+    if result.kind is not None:
+        return result.kind in (Kind.PICTURE, Kind.VIDEO)
+    return Path(result.path).suffix.lower() in _SHOWN
+
+
+def results_of(contents: Contents, task: TaskRecord, language: str) -> list[dict[str, Any]]:
+    """Each file of a task: whether it is there, and if not, what became of it and what to do."""
+    return [
+        {
+            "path": result.path,
+            "kind": result.kind.value if result.kind else None,
+            "delivered": result.path == task.outbox.file,
+            **_state(contents, task, result, language),
+        }
+        for result in task.results
+    ]
+
+
+def _state(contents: Contents, task: TaskRecord, result: Result, language: str) -> dict[str, Any]:
+    try:
+        contents.shown(task, result)
+    except ResultGoneError as error:
+        return {"state": error.kind, "reason": error.wording.text(language)}
+    return {"state": "there", "reason": None}
+
+
+def headers_of(path: Path) -> dict[str, str]:
+    """How a browser is to take a file: pictures, videos and sound are shown, all else is saved. Judged by the content,
+    for a page that a saver wrote must not run as one of ComfyUI's."""
+    found = format_of(path)
+    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    kind = mimetypes.guess_type(f"x{found.suffix}")[0] if found is not None else None
+    if found is None or kind is None or found.kind is Kind.OTHER:
+        return {**headers, "Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}
+    return {**headers, "Content-Type": kind}

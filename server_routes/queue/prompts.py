@@ -1,0 +1,109 @@
+"""The prompts that wait and run in this ComfyUI, each by itself: two with the same prompt_id are two.
+
+A prompt is known by the item that was put; where another plugin hands on items of its own, by the task that its
+metadata names, and else by its prompt_id. For several threads at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from .item import QueueItem
+
+
+@dataclass(eq=False)
+class Prompt:
+    """One prompt from `put` to its end."""
+
+    #: as it was put; held, so that its identity is nobody else's meanwhile
+    raw: Any
+    item: QueueItem
+    #: whether it is recorded at all
+    recorded: bool = True
+    #: the task that it is recorded as; set on the writing thread
+    task_id: str | None = None
+    #: the newest write that what comes next has to wait for
+    write: Future[Any] | None = None
+    #: its attempt is counted by its first record: the worker took it before we heard of it
+    starts_unseen: bool = False
+    #: a node has queued it again: its end is not the task's
+    continued: bool = False
+    #: texts that must not appear in messages
+    secrets: list[str] = field(default_factory=list)
+    #: output nodes of which it is noted that they have ended
+    done: set[str] = field(default_factory=set)
+
+
+class Prompts:
+    """What waits and what runs."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._waiting: list[Prompt] = []
+        self._running: dict[Any, Prompt] = {}
+
+    def add(self, prompt: Prompt) -> None:
+        """Put into the queue."""
+        with self._mutex:
+            self._waiting.append(prompt)
+
+    def has_task(self, task_id: str) -> bool:
+        """Whether a prompt of this task waits or runs."""
+        with self._mutex:
+            return any(task_id in (prompt.item.task_id, prompt.task_id) for prompt in self._all())
+
+    def taken(self, raw: Any, item_id: Any) -> Prompt | None:
+        """The worker takes it."""
+        with self._mutex:
+            prompt = self._pick(self._waiting, raw)
+            if prompt is not None:
+                self._waiting.remove(prompt)
+                self._running[item_id] = prompt
+            return prompt
+
+    def ended(self, item_id: Any, raw: Any) -> Prompt | None:
+        """The worker is done with it. One that it took before we listened has no number yet."""
+        with self._mutex:
+            if item_id in self._running:
+                return self._running.pop(item_id)
+            prompt = self._pick([prompt for prompt in self._waiting if prompt.starts_unseen], raw)
+            prompt = prompt or self._pick(self._waiting, raw)
+            if prompt is not None:
+                self._waiting.remove(prompt)
+            return prompt
+
+    def deleted(self, raw: Any) -> Prompt | None:
+        """Taken out before it ran."""
+        with self._mutex:
+            prompt = self._pick(self._waiting, raw)
+            if prompt is not None:
+                self._waiting.remove(prompt)
+            return prompt
+
+    def running(self, prompt_id: str | None = None) -> Prompt | None:
+        """The one that runs; with `prompt_id`, if it is that one. What the worker took unseen counts as running."""
+        with self._mutex:
+            unseen = (prompt for prompt in self._waiting if prompt.starts_unseen)
+            for prompt in (*self._running.values(), *unseen):
+                if prompt_id is None or prompt.item.prompt_id == prompt_id:
+                    return prompt
+            return None
+
+    def _all(self) -> list[Prompt]:
+        return [*self._waiting, *self._running.values()]
+
+    def _pick(self, among: list[Prompt], raw: Any) -> Prompt | None:
+        for prompt in among:
+            if prompt.raw is raw:
+                return prompt
+        item = QueueItem.of(raw)
+        if item is None:
+            return None
+        if item.task_id is not None:
+            same = [prompt for prompt in among if item.task_id in (prompt.item.task_id, prompt.task_id)]
+        else:
+            same = [prompt for prompt in among if prompt.item.prompt_id == item.prompt_id]
+        return same[0] if same else None
