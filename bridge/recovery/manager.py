@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from ..engines.comfyui import ComfyUIError, FileUnavailableError, PromptRefusedError, WorkflowClient, new_prompt_id
 from ..engines.history import ABSENT, Place, Sighting
@@ -22,12 +21,13 @@ from ..results.file_names import result_path
 from ..results.find import Found, find_results
 from ..results.whole_result import whole_result
 from ..table.manager import DatabaseManager, unsubmitted
-from ..table.record_json import outbox_from_json, record_to_json
+from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
 from ..table.rows import RowData
-from ..table.values import FeishuState, Result
+from ..table.values import Result
 from .collecting import Fetched, adopted, collected, files_here
 from .decisions import Action, Decision, decide
+from .delivering import RunDelivery
 
 log = logging.getLogger("wfrecovery")
 
@@ -35,8 +35,6 @@ log = logging.getLogger("wfrecovery")
 BATCH: Final = 8
 #: Before a prompt that is nowhere counts as lost, it is looked for again.
 SECOND_LOOK_SECONDS: Final = 1.0
-#: At the end of a run, results that Feishu does not take at once are pushed again for so long.
-LAST_PUSH_SECONDS: Final = 60.0
 
 OnProgress = Callable[[int, int], None]
 
@@ -57,6 +55,7 @@ class TaskRecoveryManager:
     ) -> None:
         self._db, self._comfy, self._feishu, self._on_progress = db, comfy, feishu, on_progress
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
+        self._delivery = RunDelivery(db, comfy, self._publisher)
         self._watch = BatchWatch(publishing=self._publisher is not None)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         self._on_disk: Mapping[str, Sequence[Found]] = {}
@@ -106,7 +105,7 @@ class TaskRecoveryManager:
             for result in await asyncio.gather(*followed.values()):
                 if result is not None:
                     ended.append(record_to_json(result))
-        await self._publish_rest()
+        await self._delivery.publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
@@ -140,7 +139,7 @@ class TaskRecoveryManager:
         self._watch.saw(task)
         if not task.stage.final:
             await self._follow(task)
-        if not await self._plugin_publishes():
+        if not await self._delivery.plugin_publishes():
             await self.publish()
         return record_to_json(await asyncio.to_thread(self._db.table.get, task_id))
 
@@ -156,69 +155,17 @@ class TaskRecoveryManager:
 
     async def publish(self) -> FlushReport:
         """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""
-        try:
-            plugin = await self._comfy.plugin_status()
-        except ComfyUIError:  # what the plugin was to deliver, it still will
-            theirs = await asyncio.to_thread(self._left_to_plugin)
-        else:
-            if not _publishes(plugin):
-                theirs = frozenset()
-            elif plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
-                return FlushReport()  # one table: its outbox is the plugin's
-            else:
-                theirs = await self._follow_delivery()
-        if self._publisher is None:
-            return FlushReport()
-        return await asyncio.to_thread(self._publisher.flush, theirs)
+        return await self._delivery.publish()
 
     async def _tell_group(self) -> None:
         """One message, never an error: a batch does not fail because its summary cannot be sent."""
         feishu = self._feishu
-        if feishu is None or not feishu.settings.feishu_webhook_url or await self._plugin_publishes():
+        if feishu is None or not feishu.settings.feishu_webhook_url or await self._delivery.plugin_publishes():
             return
         await asyncio.to_thread(self._watch.look_at, self._db.table)
         summary = self._watch.over(at_once=True)
         if summary is not None:
             await asyncio.to_thread(tell_group, feishu, summary)
-
-    async def _publish_rest(self) -> None:
-        """The last push of a run. That Feishu is busy or limits for a moment leaves nothing for the next run."""
-        await self.publish()
-        if self._publisher is None or await self._plugin_publishes():
-            return
-        end = time.monotonic() + LAST_PUSH_SECONDS
-        while time.monotonic() < end and await asyncio.to_thread(self._ours_to_push):
-            await asyncio.sleep(1.0)
-            await self.publish()
-
-    def _ours_to_push(self) -> bool:
-        return any(task.outbox.by != "plugin" for task in self._db.unpushed())
-
-    async def _plugin_publishes(self) -> bool:
-        try:
-            return _publishes(await self._comfy.plugin_status())
-        except ComfyUIError:
-            return False
-
-    def _left_to_plugin(self) -> frozenset[str]:
-        return frozenset(task.task_id for task in self._db.unpushed() if task.outbox.by == "plugin")
-
-    async def _follow_delivery(self) -> frozenset[str]:
-        """Take over from the plugin's records what was pushed or blocked there; returns the tasks that it delivers.
-
-        Until then they stay in our outbox, so that their rows are not taken again.
-        """
-        theirs = set()
-        for task in await asyncio.to_thread(self._db.unpushed):
-            try:
-                record = await self._comfy.plugin_task(task.comfyui_task_id) if task.comfyui_task_id else None
-            except ComfyUIError:
-                theirs.add(task.task_id)  # cannot be asked now: rather later than twice
-                continue
-            if record is not None and record["row_number"] is not None:
-                theirs.add(task.task_id)
-                await asyncio.to_thread(self._db.table.update, task.task_id, partial(_as_delivered, record))
-        return frozenset(theirs)
 
     # ------------------------------------------------------------------ one task
 
@@ -361,7 +308,7 @@ class TaskRecoveryManager:
             return None
         change = await asyncio.to_thread(partial(collected, self._db, current, fetched))
         await asyncio.to_thread(self._db.table.update, task.task_id, change)
-        if fetched.paths and await self._plugin_publishes():
+        if fetched.paths and await self._delivery.plugin_publishes():
             await asyncio.to_thread(self._db.table.update, task.task_id, _by_plugin)
         return await asyncio.to_thread(self._db.table.get, task.task_id)
 
@@ -396,20 +343,5 @@ def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:
     return task if task.comfyui_task_id else dataclasses.replace(task, comfyui_task_id=prompt_id)
 
 
-def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
-    """Whether the plugin has Feishu settings; else `main.py` has to push."""
-    return bool(plugin and plugin["feishu"]["configured"])
-
-
 def _by_plugin(task: TaskRecord) -> TaskRecord:
     return task.with_outbox(by="plugin")
-
-
-def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
-    """What became of the plugin's record of the same prompt is what became of ours."""
-    delivery = outbox_from_json(theirs["metadata"]["feishu"])
-    superseded = delivery.state is FeishuState.OFF and delivery.superseded_by is not None
-    if delivery.state not in (FeishuState.PUSHED, FeishuState.BLOCKED) and not superseded:
-        return task
-    taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
-    return task.with_outbox(**{name: getattr(delivery, name) for name in taken_over})
