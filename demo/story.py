@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageDraw
 
-from ..bridge.results.output_files import why_not_whole
+from ..bridge.results.whole import why_not_whole
 from .feishu_host.cells import Picture
 from .feishu_host.stand_in import FeishuStandIn
 from .launch import ComfyProcess, find_comfyui

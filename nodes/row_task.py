@@ -26,6 +26,8 @@ class RowTask:
     RETURN_TYPES = ("IMAGE", "STRING", "STRING")
     RETURN_NAMES = ("image", "filename_prefix", "prompt")
     DESCRIPTION = "Ties this prompt to a row of the Feishu sheet, so that the result is recovered and pushed there."
+    #: Says to the recovery that it is no node that multiplies pictures.
+    WFRECOVERY_MAKES = "same"
     SEARCH_ALIASES = ("feishu", "lark", "飞书", "sheet", "row", "恢复")
 
     @classmethod

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..bridge.results.expected import NodeClass, node_classes
+
 log = logging.getLogger("wfrecovery")
 
 #: How Python names ComfyUI's thread: by the function that it runs.
 WORKER_NAME: Final = "(prompt_worker)"
 _SENSITIVE: Final = ("auth_token_comfy_org", "api_key_comfy_org")
+#: A file whose frames are counted is read as a whole, while a prompt waits to be recorded.
+_MOST_BYTES: Final = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,21 @@ class Host:
         found = self._originals["get_history"](prompt_id=prompt_id)
         return found.get(prompt_id) if isinstance(found, Mapping) else None
 
+    def node_classes(self, prompt: Mapping[str, Any]) -> dict[str, NodeClass]:
+        """What is known of the node classes that a prompt uses."""
+        return node_classes(sys.modules["nodes"].NODE_CLASS_MAPPINGS, prompt)
+
+    def frames_of(self, inputs: Mapping[str, Any]) -> int | None:
+        """How many pictures LoadImage makes of its file; None when that cannot be told."""
+        name = inputs.get("image")
+        if not isinstance(name, str):
+            return None
+        try:
+            return _frames(Path(sys.modules["folder_paths"].get_annotated_filepath(name)))
+        except Exception as error:  # whatever a broken file makes of the libraries
+            log.debug("[wfrecovery] the frames of %s cannot be counted: %s", name, error)
+            return None
+
     async def submit(self, body: dict[str, Any]) -> Answer:
         """Queue a prompt through ComfyUI's own handler: its validation, hooks and tuple shape, on every version."""
         handler = _post_prompt_handler(self.server.routes)
@@ -121,6 +140,24 @@ def _post_prompt_handler(routes: Iterable[Any]) -> Callable[[Any], Any]:
             handler: Callable[[Any], Any] = route.handler
             return handler
     raise LookupError("this ComfyUI has no POST /prompt handler: prompts cannot be queued again")
+
+
+def _frames(path: Path) -> int | None:
+    """As many as Pillow, which 0.3.64 loads with, and PyAV, which 0.33.0 tries first, both find.
+
+    They differ on several pictures in one TIFF or AVIF file, and on a picture with another one behind its end.
+    """
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return None
+    import av  # noqa: PLC0415 - both are ComfyUI's, and slow to import
+    from PIL import Image  # noqa: PLC0415
+
+    with Image.open(path) as picture:
+        # A phone's JPEG with a second picture for depth or light: ComfyUI takes the first.
+        frames = 1 if picture.format == "MPO" else int(getattr(picture, "n_frames", 1))
+    with av.open(str(path)) as container:
+        packets = sum(1 for packet in container.demux(video=0) if packet.size)
+    return frames if frames == packets else None
 
 
 def _is_foreign(queue: Any, name: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from ..results.formats import Format, format_of
 from ..wording import Wording
 from .errors import FeishuError, Remedy
 
@@ -17,41 +18,44 @@ if TYPE_CHECKING:
 LARGEST_PICTURE: Final = 20 * 1024 * 1024
 #: The endings that the page of `values_image` lists; webp is not among them.
 _TAKEN: Final = frozenset({".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"})
+#: One format, several endings.
+_SAME: Final = {".jpg": frozenset({".jpg", ".jpeg", ".jfif"}), ".tiff": frozenset({".tiff", ".tif"})}
 #: Longest side in pixels and JPEG quality, tried one after the other until the picture is small enough.
 _SMALLER: Final = ((None, 92), (4096, 90), (2048, 88), (1280, 85), (768, 80), (384, 75))
 
 
-def picture_for_cell(path: Path, limit: int = LARGEST_PICTURE) -> tuple[str, bytes]:
-    """Name and bytes for the cell, of at most `limit` bytes.
+def picture_for_cell(name: str, content: bytes, limit: int = LARGEST_PICTURE) -> tuple[str, bytes]:
+    """Name and bytes for the cell, of at most `limit` bytes, from a picture's file name and content.
 
-    A format that Feishu does not list becomes PNG, what is too large JPEG, both with Pillow. Raises FeishuError where
-    that is not installed or not enough, or where the file cannot be read.
+    What the content is decides, not what the name says. A format that Feishu does not list becomes PNG, what is too
+    large JPEG, both with Pillow. Raises FeishuError where that is not installed or not enough, or where the content is
+    no picture.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FeishuError(
-            Wording(f"{path.name} cannot be read: {reason}", f"{path.name} 无法读取：{reason}"), remedy=Remedy.FINAL
-        ) from error
-    taken = path.suffix.lower() in _TAKEN and not _is_webp(content)
-    if taken and len(content) <= limit:
-        return path.name, content
-    for ending, converted in _conversions(path, content, as_png=not taken):
+    found = format_of(content)
+    stem = PurePosixPath(name).stem
+    taken = found is not None and found.suffix in _TAKEN
+    if found is not None and taken and len(content) <= limit:
+        return (name if PurePosixPath(name).suffix.lower() in _names_of(found) else stem + found.suffix), content
+    for ending, converted in _conversions(name, content, as_png=not taken):
         if len(converted) <= limit:
-            return path.stem + ending, converted
+            return stem + ending, converted
     raise FeishuError(
         Wording(
-            f"{path.name} is too large for a cell, also as a small JPEG (over {limit} bytes)",
-            f"{path.name} 太大，缩小成 JPEG 后仍放不进单元格（超过 {limit} 字节）",
+            f"{name} is too large for a cell, also as a small JPEG (over {limit} bytes)",
+            f"{name} 太大，缩小成 JPEG 后仍放不进单元格（超过 {limit} 字节）",
         ),
         remedy=Remedy.FINAL,
     )
 
 
-def _conversions(path: Path, content: bytes, *, as_png: bool) -> Iterator[tuple[str, bytes]]:
+def _names_of(found: Format) -> frozenset[str]:
+    """The endings under which a format goes."""
+    return _SAME.get(found.suffix, frozenset({found.suffix}))
+
+
+def _conversions(name: str, content: bytes, *, as_png: bool) -> Iterator[tuple[str, bytes]]:
     """Ending and bytes, each smaller than the one before."""
-    picture = _opened(path, content)
+    picture = _opened(name, content)
     if as_png:
         yield ".png", _saved(picture, "PNG")
     flat = _on_white(picture)
@@ -61,28 +65,30 @@ def _conversions(path: Path, content: bytes, *, as_png: bool) -> Iterator[tuple[
         yield ".jpg", _saved(flat, "JPEG", quality=quality)
 
 
-def _opened(path: Path, content: bytes) -> Image:
+def _opened(name: str, content: bytes) -> Image:
     try:
         from PIL import Image  # noqa: PLC0415 - ComfyUI brings it, main.py's environment may not
     except ImportError:
-        kind = f"{path.suffix} pictures" if path.suffix else "pictures without an ending"
+        found = format_of(content)
+        kind = f"{found.name.upper()} pictures" if found is not None else "such pictures"
         raise FeishuError(
             Wording(
-                f"{path.name}: Feishu takes no {kind}, or none so large; "
+                f"{name}: Feishu takes no {kind}, or none so large; "
                 "save smaller PNG files, or run: python -m pip install pillow",
-                f"{path.name}：飞书不接受这种格式或这么大的图片；请保存较小的 PNG，"
-                "或运行：python -m pip install pillow",
+                f"{name}：飞书不接受这种格式或这么大的图片；请保存较小的 PNG，或运行：python -m pip install pillow",
             ),
             remedy=Remedy.FINAL,
         ) from None
     try:
         picture = Image.open(io.BytesIO(content))
         picture.load()
+    except Image.UnidentifiedImageError:
+        raise FeishuError(
+            Wording(f"{name} is no picture that can be read", f"{name} 不是可以读取的图片"), remedy=Remedy.FINAL
+        ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FeishuError(
-            Wording(
-                f"{path.name} cannot be converted for the cell: {error}", f"{path.name} 无法转换成单元格图片：{error}"
-            ),
+            Wording(f"{name} cannot be converted for the cell: {error}", f"{name} 无法转换成单元格图片：{error}"),
             remedy=Remedy.FINAL,
         ) from None
     return picture.convert("RGBA" if "transparency" in picture.info or "A" in picture.getbands() else "RGB")
@@ -102,7 +108,3 @@ def _saved(picture: Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _is_webp(content: bytes) -> bool:
-    return content[:4] == b"RIFF" and content[8:12] == b"WEBP"

@@ -1,7 +1,8 @@
 """A small node pack for demo and tests: slow "renders" that need no model, in the real ComfyUI and in the stand-in.
 
 In ComfyUI pictures are torch tensors [batch, height, width, channels], in the stand-in numpy arrays of that shape;
-everything here works on numpy and hands back what it was given.
+everything here works on numpy and hands back what it was given. ``WFRECOVERY_MAKES`` says how many pictures a node
+hands on, or how many files it writes: the recovery asks that of each class.
 
 With ``WFR_RENDER_LOG`` in the environment every render that came to its end is one line of JSON in that file, so that
 a test can count how often something was really rendered.
@@ -99,6 +100,7 @@ class WfrComposite:
     CATEGORY = "wfrecovery/demo"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "render"
+    WFRECOVERY_MAKES = 1
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -134,6 +136,7 @@ class WfrAnimate:
     CATEGORY = "wfrecovery/demo"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "render"
+    WFRECOVERY_MAKES = "some"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -169,6 +172,7 @@ class WfrSleep:
     CATEGORY = "wfrecovery/demo"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "sleep"
+    WFRECOVERY_MAKES = "same"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -188,6 +192,7 @@ class WfrFail:
     CATEGORY = "wfrecovery/demo"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "fail"
+    WFRECOVERY_MAKES = "same"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -206,6 +211,7 @@ class WfrSlowSave:
     RETURN_TYPES = ()
     FUNCTION = "save"
     OUTPUT_NODE = True
+    WFRECOVERY_MAKES = "each"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...bridge.engines.history import files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
+from ...bridge.results.expected import expected_files
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager, cancelled
 from ...bridge.table.records import TaskRecord
@@ -287,12 +288,22 @@ class Recorder:
                 boot=self._boot,
                 started=prompt.starts_unseen,
                 sensitive_keys=self._host.sensitive_keys,
+                files=self._files(item),
             )
         except DurabilityUnknownError as error:
             self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
             record = self._db.table.get(task_id)
         prompt.task_id = task_id
         self._on_change(record)
+
+    def _files(self, item: QueueItem) -> dict[str, int | None]:
+        """How many files each output node will write. After a crash its class may be gone."""
+        try:
+            classes = self._host.node_classes(item.prompt)
+            return expected_files(item.prompt, item.outputs, classes, self._host.frames_of)
+        except Exception as error:
+            log.debug("[wfrecovery] how many files %s makes cannot be told: %s", item.prompt_id, error)
+            return dict.fromkeys(item.outputs)
 
 
 def _cached_nodes(status: Any) -> frozenset[str]:

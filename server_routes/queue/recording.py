@@ -29,14 +29,16 @@ def record_prompt(
     boot: str,
     started: bool,
     sensitive_keys: Sequence[str],
+    files: Mapping[str, int | None],
 ) -> TaskRecord:
-    """Write graph and record of an accepted prompt, new or queued again. `started`: it runs already.
+    """Write graph and record of an accepted prompt, new or queued again. `started`: it runs already; `files`: how many
+    each output node will write.
 
     Raises TaskError, or OSError.
     """
     queue = QueuePlace(boot, item.number, now_text())
     fresh = _new(item, tag, task_id)
-    graph = _graph(item, fresh, sensitive_keys)
+    graph = {**_graph(item, fresh, sensitive_keys), "files": dict(files)}
     try:
         db.table.get(task_id)
     except TaskError:

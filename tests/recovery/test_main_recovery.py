@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from wfrecovery import bridge
-from wfrecovery.bridge.results.output_files import why_not_whole
+from wfrecovery.bridge.results.whole import why_not_whole
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.launch import ComfyProcess
 

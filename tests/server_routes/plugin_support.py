@@ -14,7 +14,7 @@ import requests
 from filelock import FileLock
 from PIL import Image
 
-from wfrecovery.bridge.results.output_files import why_not_whole
+from wfrecovery.bridge.results.whole import why_not_whole
 from wfrecovery.demo.launch import ComfyProcess, find_comfyui
 
 ROOT = Path(__file__).resolve().parents[2]

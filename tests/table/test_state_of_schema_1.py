@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from wfrecovery.bridge import DatabaseManager
-from wfrecovery.bridge.results.output_files import why_not_whole
+from wfrecovery.bridge.results.whole import why_not_whole
 from wfrecovery.bridge.table.records import RecordError, TaskRecord
 
 HERE = Path(__file__).with_name("state_of_schema_1")

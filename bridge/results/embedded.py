@@ -1,0 +1,53 @@
+"""Whose a result file is: the tag in its metadata, wherever its format keeps them."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from .containers import exr, flac, gif, heif, jpeg, matroska, mp3, mp4_tags, ogg, others, png, riff, tiff
+from .containers.reading import MOST_BYTES, Reader, Text
+from .formats import HEAD_BYTES, name_of
+from .tag_search import Tag, TagSearch
+
+__all__ = ["Tag", "embedded_tag"]
+
+_TEXTS: Final[Mapping[str, Callable[[Reader], Iterator[Text]]]] = {
+    "png": png.texts,
+    "jpeg": jpeg.texts,
+    "gif": gif.texts,
+    "tiff": tiff.texts,
+    **dict.fromkeys(("avif", "heic"), heif.texts),
+    **dict.fromkeys(("webp", "wav", "avi"), riff.texts),
+    **dict.fromkeys(("mp4", "mov", "m4v", "m4a"), mp4_tags.texts),
+    **dict.fromkeys(("webm", "mkv"), matroska.texts),
+    "flac": flac.texts,
+    "mp3": mp3.texts,
+    **dict.fromkeys(("ogg", "opus", "ogv"), ogg.texts),
+    "exr": exr.texts,
+    "glb": others.glb_texts,
+    "safetensors": others.safetensors_texts,
+}
+
+
+def embedded_tag(path: Path) -> Tag | None:
+    """The tag that the file carries, or None: it has none, or several and nobody can tell which is its own."""
+    search = TagSearch()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            reader = Reader(file)
+            texts = _TEXTS.get(name_of(reader.up_to(0, HEAD_BYTES)) or "", others.any_texts)
+            left = MOST_BYTES
+            for key, data in texts(reader):
+                search.look(key, data)
+                left -= len(data)
+                if left < 0:
+                    break
+    except (OSError, ValueError, struct.error, IndexError, OverflowError):
+        pass  # still being written, or broken: what was found so far
+    return search.result()
