@@ -65,17 +65,23 @@ class LoadImage:
         return {"required": {"image": (files, {"image_upload": True})}}
 
     def load_image(self, image: str) -> tuple[Picture, Picture]:
-        """Read it."""
+        """Read it, all frames of it."""
         import numpy as np
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, ImageSequence
 
+        pictures: list[Any] = []
+        masks: list[Any] = []
         with Image.open(folder_paths.get_annotated_filepath(image)) as file:
-            turned = ImageOps.exif_transpose(file)
-            picture = np.asarray(turned.convert("RGB"), np.float32)[None] / 255.0
-            mask = np.zeros((1, 64, 64), np.float32)
-            if "A" in turned.getbands():
-                mask = 1.0 - np.asarray(turned.getchannel("A"), np.float32)[None] / 255.0
-        return picture, mask
+            for frame in ImageSequence.Iterator(file):
+                turned = ImageOps.exif_transpose(frame)
+                if pictures and (file.format == "MPO" or turned.size != pictures[0].shape[1::-1]):
+                    continue
+                pictures.append(np.asarray(turned.convert("RGB"), np.float32) / 255.0)
+                mask = np.zeros((64, 64), np.float32)
+                if "A" in turned.getbands():
+                    mask = 1.0 - np.asarray(turned.getchannel("A"), np.float32) / 255.0
+                masks.append(mask)
+        return np.stack(pictures), np.stack(masks)
 
     @classmethod
     def IS_CHANGED(cls, image: str) -> str:
@@ -293,12 +299,15 @@ class SaveVideo:
         return {"ui": {"images": [saved], "animated": (True,)}}
 
 
-BUILTIN_NODES: dict[str, type] = {
-    class_.__name__: class_
-    for class_ in (
-        EmptyImage, LoadImage, SaveImage, PreviewImage, ImageScale, ImageBatch, CreateVideo, SaveVideo,
-    )
-}  # fmt: skip
+#: By the module that ComfyUI gives for them.
+_MODULES: dict[str, tuple[Any, ...]] = {
+    "nodes": (EmptyImage, LoadImage, SaveImage, PreviewImage, ImageScale, ImageBatch),
+    "comfy_extras.nodes_video": (CreateVideo, SaveVideo),
+}
+for _module, _classes in _MODULES.items():
+    for _class in _classes:
+        _class.RELATIVE_PYTHON_MODULE = _module
+BUILTIN_NODES: dict[str, type] = {class_.__name__: class_ for classes in _MODULES.values() for class_ in classes}
 DISPLAY_NAMES = {
     "LoadImage": "Load Image",
     "SaveImage": "Save Image",

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from . import comfyui_version, folder_paths, nodes
+from .options import options
 
 _EXAMPLE_FOLDERS = ("example_workflows", "example", "examples", "workflow", "workflows")
 _START_PAGE = "<!doctype html><title>ComfyUI (stand-in)</title><p>Start it with --front-end-root to have a page here."
@@ -144,6 +145,8 @@ def _node_info(name: str) -> dict[str, Any]:
     return {
         "input": inputs,
         "input_order": {category: list(names) for category, names in inputs.items()},
+        # 0.3.64 does not say it.
+        **({"is_input_list": getattr(node_class, "INPUT_IS_LIST", False)} if options.six else {}),
         "output": outputs,
         "output_is_list": getattr(node_class, "OUTPUT_IS_LIST", [False] * len(outputs)),
         "output_name": getattr(node_class, "RETURN_NAMES", outputs),

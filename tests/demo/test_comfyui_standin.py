@@ -347,6 +347,13 @@ def test_plugin_files_and_routes(host: Host) -> None:
     assert info["python_module"] == "custom_nodes.render_nodes"
 
 
+def test_built_in_nodes_say_which_of_comfyui_s_modules_they_stand_for(host: Host) -> None:
+    modules = {name: info["python_module"] for name, info in host.get("/object_info").json().items()}
+    of_nodes = ("EmptyImage", "LoadImage", "SaveImage", "PreviewImage", "ImageScale", "ImageBatch")
+    assert {modules[name] for name in of_nodes} == {"nodes"}
+    assert {modules[name] for name in ("CreateVideo", "SaveVideo")} == {"comfy_extras.nodes_video"}
+
+
 def test_page_routes_answer(host: Host) -> None:
     for path in ("/users", "/settings", "/embeddings", "/models", "/experiment/models", "/features", "/queue"):
         assert host.get(f"/api{path}").status_code == 200, path
@@ -480,6 +487,16 @@ def test_changed_input_file_is_not_cached(host: Host) -> None:
         Image.new("RGB", (16, 16), colour).save(file)
         cached = dict(host.run(graph)["status"]["messages"])["execution_cached"]["nodes"]
         assert cached == (["1", "2"] if number == 1 else [])
+
+
+def test_every_frame_of_an_input_file_is_a_picture(host: Host) -> None:
+    frames = [Image.effect_noise((24, 16), 60) for _ in range(3)]
+    frames[0].save(host.process.base / "input" / "moving.gif", save_all=True, append_images=frames[1:])
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "moving.gif"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "moving"}},
+    }
+    assert len(host.run(graph)["outputs"]["2"]["images"]) == 3
 
 
 # -- intake ----------------------------------------------------------------------------------------------------
