@@ -15,12 +15,13 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from playwright.sync_api import Browser
 
+from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import Stage, TaskRecord
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Outbox, Result
 from wfrecovery.demo.launch import ComfyProcess
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, ComfyPage, browser, page_settings
 from wfrecovery.demo.screenshots.front_end import NEWEST, FrontEndMissingError, front_end
@@ -117,18 +118,11 @@ def _fill(output: Path, tasks: int) -> None:
     folder.mkdir(parents=True)
     for number in range(tasks):
         record = _record(number)
-        (folder / f"{record.task_id}.json").write_text(json.dumps(record.to_json(), ensure_ascii=False), "utf-8")
+        (folder / f"{record.task_id}.json").write_text(json.dumps(record_to_json(record), ensure_ascii=False), "utf-8")
 
 
 def _record(number: int) -> TaskRecord:
     failed = number % 4 == 0
-    metadata: dict[str, Any] = {
-        "stage": (Stage.FAILED if failed else Stage.FINISHED).value,
-        "attempts": 1,
-        "finished_at": "2026-11-23T10:00:09.000+08:00",
-        "processing_start_time": "2026-11-23T10:00:01.000+08:00",
-        "feishu": {"state": FeishuState.PUSHED.value, "pushed_at": "2026-11-23T10:00:10.000+08:00"},
-    }
     return TaskRecord(
         f"img_20261123_{number + 1:03}",
         row_number=number + 2,
@@ -137,8 +131,12 @@ def _record(number: int) -> TaskRecord:
         workflow_type="图片合成",
         created_at=f"2026-11-23T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000+08:00",
         error_message="KSampler (node 5): out of memory" if failed else None,
-        output_files=() if failed else (f"row{number + 2}_00001_.png",),
-        metadata=metadata,
+        stage=Stage.FAILED if failed else Stage.FINISHED,
+        attempts=1,
+        started_at="2026-11-23T10:00:01.000+08:00",
+        finished_at="2026-11-23T10:00:09.000+08:00",
+        results=() if failed else (Result(f"row{number + 2}_00001_.png"),),
+        outbox=Outbox(FeishuState.PUSHED, pushed_at="2026-11-23T10:00:10.000+08:00"),
     )
 
 

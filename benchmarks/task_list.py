@@ -19,8 +19,10 @@ from pathlib import Path
 import requests
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
-from wfrecovery.bridge.table.manager import new_metadata
+from wfrecovery.bridge.table.manager import new_task
+from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.launch import ComfyProcess
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,18 +88,19 @@ def measure(url: str, given: argparse.Namespace, output: Path | None = None) -> 
 def done_task(task_id: str, number: int) -> TaskRecord:
     """As a row's task is when its picture is in the sheet."""
     row = {"row_number": number, "product_name": f"产品{number}", "model_name": "模特A", "prompt": "白底，柔光，正面"}
-    metadata = new_metadata(Stage.FINISHED, row, has_row=True)
-    metadata |= {"attempts": 1, "finished_at": "2026-01-01T10:00:00.000+08:00"}
-    return TaskRecord(
+    return new_task(
         task_id,
+        Stage.FINISHED,
         row_number=number,
         product_name=f"产品{number}",
         model_name="模特A",
         workflow_type="图片合成",
         comfyui_task_id=f"00000000-0000-4000-8000-{number:012}",
-        output_files=(f"img/2026-01-01/产品{number}_模特A.png",),
-        metadata=metadata,
-    ).with_feishu(state="pushed")
+        results=(Result(f"img/2026-01-01/产品{number}_模特A.png"),),
+        attempts=1,
+        finished_at="2026-01-01T10:00:00.000+08:00",
+        row_data=row,
+    ).with_outbox(state=FeishuState.PUSHED)
 
 
 def fill(output: Path, tasks: int) -> None:
@@ -107,7 +110,7 @@ def fill(output: Path, tasks: int) -> None:
         folder = output / "wfrecovery" / "done" / f"2026-{month:02}"
         folder.mkdir(parents=True, exist_ok=True)
         record = done_task(f"img_2026{month:02}{day:02}_{number:03}", number)
-        text = json.dumps({**record.to_json(), "revision": 5}, ensure_ascii=False, indent=1)
+        text = json.dumps({**record_to_json(record), "revision": 5}, ensure_ascii=False, indent=1)
         (folder / f"{record.task_id}.json").write_text(text, "utf-8")
 
 

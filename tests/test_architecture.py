@@ -34,7 +34,6 @@ ROOMS = (
     "bridge.results",
     "bridge.table",
     "bridge.settings",
-    "bridge.inside",
     "bridge.redact",
     "bridge.wording",
     "bridge.version",
@@ -46,6 +45,8 @@ APART = (
     {"server_routes.publishing", "server_routes.recovery"},
     {"server_routes", "nodes"},
 )
+#: Only these know what stands under `metadata` in a record's JSON: `mending` makes such JSON anew from a graph file.
+READ_METADATA = ("bridge.table.record_json", "bridge.table.mending")
 #: These imitate others, or run inside them: of our code they import only their own.
 ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.render_nodes")
 
@@ -150,6 +151,46 @@ def test_bridge_imports_nothing_of_comfyui() -> None:
     foreign = ("import folder_paths", "import execution", "import server\n", "from server import")
     texts = {name: path.read_text("utf-8") for name, path in MODULES.items() if name.startswith("bridge")}
     assert [name for name, text in texts.items() if any(word in text for word in foreign)] == []
+
+
+def looks_into_metadata(code: str) -> bool:
+    """Whether it takes a record's JSON apart, instead of asking for the record's values."""
+    for node in ast.walk(ast.parse(code)):
+        keys: list[ast.expr | None] = []
+        match node:
+            case ast.Subscript():
+                keys = [node.slice]
+            case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault")):
+                keys = [*node.args[:1]]
+            case ast.MatchMapping():
+                keys = [*node.keys]
+        if any(isinstance(key, ast.Constant) and key.value == "metadata" for key in keys):
+            return True
+    return False
+
+
+def test_a_records_json_is_read_and_written_in_one_place() -> None:
+    ours = {name: path for name, path in MODULES.items() if name.split(".")[0] in ("bridge", "server_routes")}
+    found = {name for name, path in ours.items() if looks_into_metadata(path.read_text("utf-8"))}
+    assert found == set(READ_METADATA)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'stage = record["metadata"]["stage"]',
+        'state = record.get("metadata", {}).get("feishu")',
+        'record["metadata"] = {}',
+        'metadata = record.pop("metadata")',
+        'del record["metadata"]',
+        """match record:
+    case {"metadata": {"stage": stage}}:
+        pass""",
+    ],
+)
+def test_a_look_into_a_records_json_is_seen(code: str) -> None:
+    assert looks_into_metadata(code)
+    assert not looks_into_metadata(code.replace("metadata", "extra_data"))
 
 
 def test_no_module_and_no_style_sheet_is_too_long() -> None:

@@ -81,4 +81,4 @@ def _of_this_run(task: TaskRecord, found: Sequence[Found], named: set[str], *, o
     free = [file for file in found if file.path not in named]
     if only_one or task.attempts <= 1:
         return [file.path for file in free]
-    return [file.path for file in free if file.run == task.attempts]
+    return [file.path for file in free if (file.run or 1) == task.attempts]

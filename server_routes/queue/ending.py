@@ -122,8 +122,8 @@ class Endings:
             return ()
         since = parse_time(task.started_at or task.created_at)
         found = find_results(self._output_dir, {task.task_id: task.comfyui_task_id}, since).get(task.task_id, ())
-        runs = {file.run for file in found if file.run is not None}
-        newest = [file for file in found if not runs or file.run == max(runs)]
+        last = max((file.run or 1 for file in found), default=1)
+        newest = [file for file in found if (file.run or 1) == last]
         return self.read([stamped(self._output_dir, file.path, None) for file in newest])
 
     def _why_not_whole(self, result: Result) -> str | None:

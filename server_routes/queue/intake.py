@@ -109,7 +109,9 @@ class Intake:
             return
         wanted = tag.task_id or (before.get("task_id") if isinstance(before, dict) else None)
         task_id, run = self._task_id(wanted, prompt_id, tag)
-        png_info["wfrecovery"] = {"task_id": task_id, "prompt_id": prompt_id, "run": run}
+        png_info["wfrecovery"] = {"task_id": task_id, "prompt_id": prompt_id}
+        if run > 1:  # files of one run are told from those that an earlier one has left
+            png_info["wfrecovery"]["run"] = run
 
     def _task_id(self, wanted: object, prompt_id: str, tag: RowTag) -> tuple[str, int]:
         """The id that was sent along, where it is free or means this prompt already; else one of our own. And which run

@@ -13,7 +13,7 @@ import pytest
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.settings import load_settings
-from wfrecovery.bridge.table.manager import DatabaseManager, new_metadata
+from wfrecovery.bridge.table.manager import DatabaseManager, new_task
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
@@ -67,13 +67,14 @@ class Team:
     def entered_anew(self, row: int) -> str:
         """One more task for a row, whatever became of the former: as the plugin records a prompt of the page."""
         data, kind = self.row_data(row), "图片合成"
-        record = TaskRecord(
+        record = new_task(
             self.db.table.claim_id(kind),
+            Stage.QUEUED,
             row_number=row,
             product_name=data["product_name"],
             model_name=data["model_name"],
             workflow_type=kind,
-            metadata=new_metadata(Stage.QUEUED, data, has_row=True),
+            row_data=data,
         )
         return self.db.table.create(record).task_id
 
@@ -121,7 +122,7 @@ class Team:
             if not self.db.unpushed():
                 return
             self.clock.now += 400
-        raise AssertionError([task.feishu for task in self.db.unpushed()])
+        raise AssertionError([task.outbox for task in self.db.unpushed()])
 
     def row(self, product: str) -> dict[str, Any]:
         (number,) = self.feishu.sheet.find_rows(产品名=product)

@@ -32,8 +32,8 @@ from wfrecovery.bridge.recovery.manager import TaskRecoveryManager
 from wfrecovery.bridge.settings import Settings, load_settings
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord, WorkflowType
-from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.bridge.table.rows import RowData
+from wfrecovery.bridge.table.values import FeishuState, Outbox, QueuePlace
 from wfrecovery.bridge.wording import Wording
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 from wfrecovery.server_routes.publishing.group import GroupReporter
@@ -72,16 +72,16 @@ class Batch:
         self.db.table.update(task_id, change)
         self.hear(task_id)
 
-    def enter(self, task_id: str, *stages: Stage, **metadata: Any) -> None:
+    def enter(self, task_id: str, *stages: Stage, **fields: Any) -> None:
         for stage in stages:
-            self.change(task_id, lambda task, stage=stage: task.entering(stage).with_metadata(**metadata))
+            self.change(task_id, lambda task, stage=stage: task.entering(stage, **fields))
 
     def finish(self, task_id: str) -> None:
         self.db.complete_task(task_id, ["a.png"])
         self.hear(task_id)
 
     def outbox(self, task_id: str, state: FeishuState, reason: str | None = None) -> None:
-        self.change(task_id, lambda task: task.with_feishu(state=state.value, last_error=reason, last_error_zh=reason))
+        self.change(task_id, lambda task: task.with_outbox(state=state, last_error=reason, last_error_zh=reason))
 
     def done(self, task_id: str) -> None:
         self.finish(task_id)
@@ -153,9 +153,9 @@ def test_what_failed_and_what_is_blocked_comes_with_its_reason(batch: Batch) -> 
 def test_what_came_through_a_crash_counts_as_recovered(batch: Batch) -> None:
     lost, found, untouched, retried = (batch.add(row) for row in (1, 2, 3, 4))
     batch.enter(lost, Stage.QUEUED, Stage.RUNNING)
-    batch.enter(lost, Stage.QUEUED, queue="another")
+    batch.enter(lost, Stage.QUEUED, queue=QueuePlace("another"))
     batch.enter(found, Stage.QUEUED)
-    batch.change(found, lambda task: task.with_metadata(adopted=True))
+    batch.change(found, lambda task: replace(task, adopted=True))
     batch.enter(retried, Stage.QUEUED, Stage.ASKING, Stage.QUEUED)
     for task in (lost, found, untouched, retried):
         batch.done(task)
@@ -180,7 +180,7 @@ def test_what_asks_a_person_holds_nothing_up(batch: Batch) -> None:
 def test_what_another_process_settled_is_found_by_looking_again(batch: Batch) -> None:
     task = batch.add(1)
     batch.db.complete_task(task, ["a.png"])
-    batch.db.table.update(task, lambda record: record.with_feishu(state=FeishuState.PUSHED.value))
+    batch.db.table.update(task, lambda record: record.with_outbox(state=FeishuState.PUSHED))
     assert batch.over() is None
     batch.watch.look_at(batch.db.table)
     assert batch.watch.open_tasks() == frozenset()
@@ -208,7 +208,9 @@ def test_a_record_that_was_rebuilt_counts_from_one_again_and_is_heard(batch: Bat
             task_id,
             row_number=1,
             workflow_type="图片合成",
-            metadata={"stage": "queued", "rebuilt_at": "2026-11-23T10:00:00+08:00", "feishu": {"state": "pending"}},
+            stage=Stage.QUEUED,
+            rebuilt_at="2026-11-23T10:00:00+08:00",
+            outbox=Outbox(FeishuState.PENDING),
         )
     )
     batch.watch.saw(rebuilt)
@@ -253,7 +255,7 @@ def test_a_recovery_may_hear_only_of_the_end(batch: Batch) -> None:
     task = batch.add(1)
     batch.watch = BatchWatch(batch.clock)
     batch.db.mark_task_failed(task, "lost before it was submitted")
-    batch.db.table.update(task, lambda record: record.with_feishu(state=FeishuState.OFF.value))
+    batch.db.table.update(task, lambda record: record.with_outbox(state=FeishuState.OFF))
     batch.hear(task)
     summary = batch.over()
     assert summary is not None
@@ -464,7 +466,7 @@ class Group:
         """A pushed result; the record."""
         task_id = self.db.add_workflow_task(RowData(row, product_name="杯子"), WorkflowType.IMAGE_COMPOSITION)
         self.db.complete_task(task_id, ["a.png"])
-        return self.db.table.update(task_id, lambda task: task.with_feishu(state=FeishuState.PUSHED.value))
+        return self.db.table.update(task_id, lambda task: task.with_outbox(state=FeishuState.PUSHED))
 
     def texts(self) -> list[str]:
         return [message["content"]["text"] for message in self.bot.messages]

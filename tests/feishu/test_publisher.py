@@ -17,6 +17,7 @@ from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import FlushReport, Publisher, backoff
 from wfrecovery.bridge.settings import Settings
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.record_json import outbox_to_json
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Sheet
 
@@ -35,8 +36,8 @@ def test_picture_and_status_come_into_the_row_of_the_task(team: Team) -> None:
         assert (team.row(other)[STATUS], team.row(other)[PICTURE]) == ("否", None)
     record = team.record(task_id)
     assert record.settled
-    assert record.feishu["pushed_at"]
-    assert "writing" not in record.feishu
+    assert record.outbox.pushed_at
+    assert "writing" not in outbox_to_json(record.outbox)
     assert team.publisher.flush() == FlushReport()
 
 
@@ -136,7 +137,7 @@ def test_a_row_that_is_gone_blocks_with_the_reason_and_the_others_go_on(team: Te
     report = team.publisher.flush()
     assert report.pushed == [kept]
     team.assert_delivered(kept)
-    reason = team.record(gone).feishu["last_error"]
+    reason = team.record(gone).outbox.last_error
     assert list(report.blocked) == [gone]
     assert team.state(gone) is FeishuState.BLOCKED
     assert "产品2" in reason
@@ -244,7 +245,7 @@ def test_a_wrong_secret_is_explained_without_showing_it(
     team = Team(feishu, tmp_path, feishu_app_secret="wrong-secret-0123456789")
     task_id = team.finished(2)
     team.publisher.flush()
-    reason = team.record(task_id).feishu["last_error"]
+    reason = team.record(task_id).outbox.last_error
     assert "FEISHU_APP_SECRET" in reason
     assert team.publisher.last_error == reason
     assert "wrong-secret-0123456789" not in reason + caplog.text + str(team.record(task_id))
@@ -732,7 +733,7 @@ def test_a_status_cell_that_is_merged_into_another_row_s_is_not_written(team: Te
     report = team.publisher.flush()
     assert report.pushed == [first]
     assert "F3 is merged into F2" in report.blocked[second]
-    assert "取消合并" in team.record(second).feishu["last_error_zh"]
+    assert "取消合并" in (team.record(second).outbox.last_error_zh or "")
     assert team.row("产品2")[PICTURE] is None
 
 
@@ -759,7 +760,7 @@ def test_an_older_result_never_overwrites_a_newer_one(team: Team) -> None:
     assert team.publisher.flush() == FlushReport()
     team.assert_delivered(newer)
     assert team.record(older).settled
-    assert team.record(older).feishu["superseded_by"] == newer
+    assert team.record(older).outbox.superseded_by == newer
     assert len(team.feishu.sheet.picture_writes) == 1
 
 
@@ -819,7 +820,7 @@ def test_three_failures_in_a_row_end_the_flush_and_the_untried_are_not_counted(t
     team.feishu.faults.add(Fault.HTML_502, "values_image", times=3)
     tasks = [team.finished(row) for row in (2, 3, 4, 5, 6)]
     assert set(team.publisher.flush().waiting) == set(tasks)
-    assert [team.record(task_id).feishu["attempts"] for task_id in tasks] == [1, 1, 1, 0, 0]
+    assert [team.record(task_id).outbox.attempts for task_id in tasks] == [1, 1, 1, 0, 0]
     assert team.feishu.count("values_image") == 3
     team.flush_until_quiet()
     for task_id in tasks:

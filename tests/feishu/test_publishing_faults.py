@@ -47,7 +47,7 @@ def flush_while_it_fails(team: Team, seed: int, *, move: bool) -> int:
         if move and dice.random() < 0.7:
             changes += 1
             change_rows(team.feishu, dice, changes)
-    raise AssertionError([task.feishu for task in team.db.unpushed()])
+    raise AssertionError([task.outbox for task in team.db.unpushed()])
 
 
 def until_idle(feishu: FeishuStandIn) -> None:
@@ -100,9 +100,9 @@ def test_rows_that_are_inserted_deleted_and_sorted_between_flushes_get_nothing_o
             if record.product_name in there:
                 team.assert_delivered(task_id)
             elif team.state(task_id) is FeishuState.BLOCKED:
-                assert f"产品名 '{record.product_name}'" in record.feishu["last_error"]
-                assert "stands in no row" in record.feishu["last_error"]
-                assert "哪一行都没有" in record.feishu["last_error_zh"]
+                assert f"产品名 '{record.product_name}'" in (record.outbox.last_error or "")
+                assert "stands in no row" in (record.outbox.last_error or "")
+                assert "哪一行都没有" in (record.outbox.last_error_zh or "")
             else:
                 assert team.state(task_id) is FeishuState.PUSHED, "it was there before the row was deleted"
         for product in there:

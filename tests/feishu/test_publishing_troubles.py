@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_from_some_note_on_loses_nothing_and_blocks_nothing(
 
 def test_a_full_disk_does_not_end_main_py_when_it_gives_blocked_results_another_try(team: Team) -> None:
     task_id = team.finished(2)
-    team.db.table.update(task_id, lambda record: record.with_feishu(state=FeishuState.BLOCKED.value))
+    team.db.table.update(task_id, lambda record: record.with_outbox(state=FeishuState.BLOCKED))
     full = WatchedDisk(Steps(1, no_space, for_ever=True, names=("write",)))
     publisher = Publisher(DatabaseManager(team.folder, disk=full), FeishuClient(team.settings))
     publisher.unblock()
@@ -213,7 +213,7 @@ def test_rows_that_move_under_the_repair_as_well_end_with_their_own_or_are_named
 
         team.publisher._feishu._call = partial(moving, team.publisher._feishu)  # type: ignore[method-assign]
         team.flush_until_quiet()
-        named = "".join(str(team.record(task_id).feishu["last_error"]) for task_id in tasks)
+        named = "".join(str(team.record(task_id).outbox.last_error) for task_id in tasks)
         for task_id in tasks:
             record = team.record(task_id)
             if record.feishu_state is FeishuState.PUSHED and f"{record.product_name} ·" not in named:
@@ -311,4 +311,4 @@ def test_a_newer_result_counts_also_where_only_one_of_the_two_knew_the_row_s_pro
     assert team.db.push_again(older)
     team.publisher.flush()
     team.assert_delivered(newer)
-    assert team.record(older).feishu["superseded_by"] == newer
+    assert team.record(older).outbox.superseded_by == newer

@@ -32,8 +32,8 @@ def table(*rows: list[Any], header: list[Any] | None = None, columns: Columns = 
 
 
 def task(number: int | None, product: str, model: str, prompt: str | None = None) -> TaskRecord:
-    metadata = {} if prompt is None else {"feishu_row_data": {"prompt": prompt}}
-    return TaskRecord("img_20261123_001", row_number=number, product_name=product, model_name=model, metadata=metadata)
+    data = {} if prompt is None else {"prompt": prompt}
+    return TaskRecord("img_20261123_001", row_number=number, product_name=product, model_name=model, row_data=data)
 
 
 # ------------------------------------------------------------------ addresses and cells

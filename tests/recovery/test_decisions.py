@@ -27,7 +27,7 @@ OTHER_TASK = TaskRecord("job_20261123_001")
 
 
 def attempted(task: TaskRecord, attempts: int) -> TaskRecord:
-    return dataclasses.replace(task, metadata={"attempts": attempts})
+    return dataclasses.replace(task, attempts=attempts)
 
 
 # ------------------------------------------------------------------ the table

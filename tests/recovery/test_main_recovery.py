@@ -203,8 +203,8 @@ def test_how_the_plugin_of_another_machine_delivered_is_taken_over(tmp_path: Pat
     recovery = bridge.TaskRecoveryManager(db, Elsewhere("http://127.0.0.1:9"))
     asyncio.run(recovery.publish())
     assert not db.unpushed()
-    delivery = db.table.get(task_id).feishu
-    assert (delivery["state"], delivery["last_error_zh"]) == (state, "没有了")
+    delivery = db.table.get(task_id).outbox
+    assert (delivery.state.value, delivery.last_error_zh) == (state, "没有了")
 
 
 def test_a_task_in_a_shared_table_whose_request_never_arrived_is_sent(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from plugin_support import Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
-from wfrecovery.bridge.table.manager import new_metadata
+from wfrecovery.bridge.table.manager import new_task
 from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 WRITES = (
@@ -326,8 +327,9 @@ def test_what_is_blocked_is_pushed_again_all_at_once(host: Any, start: Start) ->
     prompts = [comfy.queue(picture(f"push{n}"), row(n)) for n in (2, 3, 4)]
     ids = [comfy.finished(prompt)["task_id"] for prompt in prompts]
     db = DatabaseManager(comfy.output)
+    blocked = {"state": FeishuState.BLOCKED, "last_error": "row 2 is another product"}
     for task_id in ids[:2]:
-        db.table.update(task_id, lambda task: task.with_feishu(state="blocked", last_error="row 2 is another product"))
+        db.table.update(task_id, lambda task: task.with_outbox(**blocked))
     assert get(comfy, "status")["attention"] == 2
     answer = post(comfy, "tasks/push", {"filter": {"feishu": "blocked"}})
     assert answer == {"done": ids[:2], "refused": {}, "left": 0}
@@ -556,7 +558,7 @@ def test_a_burst_of_changes_is_told_in_few_messages(comfy: Comfy) -> None:
     with Listener(comfy) as page:
         ids = [f"job_20260101_{number:03}" for number in range(1, 151)]
         for task_id in ids:
-            db.table.create(TaskRecord(task_id, metadata={"stage": "cancelled"}))
+            db.table.create(TaskRecord(task_id, stage=Stage.CANCELLED))
         until(lambda: {task["task_id"] for data in page.of("wfrecovery.task") for task in data["tasks"]} >= set(ids))
         messages = page.of("wfrecovery.task")
         assert len(messages) < len(ids) / 5
@@ -568,11 +570,10 @@ def test_a_burst_of_changes_is_told_in_few_messages(comfy: Comfy) -> None:
 
 def _old_task(db: DatabaseManager, number: int, days: int, state: str) -> str:
     """A finished task as it was written `days` ago."""
-    metadata = new_metadata(Stage.QUEUED, {}, has_row=True)
-    record = TaskRecord(f"img_20260101_{number:03}", row_number=number, workflow_type="图片合成", metadata=metadata)
+    record = new_task(f"img_20260101_{number:03}", Stage.QUEUED, row_number=number, workflow_type="图片合成")
     db.table.create(record, {"prompt": {}, "task": {}})
     db.complete_task(record.task_id, [f"old{number}.png"])
-    db.table.update(record.task_id, lambda task: task.with_feishu(state=state))
+    db.table.update(record.task_id, lambda task: task.with_outbox(state=FeishuState(state)))
     then = time.strftime("%Y-%m-%dT%H:%M:%S.000+00:00", time.gmtime(time.time() - days * 86_400))
     for path in (db.table.folder / "active", db.table.folder / "done" / "2026-01"):
         file = path / f"{record.task_id}.json"

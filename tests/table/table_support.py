@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.records import Stage, TaskRecord, WorkflowType
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Outbox, Result
 
 #: What changes the disk. The rest only looks.
 WRITING = ("make_folder", "open_temp", "write", "sync", "close", "replace", "sync_folder", "create", "unlink")
@@ -31,27 +32,28 @@ def job_id(number: int) -> str:
 
 def job(number: int, **fields: Any) -> TaskRecord:
     """A task without a row: settled as soon as it is final."""
-    fields.setdefault("metadata", {"stage": Stage.QUEUED.value, "attempts": 0, "feishu": {"state": "off"}})
+    fields.setdefault("stage", Stage.QUEUED)
     return TaskRecord(job_id(number), **fields)
 
 
 def img(number: int, **fields: Any) -> TaskRecord:
     """A task with a row: its result has to be pushed before it is settled."""
-    fields.setdefault("metadata", {"stage": Stage.QUEUED.value, "attempts": 0, "feishu": {"state": "pending"}})
+    fields.setdefault("stage", Stage.QUEUED)
+    fields.setdefault("outbox", Outbox(FeishuState.PENDING))
     fields.setdefault("workflow_type", WorkflowType.IMAGE_COMPOSITION.value)
     return TaskRecord(f"img_{DAY}_{number:03}", row_number=60 + number, product_name="产品A", **fields)
 
 
 def add_attempt(record: TaskRecord) -> TaskRecord:
-    return record.with_metadata(attempts=record.attempts + 1)
+    return dataclasses.replace(record, attempts=record.attempts + 1)
 
 
 def finish(record: TaskRecord) -> TaskRecord:
-    return record.entering(Stage.FINISHED, output_files=("row67_00001_.png",))
+    return record.entering(Stage.FINISHED, results=(Result("row67_00001_.png"),))
 
 
 def pushed(record: TaskRecord) -> TaskRecord:
-    return record.with_feishu(state=FeishuState.PUSHED.value, pushed_at="2026-11-23T10:00:00+08:00")
+    return record.with_outbox(state=FeishuState.PUSHED, pushed_at="2026-11-23T10:00:00+08:00")
 
 
 def table_files(output_dir: Path) -> dict[str, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.manager import DatabaseManager, cancelled, failed, finished
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.story import MAX_LINES, MAX_TEXT
+from wfrecovery.bridge.table.values import FeishuState, QueuePlace, Result
 
 TASK = img(1).task_id
 
@@ -21,12 +24,23 @@ def table(tmp_path: Path) -> WorkflowDatabase:
     return WorkflowDatabase(tmp_path)
 
 
+def story_of(table: WorkflowDatabase, task_id: str = TASK) -> list[dict[str, Any]]:
+    """As it stands in the file: what the page reads."""
+    (file,) = table.folder.glob(f"[ad]*/**/{task_id}.json")
+    lines: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))["metadata"].get("story", [])
+    return lines
+
+
 def told(table: WorkflowDatabase, task_id: str = TASK) -> list[str]:
-    return [line["what"] for line in table.get(task_id).metadata.get("story", [])]
+    return [line["what"] for line in story_of(table, task_id)]
 
 
 def queued(boot: str, number: int = 1) -> Any:
-    return lambda task: task.entering(Stage.QUEUED).with_metadata(queue={"boot": boot, "number": number})
+    return lambda task: task.entering(Stage.QUEUED, queue=QueuePlace(boot, number))
+
+
+def blocked(task: TaskRecord, reason: str) -> TaskRecord:
+    return task.with_outbox(state=FeishuState.BLOCKED, last_error=reason)
 
 
 def started(task: TaskRecord) -> TaskRecord:
@@ -34,37 +48,37 @@ def started(task: TaskRecord) -> TaskRecord:
 
 
 def test_a_row_from_entry_to_sheet(table: WorkflowDatabase) -> None:
-    table.create(img(1, metadata={"stage": "created", "feishu": {"state": "pending"}}))
-    for change in (queued("a"), started, lambda task: finished(task, ("x.png",))):
+    table.create(img(1, stage=Stage.CREATED))
+    for change in (queued("a"), started, lambda task: finished(task, (Result("x.png"),))):
         table.update(TASK, change)
-    table.update(TASK, lambda task: task.with_feishu(state="pushed"))
+    table.update(TASK, lambda task: task.with_outbox(state=FeishuState.PUSHED))
     assert told(table) == ["entered", "queued", "started", "finished", "pushed"]
-    story = table.get(TASK).metadata["story"]
+    story = story_of(table)
     assert story[2]["attempt"] == 1
     assert [line["at"] for line in story] == sorted(line["at"] for line in story)
 
 
 def test_a_crash_a_second_attempt_and_an_adoption(table: WorkflowDatabase) -> None:
     table.create(img(1))
-    table.update(TASK, lambda task: started(task.with_metadata(queue={"boot": "a"})))
+    table.update(TASK, lambda task: started(replace(task, queue=QueuePlace("a"))))
     table.update(TASK, queued("b"))
     table.update(TASK, started)
-    table.update(TASK, lambda task: finished(task, ("x.png",)).with_metadata(adopted=True))
+    table.update(TASK, lambda task: replace(finished(task, (Result("x.png"),)), adopted=True))
     assert told(table) == ["queued", "started", "lost", "queued_again", "started", "adopted"]
-    assert [line.get("attempt") for line in table.get(TASK).metadata["story"] if line["what"] == "started"] == [1, 2]
+    assert [line.get("attempt") for line in story_of(table) if line["what"] == "started"] == [1, 2]
 
 
 def test_a_prompt_that_starts_in_the_same_write_as_it_is_queued_again(table: WorkflowDatabase) -> None:
-    table.create(img(1, metadata={"stage": "running", "attempts": 1, "queue": {"boot": "a"}}))
-    table.update(TASK, lambda task: add_attempt(task.with_metadata(queue={"boot": "b"})))
+    table.create(img(1, stage=Stage.RUNNING, attempts=1, queue=QueuePlace("a")))
+    table.update(TASK, lambda task: add_attempt(replace(task, queue=QueuePlace("b"))))
     assert told(table) == ["queued", "started", "lost", "queued_again", "started"]
 
 
 def test_an_error_names_its_node_and_a_retry_is_no_loss(table: WorkflowDatabase) -> None:
-    table.create(img(1, metadata={"stage": "running", "attempts": 1, "queue": {"boot": "a"}}))
+    table.create(img(1, stage=Stage.RUNNING, attempts=1, queue=QueuePlace("a")))
     table.update(TASK, lambda task: failed(task, "KSampler (node 5): out of memory: 3 GB\nmore"))
     table.update(TASK, lambda task: task.entering(Stage.QUEUED))
-    story = table.get(TASK).metadata["story"]
+    story = story_of(table)
     assert [line["what"] for line in story] == ["queued", "started", "failed", "retried"]
     assert (story[2]["node"], story[2]["text"]) == ("KSampler (node 5)", "out of memory: 3 GB\nmore")
 
@@ -74,8 +88,8 @@ def test_other_endings_have_their_reason(table: WorkflowDatabase) -> None:
     table.create(job(1))
     table.update(TASK, lambda task: failed(task, "it cannot be queued again: no such model"))
     table.update(job(1).task_id, lambda task: cancelled(task, "deleted from the queue by the user"))
-    assert table.get(TASK).metadata["story"][-1]["text"] == "it cannot be queued again: no such model"
-    last = table.get(job(1).task_id).metadata["story"][-1]
+    assert story_of(table)[-1]["text"] == "it cannot be queued again: no such model"
+    last = story_of(table, job(1).task_id)[-1]
     assert (last["what"], last["text"]) == ("cancelled", "deleted from the queue by the user")
 
 
@@ -87,12 +101,12 @@ def test_what_waits_for_a_person(table: WorkflowDatabase) -> None:
 
 
 def test_blocked_for_the_same_reason_is_told_once(table: WorkflowDatabase) -> None:
-    table.create(img(1, metadata={"stage": "finished", "feishu": {"state": "pending"}}))
+    table.create(img(1, stage=Stage.FINISHED))
     for _ in range(5):
-        table.update(TASK, lambda task: task.with_feishu(state="blocked", last_error="row 61 is another product"))
-        table.update(TASK, lambda task: task.with_feishu(state="pending"))
-    table.update(TASK, lambda task: task.with_feishu(state="blocked", last_error="no such column"))
-    story = table.get(TASK).metadata["story"]
+        table.update(TASK, lambda task: blocked(task, "row 61 is another product"))
+        table.update(TASK, lambda task: task.with_outbox(state=FeishuState.PENDING))
+    table.update(TASK, lambda task: blocked(task, "no such column"))
+    story = story_of(table)
     assert [(line["what"], line.get("text")) for line in story] == [
         ("finished", None),
         ("blocked", "row 61 is another product"),
@@ -101,9 +115,9 @@ def test_blocked_for_the_same_reason_is_told_once(table: WorkflowDatabase) -> No
 
 
 def test_pushed_again(table: WorkflowDatabase) -> None:
-    table.create(img(1, metadata={"stage": "finished", "feishu": {"state": "pending"}}))
-    for state in ("pushed", "pending", "pushed"):
-        table.update(TASK, lambda task, state=state: task.with_feishu(state=state))
+    table.create(img(1, stage=Stage.FINISHED))
+    for state in (FeishuState.PUSHED, FeishuState.PENDING, FeishuState.PUSHED):
+        table.update(TASK, lambda task, state=state: task.with_outbox(state=state))
     assert told(table) == ["finished", "pushed", "push_again", "pushed"]
 
 
@@ -112,7 +126,7 @@ def test_the_first_line_and_the_newest_stay(table: WorkflowDatabase) -> None:
     for number in range(40):
         table.update(TASK, lambda task, number=number: failed(task, f"{number} " + "x" * 5000))
         table.update(TASK, lambda task: task.entering(Stage.QUEUED))
-    story = table.get(TASK).metadata["story"]
+    story = story_of(table)
     assert len(story) == MAX_LINES
     assert (story[0]["what"], story[-1]["what"]) == ("queued", "retried")
     assert story[-2]["text"].startswith("39 ")
@@ -122,9 +136,12 @@ def test_the_first_line_and_the_newest_stay(table: WorkflowDatabase) -> None:
 @pytest.mark.parametrize("damaged", ["x", {"a": 1}, [1, None], 5])
 def test_a_story_that_somebody_edited_badly_goes_on(table: WorkflowDatabase, damaged: Any) -> None:
     table.create(img(1))
-    table.update(TASK, lambda task: task.with_metadata(story=damaged))
+    file = table.folder / "active" / f"{TASK}.json"
+    record = json.loads(file.read_text("utf-8"))
+    record["metadata"]["story"] = damaged
+    file.write_text(json.dumps(record), "utf-8")
     table.update(TASK, lambda task: failed(task, "x"))
-    assert table.get(TASK).metadata["story"][-1]["what"] == "failed"
+    assert story_of(table)[-1]["what"] == "failed"
 
 
 def test_a_rebuilt_record_says_so(table: WorkflowDatabase) -> None:

@@ -20,9 +20,20 @@ from wfrecovery.bridge.table.database import (
 )
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import ENTERED_FROM, RecordError, RevisionConflictError, Stage, TaskError, TransitionError, WorkflowStatus, WorkflowType
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.record_json import record_to_json
+from wfrecovery.bridge.table.records import (
+    ENTERED_FROM,
+    SCHEMA,
+    RecordError,
+    RevisionConflictError,
+    Stage,
+    TaskError,
+    TransitionError,
+    WorkflowStatus,
+    WorkflowType,
+)
 from wfrecovery.bridge.table.rows import RowData
+from wfrecovery.bridge.table.values import FeishuState, Result
 
 IMAGE, VIDEO = WorkflowType.IMAGE_COMPOSITION, WorkflowType.IMAGE_TO_VIDEO
 NOON = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -68,7 +79,7 @@ def test_a_record_has_the_fields_of_the_specification_in_their_order(db: Databas
         "error_message",
         "metadata",
     ]
-    assert data["schema"] == data["revision"] == 1
+    assert (data["schema"], data["revision"]) == (2, 1)
     assert (data["row_number"], data["product_name"], data["model_name"]) == (67, "产品A", "模特B")
     assert (data["workflow_type"], data["status"]) == ("图片合成", "在处理中")
     assert (data["comfyui_task_id"], data["output_files"], data["error_message"]) == ("0a4e6c3e", [], None)
@@ -101,14 +112,14 @@ def test_an_update_that_changes_nothing_writes_nothing(table: WorkflowDatabase, 
 
 
 def test_a_broken_file_name_with_a_lone_surrogate_can_be_recorded(table: WorkflowDatabase) -> None:
-    table.create(job(1, output_files=("bad\udcff.png",)))
+    table.create(job(1, results=(Result("bad\udcff.png"),)))
     assert table.get(job_id(1)).output_files == ("bad\udcff.png",)
 
 
 @pytest.mark.parametrize("wanted", Stage)
 @pytest.mark.parametrize("current", Stage)
 def test_stages_are_entered_only_as_the_table_of_transitions_allows(current: Stage, wanted: Stage) -> None:
-    record = job(1, metadata={"stage": current.value})
+    record = job(1, stage=current)
     if current in ENTERED_FROM[wanted]:
         assert record.entering(wanted).stage is wanted
     else:
@@ -258,7 +269,7 @@ def test_a_result_that_comes_after_all_is_delivered_whatever_became_of_the_failu
     """失败 stands in the sheet already, then the rendered file is found."""
     task_id = db.add_workflow_task(row(), IMAGE)
     db.mark_task_failed(task_id, "timed out")
-    db.table.update(task_id, lambda record: record.with_feishu(state=state.value))
+    db.table.update(task_id, lambda record: record.with_outbox(state=state))
     assert db.complete_task(task_id, ["a.png"])
     assert [task.task_id for task in db.unpushed()] == [task_id]
 
@@ -338,9 +349,9 @@ def test_push_again_puts_a_delivered_or_blocked_result_back(db: DatabaseManager)
     assert db.unpushed() == []
     assert db.push_again(task_id) is True
     assert [task.task_id for task in db.unpushed()] == [task_id]
-    db.table.update(task_id, lambda record: record.with_feishu(state="blocked", last_error="row not found"))
+    db.table.update(task_id, lambda record: record.with_outbox(state=FeishuState.BLOCKED, last_error="row not found"))
     assert db.unpushed() == []
-    assert db.put_back(task_id).feishu["last_error"] is None
+    assert db.put_back(task_id).outbox.last_error is None
     assert [task.task_id for task in db.unpushed()] == [task_id]
 
 
@@ -354,11 +365,11 @@ def test_there_is_nothing_to_push_without_a_row(db: DatabaseManager) -> None:
 
 def test_graphs_are_kept_beside_the_records_and_written_once(table: WorkflowDatabase) -> None:
     table.create(job(1), GRAPH)
-    assert table.graph(job_id(1)) == {"schema": 1, **GRAPH}
+    assert table.graph(job_id(1)) == {"schema": SCHEMA, **GRAPH}
     table.write_graph(job_id(1), {"prompt": {}})
-    assert table.graph(job_id(1)) == {"schema": 1, **GRAPH}
+    assert table.graph(job_id(1)) == {"schema": SCHEMA, **GRAPH}
     table.write_graph(job_id(1), {"prompt": {}}, replace=True)
-    assert table.graph(job_id(1)) == {"schema": 1, "prompt": {}}
+    assert table.graph(job_id(1)) == {"schema": SCHEMA, "prompt": {}}
     assert table.graph(job_id(2)) is None
 
 
@@ -479,7 +490,7 @@ def test_a_write_behind_the_locks_back_is_noticed_and_not_overwritten(table: Wor
     path = table.folder / "active" / f"{job_id(1)}.json"
 
     def while_somebody_else_writes(record):
-        data = {**record.to_json(), "revision": 9, "product_name": "theirs"}
+        data = {**record_to_json(record), "revision": 9, "product_name": "theirs"}
         path.write_text(json.dumps(data), "utf-8")
         return add_attempt(record)
 

@@ -16,10 +16,10 @@ from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.files import MAX_RECORD_BYTES
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.record_json import record_from_json, record_to_json
 from wfrecovery.bridge.table.records import NewerSchemaError, RecordError, Stage
-from wfrecovery.bridge.table.record_json import record_from_json
 
-GOOD = json.dumps(img(1, revision=3, comfyui_task_id="p").to_json(), ensure_ascii=False).encode()
+GOOD = json.dumps(record_to_json(img(1, revision=3, comfyui_task_id="p")), ensure_ascii=False).encode()
 NAME = f"{img(1).task_id}.json"
 
 
@@ -90,7 +90,7 @@ def test_a_flipped_byte_is_noticed_or_is_a_whole_record(table: WorkflowDatabase,
         data = GOOD[:position] + bytes([GOOD[position] ^ mask]) + GOOD[position + 1 :]
         whole = loads(data)
         noticed += not whole
-        if position % 31 == 0 and b'"schema": 1' in data:
+        if position % 31 == 0 and b'"schema": 2' in data:
             put(table, data)
             if whole:
                 assert start(table)[1] == [img(1).task_id, job_id(1)]
@@ -157,6 +157,10 @@ WRONG = {
     "outbox null": changed(metadata={"feishu": None}),
     "outbox state": changed(metadata={"feishu": {"state": "sent"}}),
     "outbox state list": changed(metadata={"feishu": {"state": []}}),
+    "results null": changed(metadata={"results": None}),
+    "results by name": changed(metadata={"results": {"a.png": {}}}),
+    "results of names": changed(metadata={"results": ["a.png"]}),
+    "result without a path": changed(metadata={"results": [{"size": 5}]}),
     "name null": changed(product_name=None),
     "time number": changed(created_at=1),
     "prompt number": changed(comfyui_task_id=1),
@@ -183,7 +187,7 @@ def test_a_record_without_one_of_its_fields_stops_nobody(table: WorkflowDatabase
     if name in ("row_number", "workflow_type", "comfyui_task_id", "error_message"):
         fresh, active = start(table)
         assert active == [img(1).task_id, job_id(1)]
-        assert fresh.get(img(1).task_id).to_json()[name] is None
+        assert record_to_json(fresh.get(img(1).task_id))[name] is None
     else:
         check_set_aside(table, without(name))
 
@@ -207,11 +211,11 @@ def test_the_status_that_a_person_edits_counts_more_than_the_stage(table: Workfl
 
 def test_unknown_metadata_is_kept(table: WorkflowDatabase) -> None:
     put(table, changed(metadata={"theirs": [1, {"二": None}]}))
-    assert table.update(img(1).task_id, add_attempt).metadata["theirs"] == [1, {"二": None}]
-    assert WorkflowDatabase(table.output_dir).get(img(1).task_id).metadata["theirs"] == [1, {"二": None}]
+    assert table.update(img(1).task_id, add_attempt).more["theirs"] == [1, {"二": None}]
+    assert WorkflowDatabase(table.output_dir).get(img(1).task_id).more["theirs"] == [1, {"二": None}]
 
 
-@pytest.mark.parametrize("data", [changed(schema=2), b'{"schema": 99, "all": "different"}'], ids=["2", "99"])
+@pytest.mark.parametrize("data", [changed(schema=3), b'{"schema": 99, "all": "different"}'], ids=["3", "99"])
 def test_a_newer_schema_is_left_alone_and_reported(table: WorkflowDatabase, data: bytes) -> None:
     put(table, data)
     before = table_files(table.output_dir)
@@ -232,7 +236,7 @@ def test_an_id_in_both_folders_is_one_task_and_done_wins(table: WorkflowDatabase
     """B4."""
     path = table.folder / "active" / f"{job_id(2)}.json"
     done = table.folder / "done" / MONTH / path.name
-    path.write_text(json.dumps(job(2, revision=1).to_json()), "utf-8")
+    path.write_text(json.dumps(record_to_json(job(2, revision=1))), "utf-8")
     assert table.get(job_id(2)).stage is Stage.FINISHED
     assert list(table.ids()).count(job_id(2)) == 1
     kept = done.read_bytes()
@@ -296,7 +300,7 @@ def test_a_damaged_record_is_rebuilt_from_its_graph(table: WorkflowDatabase) -> 
     record = fresh.get(job_id(1))
     assert (record.row_number, record.product_name, record.workflow_type) == (67, "产品A", "图片合成")
     assert (record.comfyui_task_id, record.stage) == (GRAPH["prompt_id"], Stage.QUEUED)
-    assert record.metadata["rebuilt_at"]
+    assert record.rebuilt_at
     assert fresh.corrupt() == [f"{job_id(1)}.json"], "and what was there is kept"
     assert (table.folder / "corrupt" / f"{job_id(1)}.json").read_bytes() == b'{"schema": 1, "revi'
     assert fresh.update(job_id(1), add_attempt).revision == 2
@@ -348,7 +352,7 @@ def test_somebody_elses_repair_is_not_set_aside(table: WorkflowDatabase, monkeyp
     """Between the look and the lock another process may have rebuilt the record, or a newer one written it."""
     path = table.folder / "active" / NAME
     good = path.read_bytes()
-    for mended, expected in ((good, [img(1).task_id, job_id(1)]), (changed(schema=2), [job_id(1)])):
+    for mended, expected in ((good, [img(1).task_id, job_id(1)]), (changed(schema=3), [job_id(1)])):
         path.write_bytes(b"{")
         fresh = WorkflowDatabase(table.output_dir)
         real: Callable[[str], Any] = fresh._mending.quarantine

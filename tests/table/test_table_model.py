@@ -18,7 +18,9 @@ from table_support import GRAPH, Steps, WatchedDisk, add_attempt, all_records, f
 
 from wfrecovery.bridge.table.database import UnknownTaskError, WorkflowDatabase
 from wfrecovery.bridge.table.index import TaskIndex
-from wfrecovery.bridge.table.records import Stage, TaskRecord, TransitionError
+from wfrecovery.bridge.table.record_json import record_to_json
+from wfrecovery.bridge.table.records import SCHEMA, Stage, TaskRecord, TransitionError
+from wfrecovery.bridge.table.values import FeishuState
 
 
 class CrashError(BaseException):
@@ -30,7 +32,7 @@ def crash() -> None:
 
 
 def content(record: TaskRecord) -> dict[str, Any]:
-    data = record.to_json()
+    data = record_to_json(record)
     data["created_at"] = data["updated_at"] = ""
     data["metadata"].pop("story", None)
     return data
@@ -42,9 +44,9 @@ CHANGES: dict[str, Callable[[TaskRecord], TaskRecord]] = {
     "queue again": lambda record: record.entering(Stage.QUEUED, error_message=None),
     "finish": finish,
     "fail": lambda record: record.entering(Stage.FAILED, error_message="没有显存"),
-    "cancel": lambda record: record.entering(Stage.CANCELLED).with_feishu(state="off"),
+    "cancel": lambda record: record.entering(Stage.CANCELLED).with_outbox(state=FeishuState.OFF),
     "push": pushed,
-    "block": lambda record: record.with_feishu(state="blocked"),
+    "block": lambda record: record.with_outbox(state=FeishuState.BLOCKED),
     "nothing": lambda record: record,
 }
 NUMBERS = st.integers(1, 6)
@@ -205,7 +207,7 @@ class TableMachine(RuleBasedStateMachine):
             counted[stage.status.value] += number
         assert counted == statuses
         for task_id in self.model:
-            assert self.table.graph(task_id) == {"schema": 1, **GRAPH}
+            assert self.table.graph(task_id) == {"schema": SCHEMA, **GRAPH}
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):

@@ -8,6 +8,7 @@ Last come mutants of the file module: a checker that passes one of them checks n
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -21,7 +22,8 @@ from table_support import GRAPH, MONTH, add_attempt, finish, job, job_id, table_
 
 from wfrecovery.bridge.table.database import UnknownTaskError, WorkflowDatabase
 from wfrecovery.bridge.table.disk import AtomicFiles, Disk
-from wfrecovery.bridge.table.records import Stage, TaskError, TaskRecord
+from wfrecovery.bridge.table.record_json import record_to_json
+from wfrecovery.bridge.table.records import SCHEMA, Stage, TaskError, TaskRecord
 
 Call = Callable[[WorkflowDatabase], object]
 
@@ -181,11 +183,15 @@ class QuickDisk(Disk):
 def content(record: TaskRecord | None) -> Any:
     if record is None:
         return None
-    data = record.to_json()
+    data = record_to_json(record)
     data["updated_at"] = data["created_at"] = ""
     for name in ("rebuilt_at", "story"):
         data["metadata"].pop(name, None)
     return data
+
+
+def with_more(record: TaskRecord, **more: Any) -> TaskRecord:
+    return dataclasses.replace(record, more={**record.more, **more})
 
 
 def look(table: WorkflowDatabase, number: int) -> Any:
@@ -238,7 +244,7 @@ STORIES = {
     "update": Story(lambda table: table.update(job_id(1), add_attempt), 1, orderly),
     "finish": Story(lambda table: table.update(job_id(1), finish), 1, orderly),
     "retry": Story(lambda table: table.update(job_id(5), lambda record: record.entering(Stage.QUEUED)), 5, orderly),
-    "change what is done": Story(lambda table: table.update(job_id(3), lambda r: r.with_metadata(x=1)), 3, orderly),
+    "change what is done": Story(lambda table: table.update(job_id(3), lambda r: with_more(r, x=1)), 3, orderly),
     "sweep": Story(lambda table: table.sweep(), 5, disorderly),
     "quarantine": Story(lambda table: list(table.active()), 1, damaged),
 }
@@ -264,7 +270,7 @@ class Checker:
         before = self._records(work)
         disk = disk_class(work)
         table = table_class(work, disk=disk)
-        table.files.atomic = files_class(disk)
+        table._files.atomic = files_class(disk)
         story.call(table)
         after = self._records(work)
         return [
@@ -328,7 +334,7 @@ class Checker:
         if temp_files(left):
             yield "a temp file stays"
         for task_id in table.ids():
-            if table.graph(task_id) != {"schema": 1, **GRAPH}:
+            if table.graph(task_id) != {"schema": SCHEMA, **GRAPH}:
                 yield f"{task_id} has no graph"
             if (table.folder / "active" / f"{task_id}.json").exists() == table.get(task_id).settled:
                 yield f"{task_id} lies in the wrong folder"
@@ -339,7 +345,7 @@ class Checker:
         if found is None:
             WorkflowDatabase(left, disk=QuickDisk()).create(job(story.subject), GRAPH)
         updated = WorkflowDatabase(left, disk=QuickDisk()).update(
-            job_id(story.subject), lambda record: record.with_metadata(once_more=True)
+            job_id(story.subject), lambda record: with_more(record, once_more=True)
         )
         again = WorkflowDatabase(left, disk=QuickDisk())
         again.sweep()

@@ -19,8 +19,9 @@ from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.index import MAX_ERROR, MAX_PROMPT, TaskEntry, TaskIndex, short_prompt
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import Stage, WorkflowStatus
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Outbox
 
 
 class CountingDisk(Disk):
@@ -67,13 +68,18 @@ def long_ago(folder: Path) -> None:
 
 
 def test_an_entry_tells_what_the_record_says(table: WorkflowDatabase, index: TaskIndex) -> None:
-    metadata = {
-        "stage": "failed",
-        "finished_at": "2026-11-23T10:00:00.000+08:00",
-        "feishu_row_data": {"prompt": "白底，柔光"},
-        "feishu": {"state": "blocked"},
-    }
-    record = table.create(img(1, model_name="模特B", comfyui_task_id="p-1", error_message="Boom", metadata=metadata))
+    record = table.create(
+        img(
+            1,
+            model_name="模特B",
+            comfyui_task_id="p-1",
+            error_message="Boom",
+            stage=Stage.FAILED,
+            finished_at="2026-11-23T10:00:00.000+08:00",
+            row_data={"prompt": "白底，柔光"},
+            outbox=Outbox(FeishuState.BLOCKED),
+        )
+    )
     (found,) = index.entries()
     assert found == TaskEntry.of(record)
     assert (found.task_id, found.row_number, found.product_name, found.model_name) == (
@@ -95,15 +101,16 @@ def test_an_entry_tells_what_the_record_says(table: WorkflowDatabase, index: Tas
 
 @pytest.mark.parametrize("row", [None, "x", {"prompt": 5}, {}])
 def test_a_row_that_somebody_edited_badly_has_no_prompt(row: Any, table: WorkflowDatabase, index: TaskIndex) -> None:
-    table.create(img(1, metadata={"stage": "queued", "feishu_row_data": row, "finished_at": 7}))
+    record = record_to_json(table.create(img(1)))
+    record["metadata"] = {"stage": "queued", "feishu_row_data": row, "finished_at": 7}
+    (table.folder / "active" / f"{img(1).task_id}.json").write_text(json.dumps(record), "utf-8")
     (found,) = index.entries()
     assert (found.prompt, found.finished_at) == ("", None)
 
 
 def test_long_texts_are_cut_and_prompts_stay_comparable(table: WorkflowDatabase, index: TaskIndex) -> None:
     prompt, other = "光" * 50_000 + "a", "光" * 50_000 + "b"
-    row = {"stage": "failed", "feishu_row_data": {"prompt": prompt}}
-    table.create(img(1, error_message="x" * 5000, metadata=row))
+    table.create(img(1, error_message="x" * 5000, stage=Stage.FAILED, row_data={"prompt": prompt}))
     (found,) = index.entries()
     assert len(found.prompt) < MAX_PROMPT + 100
     assert found.prompt == short_prompt(prompt) != short_prompt(other)
@@ -135,7 +142,7 @@ def test_it_follows_a_task_to_its_end_and_back(table: WorkflowDatabase, index: T
         (lambda record: record.entering(Stage.RUNNING), Stage.RUNNING, FeishuState.PENDING),
         (finish, Stage.FINISHED, FeishuState.PENDING),
         (pushed, Stage.FINISHED, FeishuState.PUSHED),
-        (lambda record: record.with_feishu(state="pending"), Stage.FINISHED, FeishuState.PENDING),
+        (lambda record: record.with_outbox(state=FeishuState.PENDING), Stage.FINISHED, FeishuState.PENDING),
         (pushed, Stage.FINISHED, FeishuState.PUSHED),
     ):
         if not index.entries():
@@ -188,7 +195,7 @@ def test_unfinished_records_are_read_only_when_they_changed(
     disk.read_names.clear()
     index.entries()
     assert disk.read_names == []
-    table.update(img(3).task_id, lambda record: record.with_metadata(attempts=1))
+    table.update(img(3).task_id, lambda record: dataclasses.replace(record, attempts=1))
     index.entries()
     assert set(disk.read_names) == {img(3).task_id}
 
@@ -231,7 +238,7 @@ def test_a_damaged_record_costs_itself_alone(table: WorkflowDatabase, index: Tas
 
 
 def test_a_record_of_a_newer_version_appears_when_it_can_be_read(table: WorkflowDatabase, index: TaskIndex) -> None:
-    record = table.create(job(1)).to_json()
+    record = record_to_json(table.create(job(1)))
     path = table.folder / "active" / f"{job_id(1)}.json"
     path.write_text(json.dumps({**record, "schema": 99}), "utf-8")
     assert index.entries() == ()
@@ -319,7 +326,7 @@ def test_many_threads_ask_while_another_writes(table: WorkflowDatabase, index: T
         for number in range(1, 9):
             table.update(job_id(number), finish)
         for number in range(1, 9):
-            table.update(job_id(number), lambda record: record.with_metadata(stage="queued"))
+            table.update(job_id(number), lambda record: dataclasses.replace(record, stage=Stage.QUEUED))
     stop.set()
     for thread in askers:
         thread.join()
