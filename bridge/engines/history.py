@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -41,11 +41,11 @@ class ResultFile:
     subfolder: str = ""
     type: str = "output"
     #: its whole path on ComfyUI's computer, where the node tells that as well
-    fullpath: str = ""
+    fullpath: str = field(default="", compare=False)
     #: the node that named it
-    node: str | None = None
+    node: str | None = field(default=None, compare=False)
     #: False for a text that may be a file's name, or may be none
-    sure: bool = True
+    sure: bool = field(default=True, compare=False)
 
     @property
     def path(self) -> str:

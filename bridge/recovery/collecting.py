@@ -32,6 +32,8 @@ class Fetched:
     """The files of a prompt as they lie in our folder, each with its node; and why some of them could not be had."""
 
     paths: tuple[tuple[Path, str | None], ...] = ()
+    #: among them those that lie where ComfyUI wrote them, and where it may write others over them
+    here: frozenset[Path] = frozenset()
     problems: tuple[str, ...] = ()
 
 
@@ -55,26 +57,29 @@ def collected(db: DatabaseManager, task: TaskRecord, fetched: Fetched) -> Change
         names = dict.fromkeys((file.path for file in found.get(task.task_id, ())), None)
     if names:
         results = tuple(stamped(db.output_dir, name, node) for name, node in names.items())
-        return _finishing(db, task, results)
+        fetched_only = bool(fetched.paths) and not fetched.here
+        return _finishing(db, task, results, keep=not fetched_only)
     reason = Wording("finished, but ", "已完成，但") + fetched.problems[0] if fetched.problems else _NO_FILE
     return lambda record: failed(record, reason)
 
 
 def adopted(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) -> Change:
     """The change for a prompt whose whole result was found after a crash."""
-    finishing = _finishing(db, task, results)
+    finishing = _finishing(db, task, results, keep=True)
     return lambda record: dataclasses.replace(finishing(record), adopted=True)
 
 
-def _finishing(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) -> Change:
+def _finishing(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...], *, keep: bool) -> Change:
     contents = Contents(db.table.files, db.output_dir)
     read = tuple(contents.hashed(result) for result in results)
     graph = db.table.graph(task.task_id)
     row_nodes = row_nodes_of(graph["prompt"]) if graph else []
+    file = chosen(dataclasses.replace(task.with_outbox(file=None), results=read), db.output_dir, row_nodes)
+    if file is not None and keep:
+        contents.keep(task.task_id, file)
 
     def change(record: TaskRecord) -> TaskRecord:
         done = finished(record.with_outbox(file=None), read)
-        file = chosen(done, db.output_dir, row_nodes)
         return done if file is None else done.with_outbox(file=file.path)
 
     return change

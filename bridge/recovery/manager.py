@@ -316,11 +316,13 @@ class TaskRecoveryManager:
         """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the
         house style. One that cannot be had does not keep the others."""
         paths: list[tuple[Path, str | None]] = []
+        here: set[Path] = set()
         problems: list[str] = []
         for index, file in enumerate(sighting.files):
             there = await asyncio.to_thread(files_here, self._db.output_dir, task, file)
             if there:
                 paths += [(path, file.node) for path in there]
+                here.update(there)
                 continue
             if not file.sure:  # a text that looks like a file's name
                 continue
@@ -331,7 +333,7 @@ class TaskRecoveryManager:
                 problems.append(str(error))
             else:
                 paths.append((target, file.node))
-        return Fetched(tuple(paths), tuple(problems))
+        return Fetched(tuple(paths), frozenset(here), tuple(problems))
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -221,4 +220,3 @@ def _copy(source: Path, target: Path) -> None:
                 fcntl.ioctl(written.fileno(), _FICLONE, read.fileno())
                 return
         shutil.copyfileobj(read, written, 1024 * 1024)
-        os.fsync(written.fileno())

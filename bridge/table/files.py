@@ -5,7 +5,7 @@
         done/<yyyy-mm>/<task_id>.json   the rest, by the month in the id
         graphs/<task_id>.json           the prompt graph, written once, before the record that names it
         ids/<task_id>                   an id that somebody is about to use
-        kept/<task_id>.part             a copy of the picture that waits to be pushed
+        kept/<task_id>.download          a copy of the picture that waits to be pushed
         corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
         host                            boot_id of the ComfyUI that records here
         table.lock                      locked for every change; publisher.lock while a flush runs
@@ -78,7 +78,7 @@ class TableFiles:
 
     def kept_path(self, task_id: str) -> Path:
         """Where a copy of its picture lies; named so that ComfyUI's asset scanner passes it over."""
-        return self.kept / f"{task_id}.part"
+        return self.kept / f"{task_id}.download"
 
     def active_path(self, task_id: str) -> Path:
         """Where its record lies while something is left to do."""

@@ -38,7 +38,7 @@ class Mending:
             if self._disk.exists(files.done_path(task_id)):
                 self._disk.unlink(files.active_path(task_id))
         for name in self._disk.names(files.kept):
-            if not self._disk.exists(files.active_path(name.removesuffix(".part"))):
+            if not self._disk.exists(files.active_path(name.removesuffix(".download"))):
                 self._disk.unlink(files.kept / name)
 
     def finish_move(self, task_id: str) -> None:

@@ -88,19 +88,16 @@ class Endings:
 
     def finishing(self, task: TaskRecord, results: tuple[Result, ...], prompt: Mapping[str, Any]) -> Change:
         """The change to 已完成 with these files, the one to deliver among them chosen, and kept while it waits."""
-        row_nodes = row_nodes_of(prompt)
+        bare = replace(task.with_outbox(file=None), results=results)
+        file = chosen(bare, self._output_dir, row_nodes_of(prompt)) if task.row_number is not None else None
+        if file is not None:
+            self._contents.keep(task.task_id, file)
 
         def change(record: TaskRecord) -> TaskRecord:
             if record.stage.final:
                 return record
-            done = finished(record.with_outbox(file=None), results)
-            file = chosen(done, self._output_dir, row_nodes)
-            return done.with_outbox(file=file.path) if file is not None and done.row_number is not None else done
+            return finished(record.with_outbox(file=file.path if file is not None else None), results)
 
-        if task.row_number is not None:
-            file = chosen(replace(task.with_outbox(file=None), results=results), self._output_dir, row_nodes)
-            if file is not None:
-                self._contents.keep(task.task_id, file)
         return change
 
     def read(self, results: Sequence[Result]) -> tuple[Result, ...]:

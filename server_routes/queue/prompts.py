@@ -31,6 +31,8 @@ class Prompt:
     starts_unseen: bool = False
     #: a node has queued it again: its end is not the task's
     continued: bool = False
+    #: it is such a next part: no attempt of its own
+    part: bool = False
     #: texts that must not appear in messages
     secrets: list[str] = field(default_factory=list)
     #: output nodes of which it is noted that they have ended

@@ -99,7 +99,7 @@ class Recorder:
         # The worker waits inside the unwrapped `get` until its first prompt: that one starts unseen.
         unseen = self._worker is None and self._early is None
         recorded = running is not None or item.task_id is not None or self._record_others()
-        prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen)
+        prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen, part=running is not None)
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
         prompt.secrets = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
@@ -124,7 +124,7 @@ class Recorder:
             return
         if prompt is self._early:
             prompt.starts_unseen = False  # counted already
-        elif prompt.write is not None:
+        elif prompt.write is not None and not prompt.part:
             prompt.write = self._writer.submit(self._change, prompt, as_started)
         if prompt.write is None:
             return

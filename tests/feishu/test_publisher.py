@@ -226,10 +226,13 @@ def test_a_finished_task_without_a_file_writes_nothing(team: Team) -> None:
     assert not team.feishu.sheet.cell_writes
 
 
+def noise(width: int, height: int) -> Any:
+    """A picture that no format makes smaller."""
+    return Image.frombytes("RGB", (width, height), random.Random(1).randbytes(width * height * 3))
+
+
 def test_a_picture_that_is_too_large_is_blocked_and_the_others_go_on(team: Team) -> None:
-    large, small = team.finished(2), team.finished(3)
-    noise = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
-    noise.save(team.folder / team.record(large).output_files[0])
+    large, small = team.finished(2, picture=noise(64, 64)), team.finished(3)
     team.feishu.limits.picture_bytes = 1000
     report = team.publisher.flush()
     assert report.pushed == [small]
@@ -834,9 +837,8 @@ def test_three_failures_in_a_row_end_the_flush_and_the_untried_are_not_counted(t
 def test_a_picture_over_the_limit_goes_into_the_cell_smaller_and_stays_whole_on_disk(
     team: Team, size: tuple[int, int]
 ) -> None:
-    task_id = team.finished(2)
+    task_id = team.finished(2, picture=noise(*size))
     path = team.folder / team.record(task_id).output_files[0]
-    Image.frombytes("RGB", size, random.Random(1).randbytes(size[0] * size[1] * 3)).save(path)
     whole = path.read_bytes()
     team.feishu.limits.picture_bytes = len(whole) // 3
     assert team.publisher.flush().pushed == [task_id]

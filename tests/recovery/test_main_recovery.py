@@ -27,6 +27,11 @@ import asyncio, os, signal, sys
 from wfrecovery import bridge
 
 def workflow(row):
+    if sys.argv[3] == "core":
+        return {
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": row}},
+            "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": f"wf/row{row}"}},
+        }
     return {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": row}},
         "2": {"class_type": "WfrSleep", "inputs": {"image": ["1", 0], "seconds": 0.4}},
@@ -52,8 +57,8 @@ def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComfyProce
         yield process
 
 
-def submit_and_die(comfy: ComfyProcess, output: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", KILLED_MAIN, comfy.url, str(output)], check=False)
+def submit_and_die(comfy: ComfyProcess, output: Path, nodes: str = "a pack's") -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED_MAIN, comfy.url, str(output), nodes], check=False)
     assert ended.returncode == -signal.SIGKILL
 
 
@@ -146,15 +151,28 @@ def test_a_refused_graph_fails_its_task_with_comfyui_s_reason(comfy: ComfyProces
 def test_a_result_that_lies_in_a_shared_output_folder_is_taken_over(tmp_path: Path) -> None:
     """ComfyUI without the plugin forgets everything when it restarts; the finished files tell whose they are."""
     with ComfyProcess(tmp_path / "comfyui", plugins=[RENDER_NODES]) as comfy:
-        submit_and_die(comfy, comfy.output)
-        client = bridge.ComfyUIClient(comfy.url)
-        prompts = [task["comfyui_task_id"] for task in bridge.DatabaseManager(comfy.output).get_incomplete_tasks()]
-        asyncio.run(client.wait_for_completion(prompts[-1]))
-        comfy.kill()
-        comfy.restart()
+        submit_and_die(comfy, comfy.output, "core")
+        render_all_and_restart(comfy)
         recovered = asyncio.run(recover(comfy, comfy.output))
         assert sorted(task["output_files"] for task in recovered) == [[f"wf/row{row}_00001_.png"] for row in ROWS]
         assert len(list((comfy.output / "wf").iterdir())) == len(ROWS)
+
+
+def test_a_result_of_nodes_that_nobody_knows_is_rendered_again(tmp_path: Path) -> None:
+    """Without the plugin nobody has heard that the saver had ended: one picture may be the first of three."""
+    with ComfyProcess(tmp_path / "comfyui", plugins=[RENDER_NODES]) as comfy:
+        submit_and_die(comfy, comfy.output)
+        render_all_and_restart(comfy)
+        recovered = asyncio.run(recover(comfy, comfy.output))
+        assert sorted(task["output_files"] for task in recovered) == [[f"wf/row{row}_00002_.png"] for row in ROWS]
+
+
+def render_all_and_restart(comfy: ComfyProcess) -> None:
+    client = bridge.ComfyUIClient(comfy.url)
+    prompts = [task["comfyui_task_id"] for task in bridge.DatabaseManager(comfy.output).get_incomplete_tasks()]
+    asyncio.run(client.wait_for_completion(prompts[-1]))
+    comfy.kill()
+    comfy.restart()
 
 
 def test_what_the_plugin_delivers_is_not_pushed_by_main_py_while_comfyui_is_down(tmp_path: Path) -> None:
