@@ -59,6 +59,7 @@ class TaskEntry:
     @classmethod
     def of(cls, record: TaskRecord) -> TaskEntry:
         """The entry of a record; texts that many tasks have in common are kept once."""
+        prompt = record.row_data.get("prompt")
         error = record.error_message[:MAX_ERROR] if record.error_message else None
         searched = (
             record.task_id,
@@ -77,7 +78,7 @@ class TaskEntry:
             row_number=record.row_number,
             product_name=sys.intern(record.product_name),
             model_name=sys.intern(record.model_name),
-            prompt=sys.intern(short_prompt(record.prompt)),
+            prompt=sys.intern(short_prompt(prompt)) if isinstance(prompt, str) else "",
             comfyui_task_id=record.comfyui_task_id,
             finished_at=record.finished_at,
             error=error,

@@ -52,8 +52,10 @@ def record_to_json(record: TaskRecord) -> dict[str, Any]:
 
 
 def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
+    # what could not be read stands as it came until there is a value of ours
+    unread = record.more.keys() & {"feishu_row_data", "processing_start_time"}
     data: dict[str, Any] = {
-        "feishu_row_data": _plain(record.row_data),
+        "feishu_row_data": _plain(record.row_data) or (None if "feishu_row_data" in unread else {}),
         "processing_start_time": record.started_at,
         "attempts": record.attempts,
         "stage": record.stage.value,
@@ -71,7 +73,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "found": list(record.found) or None,
         "story": [value_to_json(line) for line in record.story] or None,
     }
-    always = ("feishu_row_data", "processing_start_time", "attempts", "stage", "feishu")
+    always = {"feishu_row_data", "processing_start_time", "attempts", "stage", "feishu"} - unread
     kept = {key: value for key, value in data.items() if value is not None or key in always}
     return {**kept, **_plain({key: value for key, value in record.more.items() if key not in kept})}
 
@@ -160,8 +162,24 @@ def record_from_json(data: Any, task_id: str) -> TaskRecord:
 
 
 def parsed(data: Any) -> TaskRecord:
-    """The record in another program's answer; raises RecordError."""
-    return record_from_json(data, str(data.get("task_id")) if isinstance(data, Mapping) else "")
+    """The record in another program's answer, a newer one's as far as we know its words; raises RecordError.
+
+    It is only looked at: nothing of it that we do not know can be lost.
+    """
+    if not isinstance(data, Mapping):
+        raise RecordError("not a JSON object")
+    schema = data.get("schema")
+    newer = type(schema) is int and schema > SCHEMA
+    return record_from_json({**data, "schema": SCHEMA if newer else schema}, str(data.get("task_id")))
+
+
+def delivery_in(answer: Mapping[str, Any]) -> Outbox | None:
+    """How far another program is with delivering the record that it answers with; None where we cannot read that."""
+    metadata = answer.get("metadata")
+    try:
+        return outbox_from_json(metadata.get("feishu")) if isinstance(metadata, Mapping) else None
+    except RecordError:
+        return None
 
 
 def _metadata_from_json(metadata: Mapping[str, Any], status: WorkflowStatus, files: Sequence[str]) -> dict[str, Any]:
@@ -184,7 +202,7 @@ def _metadata_from_json(metadata: Mapping[str, Any], status: WorkflowStatus, fil
             except (ValueError, TypeError, KeyError):
                 continue  # only shown: kept as it is
             del more[key]
-    if "node_outputs" in more and "nodes" not in found:  # as schema 1 had it
+    if isinstance(more.get("node_outputs"), dict) and "nodes" not in found:  # as schema 1 had it
         found["nodes"] = _old_nodes(more.pop("node_outputs"))
     return {**found, "more": more}
 
@@ -206,7 +224,8 @@ def _results(data: Any, files: Sequence[str]) -> tuple[Result, ...]:
 def _value(cls: type[_T], data: Mapping[str, Any]) -> _T:
     """One of the small values; what cannot be read of it stays in `rest`."""
     readers = _READERS[cls]
-    found, rest = {}, dict(data)
+    found: dict[str, Any] = {}
+    rest = dict(data)
     for name, reader in readers.items():
         if rest.get(name) is not None:
             try:
@@ -214,7 +233,9 @@ def _value(cls: type[_T], data: Mapping[str, Any]) -> _T:
             except (ValueError, TypeError, KeyError):
                 continue
         rest.pop(name, None)
-    return cls(**found, rest=rest) if rest else cls(**found)
+    if rest:
+        found["rest"] = rest
+    return cls(**found)
 
 
 def _exactly(*types: type) -> Reader:
@@ -227,9 +248,9 @@ def _exactly(*types: type) -> Reader:
 
 
 def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(value)
-    return value
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
+    raise TypeError(value)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -249,13 +270,20 @@ def _one(cls: type[_T]) -> Callable[[Any], _T]:
     return lambda value: _value(cls, _object(value))
 
 
+def _story(value: Any) -> tuple[StoryLine, ...]:
+    """What is no object among the lines tells nothing; it costs no other line."""
+    lines = tuple(_value(StoryLine, item) for item in _list(value) if isinstance(item, dict))
+    if not lines:
+        raise ValueError(value)
+    return lines
+
+
 def _nodes(value: Any) -> dict[str, NodeReport]:
     return {str(node): _value(NodeReport, _object(report)) for node, report in _object(value).items()}
 
 
-def _old_nodes(value: Any) -> dict[str, NodeReport]:
+def _old_nodes(outputs: Mapping[str, Any]) -> dict[str, NodeReport]:
     """Schema 1 noted the files of a node when it had ended."""
-    outputs = value if isinstance(value, Mapping) else {}
     return {
         str(node): NodeReport(tuple(Result(path) for path in paths if isinstance(path, str)), done=True)
         for node, paths in outputs.items()
@@ -306,8 +334,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "rebuilt_at": ("rebuilt_at", _text),
     "queue": ("queue", _one(QueuePlace)),
     "nodes": ("nodes", _nodes),
-    "found": ("found", _texts),
-    "story": ("story", _many(StoryLine)),
+    "story": ("story", _story),
 }
 #: Made once: thousands of records are read when a program starts.
 _FIELDS: Final = frozenset(record_to_json(TaskRecord("img_20261123_001")))

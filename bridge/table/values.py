@@ -76,8 +76,8 @@ class NodeReport:
 class StoryLine:
     """One thing that happened to a task."""
 
-    at: str
-    what: str
+    at: str = ""
+    what: str = ""
     attempt: int | None = None
     node: str | None = None
     text: str | None = None
