@@ -18,7 +18,7 @@ import aiohttp
 from ..redact import redact
 from ..results.expected import NodeClass, node_classes_of_object_info
 from ..results.whole import why_not_whole
-from ..table.record_json import parsed
+from ..table.record_json import parsed, row_data_in
 from ..table.records import RecordError, Stage, TaskRecord
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 
@@ -321,7 +321,7 @@ class _Events:
 def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     """The task as it travels in `extra_data.wfrecovery`."""
     names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
-    return {**{name: task[name] for name in names}, "feishu_row_data": dict(parsed(task).row_data)}
+    return {**{name: task[name] for name in names}, "feishu_row_data": row_data_in(task)}
 
 
 def refusal_text(answer: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeGuard
 from ..engines.comfyui import ComfyUIError, WorkflowClient
 from ..feishu.publisher import FlushReport, Publisher
 from ..table.manager import DatabaseManager
-from ..table.record_json import outbox_from_json
+from ..table.record_json import delivery_in
 from ..table.records import TaskRecord
 from ..table.values import FeishuState
 
@@ -90,7 +90,9 @@ def _publishes(plugin: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]
 
 def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
     """What became of the plugin's record of the same prompt is what became of ours."""
-    delivery = outbox_from_json(theirs["metadata"]["feishu"])
+    delivery = delivery_in(theirs)
+    if delivery is None:
+        return task
     superseded = delivery.state is FeishuState.OFF and delivery.superseded_by is not None
     if delivery.state not in (FeishuState.PUSHED, FeishuState.BLOCKED) and not superseded:
         return task

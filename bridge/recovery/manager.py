@@ -21,7 +21,7 @@ from ..results.file_names import result_path
 from ..results.find import Found, find_results
 from ..results.whole_result import whole_result
 from ..table.manager import DatabaseManager, unsubmitted
-from ..table.record_json import delivery_in, record_to_json
+from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
 from ..table.rows import RowData
 from ..table.values import Result
@@ -347,15 +347,3 @@ def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:
 
 def _by_plugin(task: TaskRecord) -> TaskRecord:
     return task.with_outbox(by="plugin")
-
-
-def _as_delivered(theirs: Mapping[str, Any], task: TaskRecord) -> TaskRecord:
-    """What became of the plugin's record of the same prompt is what became of ours."""
-    delivery = delivery_in(theirs)
-    if delivery is None:
-        return task
-    superseded = delivery.state is FeishuState.OFF and delivery.superseded_by is not None
-    if delivery.state not in (FeishuState.PUSHED, FeishuState.BLOCKED) and not superseded:
-        return task
-    taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
-    return task.with_outbox(**{name: getattr(delivery, name) for name in taken_over})

@@ -173,6 +173,13 @@ def parsed(data: Any) -> TaskRecord:
     return record_from_json({**data, "schema": SCHEMA if newer else schema}, str(data.get("task_id")))
 
 
+def row_data_in(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's cells in a record's JSON, which may be somebody's own; empty where there are none."""
+    metadata = answer.get("metadata")
+    row = metadata.get("feishu_row_data") if isinstance(metadata, Mapping) else None
+    return dict(row) if isinstance(row, Mapping) else {}
+
+
 def delivery_in(answer: Mapping[str, Any]) -> Outbox | None:
     """How far another program is with delivering the record that it answers with; None where we cannot read that."""
     metadata = answer.get("metadata")
@@ -334,6 +341,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "rebuilt_at": ("rebuilt_at", _text),
     "queue": ("queue", _one(QueuePlace)),
     "nodes": ("nodes", _nodes),
+    "found": ("found", _texts),
     "story": ("story", _story),
 }
 #: Made once: thousands of records are read when a program starts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import threading
@@ -17,7 +18,7 @@ from plugin_support import Comfy, Shared, Start, all_hosts, failing, picture, ro
 from wfrecovery.bridge import DatabaseManager, TaskRecord
 from wfrecovery.bridge.table.manager import new_task
 from wfrecovery.bridge.table.records import Stage
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 WRITES = (
@@ -242,13 +243,11 @@ def test_there_is_no_thumbnail_of_what_is_not_there_or_lies_elsewhere(comfy: Com
     refused(comfy.call("GET", "/wfrecovery/tasks/img_20200101_001/thumbnail"), 404, "unknown_task")
     db = DatabaseManager(comfy.output)
     for name in ("../secret.png", str(secret), "a/../../secret.png", "gone.png", "notes.txt"):
-        files = (name,)
-        db.table.update(
-            task_id, lambda task, files=files: TaskRecord(**{**vars(task), "output_files": files}) if files else task
-        )
+        results = (Result(name),)
+        db.table.update(task_id, lambda task, results=results: dataclasses.replace(task, results=results))
         refused(comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail"), 404, "no_thumbnail")
     (comfy.output / "gone.png").write_bytes(b"\x89PNG no picture at all")
-    db.table.update(task_id, lambda task: TaskRecord(**{**vars(task), "output_files": ("gone.png",)}))
+    db.table.update(task_id, lambda task: dataclasses.replace(task, results=(Result("gone.png"),)))
     refused(comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail"), 404, "no_thumbnail")
 
 

@@ -86,7 +86,18 @@ OBJECTS = st.dictionaries(TEXTS, JSON, max_size=3)
 OURS = {
     *record_to_json(TaskRecord(TASK)),
     *record_to_json(TaskRecord(TASK))["metadata"],
-    *("finished_at", "error_message_zh", "title", "adopted", "rebuilt_at", "queue", "results", "nodes", "story"),
+    *(
+        "finished_at",
+        "error_message_zh",
+        "title",
+        "adopted",
+        "rebuilt_at",
+        "queue",
+        "results",
+        "nodes",
+        "found",
+        "story",
+    ),
     "node_outputs",
     *(
         item.name
@@ -157,6 +168,7 @@ RECORDS = built(
     outbox=OUTBOXES,
     queue=st.none() | PLACES,
     nodes=st.dictionaries(TEXTS, REPORTS, max_size=2),
+    found=st.lists(TEXTS, max_size=3).map(tuple),
     story=st.lists(LINES, max_size=3).map(tuple),
     more=RESTS,
     rest=RESTS,

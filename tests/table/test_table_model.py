@@ -70,8 +70,8 @@ class TableMachine(RuleBasedStateMachine):
     def open(self) -> None:
         """A new process: another look at the same folder."""
         self.table = WorkflowDatabase(self.folder, disk=WatchedDisk(self._before), lock_timeout=0)
-        self.table._files.disk.sync = lambda descriptor: self._before("sync", ())
-        self.table._files.disk.sync_folder = lambda folder: self._before("sync_folder", ())
+        self.table.files.disk.sync = lambda descriptor: self._before("sync", ())
+        self.table.files.disk.sync_folder = lambda folder: self._before("sync_folder", ())
 
     def _before(self, name: str, arguments: tuple[Any, ...]) -> None:
         if self.steps is not None:

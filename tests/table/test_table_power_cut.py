@@ -270,7 +270,7 @@ class Checker:
         before = self._records(work)
         disk = disk_class(work)
         table = table_class(work, disk=disk)
-        table._files.atomic = files_class(disk)
+        table.files.atomic = files_class(disk)
         story.call(table)
         after = self._records(work)
         return [
