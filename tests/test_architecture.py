@@ -32,6 +32,7 @@ ROOMS = (
     "bridge.feishu",
     "bridge.engines",
     "bridge.results",
+    "bridge.results.containers",
     "bridge.table",
     "bridge.settings",
     "bridge.redact",

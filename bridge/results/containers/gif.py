@@ -13,7 +13,7 @@ _END: Final = 0x3B
 _COMMENT: Final = 0xFE
 _APPLICATION: Final = 0xFF
 #: Of at most 255 bytes each.
-_MOST_PIECES: Final = 20 * MOST_PARTS
+_MOST_PIECES: Final = 4_000_000
 
 
 def whole(reader: Reader) -> bool:
@@ -25,13 +25,13 @@ def whole(reader: Reader) -> bool:
 
 def texts(reader: Reader) -> Iterator[Text]:
     """Comments, and what programs add under their own names."""
-    for label, start in _blocks(reader):
-        if label in (_COMMENT, _APPLICATION):
-            yield None, _joined(reader, start)
+    for label, start, end in _blocks(reader):
+        if label in (_COMMENT, _APPLICATION) and end - start <= MOST_BYTES:
+            yield None, _joined(reader.at(start, end - start))
 
 
-def _blocks(reader: Reader) -> Iterator[tuple[int, int]]:
-    """Label (0 for a picture) and first piece of each block, up to the trailer."""
+def _blocks(reader: Reader) -> Iterator[tuple[int, int, int]]:
+    """Label (0 for a picture) of each block, and where its pieces begin and end, up to the trailer."""
     position = 13 + _colours(reader.at(10, 1)[0])
     pieces = _MOST_PIECES
     for _ in range(MOST_PARTS):
@@ -46,8 +46,9 @@ def _blocks(reader: Reader) -> Iterator[tuple[int, int]]:
             position += 11 + _colours(reader.at(position + 9, 1)[0])
         else:
             raise BrokenFileError(DAMAGED)
-        yield label, position
-        position, pieces = _after(reader, position, pieces)
+        end, pieces = _after(reader, position, pieces)
+        yield label, position, end
+        position = end
     raise CannotTellError
 
 
@@ -74,9 +75,10 @@ def _after(reader: Reader, position: int, left: int) -> tuple[int, int]:
         position += index
 
 
-def _joined(reader: Reader, position: int) -> bytes:
-    pieces, total = [], 0
-    while (length := reader.at(position, 1)[0]) and total < MOST_BYTES:
-        pieces.append(reader.at(position + 1, length))
-        position, total = position + length + 1, total + length
+def _joined(data: bytes) -> bytes:
+    """The pieces without their lengths."""
+    pieces, index = [], 0
+    while index < len(data):
+        pieces.append(data[index + 1 : index + 1 + data[index]])
+        index += data[index] + 1
     return b"".join(pieces)

@@ -125,7 +125,8 @@ def _last_piece(reader: Reader, table: Box) -> int:
     end, number = sizes.start + 12 + 4 * count, min(samples, count, MOST_PARTS)
     if end > sizes.end:
         raise BrokenFileError(DAMAGED)
-    return place + sum(value for (value,) in struct.iter_unpack(">I", reader.at(end - 4 * number, 4 * number)))
+    lengths: tuple[int, ...] = struct.unpack(f">{number}I", reader.at(end - 4 * number, 4 * number))
+    return place + sum(lengths)
 
 
 def _last(reader: Reader, table: Box, width: int) -> int:

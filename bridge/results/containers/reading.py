@@ -12,7 +12,7 @@ Text = tuple[str | None, bytes]
 #: Metadata of one file that are read. A large workflow has a few MB.
 MOST_BYTES: Final = 16 * 1024 * 1024
 #: Parts of one file that are looked at. Real files have far fewer; a hostile one must not keep us busy.
-MOST_PARTS: Final = 1_000_000
+MOST_PARTS: Final = 200_000
 #: What is read at a time where all bytes count.
 BLOCK: Final = 1024 * 1024
 
