@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -36,18 +37,21 @@ _TEXTS: Final[Mapping[str, Callable[[Reader], Iterator[Text]]]] = {
 def embedded_tag(path: Path) -> Tag | None:
     """The tag that the file carries, or None: it has none, or several and nobody can tell which is its own."""
     search = TagSearch()
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return None
-        with path.open("rb") as file:
-            reader = Reader(file)
-            texts = _TEXTS.get(name_of(reader.up_to(0, HEAD_BYTES)) or "", others.any_texts)
-            left = MOST_BYTES
-            for key, data in texts(reader):
-                search.look(key, data)
-                left -= len(data)
-                if left < 0:
-                    break
-    except (OSError, ValueError, struct.error, IndexError, OverflowError):
-        pass  # still being written, or broken: what was found so far
+    # of one that is still being written, or broken, what was found so far
+    with contextlib.suppress(OSError, ValueError, struct.error, IndexError, OverflowError):
+        _look(path, search)
     return search.result()
+
+
+def _look(path: Path, search: TagSearch) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe waits for who writes into it
+        return
+    with path.open("rb") as file:
+        reader = Reader(file)
+        texts = _TEXTS.get(name_of(reader.up_to(0, HEAD_BYTES)) or "", others.any_texts)
+        left = MOST_BYTES
+        for key, data in texts(reader):
+            search.look(key, data)
+            left -= len(data)
+            if left < 0:
+                return

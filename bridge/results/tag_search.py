@@ -23,11 +23,12 @@ _SIGN: Final = "task_id"
 #: JSON in JSON in JSON.
 _DEEP: Final = 4
 #: Places in one text that look like JSON and are none.
-_MOST_FAILURES: Final = 100
+_MOST_FAILURES: Final = 50
 _WORD: Final = re.compile(r"([A-Za-z_][\w.-]*)[^\w{}]*$")
 _LOOSE: Final = re.compile(KEY + r"[^{}]{0,64}(\{[^{}]{10,4096}\})", re.IGNORECASE)
 _ESCAPED: Final = re.compile(r'\\(["\\/])')
-_JSON: Final = json.JSONDecoder(strict=False)
+#: A number of a million digits takes minutes to read, and is none of ours.
+_JSON: Final = json.JSONDecoder(strict=False, parse_int=lambda digits: int(digits) if len(digits) < 20 else 0)
 
 #: Where a tag was found, the surest first: under its own name, in the outermost JSON of a text, deeper, in the midst
 #: of something that could not be read.
@@ -48,6 +49,7 @@ class TagSearch:
 
     def __init__(self) -> None:
         self._found: dict[int, set[Tag]] = {}
+        self._taken = 0
 
     def look(self, key: str | None, data: bytes) -> None:
         """Into the value of `key`; None when the format gave it no name."""
@@ -68,26 +70,35 @@ class TagSearch:
     def _take(self, value: Any, place: int) -> None:
         tag = _tag_of(value)
         if tag is not None:
+            self._taken += 1
             self._found.setdefault(place, set()).add(tag)
 
     def _look_in(self, text: str, place: int, deep: int) -> None:
         if not deep or _SIGN not in text or KEY not in text.lower():
             return
-        if "&quot;" in text or "&#34;" in text:
-            text = html.unescape(text)
-        if _ESCAPED.search(text, 0, 256) and not text.lstrip().startswith('{"'):
-            whole = _loaded(text)
-            self._look_in(whole if isinstance(whole, str) else _ESCAPED.sub(r"\1", text), place, deep - 1)
-            return
-        broken = True
+        changed = text
+        for _ in range(_DEEP):
+            if self._look_at_pieces(changed, place, deep):
+                return
+            if "&quot;" in changed or "&#34;" in changed:
+                changed = html.unescape(changed)
+            elif "\\" in changed:
+                changed = _unescaped(changed)
+            else:
+                break
+        for match in _LOOSE.finditer(text):
+            self._take(match[1], _SOMEWHERE)
+
+    def _look_at_pieces(self, text: str, place: int, deep: int) -> bool:
+        """Whether the text could be read, or a tag was in it nevertheless."""
+        before, well = self._taken, False
         for key, value, broken in _pieces(text):
             if key == KEY:
                 self._take(value, _SOMEWHERE if broken else place)
             elif key not in _OLDER:
                 self._walk(value, _SOMEWHERE if broken else place, deep)
-        if broken and not self._found:
-            for match in _LOOSE.finditer(text):
-                self._take(match[1], _SOMEWHERE)
+            well = not broken
+        return well or self._taken > before
 
     def _walk(self, value: Any, place: int, deep: int) -> None:
         waiting = [(value, place)]
@@ -108,14 +119,18 @@ class TagSearch:
 
 def readable(data: bytes) -> str:
     """The text in `data`, in whichever character code; empty when it holds no tag."""
-    sign = _SIGN.encode()
-    if sign in data:
-        return data.decode("utf-8", "replace").strip("\0 \t\r\n\ufeff")
-    for code in ("utf-16-le", "utf-16-be"):
-        place = data.find(_SIGN.encode(code))
-        if place >= 0:
-            return data[place % 2 :].decode(code, "replace").strip("\0 \t\r\n\ufeff")
-    return ""
+    if _SIGN.encode() in data:
+        return _clean(data.decode("utf-8", "replace"))
+    places = {code: data.find(_SIGN.encode(code)) for code in ("utf-16-le", "utf-16-be")}
+    found = {code: place for code, place in places.items() if place >= 0}
+    for code, place in found.items():
+        if place % 2 == 0:  # with the bytes of each character in the wrong order it is found at an odd place
+            return _clean(data.decode(code, "replace"))
+    return next((_clean(data[1:].decode(code, "replace")) for code in found), "")
+
+
+def _clean(text: str) -> str:
+    return text.strip("\0 \t\r\n\ufeff")
 
 
 def _pieces(text: str) -> Iterator[tuple[str, Any, bool]]:
@@ -124,7 +139,7 @@ def _pieces(text: str) -> Iterator[tuple[str, Any, bool]]:
     while (start := text.find("{", position)) >= 0 and failures < _MOST_FAILURES:
         try:
             value, end = _JSON.raw_decode(text, start)
-        except json.JSONDecodeError:
+        except ValueError:
             failures, position = failures + 1, start + 1
             continue
         except RecursionError:
@@ -145,19 +160,26 @@ def _tag_of(value: Any) -> Tag | None:
         loaded = _loaded(value)
         if loaded is None:
             loaded = next((piece for _, piece, _ in _pieces(value)), None)
-        value = _ESCAPED.sub(r"\1", value) if loaded is None else loaded
+        value = _unescaped(value) if loaded is None else loaded
     if not isinstance(value, dict):
         return None
     task_id, prompt_id, run = value.get("task_id"), value.get("prompt_id"), value.get("run")
-    if not is_task_id(task_id) or not prompt_id or canonical_uuid(prompt_id) != prompt_id:
+    if not isinstance(task_id, str) or not is_task_id(task_id) or canonical_uuid(prompt_id) != prompt_id:
         return None
-    if run is not None and type(run) is not int:
+    if not isinstance(prompt_id, str) or (run is not None and type(run) is not int):
         return None
     return Tag(task_id, prompt_id, run)
 
 
+def _unescaped(text: str) -> str:
+    """One escape less, of a text in quotes or without them."""
+    text = text.strip()
+    loaded = _loaded(text if text.startswith('"') else f'"{text}"')
+    return loaded if isinstance(loaded, str) else _ESCAPED.sub(r"\1", text)
+
+
 def _loaded(text: str) -> Any:
     try:
-        return json.loads(text, strict=False)
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         return None
