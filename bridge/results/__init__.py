@@ -1,5 +1,5 @@
-"""Result files: whether one is whole, whose it is, of what kind, how many there must be, and where `main.py` saves it.
+"""Result files: of what kind one is, whether it is whole, whose it is, and where `main.py` saves it.
 
-It imports `table` and what lies in `bridge` itself; it talks to nobody and changes no record.
-Start with `output_files.py`.
+It imports `table` and what lies in `bridge` itself; it talks to nobody and changes no record. Files are judged by their
+content, with the standard library only. Start with `find.py`.
 """

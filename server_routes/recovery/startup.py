@@ -14,9 +14,8 @@ from typing import Any, Final
 from ...bridge.engines.comfyui import refusal_text
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
 from ...bridge.recovery.decisions import Action, Decision, decide
-from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
-from ...bridge.results.whole_result import whole_result
+from ...bridge.results.output_files import whole_result
 from ...bridge.settings import Settings
 from ...bridge.table.manager import DatabaseManager, cancelled, failed, unsubmitted
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
@@ -103,7 +102,7 @@ class StartupRecovery:
         self.state.total = len(order)
         found = await asyncio.to_thread(self._results_on_disk, order)
         for task_id in order:
-            await self._recover_guarded(task_id, found.get(task_id, ()))
+            await self._recover_guarded(task_id, [file.path for file in found.get(task_id, ())])
             self.state.done += 1
             self._on_progress()
             if self.state.done % BATCH == 0:
