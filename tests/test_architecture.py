@@ -35,6 +35,7 @@ ROOMS = (
     "bridge.results.containers",
     "bridge.table",
     "bridge.settings",
+    "bridge.inside",
     "bridge.redact",
     "bridge.wording",
     "bridge.version",

@@ -16,9 +16,10 @@ from urllib.parse import quote
 import aiohttp
 
 from ..redact import redact
+from ..results.expected import NodeClass, node_classes_of_object_info
 from ..results.whole import why_not_whole
-from ..table.records import Stage
-from ..wording import Wording
+from ..table.record_json import parsed, row_data_in
+from ..table.records import RecordError, Stage, TaskRecord
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 
 log = logging.getLogger("wfrecovery")
@@ -222,7 +223,7 @@ class ComfyUIClient:
         size = part.stat().st_size
         if length is not None and "Content-Encoding" not in response.headers and size != length:
             raise ComfyUIUnreachableError(f"{file.path} broke off after {size} of {length} bytes")
-        whole = target.with_suffix(f".part{target.suffix}")  # content that this suffix does not promise is broken
+        whole = target.with_suffix(f".part{target.suffix}")  # the suffix tells the format
         part.replace(whole)
         reason = await asyncio.to_thread(why_not_whole, whole)
         if reason:

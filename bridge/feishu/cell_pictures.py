@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ..results.formats import Format, format_of
+from ..results.formats import format_of
 from ..wording import Wording
 from .errors import FeishuError, Remedy
 
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 #: What Feishu's command line tool allows; the page of `values_image` names no limit.
 LARGEST_PICTURE: Final = 20 * 1024 * 1024
-#: The endings that the page of `values_image` lists; webp is not among them.
-_TAKEN: Final = frozenset({".png", ".jpeg", ".jpg", ".gif", ".bmp", ".jfif", ".exif", ".tiff", ".bpg", ".heic"})
-#: One format, several endings.
-_SAME: Final = {".jpg": frozenset({".jpg", ".jpeg", ".jfif"}), ".tiff": frozenset({".tiff", ".tif"})}
+#: The formats that the page of `values_image` lists, as far as they are known here; webp is not among them.
+_TAKEN: Final = frozenset({"png", "jpeg", "gif", "bmp", "tiff", "heic"})
 #: Longest side in pixels and JPEG quality, tried one after the other until the picture is small enough.
 _SMALLER: Final = ((None, 92), (4096, 90), (2048, 88), (1280, 85), (768, 80), (384, 75))
 
@@ -27,15 +25,15 @@ _SMALLER: Final = ((None, 92), (4096, 90), (2048, 88), (1280, 85), (768, 80), (3
 def picture_for_cell(name: str, content: bytes, limit: int = LARGEST_PICTURE) -> tuple[str, bytes]:
     """Name and bytes for the cell, of at most `limit` bytes, from a picture's file name and content.
 
-    What the content is decides, not what the name says. A format that Feishu does not list becomes PNG, what is too
-    large JPEG, both with Pillow. Raises FeishuError where that is not installed or not enough, or where the content is
-    no picture.
+    The content decides, and gives the name its ending: savers write JPEG into files called `.png`. A format that
+    Feishu does not list becomes PNG, what is too large JPEG, both with Pillow. Raises FeishuError where that is not
+    installed or not enough, or where the content is no picture.
     """
     found = format_of(content)
     stem = PurePosixPath(name).stem
-    taken = found is not None and found.suffix in _TAKEN
+    taken = found is not None and found.name in _TAKEN
     if found is not None and taken and len(content) <= limit:
-        return (name if PurePosixPath(name).suffix.lower() in _names_of(found) else stem + found.suffix), content
+        return stem + found.suffix, content
     for ending, converted in _conversions(name, content, as_png=not taken):
         if len(converted) <= limit:
             return stem + ending, converted
@@ -46,11 +44,6 @@ def picture_for_cell(name: str, content: bytes, limit: int = LARGEST_PICTURE) ->
         ),
         remedy=Remedy.FINAL,
     )
-
-
-def _names_of(found: Format) -> frozenset[str]:
-    """The endings under which a format goes."""
-    return _SAME.get(found.suffix, frozenset({found.suffix}))
 
 
 def _conversions(name: str, content: bytes, *, as_png: bool) -> Iterator[tuple[str, bytes]]:
@@ -70,7 +63,8 @@ def _opened(name: str, content: bytes) -> Image:
         from PIL import Image  # noqa: PLC0415 - ComfyUI brings it, main.py's environment may not
     except ImportError:
         found = format_of(content)
-        kind = f"{found.name.upper()} pictures" if found is not None else "such pictures"
+        ending = found.suffix if found is not None else PurePosixPath(name).suffix
+        kind = f"{ending} pictures" if ending else "pictures without an ending"
         raise FeishuError(
             Wording(
                 f"{name}: Feishu takes no {kind}, or none so large; "
@@ -84,7 +78,11 @@ def _opened(name: str, content: bytes) -> Image:
         picture.load()
     except Image.UnidentifiedImageError:
         raise FeishuError(
-            Wording(f"{name} is no picture that can be read", f"{name} 不是可以读取的图片"), remedy=Remedy.FINAL
+            Wording(
+                f"{name} cannot be converted for the cell: it is no picture that can be read",
+                f"{name} 无法转换成单元格图片：它不是可以读取的图片",
+            ),
+            remedy=Remedy.FINAL,
         ) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FeishuError(

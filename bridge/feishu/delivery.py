@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..results.whole import why_not_whole
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient

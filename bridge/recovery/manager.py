@@ -15,11 +15,11 @@ from ..engines.history import ABSENT, Place, Sighting
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import BatchWatch, tell_group
 from ..feishu.publisher import FlushReport, Publisher
-from ..results.embedded import embedded_tag
+from ..results.contents import Contents
+from ..results.expected import NodeClass, expected_files
 from ..results.file_names import result_path
 from ..results.find import Found, find_results
-from ..results.output_files import whole_result
-from ..results.whole import why_not_whole
+from ..results.whole_result import whole_result
 from ..table.manager import DatabaseManager, unsubmitted
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
@@ -194,8 +194,7 @@ class TaskRecoveryManager:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
             sighting = await self._comfy.look_up(task.comfyui_task_id)
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        files = [found.path for found in self._on_disk.get(task.task_id, ())]
-        whole = whole_result(graph, files, {}, attempts=task.attempts) if graph and files else None
+        whole = await self._whole(task, graph) if graph and sighting.place is Place.ABSENT else None
         decision = decide(task, sighting, on_disk=whole is not None, has_graph=graph is not None)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
@@ -218,6 +217,30 @@ class TaskRecoveryManager:
                     return await asyncio.to_thread(self._db.table.get, task.task_id)
         self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task))
         return None
+
+    async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
+        """All files of a prompt that was cut off, where they lie in our folder; how many it makes is asked of ComfyUI
+        where the plugin has not noted it."""
+        found = self._on_disk.get(task.task_id, ())
+        if not found and not task.nodes:
+            return None
+        if not graph.get("outputs_to_execute"):
+            graph = {**graph, **await self._expected(graph["prompt"])}
+        return await asyncio.to_thread(
+            whole_result, task, graph, found, Contents(self._db.table.files, self._db.output_dir)
+        )
+
+    async def _expected(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
+        """For which nodes a prompt runs, and how many files each makes; nothing where the client cannot tell."""
+        ask = getattr(self._comfy, "node_classes", None)
+        if ask is None:
+            return {}
+        try:
+            classes = await ask(prompt)
+        except ComfyUIError:
+            return {}
+        outputs = [node for node, inner in prompt.items() if _is_output(inner, classes)]
+        return {"outputs_to_execute": outputs, "files": expected_files(prompt, outputs, classes)}
 
     def _results_on_disk(self, tasks: Sequence[TaskRecord]) -> dict[str, list[Found]]:
         """Where `main.py` shares ComfyUI's output folder, results lie there already."""
@@ -289,15 +312,33 @@ class TaskRecoveryManager:
             await asyncio.to_thread(self._db.table.update, task.task_id, _by_plugin)
         return await asyncio.to_thread(self._db.table.get, task.task_id)
 
-    async def _fetch(self, task: TaskRecord, file: ResultFile, index: int) -> Path:
-        """The result's path: where ComfyUI wrote it, if that is our output folder, else a copy in the house style."""
-        local = self._db.output_dir / file.path
-        tag = await asyncio.to_thread(embedded_tag, local)
-        if tag and tag.prompt_id == task.comfyui_task_id and await asyncio.to_thread(why_not_whole, local) is None:
-            return local
-        target = result_path(self._db.output_dir, task, file.filename, index)
-        await self._comfy.download(file, target)
-        return target
+    async def _fetch_all(self, task: TaskRecord, sighting: Sighting) -> Fetched:
+        """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the
+        house style. One that cannot be had does not keep the others."""
+        paths: list[tuple[Path, str | None]] = []
+        here: set[Path] = set()
+        problems: list[str] = []
+        for index, file in enumerate(sighting.files):
+            there = await asyncio.to_thread(files_here, self._db.output_dir, task, file)
+            if there:
+                paths += [(path, file.node) for path in there]
+                here.update(there)
+                continue
+            if not file.sure:  # a text that looks like a file's name
+                continue
+            target = result_path(self._db.output_dir, task, file.filename, index)
+            try:
+                await self._comfy.download(file, target)
+            except FileUnavailableError as error:
+                problems.append(str(error))
+            else:
+                paths.append((target, file.node))
+        return Fetched(tuple(paths), frozenset(here), tuple(problems))
+
+
+def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:
+    known = classes.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
+    return known is not None and known.output_node
 
 
 def _to_submit(prompt_id: str, task: TaskRecord) -> TaskRecord:

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from ..table.values import Kind
 from .containers import exr, mp3, png
-
-
-class Kind(str, Enum):
-    """What a result is to those who look at it."""
-
-    PICTURE = "picture"
-    VIDEO = "video"
-    AUDIO = "audio"
-    OTHER = "other"
 
 
 @dataclass(frozen=True)

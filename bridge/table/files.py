@@ -31,6 +31,8 @@ from .records import SCHEMA, RecordError, TaskRecord, is_task_id
 log = logging.getLogger("wfrecovery")
 
 FOLDER_NAME: Final = "wfrecovery"
+#: How often a record is looked for that is in neither place: it would have to move under each look.
+_LOOKS: Final = 8
 #: A task record has about 2 KB. What is far larger was not written by us.
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 
@@ -62,8 +64,8 @@ class TableFiles:
 
     def find(self, task_id: str) -> TaskRecord | None:
         """The record, wherever it lies; None when there is none. Raises RecordError when it cannot be read."""
-        # `done` wins where both exist; and a record may move there between two looks.
-        for path in (self.done_path(task_id), self.active_path(task_id), self.done_path(task_id)):
+        # `done` wins where both exist; and a record may move between two looks, there and back again.
+        for path in (self.done_path(task_id), self.active_path(task_id)) * _LOOKS:
             with contextlib.suppress(FileNotFoundError):
                 return self.read(path)
         return None

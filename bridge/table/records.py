@@ -85,11 +85,11 @@ _STATUS_OF: Final = {
 
 _OPEN: Final = frozenset({Stage.CREATED, Stage.QUEUED, Stage.RUNNING, Stage.ASKING})
 
-#: From where a stage may be entered. What has ended comes back only by an explicit retry, which goes through QUEUED;
-#: what is finished only where its result is gone, or can be delivered nowhere.
+#: From where a stage may be entered. What is finished stays finished; failed and cancelled tasks come back only by
+#: an explicit retry, which goes through QUEUED.
 ENTERED_FROM: Final[Mapping[Stage, frozenset[Stage]]] = {
     Stage.CREATED: frozenset({Stage.FAILED, Stage.CANCELLED}),
-    Stage.QUEUED: _OPEN | {Stage.FAILED, Stage.CANCELLED, Stage.FINISHED},
+    Stage.QUEUED: _OPEN | {Stage.FAILED, Stage.CANCELLED},
     Stage.RUNNING: _OPEN,
     Stage.ASKING: _OPEN,
     Stage.FINISHED: _OPEN | {Stage.FAILED},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...bridge.results.find import find_results
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskRecord

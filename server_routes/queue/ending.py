@@ -10,7 +10,12 @@ from typing import Any, Final
 
 from ...bridge.engines.history import INTERRUPTED, Place, Sighting
 from ...bridge.redact import redact
+from ...bridge.results.choice import chosen, row_nodes_of
+from ...bridge.results.contents import HASHED_AT_ONCE, Contents
+from ...bridge.results.find import find_results
+from ...bridge.results.reported import outside_reason, resolve
 from ...bridge.results.whole import why_not_whole
+from ...bridge.table.content import stamp_of, stamped
 from ...bridge.table.manager import cancelled, failed, finished
 from ...bridge.table.records import TaskRecord, parse_time
 from ...bridge.table.values import Result

@@ -14,8 +14,9 @@ from typing import Any, Final
 from ...bridge.engines.comfyui import refusal_text
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
 from ...bridge.recovery.decisions import Action, Decision, decide
+from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
-from ...bridge.results.output_files import whole_result
+from ...bridge.results.whole_result import whole_result
 from ...bridge.settings import Settings
 from ...bridge.table.manager import DatabaseManager, cancelled, failed, unsubmitted
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time, stage_zh
@@ -102,7 +103,7 @@ class StartupRecovery:
         self.state.total = len(order)
         found = await asyncio.to_thread(self._results_on_disk, order)
         for task_id in order:
-            await self._recover_guarded(task_id, [file.path for file in found.get(task_id, ())])
+            await self._recover_guarded(task_id, found.get(task_id, ()))
             self.state.done += 1
             self._on_progress()
             if self.state.done % BATCH == 0:
@@ -292,6 +293,8 @@ def _anew(task: TaskRecord) -> TaskRecord:
     if not task.stage.final and task.stage is not Stage.ASKING:
         return _refused(task)
     # its place in the queue is a new one, not one that was lost
+    if task.stage is Stage.FINISHED:  # but what it made is gone, or can be delivered nowhere: as if it never had been
+        task = dataclasses.replace(task, stage=Stage.RUNNING)
     return task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None, attempts=0)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from wfrecovery.bridge import DatabaseManager
 from wfrecovery.bridge.results.whole import why_not_whole
+from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import RecordError, TaskRecord
 
 HERE = Path(__file__).with_name("state_of_schema_1")
