@@ -29,13 +29,13 @@ def whole_result(
         return None
     if task.queue is not None and task.queue.parts:  # a node has queued the prompt again: how often, nobody knows
         return None
-    reports = {str(node): task.nodes.get(str(node), NodeReport()) for node in outputs}
+    counts = _counts(graph)
+    reports = {node: task.nodes.get(node, NodeReport()) for node in dict.fromkeys((*map(str, outputs), *counts))}
     if task.nodes.keys() - reports.keys():  # nodes that others have made: what else is to come, nobody knows
         return None
     named = _named(task, reports, contents)
     if named is None:
         return None
-    counts = _counts(graph)
     ended = {node for node, report in reports.items() if report.done}
     silent = [node for node in reports if not (node in ended and reports[node].results)]
     unknown = [node for node in silent if counts.get(node) is None]

@@ -14,7 +14,6 @@ from typing import Any
 
 from ...bridge.engines.history import files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
-from ...bridge.results.expected import expected_files
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager, cancelled
 from ...bridge.table.records import TaskRecord
@@ -27,7 +26,7 @@ from .item import QueueItem
 from .origins import Origins, signature_of, signatures
 from .progress import nodes_of, progress_of
 from .prompts import Prompt, Prompts
-from .recording import as_started, record_prompt, with_hashes, with_node, with_part
+from .recording import as_started, files_of, record_prompt, with_hashes, with_node, with_part
 from .row_tag import row_tag_of
 from .writing import PATIENCE_SECONDS, Writer
 
@@ -288,22 +287,13 @@ class Recorder:
                 boot=self._boot,
                 started=prompt.starts_unseen,
                 sensitive_keys=self._host.sensitive_keys,
-                files=self._files(item),
+                files=files_of(item, self._host),
             )
         except DurabilityUnknownError as error:
             self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
             record = self._db.table.get(task_id)
         prompt.task_id = task_id
         self._on_change(record)
-
-    def _files(self, item: QueueItem) -> dict[str, int | None]:
-        """How many files each output node will write. After a crash its class may be gone."""
-        try:
-            classes = self._host.node_classes(item.prompt)
-            return expected_files(item.prompt, item.outputs, classes, self._host.frames_of)
-        except Exception as error:
-            log.debug("[wfrecovery] how many files %s makes cannot be told: %s", item.prompt_id, error)
-            return dict.fromkeys(item.outputs)
 
 
 def _cached_nodes(status: Any) -> frozenset[str]:

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...bridge.redact import redact, without_secrets
+from ...bridge.results.expected import expected_files
 from ...bridge.table.limits import bounded
 from ...bridge.table.manager import DatabaseManager, new_task
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text
 from ...bridge.table.values import FeishuState, NodeReport, QueuePlace, Result
+from ..host import Host
 from .item import QueueItem
 from .row_tag import RowTag
 from .title import title_of
@@ -46,6 +48,15 @@ def record_prompt(
         return db.table.create(as_started(record) if started else record, graph)
     db.table.write_graph(task_id, graph, replace=True)
     return db.table.update(task_id, lambda task: _queued(task, item.prompt_id, queue, started))
+
+
+def files_of(item: QueueItem, host: Host) -> dict[str, int | None]:
+    """How many files each output node will write; None where nobody can tell. After a crash its class may be gone."""
+    try:
+        return expected_files(item.prompt, item.outputs, host.node_classes(item.prompt), host.frames_of)
+    except Exception as error:
+        log.debug("[wfrecovery] how many files %s makes cannot be told: %s", item.prompt_id, error)
+        return dict.fromkeys(item.outputs)
 
 
 def _new(item: QueueItem, tag: RowTag, task_id: str) -> TaskRecord:
