@@ -20,6 +20,7 @@ _TEXTS: Final[Mapping[str, Callable[[Reader], Iterator[Text]]]] = {
     "png": png.texts,
     "jpeg": jpeg.texts,
     "gif": gif.texts,
+    "bmp": others.no_texts,
     "tiff": tiff.texts,
     **dict.fromkeys(("avif", "heic"), heif.texts),
     **dict.fromkeys(("webp", "wav", "avi"), riff.texts),

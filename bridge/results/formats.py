@@ -66,6 +66,8 @@ _BRANDS: Final = {
 _QUICKTIME: Final = frozenset({b"moov", b"mdat", b"wide", b"pnot"})
 #: The name of a document type, behind its length.
 _WEBM: Final = re.compile(rb"\x42\x82(?:\x84|\x40\x04|\x01\0{6}\x04)webm")
+#: A drawing, after what may stand before it in any XML.
+_SVG: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!](?:[^<>]*)>\s*)*<svg[\s>]")
 _RIFF: Final = {b"WEBP": "webp", b"WAVE": "wav", b"AVI ": "avi"}
 _BMP_HEADS: Final = frozenset({12, 40, 52, 56, 64, 108, 124})
 _STARTS: Final = {
@@ -153,4 +155,4 @@ def _sound(head: bytes) -> str | None:
 def _other(head: bytes) -> str | None:
     if head[8:10] == b'{"' and 0 < int.from_bytes(head[:8], "little") < 1 << 32:
         return "safetensors"
-    return "svg" if b"<svg" in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") else None
+    return "svg" if _SVG.match(head) else None

@@ -152,14 +152,14 @@ def film(
     into: str | None = None,
 ) -> bytes:
     """What PyAV writes, into a file or into a buffer in which it can go back."""
-    buffer = io.BytesIO()
+    buffer, noise = io.BytesIO(), numpy.random.default_rng(1)
     with av.open(into or buffer, "w", format=kind, options=options or {}) as container:
         for key, value in data.items():
             container.metadata[key] = value
         stream = container.add_stream(codec, rate=8)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
         for number in range(frames):
-            picture = numpy.full((16, 16, 3), 255 * number // frames, numpy.uint8)
+            picture = noise.integers(0, 255, (16, 16, 3), dtype=numpy.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
@@ -185,11 +185,12 @@ def mp4(data: Metadata) -> bytes:
     return film(texts(data), "mp4", options={"movflags": "use_metadata_tags"})
 
 
-def mp4_index_first(data: Metadata) -> bytes:
+def mp4_index_first(data: Metadata, frames: int = 3) -> bytes:
     """As since 0.33: the index is moved to the front when all is written."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.mp4")
-        film(texts(data), "mp4", options={"movflags": "use_metadata_tags+faststart"}, into=str(path))
+        options = {"movflags": "use_metadata_tags+faststart"}
+        film(texts(data), "mp4", frames=frames, options=options, into=str(path))
         return path.read_bytes()
 
 

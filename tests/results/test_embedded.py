@@ -277,6 +277,7 @@ def test_names_of_ones_own_and_xmp_in_mp4(tag_of: TagOf) -> None:
 def test_what_looks_like_a_tag_among_the_pixels_is_none(tag_of: TagOf) -> None:
     text = b'{"wfrecovery": ' + json.dumps(TAG).encode() + b"}"
     assert tag_of(box(b"ftyp", b"isom\0\0\0\0") + box(b"mdat", text) + box(b"moov", box(b"udta"))) is None
+    assert tag_of(saved("BMP")[:54] + text) is None
     plain = film({}, "matroska")
     place = plain.index(b"\x1f\x43\xb6\x75")
     assert tag_of(plain[: place + 12] + text + plain[place + 12 :]) is None

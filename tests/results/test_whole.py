@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sample_files import SAMPLES, Image, box, outer, png_chunk, png_of, sample, saved, sound
+from sample_files import SAMPLES, Image, box, metadata, mp4_index_first, outer, png_chunk, png_of, sample, saved, sound
 
 from wfrecovery.bridge.results.embedded import embedded_tag
 from wfrecovery.bridge.results.whole import known_whole, why_not_whole
@@ -243,6 +243,38 @@ def test_a_film_whose_data_go_to_the_end_is_whole_with_all_that_its_index_needs(
         assert why_not_whole(written(content[:length])), length
 
 
+def test_a_film_whose_index_is_being_moved_to_the_front_is_broken(written: Callable[[bytes], Path]) -> None:
+    parts = outer(sample("mp4-index-first"))
+    rest = b"".join(content for kind, content in parts.items() if kind not in (b"ftyp", b"moov"))
+    for shifted in (0, 40, len(rest)):
+        moving = parts[b"ftyp"] + rest[: len(parts[b"moov"])] + rest[:shifted]
+        assert why_not_whole(written(moving)), shifted
+
+
+def large(kind: str) -> bytes:
+    picture, buffer = Image.effect_noise((200, 200), 90), io.BytesIO()
+    picture.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        mp4_index_first(metadata(), frames=60),
+        large("WEBP"),
+        large("AVIF"),
+        sound({}, "mp3", "libmp3lame", rate=44100, seconds=1),
+    ],
+    ids=["mp4", "webp", "avif", "mp3"],
+)
+def test_a_file_whose_end_is_zeros_is_not_known_to_be_whole(content: bytes, written: Callable[[bytes], Path]) -> None:
+    assert known_whole(written(content))
+    for lost in (1100, 2500):
+        path = written(content[:-lost] + bytes(lost))
+        assert not known_whole(path), "a power cut left the length, and not the last bytes"
+        assert why_not_whole(path) is None
+
+
 def test_films_that_were_not_closed_are_broken(written: Callable[[bytes], Path]) -> None:
     unclosed = mp4(size="endless")
     unclosed = unclosed[: unclosed.index(b"moov") - 4]  # what FFmpeg leaves when it dies: no length, and no index
@@ -339,6 +371,16 @@ def test_an_avif_needs_all_its_pieces(written: Callable[[bytes], Path]) -> None:
     assert why_not_whole(written(content[:32])) == "it was not closed: no table of items (meta)"
 
 
+def test_a_drawing_is_whole_with_all_its_closing_tags(written: Callable[[bytes], Path]) -> None:
+    inner = b"<svg><svg><path/></svg>"
+    assert known_whole(written(inner + b"</svg>\n"))
+    assert not known_whole(written(inner))
+    assert why_not_whole(written(b"<?xml version='1.0'?>\n<!-- a -->\n<svg width='1'>")) == "it ends in the middle"
+    page = written(b"<!DOCTYPE html><html><body><svg></body></html>")
+    assert why_not_whole(page) is None, "a page is no drawing"
+    assert not known_whole(page)
+
+
 # ------------------------------------------------------------------ large and hostile files
 
 
@@ -383,6 +425,8 @@ def hostile() -> dict[str, bytes]:
         "chunks of no size": sample("png")[:33] + png_chunk(b"tEXt", b"") * 50_000,
         "packed texts": png_of([(b"zTXt", b"a\0\0" + packed)] * 50),
         "pieces of one byte": b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 500_000,
+        "scans of no size": saved("JPEG")[:-2] + b"\xff\xda\0\2" * 50_000,
+        "frames of no pixels": b"GIF89a" + bytes(7) + (b"," + bytes(11)) * 100_000,
         "fill bytes": b"\xff\xd8" + b"\xff" * 500_000,
         "pages of no size": sample("opus") + (b"OggS\0\0" + bytes(21)) * 50_000,
         "a table that points to itself": b"II*\0\x08\0\0\0" + bytes(2) + b"\x08\0\0\0" + bytes(4000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .reading import BLOCK, CUT, DAMAGED, MOST_BYTES, MOST_PARTS, BrokenFileError, CannotTellError, Reader, Text
+from .reading import CUT, DAMAGED, MOST_BYTES, MOST_PARTS, BrokenFileError, CannotTellError, Reader, Text
 
 _IMAGE: Final = 0x2C
 _EXTENSION: Final = 0x21
@@ -59,11 +59,8 @@ def _colours(flags: int) -> int:
 
 def _after(reader: Reader, position: int, left: int) -> tuple[int, int]:
     """Where the pieces of a block end, and how many may still be looked at."""
-    while True:
-        data = reader.up_to(position, BLOCK)
-        if not data:
-            raise BrokenFileError(CUT)
-        index = 0
+    index = 0
+    for data in reader.onward(position):
         while index < len(data):
             left -= 1
             length = data[index]
@@ -72,7 +69,8 @@ def _after(reader: Reader, position: int, left: int) -> tuple[int, int]:
                 return position + index, left
         if left <= 0:
             raise CannotTellError
-        position += index
+        position, index = position + len(data), index - len(data)
+    raise BrokenFileError(CUT)
 
 
 def _joined(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from .reading import CUT, DAMAGED, MOST_BYTES, MOST_PARTS, BrokenFileError, Cann
 
 _FILMS: Final = frozenset({b"avis", b"msf1", b"hevc", b"hevx"})
 #: Pieces of items in one file.
-_MOST_PIECES: Final = 100_000
+_MOST_PIECES: Final = 10_000
 
 
 def whole(reader: Reader) -> bool:
@@ -19,8 +19,11 @@ def whole(reader: Reader) -> bool:
     pieces = [piece for _, piece in _pieces(reader, _meta(reader))]
     if not pieces:
         raise CannotTellError
-    if max(start + length for start, length in pieces) > reader.size:
+    end = max(start + length for start, length in pieces)
+    if end > reader.size:
         raise BrokenFileError(CUT)
+    if reader.is_blank(end):
+        return False
     return reader.at(8, 4) not in _FILMS or mp4.whole(reader)
 
 

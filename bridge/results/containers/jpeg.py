@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from . import tiff
-from .reading import BLOCK, CUT, DAMAGED, MOST_BYTES, MOST_PARTS, BrokenFileError, CannotTellError, Reader, Text
+from .reading import CUT, DAMAGED, MOST_BYTES, MOST_PARTS, BrokenFileError, CannotTellError, Reader, Text
 
 _APP1: Final = 0xE1
 _APP13: Final = 0xED
@@ -83,8 +83,11 @@ def _segments(reader: Reader) -> Iterator[tuple[int, int, int]]:
 
 
 def _after_pixels(reader: Reader, position: int) -> int:
-    while len(data := reader.up_to(position, BLOCK)) >= 2:
+    before = b""
+    for piece in reader.onward(position):
+        data = before + piece
         if match := _MARKER.search(data):
             return position + match.start()
-        position += len(data) - 1  # a marker may stand across two blocks
+        before = data[-1:]  # a marker may stand across two pieces
+        position += len(data) - 1
     raise BrokenFileError(CUT)

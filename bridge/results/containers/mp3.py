@@ -54,7 +54,7 @@ def whole(reader: Reader) -> bool:
     length = reader.number(place, 4)
     if start + length > reader.size:
         raise BrokenFileError(CUT)
-    return length > 0
+    return length > 0 and not reader.is_blank(start + length)
 
 
 def texts(reader: Reader) -> Iterator[Text]:

@@ -40,7 +40,7 @@ def whole(reader: Reader) -> bool:
     needed = _needed(reader, index)
     if needed > reader.size:
         raise BrokenFileError(CUT)
-    return not data.endless or needed > data.start
+    return (needed > data.start or not data.endless) and not (needed and reader.is_blank(needed))
 
 
 def outer_boxes(reader: Reader) -> Iterator[Box]:

@@ -33,7 +33,7 @@ def whole_safetensors(reader: Reader) -> bool:
     if length > MOST_BYTES:
         raise CannotTellError
     try:
-        head = json.loads(reader.at(8, length))
+        head = json.loads(reader.at(8, length), parse_int=lambda digits: int(digits[:20]))
         ends = [_end(entry) for name, entry in head.items() if name != "__metadata__"]
     except (ValueError, AttributeError, RecursionError) as error:
         raise error if isinstance(error, BrokenFileError) else BrokenFileError(DAMAGED) from None
@@ -57,10 +57,18 @@ def safetensors_texts(reader: Reader) -> Iterator[Text]:
 
 
 def whole_svg(reader: Reader) -> bool:
-    """A drawing ends with its closing tag."""
-    if not reader.up_to(max(reader.size - 256, 0), 256).rstrip().endswith(b"</svg>"):
+    """A drawing ends with its closing tag, and those inside it have theirs."""
+    if reader.size > MOST_BYTES:
+        raise CannotTellError
+    content = reader.at(0, reader.size)
+    if b"</svg>" not in content:
         raise BrokenFileError(CUT)
-    return True
+    return content.rstrip().endswith(b"</svg>") and content.count(b"<svg") == content.count(b"</svg>")
+
+
+def no_texts(_: Reader) -> Iterator[Text]:
+    """None, of a format that has no place for them."""
+    yield from ()
 
 
 def any_texts(reader: Reader) -> Iterator[Text]:

@@ -15,6 +15,8 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 MOST_PARTS: Final = 200_000
 #: What is read at a time where all bytes count.
 BLOCK: Final = 1024 * 1024
+#: Packed pictures and sound never have so many zeros in a row.
+_LAST: Final = 1024
 
 CUT: Final = "it ends in the middle"
 DAMAGED: Final = "a part of it is damaged"
@@ -60,6 +62,18 @@ class Reader:
             data = self.at(position, min(count, BLOCK))
             yield data
             position, count = position + len(data), count - len(data)
+
+    def is_blank(self, end: int) -> bool:
+        """Whether only zeros stand before `end`, as after a power cut that the last bytes did not survive."""
+        start = max(end - _LAST, 0)
+        return not any(self.up_to(start, end - start))
+
+    def onward(self, position: int) -> Iterator[bytes]:
+        """All from here on, in pieces that begin small: mostly what is looked for is near."""
+        count = 4096
+        while data := self.up_to(position, count):
+            yield data
+            position, count = position + len(data), min(2 * count, BLOCK)
 
     def number(self, position: int, count: int, order: str = "big") -> int:
         """The unsigned number in `count` bytes."""

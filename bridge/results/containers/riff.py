@@ -25,7 +25,7 @@ def whole_webp(reader: Reader) -> bool:
     kinds = {kind for kind, _, _ in _chunks(reader, 12, 8 + size)}
     if not kinds & _PICTURE:
         raise BrokenFileError("it holds no picture")
-    return True
+    return not reader.is_blank(8 + size)
 
 
 def whole_wav(reader: Reader) -> bool:
