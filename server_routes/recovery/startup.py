@@ -257,7 +257,7 @@ class StartupRecovery:
         else:
             change = _anew
         queued = await asyncio.to_thread(self._db.table.update, task_id, change)
-        return await self.requeue(queued, graph, anew=True)
+        return await self.requeue(queued, graph, anew=task.stage.final)
 
     async def cancel(self, task_id: str) -> None:
         """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
