@@ -29,8 +29,10 @@ class BadRequestError(ValueError):
 
 
 def error_response(kind: str, message: str, status: int) -> web.Response:
-    """`{"error": {"type", "message"}}`."""
-    return web.json_response({"error": {"type": kind, "message": redact(message)}}, status=status)
+    """`{"error": {"type", "message"}}`. A browser keeps a 410 for good where nothing else is said, but a file that is
+    gone may come back under its name."""
+    body = {"error": {"type": kind, "message": redact(message)}}
+    return web.json_response(body, status=status, headers={"Cache-Control": "no-store"})
 
 
 def language_of(request: web.Request) -> str:
