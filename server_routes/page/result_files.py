@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import mimetypes
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
+from urllib.parse import quote
 
 from ...bridge.results.contents import Contents, ResultGoneError
 from ...bridge.results.formats import format_of
@@ -59,12 +60,14 @@ def _state(contents: Contents, task: TaskRecord, result: Result, language: str) 
     return {"state": "there", "reason": None}
 
 
-def headers_of(path: Path) -> dict[str, str]:
-    """How a browser is to take a file: pictures, videos and sound are shown, all else is saved. Judged by the content,
-    for a page that a saver wrote must not run as one of ComfyUI's."""
+def headers_of(path: Path, name: str) -> dict[str, str]:
+    """How a browser is to take a file: pictures, videos and sound are shown, all else is saved, under the name that it
+    has in the record. Judged by the content, for a page that a saver wrote must not run as one of ComfyUI's."""
     found = format_of(path)
     headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    called = "filename*=UTF-8''" + quote(PurePosixPath(name).name, safe="", errors="replace")
     kind = mimetypes.guess_type(f"x{found.suffix}")[0] if found is not None else None
     if found is None or kind is None or found.kind is Kind.OTHER:
-        return {**headers, "Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}
-    return {**headers, "Content-Type": kind}
+        saved = f"attachment; {called}"
+        return {**headers, "Content-Type": "application/octet-stream", "Content-Disposition": saved}
+    return {**headers, "Content-Type": kind, "Content-Disposition": f"inline; {called}"}

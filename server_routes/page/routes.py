@@ -132,11 +132,12 @@ def _add_results(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def file(request: web.Request) -> web.StreamResponse:
         record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        name = request.query.get("path")
         try:
-            path = await asyncio.to_thread(result_file, contents, record, request.query.get("path"))
+            path = await asyncio.to_thread(result_file, contents, record, name)
         except NoThumbnailError as error:
             raise BadRequestError("no_file", str(error), 404) from None
-        return web.FileResponse(path, headers=await asyncio.to_thread(headers_of, path))
+        return web.FileResponse(path, headers=await asyncio.to_thread(headers_of, path, name or path.name))
 
 
 def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
