@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
 import { MISSING, OFFLINE, routesOf } from '../../web/wfrecovery/data/server.mjs'
+import { record } from './support.mjs'
 
 function routesAnswering(respond) {
   const requests = []
@@ -55,8 +56,22 @@ test('a missing server side, an unreachable ComfyUI and a proxy that answers for
   }
 })
 
-test('outputs are opened where ComfyUI shows them', () => {
+test("a file is asked for as this task's, whatever it is called", () => {
   const { routes } = routesAnswering(() => json({}))
-  assert.equal(routes.fileUrl('a b.png'), '/base/api/view?filename=a+b.png&type=output')
-  assert.equal(routes.fileUrl('img/2026/产品.png'), `/base/api/view?filename=${encodeURIComponent('产品')}.png&subfolder=img%2F2026&type=output`)
+  const place = '/base/api/wfrecovery/tasks/img_20261123_001/file'
+  assert.equal(routes.fileUrl(record(1), 'a b&c.png'), `${place}?path=a+b%26c.png`)
+  assert.equal(routes.fileUrl(record(1), 'img/2026/产品.png'), `${place}?path=img%2F2026%2F${encodeURIComponent('产品')}.png`)
+})
+
+test('what became of a picture is told apart from other trouble', async () => {
+  const error = (type) => ({ error: { type, message: 'why' } })
+  for (const [respond, expected] of [
+    [() => json(error('result_replaced'), 410), 'replaced'],
+    [() => json(error('result_missing'), 410), 'missing'],
+    [() => json(error('no_thumbnail'), 404), null],
+    [() => new Response('<html>Bad Gateway</html>', { status: 502 }), null],
+    [() => new Response('a picture after all'), null],
+  ]) {
+    assert.equal(await routesAnswering(respond).routes.goneThumbnail(record(1)), expected)
+  }
 })

@@ -3,7 +3,22 @@ import { afterEach, test } from 'node:test'
 
 import { queryOf } from '../../web/wfrecovery/view/filters.mjs'
 import { useLanguage } from '../../web/wfrecovery/texts.mjs'
-import { actionsOf, agoText, durationText, feishuReason, feishuText, recoverySummary, stageText, titleOf } from '../../web/wfrecovery/words.mjs'
+import {
+  actionsOf,
+  agoText,
+  deliveredText,
+  durationText,
+  feishuReason,
+  feishuText,
+  goneText,
+  mainResult,
+  recoverySummary,
+  resultsOf,
+  retryText,
+  stageText,
+  storyNote,
+  titleOf,
+} from '../../web/wfrecovery/words.mjs'
 import { record } from './support.mjs'
 
 afterEach(() => useLanguage('en'))
@@ -18,13 +33,74 @@ test('each stage offers what is possible there, and nothing else', () => {
     ['asking', 'off', ['retry', 'cancel']],
     ['failed', 'off', ['retry']],
     ['cancelled', 'off', ['retry']],
-    ['finished', 'blocked', ['push']],
+    ['finished', 'blocked', ['push', 'retry']],
+    ['finished', 'pending', ['push']],
     ['finished', 'pushed', ['push']],
     ['finished', 'off', []],
   ]) {
     assert.deepEqual(chosen(actionsOf(record(1, { stage, feishu }))).sort(), expected.sort(), `${stage}, ${feishu}`)
   }
   assert.deepEqual(chosen(actionsOf(record(1, { output_files: ['a.png'] }))), ['output'])
+})
+
+test('a result that is gone is rendered again, and not opened', () => {
+  const two = record(1, { output_files: ['a.png', 'b.png'] })
+  const told = (...states) => states.map((state, index) => ({ path: two.output_files[index], state }))
+  assert.deepEqual(chosen(actionsOf(two, told('there', 'there'))), ['output'])
+  for (const state of ['replaced', 'missing', 'unknown', 'outside', 'of a newer version']) {
+    assert.deepEqual(chosen(actionsOf(two, told(state, 'there'))), ['retry'], state)
+    assert.deepEqual(chosen(actionsOf(two, told('there', state))).sort(), ['output', 'retry'], state)
+    assert.ok(goneText(state))
+  }
+  assert.deepEqual(chosen(actionsOf({ ...two, metadata: { stage: 'running' } }, told('missing'))), ['cancel'])
+  assert.equal(retryText(two), 'Render again')
+  assert.equal(retryText(record(1, { stage: 'failed' })), 'Retry')
+})
+
+/** A finished task with these files: path → kind, of which one goes into the sheet. */
+function withFiles(kinds, file, feishu = 'pending') {
+  const output_files = Object.keys(kinds)
+  const made = record(1, { output_files, feishu })
+  made.metadata.results = output_files.map((path) => ({ path, kind: kinds[path] ?? undefined }))
+  made.metadata.feishu.file = file
+  return made
+}
+
+test('the file that is delivered stands for all, else the first that can be shown', () => {
+  const kinds = { 'notes.txt': 'other', 'a.png': 'picture', 'b.png': 'picture' }
+  assert.equal(mainResult(withFiles(kinds, 'b.png')).path, 'b.png')
+  assert.equal(mainResult(withFiles(kinds)).path, 'a.png')
+  assert.equal(mainResult(withFiles(kinds, 'notes.txt')).path, 'a.png')
+  assert.equal(mainResult(withFiles({ 'notes.txt': 'other' })).path, 'notes.txt')
+  assert.equal(mainResult(record(1)), undefined)
+})
+
+test('a file is what it holds; its name counts where an older version recorded no more', () => {
+  const kinds = (of) => resultsOf(withFiles(of)).map(({ kind }) => kind)
+  assert.deepEqual(kinds({ 'film.png': 'video', 'a.mp4': 'picture' }), ['video', 'picture'])
+  assert.deepEqual(kinds({ 'film.MP4': null, 'a.jpeg': null, 'sound.flac': null }), ['video', 'picture', 'other'])
+  assert.equal(mainResult({ ...record(1), output_files: ['a.webm'] }).kind, 'video')
+})
+
+test('of several files the one that goes into the sheet is marked', () => {
+  const marks = (of) => resultsOf(of).map((result) => deliveredText(of, result))
+  const two = { 'a.png': 'picture', 'b.png': 'picture' }
+  assert.deepEqual(marks(withFiles(two, 'b.png')), ['', 'Goes into the sheet'])
+  assert.deepEqual(marks(withFiles(two, 'b.png', 'pushed')), ['', 'In the sheet'])
+  assert.deepEqual(marks(withFiles({ 'a.png': 'picture' }, 'a.png')), [''])
+  assert.deepEqual(marks(withFiles(two, undefined, 'off')), ['', ''])
+})
+
+test('the story names the file that was chosen, and else gives reasons', async () => {
+  for (const what of ['finished', 'adopted']) {
+    assert.equal(storyNote({ what, text: 'b.png' }), 'Goes into the sheet: b.png')
+    assert.equal(storyNote({ what }), '')
+  }
+  const failed = { what: 'failed', text: 'no memory', text_zh: '显存不足' }
+  assert.equal(storyNote(failed), 'no memory')
+  await useLanguage('zh', async () => ({ zh: { wfrecovery: { 'Goes into the sheet: {name}': '写入表格：{name}' } } }))
+  assert.equal(storyNote(failed), '显存不足')
+  assert.equal(storyNote({ what: 'finished', text: 'b.png' }), '写入表格：b.png')
 })
 
 test('a row has its product and model in its title, a prompt without a row what it is', () => {

@@ -11,7 +11,7 @@ import { Settings } from './data/settings.mjs'
 import { CONNECTION, State } from './data/state.mjs'
 import { TaskPages } from './data/task_pages.mjs'
 import { onLanguageChange, serverLanguage, t, useLanguage } from './texts.mjs'
-import { outputsOf, titleOf } from './words.mjs'
+import { mainResult, titleOf } from './words.mjs'
 import { queryOf } from './view/filters.mjs'
 import { floatWhenNarrow } from './view/floating.mjs'
 import { Panel } from './view/panel.mjs'
@@ -91,7 +91,7 @@ export class Page {
   }
 
   openOutput(record) {
-    window.open(this.routes.fileUrl(outputsOf(record)[0]), '_blank', 'noopener')
+    window.open(this.routes.fileUrl(record, mainResult(record).path), '_blank', 'noopener')
   }
 
   /** Open a task's workflow in a tab of its own. */

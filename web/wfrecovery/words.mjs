@@ -85,28 +85,74 @@ export function isFinal(record) {
   return ['finished', 'failed', 'cancelled'].includes(stageOf(record))
 }
 
-/** What can be done with a task now. */
-export function actionsOf(record) {
+/** What can be done with a task now; `told`: what the server says of its files, where that is known. */
+export function actionsOf(record, told = []) {
   const stage = stageOf(record)
+  const blocked = feishuOf(record).state === 'blocked'
+  const main = mainResult(record)
   return {
-    retry: ['failed', 'cancelled', 'asking'].includes(stage),
+    retry: ['failed', 'cancelled', 'asking'].includes(stage) || (stage === 'finished' && (blocked || told.some(isGone))),
     cancel: ['created', 'queued', 'running', 'asking'].includes(stage),
     push: isFinal(record) && ['blocked', 'pending', 'pushed'].includes(feishuOf(record).state),
-    output: outputsOf(record).length > 0,
+    output: Boolean(main) && !told.some((one) => one.path === main.path && isGone(one)),
   }
 }
 
-export function outputsOf(record) {
-  return record.output_files ?? []
+/** What queues a task again is called by what it is for. */
+export function retryText(record) {
+  return stageOf(record) === 'finished' ? t('Render again') : t('Retry')
 }
 
-export function isVideo(path) {
-  return /\.(mp4|webm|mov|mkv|avi|m4v)$/i.test(path)
+// ---------------------------------------------------------------- results
+
+/** A task's files: what each holds, by its content, and whether it is the one that goes into the sheet. */
+export function resultsOf(record) {
+  const kinds = new Map((record.metadata?.results ?? []).map(({ path, kind }) => [path, kind]))
+  const { file } = feishuOf(record)
+  return (record.output_files ?? []).map((path) => ({ path, kind: kinds.get(path) ?? kindByName(path), delivered: path === file }))
 }
 
-export function isPicture(path) {
-  return /\.(png|jpe?g|webp|gif|bmp|avif|tiff?)$/i.test(path)
+/** The one that stands for all, as the server's thumbnail does: the delivered one, else the first that can be shown. */
+export function mainResult(record) {
+  const results = resultsOf(record)
+  const shown = results.filter(canBeShown)
+  return shown.find(({ delivered }) => delivered) ?? shown[0] ?? results[0]
 }
+
+export function canBeShown(result) {
+  return result?.kind === 'picture' || result?.kind === 'video'
+}
+
+/** Of a result of which an older version recorded no more than the name. */
+function kindByName(path) {
+  if (/\.(png|jpe?g|webp|gif|bmp|avif|tiff?)$/i.test(path)) return 'picture'
+  return /\.(mp4|webm|mov|mkv|avi|m4v)$/i.test(path) ? 'video' : 'other'
+}
+
+/** Whether a file, as the server tells of it, is not this task's any more, or cannot be known to be. */
+export function isGone({ state }) {
+  return state !== 'there'
+}
+
+/** What became of such a file, in a few words. */
+export function goneText(state) {
+  return (
+    {
+      replaced: t('Replaced by another file'),
+      missing: t('Not there any more'),
+      unknown: t('Changed since: perhaps another file'),
+      outside: t('Outside the output folder'),
+    }[state] ?? state
+  )
+}
+
+/** Where the file goes that was chosen of several; empty for the others. */
+export function deliveredText(record, result) {
+  if (!result.delivered || resultsOf(record).length < 2) return ''
+  return feishuOf(record).state === 'pushed' ? t('In the sheet') : t('Goes into the sheet')
+}
+
+// ---------------------------------------------------------------- story
 
 /** What happened, as one entry of a task's story says it. */
 export function storyText(what) {
@@ -127,6 +173,12 @@ export function storyText(what) {
       push_again: t('To be written into the sheet again'),
     }[what] ?? what
   )
+}
+
+/** What an entry says beside that: a reason, or of several files the one that was chosen. */
+export function storyNote({ what, text, text_zh: chinese }) {
+  if (text && ['finished', 'adopted'].includes(what)) return t('Goes into the sheet: {name}', { name: text })
+  return worded(text, chinese)
 }
 
 // ---------------------------------------------------------------- times and numbers

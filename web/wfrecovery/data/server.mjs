@@ -37,13 +37,16 @@ export function routesOf(api) {
       const response = await api.fetchApi('/i18n')
       return response.ok ? response.json() : {}
     },
+    results: (id, language) => get(`${task(id)}/results?lang=${language}`),
     thumbnailUrl: (record) =>
       api.apiURL(`/wfrecovery${task(record.task_id)}/thumbnail${queryText({ of: record.metadata?.finished_at })}`),
-    fileUrl: (path) => {
-      const cut = path.lastIndexOf('/')
-      const query = { filename: path.slice(cut + 1), subfolder: cut < 0 ? null : path.slice(0, cut), type: 'output' }
-      return api.apiURL(`/view${queryText(query)}`)
-    },
+    /** What became of a task's picture that could not be loaded, as `results` names it; null where it is another trouble. */
+    goneThumbnail: (record) =>
+      get(`${task(record.task_id)}/thumbnail`).then(
+        () => null,
+        ({ kind, status }) => (status === 410 ? kind.replace(/^result_/, '') : null),
+      ),
+    fileUrl: (record, path) => api.apiURL(`/wfrecovery${task(record.task_id)}/file${queryText({ path })}`),
   }
 }
 

@@ -1,8 +1,8 @@
 /** One task's whole story: what it is, where it stands, what happened, its files and its graph. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
-import { showThumbnail } from './thumbnail.mjs'
-import { t, worded } from '../texts.mjs'
+import { fileList, resultPart } from './results.mjs'
+import { serverLanguage, t } from '../texts.mjs'
 import { progressText } from './row.mjs'
 import {
   actionsOf,
@@ -11,25 +11,30 @@ import {
   feishuOf,
   feishuReason,
   feishuText,
-  isPicture,
-  isVideo,
-  outputsOf,
+  isGone,
+  resultsOf,
+  retryText,
   stageOf,
   stageText,
+  storyNote,
   storyText,
   timeText,
   titleOf,
   workflowText,
 } from '../words.mjs'
 
+/** Reasons that are told in full; a folder that was emptied would give hundreds. */
+const REASONS = 3
+
 export class TaskDetail {
-  /** `onBack()`, `onAction(record, action)`, `onLoadWorkflow(record)`. */
-  constructor({ state, routes, onBack, onAction, onLoadWorkflow }) {
+  /** `onBack()`, `onAction(record, action)`, `onLoadWorkflow(record)`, `onTrouble(error)`. */
+  constructor({ state, routes, onBack, onAction, onLoadWorkflow, onTrouble }) {
     this._state = state
     this._routes = routes
     this._onBack = onBack
     this._onAction = onAction
     this._onLoadWorkflow = onLoadWorkflow
+    this._onTrouble = onTrouble
     this._title = h('h2', { class: 'wfr-detail-title', tabindex: '-1', translate: 'no' })
     this._stage = h('span', { class: 'wfr-stage' })
     this._body = h('div', { class: 'wfr-detail-body' })
@@ -64,13 +69,40 @@ export class TaskDetail {
   /** Show a task from the start. */
   open(record) {
     this._graph = null
+    this._told = []
     this._build(record)
     this._title.focus()
+    this._askForResults()
   }
 
-  /** The task has changed; what is scrolled, opened and focused stays. */
+  /** The task has changed. */
   update(record) {
     if (record.revision === this._record.revision) return
+    // Rendered again: what was told was about other files.
+    if (record.metadata?.finished_at !== this._record.metadata?.finished_at) this._told = []
+    this._rebuild(record)
+    this._askForResults()
+  }
+
+  /** Whether the files are still this task's: asked each time, for that changes without the task. */
+  async _askForResults() {
+    const record = this._record
+    if (!resultsOf(record).length) return
+    let told
+    try {
+      told = (await this._routes.results(record.task_id, serverLanguage())).results
+    } catch (error) {
+      if (error.status !== 404) this._onTrouble(error) // 404: the task itself is gone, or the server is older
+      return
+    }
+    if (this._record !== record) return // what is shown now has asked for itself
+    const same = JSON.stringify(told.filter(isGone)) === JSON.stringify(this._told.filter(isGone))
+    this._told = told
+    if (!same) this._rebuild(record)
+  }
+
+  /** Draw it anew; what is scrolled, opened and focused stays. */
+  _rebuild(record) {
     const focusedHook = this._body.contains(document.activeElement) && document.activeElement.dataset.wfr
     const scrolled = this._body.scrollTop
     const opened = this._body.querySelector('.wfr-graph')?.open
@@ -105,37 +137,50 @@ export class TaskDetail {
       this._body,
       this._bar,
       this._progressText,
-      this._problem(record),
+      this._problems(record),
       this._actions(record),
-      this._picture(record),
+      resultPart(record, this._told, { routes: this._routes, onOpen: () => this._onAction(record, 'output') }),
       this._facts(record),
-      this._files(record),
+      fileList(record, this._told, this._routes),
       this._story(record),
       this._graphPart(record),
     )
     this.progress()
   }
 
-  _problem(record) {
+  _problems(record) {
     const stage = stageOf(record)
     const parts = []
     if (errorText(record) && (stage === 'failed' || stage === 'cancelled')) parts.push([t('Why it failed'), errorText(record)])
     if (stage === 'cancelled' && parts.length) parts[0][0] = t('Why it was cancelled')
     if (feishuReason(record)) parts.push([t('Why it is not in the sheet'), feishuReason(record)])
+    const gone = stage === 'finished' ? this._whyGone(record) : []
+    if (gone.length) parts.push([t('Not all its files can be shown'), ...gone])
     if (record.metadata?.error_message) parts.push([t('Why it belongs to no row'), record.metadata.error_message])
-    return parts.map(([heading, text]) =>
-      h('div', { class: 'wfr-problem' }, h('strong', {}, heading), h('p', { class: 'wfr-pre' }, text)),
+    return parts.map(([heading, ...texts]) =>
+      h('div', { class: 'wfr-problem' }, h('strong', {}, heading), texts.map((text) => h('p', { class: 'wfr-pre' }, text))),
     )
   }
 
+  /** The first reasons, without one that is given for the sheet already. */
+  _whyGone(record) {
+    const reasons = [...new Set(this._told.filter(isGone).map(({ reason }) => reason))].filter((reason) => reason !== feishuReason(record))
+    const more = reasons.length - REASONS
+    return [...reasons.slice(0, REASONS), ...(more > 0 ? [t('… and {n} more', { n: more })] : [])]
+  }
+
   _actions(record) {
-    const can = actionsOf(record)
+    const can = actionsOf(record, this._told)
     const act = (action) => () => this._onAction(record, action)
+    // Where only the sheet is in the way, rendering again is the last thing to try.
+    const last = stageOf(record) === 'finished' && !this._told.some(isGone)
+    const retry = can.retry && button({ hook: 'action-retry', label: retryText(record), iconName: 'refresh', kind: last ? '' : 'wfr-primary', onclick: act('retry') })
     return h(
       'div',
       { class: 'wfr-buttons', role: 'group', 'aria-label': t('What can be done') },
-      can.retry && button({ hook: 'action-retry', label: t('Retry'), iconName: 'refresh', kind: 'wfr-primary', onclick: act('retry') }),
+      !last && retry,
       can.push && button({ hook: 'action-push', label: t('Push again'), iconName: 'cloud-upload', onclick: act('push') }),
+      last && retry,
       can.cancel && button({ hook: 'action-cancel', label: t('Cancel'), iconName: 'times', onclick: act('cancel') }),
       can.output && button({ hook: 'action-output', label: t('Open output'), iconName: 'external-link', onclick: act('output') }),
       button({
@@ -145,22 +190,6 @@ export class TaskDetail {
         onclick: () => this._onLoadWorkflow(record),
       }),
     )
-  }
-
-  _picture(record) {
-    const [first] = outputsOf(record)
-    if (!first || stageOf(record) !== 'finished' || !(isPicture(first) || isVideo(first))) return null
-    if (isVideo(first)) {
-      return h('video', { class: 'wfr-result', controls: true, preload: 'metadata', src: this._routes.fileUrl(first), 'aria-label': t('Result') })
-    }
-    const frame = h('button', {
-      type: 'button',
-      class: 'wfr-result wfr-result-picture',
-      'aria-label': t('Open output'),
-      onclick: () => this._onAction(record, 'output'),
-    })
-    showThumbnail(frame, record, this._routes)
-    return frame
   }
 
   _facts(record) {
@@ -189,25 +218,19 @@ export class TaskDetail {
     )
   }
 
-  _files(record) {
-    const files = outputsOf(record)
-    if (!files.length) return null
-    const link = (path) =>
-      h('li', {}, h('a', { href: this._routes.fileUrl(path), target: '_blank', rel: 'noopener' }, path))
-    return [h('h3', {}, t('Files')), h('ul', { class: 'wfr-files' }, files.map(link))]
-  }
-
   _story(record) {
     const story = record.metadata?.story ?? []
     if (!story.length) return null
-    const entry = ({ at, what, text, text_zh: chinese, node, attempt }) =>
-      h(
+    const entry = (line) => {
+      const { at, what, node, attempt } = line
+      return h(
         'li',
         { 'data-what': what },
         h('span', { class: 'wfr-story-what' }, [storyText(what), attempt > 1 && t('attempt {n}', { n: attempt }), node].filter(Boolean).join(' · ')),
         h('time', { class: 'wfr-time', datetime: at }, timeText(at)),
-        text && h('div', { class: 'wfr-muted wfr-pre' }, worded(text, chinese)),
+        line.text && h('div', { class: 'wfr-muted wfr-pre' }, storyNote(line)),
       )
+    }
     return [h('h3', {}, t('What happened')), h('ol', { class: 'wfr-story', 'data-wfr': 'story' }, story.map(entry))]
   }
 

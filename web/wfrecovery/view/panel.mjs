@@ -35,6 +35,7 @@ export class Panel {
       onBack: () => this._back(),
       onAction: (record, action) => this._act(record, action),
       onLoadWorkflow: (record) => this._try(() => page.loadWorkflow(record)),
+      onTrouble: (error) => this._failed(error),
     })
     this._setup = new Setup({ state, routes })
     this._recover = button({ hook: 'recover', label: t('Recover'), iconName: 'history', title: t('Recover tasks'), onclick: () => this._try(page.recover) })

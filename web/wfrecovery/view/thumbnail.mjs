@@ -1,7 +1,10 @@
-/** The small picture of a task: the server's thumbnail, else the video's own first frame, else an icon. */
+/**
+ * The small picture of a task: the server's thumbnail, else the video's own first frame, else an icon; of a result that is
+ * gone another one, which says so.
+ */
 
 import { fill, h, icon } from './dom.mjs'
-import { isPicture, isVideo, outputsOf, stageOf } from '../words.mjs'
+import { canBeShown, goneText, mainResult, stageOf } from '../words.mjs'
 
 const ICON_OF_STAGE = {
   created: 'pencil',
@@ -21,9 +24,11 @@ export function showThumbnail(frame, record, routes) {
   frame.dataset.shows = key
   if (!source) return void fill(frame, stageIcon(record))
   const picture = h('img', { alt: '', loading: 'lazy', decoding: 'async', draggable: 'false' })
-  picture.addEventListener('error', () => {
+  picture.addEventListener('error', async () => {
+    const gone = await routes.goneThumbnail(record)
     if (frame.dataset.shows !== key) return
-    fill(frame, source.video ? videoFrame(source.video, frame, record) : stageIcon(record))
+    if (gone) fill(frame, goneIcon(gone))
+    else fill(frame, source.video ? videoFrame(source.video, frame, record) : stageIcon(record))
   })
   picture.src = source.url
   fill(frame, picture)
@@ -31,10 +36,9 @@ export function showThumbnail(frame, record, routes) {
 
 function sourceOf(record, routes) {
   if (stageOf(record) !== 'finished') return null
-  const outputs = outputsOf(record)
-  const video = outputs.find(isVideo)
-  if (!video && !outputs.some(isPicture)) return null
-  return { url: routes.thumbnailUrl(record), video: video && routes.fileUrl(video) }
+  const main = mainResult(record)
+  if (!canBeShown(main)) return null
+  return { url: routes.thumbnailUrl(record), video: main.kind === 'video' && routes.fileUrl(record, main.path) }
 }
 
 function videoFrame(url, frame, record) {
@@ -43,6 +47,12 @@ function videoFrame(url, frame, record) {
   // A fragment makes browsers paint the first frame without playing.
   video.src = `${url}#t=0.01`
   return video
+}
+
+/** In the place of a result that is not this task's any more: another file's picture is never shown. */
+function goneIcon(state) {
+  const text = goneText(state)
+  return h('span', { class: 'wfr-gone', 'data-wfr': 'gone', role: 'img', 'aria-label': text, title: text }, icon('eye-slash'))
 }
 
 function stageIcon(record) {
