@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 from page_support import HOSTS, NO_REAL, REAL, Site, faint_texts, foreign_texts, site_of, until
+from PIL import Image
 from playwright.sync_api import Browser, Route, expect
 from plugin_support import failing, picture, row
 
@@ -225,14 +227,131 @@ def test_the_result_and_the_graph_of_a_task_open(site: Site) -> None:
     site.open_detail(bare)
     with site.page.context.expect_page() as result:
         site.hook("action-output").click()
-    assert "/view?" in result.value.url
-    assert "graph_00001_.png" in result.value.url
+    assert f"/wfrecovery/tasks/{site.task_id(bare)}/file?path=graph_00001_.png" in result.value.url
+    result.value.wait_for_load_state()
+    assert result.value.locator("img").evaluate("image => image.naturalWidth") == 16
     result.value.close()
     site.hook("action-workflow").click()
     until(lambda: site.graph_types() == ["EmptyImage", "SaveImage"], what="the prompt as a graph")
     site.open_detail(whole)
     site.hook("action-workflow").click()
     until(lambda: site.graph_types() == ["Note"], what="the workflow that came with the prompt")
+
+
+# ------------------------------------------------------------------ files that are not what they were
+
+
+def delivered(site: Site, prompt: str) -> dict[str, Any]:
+    """Wait until a task's result is in the sheet, so that no copy of it is kept any more; its record."""
+    record = site.comfy.finished(prompt)
+    kept = site.comfy.table / "kept" / f"{record['task_id']}.part"
+    until(lambda: site.comfy.record(prompt)["metadata"]["feishu"]["state"] == "pushed", what="the picture in the sheet")
+    until(lambda: not kept.exists(), what="no copy")
+    return record
+
+
+def another_picture(file: Path) -> None:
+    """What another program saves under a result's name."""
+    Image.new("RGB", (32, 16), "orange").save(file)
+
+
+@pytest.mark.parametrize("became", ["missing", "replaced"])
+def test_a_result_that_is_gone_is_never_shown_and_is_rendered_again(site: Site, became: str) -> None:
+    words, reason = {
+        "missing": ("Not there any more", "put the file back, or render the row again"),
+        "replaced": ("Replaced by another file", "was replaced by another file"),
+    }[became]
+    number = {"missing": 40, "replaced": 41}[became]
+    prompt = site.comfy.queue(picture(f"gone_{became}", color=0x40A0C0), row(number))
+    [name] = delivered(site, prompt)["output_files"]
+    file = site.comfy.output / name
+    if became == "missing":
+        file.unlink()
+    else:
+        another_picture(file)
+    site.open()
+    site.open_list()
+    expect(site.task(prompt).locator('[data-wfr="gone"]')).to_have_attribute("title", words)
+    expect(site.task(prompt).locator("img")).to_have_count(0)
+
+    detail = site.open_detail(prompt)
+    expect(site.hook("result-gone")).to_contain_text(words)
+    expect(site.hook("file", state=became)).to_contain_text(f"{name}{words}")
+    expect(site.hook("file").locator("a")).to_have_count(0)
+    expect(detail).to_contain_text(reason)
+    expect(site.hook("action-output")).to_have_count(0)
+    opened = f"/wfrecovery/tasks/{site.task_id(prompt)}/file?path={name}"
+    answered = "address => fetch(address).then(answer => answer.status)"
+    assert site.page.evaluate(answered, opened) == 410
+
+    expect(site.hook("action-retry")).to_have_text("Render again")
+    site.hook("action-retry").click()
+    expect(site.hook("story").locator('[data-what="retried"]')).to_have_count(1)
+    expect(detail).to_have_attribute("data-feishu", "pushed")
+    expect(site.hook("action-retry")).to_have_count(0)
+    expect(site.hook("result-gone")).to_have_count(0)
+    expect(site.hook("file").locator("a")).to_have_count(1)
+    image = detail.locator("img")
+    expect(image).to_be_visible()
+    until(lambda: image.evaluate("image => image.naturalWidth > 0"), what="the picture")
+    # A file of the same name is new to the browser.
+    if became == "missing":
+        assert site.comfy.record(prompt)["output_files"] == [name]
+        assert site.page.evaluate(answered, opened) == 200
+
+
+def test_a_file_that_is_put_back_is_shown_again(site: Site) -> None:
+    prompt = site.comfy.queue(picture("back", batch=2))
+    names = site.comfy.finished(prompt)["output_files"]
+    file = site.comfy.output / names[0]
+    content = file.read_bytes()
+    file.unlink()
+    detail = site.open_detail(prompt)
+    expect(site.hook("file", state="missing")).to_have_count(1)
+    expect(site.hook("file").locator("a")).to_have_text([names[1]])
+    file.write_bytes(content)
+    site.open()
+    site.open_detail(prompt)
+    expect(site.hook("file").locator("a")).to_have_text(names)
+    expect(detail.locator("img")).to_be_visible()
+    expect(site.hook("action-retry")).to_have_count(0)
+
+
+def test_of_several_files_the_one_for_the_sheet_is_marked_and_a_blocked_row_is_rendered_again(site: Site) -> None:
+    prompt = site.comfy.queue(picture("several", batch=3), row(42, product_name="改名42"))
+    names = site.comfy.finished(prompt)["output_files"]
+    detail = site.open_detail(prompt)
+    expect(detail).to_have_attribute("data-feishu", "blocked")
+    expect(site.hook("file")).to_have_text([names[0], names[1], f"{names[2]}Goes into the sheet"])
+    finished = site.hook("story").locator('[data-what="finished"]')
+    expect(finished).to_contain_text(f"Goes into the sheet: {names[2]}")
+    expect(site.hook("action-push")).to_be_visible()
+    expect(site.hook("action-retry")).to_have_text("Render again")
+    site.hook("action-retry").click()
+    expect(finished).to_have_count(2)
+    expect(detail).to_have_attribute("data-feishu", "blocked")
+    site.feishu.sheet.set("B42", "改名42")
+    site.hook("action-push").click()
+    expect(detail).to_have_attribute("data-feishu", "pushed")
+    expect(site.hook("file").last).to_contain_text("In the sheet")
+    expect(site.hook("action-retry")).to_have_count(0)
+
+
+def test_a_video_is_played_as_this_tasks(site: Site) -> None:
+    frames = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 4, "color": 1}}
+    film = {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 8}}
+    saver = {"video": ["2", 0], "filename_prefix": "video/played", "format": "mp4", "codec": "h264"}
+    prompt = site.comfy.queue({"1": frames, "2": film, "3": {"class_type": "SaveVideo", "inputs": saver}})
+    [name] = site.comfy.finished(prompt)["output_files"]
+    video = site.open_detail(prompt).locator("video")
+    address = str(video.evaluate("video => video.src"))
+    assert f"/wfrecovery/tasks/{site.task_id(prompt)}/file?path=" in address
+    until(lambda: video.evaluate("video => video.readyState > 0"), what="the video's first frame")
+    site.open_list()
+    (site.comfy.output / name).unlink()
+    site.open_detail(prompt)
+    expect(site.hook("result-gone")).to_be_visible()
+    expect(video).to_have_count(0)
 
 
 # ------------------------------------------------------------------ crashes, and a server that is not as it should be
@@ -328,6 +447,30 @@ def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> No
     until(lambda: site.setting("wfrecovery.maxAttempts") == 4, what="the setting as it is")
     site.set("wfrecovery.lostPrompts", "ask")
     until(lambda: site.server_settings()["lost_prompts"] == "ask", what="the server's setting")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_what_is_said_of_files_can_be_read_in_both_languages_and_themes(site: Site, language: str) -> None:
+    prompt = site.comfy.queue(picture(f"theme_{language}", batch=3), row({"en": 43, "zh": 44}[language]))
+    names = delivered(site, prompt)["output_files"]
+    (site.comfy.output / names[0]).unlink()
+    another_picture(site.comfy.output / names[2])
+    site.set("Comfy.Locale", language)
+    try:
+        site.open()
+        for palette in ("light", "dark"):
+            site.set("Comfy.ColorPalette", palette)
+            site.open_detail(prompt)
+            expect(site.hook("file", state="missing")).to_have_count(1)
+            expect(site.hook("file", state="replaced")).to_have_count(1)
+            retry, in_sheet = {"en": ("Render again", "In the sheet"), "zh": ("重新生成", "已写入表格")}[language]
+            expect(site.hook("action-retry")).to_have_text(retry)
+            expect(site.hook("file").last).to_contain_text(in_sheet)
+            assert faint_texts(site.hook("panel")) == []
+            assert language == "en" or foreign_texts(site.hook("panel")) == []
+    finally:
+        site.set("Comfy.Locale", "en")
+        site.open()
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
