@@ -180,22 +180,24 @@ class Contents:
         finished_at = parse_time(task.finished_at)
         if tag is None and finished_at and stamp.changed_at / 1e9 <= finished_at + _CLOCK_SECONDS:
             return
+        what = _what(task)
         raise ResultGoneError(
             "unknown",
             Wording(
                 f"whether {result.path} is still this task's result cannot be told: it was changed after the task "
-                "finished → look at it, then render the row again",
-                f"{result.path} 在任务完成之后被改动过，无法确定是否仍是该任务的结果 → 请查看后重新生成该行",
+                f"finished → look at it, then render {what.en} again",
+                f"{result.path} 在任务完成之后被改动过，无法确定是否仍是该任务的结果 → 请查看后重新生成{what.zh}",
             ),
         )
 
     def _gone(self, task: TaskRecord, result: Result, path: Path) -> ResultGoneError:
+        what = _what(task)
         if not path.exists():
             return ResultGoneError(
                 "missing",
                 Wording(
-                    f"the result {result.path} is not there any more → put the file back, or render the row again",
-                    f"结果文件 {result.path} 已经不在 → 请放回文件，或重新生成该行",
+                    f"the result {result.path} is not there any more → put the file back, or render {what.en} again",
+                    f"结果文件 {result.path} 已经不在 → 请放回文件，或重新生成{what.zh}",
                 ),
             )
         tag = embedded_tag(path)
@@ -203,11 +205,17 @@ class Contents:
         return ResultGoneError(
             "replaced",
             Wording(
-                f"{result.path} was replaced by another file{f' (of {by})' if by else ''} → render the row again, and "
-                "let the saver number its files",
-                f"{result.path} 已被另一个文件覆盖{f'（{by}）' if by else ''} → 请重新生成该行，并让保存节点给文件编号",
+                f"{result.path} was replaced by another file{f' (of {by})' if by else ''} → render {what.en} "
+                "again, and let the saver number its files",
+                f"{result.path} 已被另一个文件覆盖{f'（{by}）' if by else ''} → 请重新生成{what.zh}，"
+                "并让保存节点给文件编号",
             ),
         )
+
+
+def _what(task: TaskRecord) -> Wording:
+    """What there is to render again."""
+    return Wording("it", "") if task.row_number is None else Wording("the row", "该行")
 
 
 def _copy(source: Path, target: Path) -> None:
