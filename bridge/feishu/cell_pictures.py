@@ -60,7 +60,7 @@ def _conversions(name: str, content: bytes, *, as_png: bool) -> Iterator[tuple[s
 
 def _opened(name: str, content: bytes) -> Image:
     try:
-        from PIL import Image  # noqa: PLC0415 - ComfyUI brings it, main.py's environment may not
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - ComfyUI brings it, main.py's environment may not
     except ImportError:
         found = format_of(content)
         ending = found.suffix if found is not None else PurePosixPath(name).suffix
@@ -76,7 +76,7 @@ def _opened(name: str, content: bytes) -> Image:
     try:
         picture = Image.open(io.BytesIO(content))
         picture.load()
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise FeishuError(
             Wording(
                 f"{name} cannot be converted for the cell: it is no picture that can be read",

@@ -28,22 +28,25 @@ class Found:
     size: int
 
 
-def find_results(output_dir: Path, prompts: Mapping[str, str], since: float) -> dict[str, list[Found]]:
+def find_results(
+    output_dir: Path, prompts: Mapping[str, str], since: float, *, tolerance: float = _CLOCK_TOLERANCE
+) -> dict[str, list[Found]]:
     """The files under `output_dir` that carry one of the wanted task ids and its prompt_id, and are known to be whole.
 
-    `prompts` maps task_id to prompt_id, `since` is the time (seconds) when the oldest was entered. The files of each
-    task that has any are in the order of their names.
+    `prompts` maps task_id to prompt_id, `since` is the time (seconds) when the oldest was entered; the disk's clock may
+    be behind by `tolerance`. The files of each task that has any are in the order in which they were written.
     """
-    found: dict[str, list[Found]] = {}
-    for path, size in _recent_files(output_dir, since - _CLOCK_TOLERANCE) if prompts else ():
+    found: dict[str, list[tuple[int, str, Found]]] = {}
+    for path, status in _recent_files(output_dir, since - tolerance) if prompts else ():
         tag = embedded_tag(path)
         if tag and prompts.get(tag.task_id) == tag.prompt_id and known_whole(path):
             name = path.relative_to(output_dir).as_posix()
-            found.setdefault(tag.task_id, []).append(Found(name, tag.run, size))
-    return {task_id: sorted(files, key=lambda file: file.path) for task_id, files in found.items()}
+            file = Found(name, tag.run, status.st_size)
+            found.setdefault(tag.task_id, []).append((status.st_mtime_ns, name, file))
+    return {task_id: [file for _, _, file in sorted(files)] for task_id, files in found.items()}
 
 
-def _recent_files(folder: Path, since: float) -> Iterator[tuple[Path, int]]:
+def _recent_files(folder: Path, since: float) -> Iterator[tuple[Path, os.stat_result]]:
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:  # a link in a circle
@@ -61,4 +64,4 @@ def _recent_files(folder: Path, since: float) -> Iterator[tuple[Path, int]]:
             except OSError:
                 continue  # removed meanwhile
             if stat.S_ISREG(status.st_mode) and status.st_mtime >= since and status.st_size:
-                yield path, status.st_size
+                yield path, status

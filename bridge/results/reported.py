@@ -47,11 +47,14 @@ class Reported:
     missing: tuple[str, ...] = ()
     #: path outside the output folder → the node that named it
     outside: Mapping[str, str | None] = field(default_factory=dict)
+    #: those of the files of which it is not sure that a file was meant
+    unsure: frozenset[str] = frozenset()
 
 
 def resolve(output_dir: Path, named: Iterable[NamedFile]) -> Reported:
     """Look for what was named. Nothing outside the output folder is looked at."""
     files: dict[str, str | None] = {}
+    sure: set[str] = set()
     missing: list[str] = []
     outside: dict[str, str | None] = {}
     for file in named:
@@ -59,13 +62,14 @@ def resolve(output_dir: Path, named: Iterable[NamedFile]) -> Reported:
         there = [name for place in places for name in _on_disk(output_dir, place)]
         if there:
             files.update((name, file.node) for name in there if name not in files)
+            sure.update(there if file.sure else ())
         elif file.sure:
             within = [name for place in places if (name := relative(output_dir, place)) is not None]
             if within:
                 missing.append(within[0])
             elif places:
                 outside.setdefault(str(places[0]), file.node)
-    return Reported(files, tuple(dict.fromkeys(missing)), outside)
+    return Reported(files, tuple(dict.fromkeys(missing)), outside, frozenset(files.keys() - sure))
 
 
 def _places(output_dir: Path, file: NamedFile) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,9 @@ NO_FILE: Final = Wording(
     "ComfyUI 报告已完成，但没有在输出文件夹写出文件",
 )
 
+#: A prompt that has just ended: by which the clock of a disk may be behind the computer's.
+_CLOCK_SECONDS: Final = 3600.0
+
 Change = Callable[[TaskRecord], TaskRecord]
 
 
@@ -40,8 +42,14 @@ class Ended:
     missing: tuple[str, ...] = ()
     #: named by an answer from ComfyUI's cache, and another file by now
     replaced: tuple[str, ...] = ()
+    #: named, and there before the prompt began: another one's
+    shown: tuple[str, ...] = ()
     #: outside the output folder: path → node
     outside: Mapping[str, str | None] = field(default_factory=dict)
+    #: of the results: named by a text that may mean something else
+    unsure: frozenset[str] = frozenset()
+    #: output nodes that ran and named no file
+    silent: frozenset[str] = frozenset()
     #: every node came from ComfyUI's cache: nothing was written
     from_cache: bool = False
 
@@ -50,7 +58,7 @@ def look(output_dir: Path, sighting: Sighting) -> Ended:
     """Where the files are that a prompt's nodes have named, with their stamps. Reads none of them."""
     reported = resolve(output_dir, sighting.files)
     results = tuple(stamped(output_dir, name, node) for name, node in reported.files.items())
-    return Ended(sighting, results, reported.missing, outside=reported.outside)
+    return Ended(sighting, results, reported.missing, outside=reported.outside, unsure=reported.unsure)
 
 
 def unchanged(output_dir: Path, result: Result) -> bool:
@@ -69,21 +77,21 @@ class Endings:
 
         The files are read here, before the table is locked for the change.
         """
-        place = ended.sighting.place
+        place, message = ended.sighting.place, ended.sighting.message
         if place is Place.INTERRUPTED:
-            message = ended.sighting.message or INTERRUPTED
-            return lambda record: record if record.stage.final else cancelled(record, message)
+            return _unless_final(lambda record: cancelled(record, message or INTERRUPTED))
         if place is not Place.SUCCEEDED:
-            reason = (ended.sighting.message or Wording("failed", "失败")).changed(lambda text: redact(text, secrets))
-            return lambda record: record if record.stage.final else failed(record, reason)
+            error = (message or Wording("failed", "失败")).changed(lambda text: redact(text, secrets))
+            return _unless_final(lambda record: failed(record, error))
         results = self.read(ended.results)
-        if not results and not ended.from_cache:
-            results = self._on_disk(task)
-        broken = {result.path: reason for result in results if (reason := self._why_not_whole(result))}
+        if not ended.from_cache and self._is_one_missing(task, ended, results, prompt):
+            named = {result.path for result in results}
+            results = (*results, *(result for result in self._on_disk(task, ended) if result.path not in named))
+        broken = {result.path: why for result in results if (why := self._why_not_whole(result))}
         whole = tuple(result for result in results if result.path not in broken)
-        reason = self._why_failed(task, ended, whole, broken, prompt)
+        reason = self._why_failed(task, ended, results, broken, prompt)
         if reason is not None:
-            return lambda record: record if record.stage.final else failed(record, reason)
+            return _unless_final(lambda record: failed(record, reason))
         return self.finishing(task, whole, prompt)
 
     def finishing(self, task: TaskRecord, results: tuple[Result, ...], prompt: Mapping[str, Any]) -> Change:
@@ -93,12 +101,8 @@ class Endings:
         if file is not None:
             self._contents.keep(task.task_id, file)
 
-        def change(record: TaskRecord) -> TaskRecord:
-            if record.stage.final:
-                return record
-            return finished(record.with_outbox(file=file.path if file is not None else None), results)
-
-        return change
+        path = file.path if file is not None else None
+        return _unless_final(lambda record: finished(record.with_outbox(file=path), results))
 
     def read(self, results: Sequence[Result]) -> tuple[Result, ...]:
         """The results with kind and hash; of large files the hash is taken later, by `read_later`."""
@@ -113,15 +117,24 @@ class Endings:
         found = (self._contents.hashed(result) for result in results if result.sha256 is None)
         return {result.path: result.sha256 for result in found if result.sha256 is not None}
 
-    def _on_disk(self, task: TaskRecord) -> tuple[Result, ...]:
+    def _is_one_missing(
+        self, task: TaskRecord, ended: Ended, results: tuple[Result, ...], prompt: Mapping[str, Any]
+    ) -> bool:
+        """Whether the nodes have named nothing that can be delivered, or not what the node behind Row Task wrote."""
+        if task.row_number is not None and ended.silent.intersection(row_nodes_of(prompt)):
+            return True
+        return chosen(replace(task.with_outbox(file=None), results=results), self._output_dir) is None
+
+    def _on_disk(self, task: TaskRecord, ended: Ended) -> tuple[Result, ...]:
         """What no node has named: the files that carry this task's id."""
         if task.comfyui_task_id is None:
             return ()
-        since = parse_time(task.started_at or task.created_at)
-        found = find_results(self._output_dir, {task.task_id: task.comfyui_task_id}, since).get(task.task_id, ())
+        prompts, since = {task.task_id: task.comfyui_task_id}, parse_time(task.started_at or task.created_at)
+        found = find_results(self._output_dir, prompts, since, tolerance=_CLOCK_SECONDS).get(task.task_id, ())
         last = max((file.run or 1 for file in found), default=1)
         newest = [file for file in found if (file.run or 1) == last]
-        return self.read([stamped(self._output_dir, file.path, None) for file in newest])
+        node = next(iter(ended.silent)) if len(ended.silent) == 1 else None
+        return self.read([stamped(self._output_dir, file.path, node) for file in newest])
 
     def _why_not_whole(self, result: Result) -> str | None:
         return why_not_whole(self._output_dir / result.path)
@@ -130,14 +143,16 @@ class Endings:
         self,
         task: TaskRecord,
         ended: Ended,
-        whole: tuple[Result, ...],
+        results: tuple[Result, ...],
         broken: Mapping[str, str],
         prompt: Mapping[str, Any],
     ) -> Wording | None:
         """Why a success of ComfyUI is none for us; None where it is one."""
-        fits = not broken or task.row_number is None
-        if whole and (fits or chosen(dataclasses.replace(task, results=whole), self._output_dir) is not None):
-            return None
+        if len(results) > len(broken):
+            named = replace(task.with_outbox(file=None), results=results)
+            file = chosen(named, self._output_dir, row_nodes_of(prompt)) if broken and task.row_number else None
+            if not broken or task.row_number is None or (file is not None and file.path not in broken):
+                return None
         for name, why in broken.items():
             return Wording(
                 f"ComfyUI says it finished, but {name} is no whole result: {why}",
@@ -156,4 +171,17 @@ class Endings:
             )
         if task.row_number is None:
             return None
-        return outside_reason(ended.outside, prompt) if ended.outside else NO_FILE
+        if ended.outside:
+            return outside_reason(ended.outside, prompt)
+        for name in ended.shown:
+            return Wording(
+                f"ComfyUI says it finished, but the only file that it names, {name}, was there before → look at the "
+                "workflow's save node, then render again",
+                f"ComfyUI 报告已完成，但它提到的文件 {name} 之前就已存在 → 请检查工作流的保存节点，再重新生成",
+            )
+        return NO_FILE
+
+
+def _unless_final(change: Change) -> Change:
+    """What has ended stays as it is."""
+    return lambda record: record if record.stage.final else change(record)

@@ -113,10 +113,10 @@ class Intake:
         if run > 1:  # files of one run are told from those that an earlier one has left
             png_info["wfrecovery"]["run"] = run
 
-    def _task_id(self, wanted: object, prompt_id: str, tag: RowTag) -> tuple[str, int]:
+    def _task_id(self, given: object, prompt_id: str, tag: RowTag) -> tuple[str, int]:
         """The id that was sent along, where it is free or means this prompt already; else one of our own. And which run
         of the task this is."""
-        wanted = wanted if is_task_id(wanted) else None
+        wanted = given if isinstance(given, str) and is_task_id(given) else None
         if wanted is not None:
             with contextlib.suppress(TaskError, OSError):
                 record = self._db.table.get(wanted)

@@ -27,6 +27,7 @@ class Origins:
         self._mutex = threading.Lock()
         self._files: OrderedDict[str, tuple[str, FileStamp]] = OrderedDict()
         self._silent: OrderedDict[str, tuple[Result, ...]] = OrderedDict()
+        self._shown: OrderedDict[str, str] = OrderedDict()
 
     def wrote(self, signature: str, result: Result) -> None:
         """A node with this signature wrote the file just now."""
@@ -34,12 +35,22 @@ class Origins:
             with self._mutex:
                 _remember(self._files, result.path, (signature, result.stamp))
 
-    def still(self, signature: str, result: Result) -> bool:
-        """Whether a file that comes from the cache is still the one that a node with this signature wrote; True where
-        nobody has seen it written."""
+    def still(self, signature: str, result: Result, *, sure: bool = True) -> bool:
+        """Whether a file that comes from the cache is still the one that a node with this signature wrote. Where nobody
+        has seen it written that is believed, if it is sure that a file was meant."""
         with self._mutex:
             known = self._files.get(result.path)
-        return known is None or known == (signature, result.stamp)
+        return sure if known is None else known == (signature, result.stamp)
+
+    def shown(self, signature: str, path: str) -> None:
+        """A node with this signature named a file that it had not written."""
+        with self._mutex:
+            _remember(self._shown, f"{signature} {path}", path)
+
+    def was_shown(self, signature: str, path: str) -> bool:
+        """Whether that is how it came to name the file."""
+        with self._mutex:
+            return f"{signature} {path}" in self._shown
 
     def found(self, signature: str, results: tuple[Result, ...]) -> None:
         """A prompt whose nodes named no file had written these."""

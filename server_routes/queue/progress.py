@@ -25,8 +25,8 @@ def progress_of(event: object, data: object) -> tuple[str, float, float, str] | 
         node = {**running[-1], "node": running[-1].get("display_node_id") or running[-1].get("node_id")}
     else:
         return None
-    value, maximum = node.get("value"), node.get("max")
-    if not _is_number(value) or not _is_number(maximum) or node.get("node") is None:
+    value, maximum = _number(node.get("value")), _number(node.get("max"))
+    if value is None or maximum is None or node.get("node") is None:
         return None
     return data["prompt_id"], value, maximum, str(node["node"])
 
@@ -49,5 +49,5 @@ def _states(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {str(node_id): state for node_id, state in states if isinstance(state, Mapping)}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None

@@ -7,11 +7,36 @@ metadata names, and else by its prompt_id. For several threads at once.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .item import QueueItem
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment by the clock of a disk; without a disk, by the computer's."""
+
+    #: nanoseconds
+    at: int
+    device: int | None = None
+
+    @classmethod
+    def written(cls, path: Path) -> Moment | None:
+        """When a file was last written; None when it is not there."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(status.st_mtime_ns, status.st_dev)
+
+    @classmethod
+    def now(cls) -> Moment:
+        """By the computer's clock."""
+        return cls(time.time_ns())
 
 
 @dataclass(eq=False)
@@ -35,8 +60,13 @@ class Prompt:
     part: bool = False
     #: texts that must not appear in messages
     secrets: list[str] = field(default_factory=list)
+    #: nothing that it writes can be older; None while nobody knows
+    began: Moment | None = None
     #: output nodes of which it is noted that they have ended
     done: set[str] = field(default_factory=set)
+    #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
+    cached: frozenset[str] = frozenset()
+    named: set[str] = field(default_factory=set)
 
 
 class Prompts:

@@ -19,13 +19,13 @@ from ...bridge.table.manager import DatabaseManager, cancelled
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import Result
 from ..host import WORKER_NAME, Host
-from .ending import DELETED, Change, Ended, Endings, look, unchanged
+from .ending import DELETED, Change, Ended, Endings, look
 from .hooks import install_hooks
 from .intake import Intake, accepted
 from .item import QueueItem
-from .origins import Origins, signature_of, signatures
+from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
-from .prompts import Prompt, Prompts
+from .prompts import Moment, Prompt, Prompts
 from .recording import as_started, files_of, record_prompt, with_hashes, with_node, with_part
 from .row_tag import row_tag_of
 from .writing import PATIENCE_SECONDS, Writer
@@ -70,7 +70,7 @@ class Recorder:
         self._host, self._db, self._writer, self._boot, self._record_others = host, db, writer, boot, record_others
         self._intake, self._prompts, self._endings = intake, prompts, endings
         self._on_change, self._on_progress = on_change, on_progress
-        self._origins = Origins()
+        self._own_files = OwnFiles(db.output_dir)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-reader")
         self._worker: threading.Thread | None = None
         self._early: Prompt | None = None
@@ -99,6 +99,7 @@ class Recorder:
         unseen = self._worker is None and self._early is None
         recorded = running is not None or item.task_id is not None or self._record_others()
         prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen, part=running is not None)
+        prompt.began = Moment.now() if unseen else None
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
         prompt.secrets = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
@@ -119,7 +120,10 @@ class Recorder:
         if not isinstance(result, tuple) or len(result) < 2:
             return
         prompt = self._prompts.taken(*result[:2])
-        if prompt is None or not prompt.recorded:
+        if prompt is None:
+            return
+        prompt.began = prompt.began or Moment.now()
+        if not prompt.recorded:
             return
         if prompt is self._early:
             prompt.starts_unseen = False  # counted already
@@ -135,6 +139,10 @@ class Recorder:
                 PATIENCE_SECONDS,
                 prompt.item.prompt_id,
             )
+        elif prompt is not self._early and prompt.task_id is not None:
+            # By the clock of the disk that its files come to.
+            record = self._db.table.files.active_path(prompt.task_id)
+            prompt.began = Moment.written(record) or prompt.began
 
     @_guarded
     def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -149,7 +157,7 @@ class Recorder:
             "outputs": self._own_outputs(prompt.item, outputs if isinstance(outputs, Mapping) else {}),
             "status": status._asdict() if isinstance(status, tuple) and hasattr(status, "_asdict") else status,
         }
-        ended = self._compared(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
+        ended = self._ended(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
         if not prompt.recorded:
             return
         if prompt.continued and ended.sighting.message is None:
@@ -175,14 +183,22 @@ class Recorder:
         progress = progress_of(event, data)
         if progress is not None and prompt.task_id is not None:
             self._on_progress(prompt.task_id, *progress[1:])
+        if event == "execution_cached":
+            prompt.cached = nodes_in(data)
         for node, ended in nodes_of(event, data, prompt.item):
-            if node not in prompt.done and (ended or f"{node}…" not in prompt.done):
+            # One that came from the cache wrote nothing: what it stands for is known only where it names that.
+            told = node not in prompt.cached or node in prompt.named
+            if told and node not in prompt.done and (ended or f"{node}…" not in prompt.done):
                 prompt.done.add(node if ended else f"{node}…")
                 self._writer.submit(self._change, prompt, functools.partial(with_node, node=node, done=ended))
         if event == "executed" and isinstance(data, Mapping):
             node = str(data.get("node"))
-            found = look(self._db.output_dir, replace(sighting_of_history({}), files=files_of_node(data.get("output"))))
+            named = look(
+                self._db.output_dir, replace(sighting_of_history({}), files=files_of_node(data.get("output"), node))
+            )
+            found = self._own_files.of(prompt, named, prompt.cached)
             if found.results:
+                prompt.named.add(node)
                 self._writer.submit(self._node_wrote, prompt, node, found.results)
 
     # ------------------------------------------------------------------ on ComfyUI's threads
@@ -210,25 +226,16 @@ class Recorder:
         node = item.prompt.get(node_id)
         return isinstance(node, Mapping) and self._host.is_output_node(str(node.get("class_type")))
 
-    def _compared(self, prompt: Prompt, ended: Ended, status: Any) -> Ended:
-        """Take out what comes from ComfyUI's cache and is another file by now."""
-        cached = _cached_nodes(status)
-        known = signatures(prompt.item.prompt)
-        kept, replaced = [], []
-        for result in ended.results:
-            root = (result.node or "").partition(".")[0]
-            signature = f"{known.get(root)}/{result.node if result.node != root else ''}"
-            if root not in cached:
-                self._origins.wrote(signature, result)
-            elif not self._origins.still(signature, result):
-                replaced.append(result.path)
-                continue
-            kept.append(result)
-        from_cache = bool(prompt.item.outputs) and cached.issuperset(prompt.item.outputs)
-        if from_cache and not ended.results:
-            before = self._origins.found_before(signature_of(prompt.item.prompt, prompt.item.outputs))
-            kept = [result for result in before if unchanged(self._db.output_dir, result)]
-        return replace(ended, results=tuple(kept), replaced=tuple(replaced), from_cache=from_cache)
+    def _ended(self, prompt: Prompt, ended: Ended, status: Any) -> Ended:
+        """With the prompt's own files alone."""
+        cached = cached_nodes(status.get("messages") if isinstance(status, Mapping) else None)
+        outputs = frozenset(prompt.item.outputs)
+        ended = self._own_files.of(prompt, ended, cached)
+        ended = replace(ended, from_cache=bool(outputs) and cached >= outputs)
+        if ended.from_cache and not (ended.results or ended.replaced or ended.shown):
+            return self._own_files.before(prompt, ended)
+        named = {(result.node or "").partition(".")[0] for result in ended.results}
+        return replace(ended, silent=outputs - cached - named)
 
     # ------------------------------------------------------------------ on the writing thread
 
@@ -248,7 +255,7 @@ class Recorder:
             task.task_id, self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
         )
         if record.results and not ended.results and not ended.from_cache:
-            self._origins.found(signature_of(prompt.item.prompt, prompt.item.outputs), record.results)
+            self._own_files.found(prompt, record.results)
         self._on_change(record)
         if any(result.sha256 is None for result in record.results):
             self._reader.submit(self._read_later, record)
@@ -294,13 +301,3 @@ class Recorder:
             record = self._db.table.get(task_id)
         prompt.task_id = task_id
         self._on_change(record)
-
-
-def _cached_nodes(status: Any) -> frozenset[str]:
-    """The nodes that ComfyUI took from its cache, by its own message."""
-    messages = status.get("messages") if isinstance(status, Mapping) else None
-    for message in messages if isinstance(messages, list | tuple) else ():
-        if isinstance(message, list | tuple) and len(message) == 2 and message[0] == "execution_cached":
-            nodes = message[1].get("nodes") if isinstance(message[1], Mapping) else None
-            return frozenset(map(str, nodes)) if isinstance(nodes, list | tuple | set) else frozenset()
-    return frozenset()
