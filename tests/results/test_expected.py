@@ -413,7 +413,6 @@ class _Raises:
         in_module("nodes", execute=_Raises()),
         type("NoFunction", (), {}),
     ],
-    ids=str,
 )
 def test_one_odd_class_is_unknown_and_the_others_are_not(odd: Any) -> None:
     prompt = {**chain(node("Odd"), node("Good"), node("Absent"), node("Good")), "9": None, "8": {"class_type": 3}}
