@@ -1,4 +1,4 @@
-"""What a task is: its record, its stages, the transitions between them, and a row of the sheet."""
+"""What a task is: its record, its stages, and the transitions between them."""
 
 from __future__ import annotations
 
