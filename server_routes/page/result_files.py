@@ -22,7 +22,7 @@ class NoThumbnailError(LookupError):
 
 def result_file(contents: Contents, task: TaskRecord, name: str | None = None) -> Path:
     """Where a task's result lies, by its path in the record; else the one that is delivered, or the first that can be
-    shown. Raises NoThumbnailError, or ResultGoneError when there is another file in its place or none."""
+    shown. Raises NoThumbnailError, or ResultGoneError when another file is in the place of a known one, or none."""
     if name is not None:
         wanted = [result for result in task.results if result.path == name]
     else:
@@ -30,7 +30,12 @@ def result_file(contents: Contents, task: TaskRecord, name: str | None = None) -
         wanted = [result for result in shown if result.path == task.outbox.file] or shown
     if not wanted:
         raise NoThumbnailError(f"{task.task_id} has no picture or video")
-    return contents.shown(task, wanted[0])
+    try:
+        return contents.shown(task, wanted[0])
+    except ResultGoneError as error:
+        if error.kind == "outside" or wanted[0].stamp is None:  # of which nothing was known but a name
+            raise NoThumbnailError(str(error)) from error
+        raise
 
 
 def _can_be_shown(result: Result) -> bool:

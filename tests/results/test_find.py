@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,13 @@ def paths(folder: Path, prompts: dict[str, str] | None = None, since: float = 0)
 def test_results_are_found_by_task_and_prompt_in_any_folder(tmp_path: Path) -> None:
     put(tmp_path / "wf" / "b_00002_.png", sample("png"))
     put(tmp_path / "wf" / "b_00001_.png", sample("png"))
+    now = time.time()
+    os.utime(tmp_path / "wf" / "b_00002_.png", (now, now - 5))
     put(tmp_path / "video" / "v_00001_.mp4", mp4(metadata(of("vid_20261123_001", OTHER))))
     put(tmp_path / "other_00001_.png", png(metadata(of("img_20261123_009", OTHER))))
     wanted = {**WANTED, "vid_20261123_001": OTHER, "img_20261123_002": OTHER}
     assert paths(tmp_path, wanted) == {
-        TASK: ["wf/b_00001_.png", "wf/b_00002_.png"],
+        TASK: ["wf/b_00002_.png", "wf/b_00001_.png"],  # as they were written
         "vid_20261123_001": ["video/v_00001_.mp4"],
     }
 
