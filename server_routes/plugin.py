@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+import requests
 from aiohttp import web
 
 from ..bridge.doctor.checks import Report
@@ -15,6 +18,7 @@ from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
 from ..bridge.results.contents import Contents
 from ..bridge.settings import Settings
+from ..bridge.table.disk import Disk
 from ..bridge.table.manager import DatabaseManager
 from ..bridge.table.records import TaskRecord, now_text
 from ..bridge.table.values import FeishuState
@@ -31,7 +35,7 @@ from .queue.ending import Endings
 from .queue.intake import Intake
 from .queue.prompts import Prompts
 from .queue.recorder import Recorder
-from .queue.writing import Writer
+from .queue.writing import Pool, Writer, one_thread
 from .recovery.retention import Retention
 from .recovery.startup import StartupRecovery
 
@@ -42,21 +46,34 @@ _PROMPT_PATHS: Final = frozenset({"/prompt", "/api/prompt"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """The computer that the plugin runs on. Tests put one of their own in its place."""
+
+    disk: Disk | None = None
+    #: by which Feishu is reached
+    session: requests.Session | None = None
+    clock: Callable[[], float] = time.time
+    pool: Pool = one_thread
+    publishing: Callable[[Publisher], PublishingThread] = PublishingThread
+
+
 class Plugin:
     """One ComfyUI process with wfrecovery in it."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, around: Surroundings | None = None) -> None:
+        around = around or Surroundings()
         self._host = Host(server)
         started = now_text()
         #: tells a restart; sorts by time
         self._boot_id = f"{started}/{uuid.uuid4()}"
         self._page_settings = PageSettings(self._host.private_dir)
-        self._db = DatabaseManager(self._host.output_dir)
-        self._feishu = FeishuClient(self._settings)
-        publisher = Publisher(self._db, self._feishu, on_change=self._changed)
-        self._publishing = PublishingThread(publisher)
+        self._db = DatabaseManager(self._host.output_dir, disk=around.disk)
+        self._feishu = FeishuClient(self._settings, session=around.session)
+        publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
+        self._publishing = around.publishing(publisher)
         self._group = GroupReporter(self._db, self._feishu)
-        self._writer = Writer()
+        self._writer = Writer(around.pool)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
         endings = Endings(self._db.output_dir, Contents(self._db.table.files, self._db.output_dir))
@@ -77,6 +94,7 @@ class Plugin:
             record_others=self._records_others,
             on_change=self._changed,
             on_progress=self._events.progressed,
+            pool=around.pool,
         )
         self._recovery = StartupRecovery(
             host=self._host,

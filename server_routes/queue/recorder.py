@@ -7,7 +7,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from typing import Any
@@ -28,7 +27,7 @@ from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
 from .recording import as_started, files_of, record_prompt, with_hashes, with_node, with_part
 from .row_tag import row_tag_of
-from .writing import PATIENCE_SECONDS, Writer
+from .writing import PATIENCE_SECONDS, Pool, Writer, one_thread
 
 log = logging.getLogger("wfrecovery")
 
@@ -66,12 +65,13 @@ class Recorder:
         record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
+        pool: Pool = one_thread,
     ) -> None:
         self._host, self._db, self._writer, self._boot, self._record_others = host, db, writer, boot, record_others
         self._intake, self._prompts, self._endings = intake, prompts, endings
         self._on_change, self._on_progress = on_change, on_progress
         self._own_files = OwnFiles(db.output_dir)
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-reader")
+        self._reader = pool("wfrecovery-reader")
         self._worker: threading.Thread | None = None
         self._early: Prompt | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from ...bridge.redact import redact
@@ -16,12 +16,20 @@ log = logging.getLogger("wfrecovery")
 #: A disk that hangs for longer must not hold up ComfyUI: the prompt goes on unrecorded, and the log says so.
 PATIENCE_SECONDS: Final = 30.0
 
+#: By its name, who does what is handed over one thing after the other, and off the thread that hands it over.
+Pool = Callable[[str], Executor]
+
+
+def one_thread(name: str) -> Executor:
+    """A thread of its own."""
+    return ThreadPoolExecutor(1, thread_name_prefix=name)
+
 
 class Writer:
     """Writes off ComfyUI's event loop, off its worker and out of its queue's mutex."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="wfrecovery-writer")
+    def __init__(self, pool: Pool = one_thread) -> None:
+        self._thread = pool("wfrecovery-writer")
         self.last_error: str | None = None
 
     def submit(self, write: Callable[..., Any], *arguments: Any) -> Future[Any]:

@@ -1,0 +1,365 @@
+"""One life of ComfyUI inside the test's own process, from its start to SIGKILL.
+
+Queue, validation, cache and executor are the stand-in's; only threads and sockets are not there. The worker goes one
+turn at a time, the plugin's writing thread at once or later, and whatever is asked over HTTP is asked of the handlers.
+After SIGKILL nothing that the life has left behind changes the disk any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from aiohttp import web
+from savers import turn
+from table_support import WatchedDisk
+
+from wfrecovery.bridge.feishu.publisher import FlushReport, Publisher
+from wfrecovery.demo.comfyui_host import execution
+from wfrecovery.demo.comfyui_host.options import options
+from wfrecovery.demo.comfyui_host.server import PromptServer
+from wfrecovery.server_routes.plugin import Plugin, Surroundings
+
+#: Loop passes that a recovery may take.
+MOST_PASSES = 2000
+#: Turns that all prompts in the queue may take.
+MOST_TURNS = 2000
+
+
+class Killed(BaseException):  # noqa: N818 - no error: nothing in the product may catch it
+    """SIGKILL has come."""
+
+
+class Beside:
+    """A thread that does what it is told while the other waits: ComfyUI's worker has one of its own."""
+
+    def __init__(self) -> None:
+        self._orders: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="Thread-1 (prompt_worker)", daemon=True).start()
+
+    def do(self, order: Callable[[], Any]) -> Any:
+        self._orders.put(order)
+        answer, error = self._answers.get()
+        if error is not None:
+            raise error
+        return answer
+
+    def _run(self) -> None:
+        while True:
+            order = self._orders.get()
+            try:
+                answer, error = order(), None
+            except BaseException as raised:  # noqa: BLE001 - handed on to who gave the order
+                answer, error = None, raised
+            self._answers.put((answer, error))
+            del order, answer, error
+
+
+BESIDE = Beside()
+
+
+class Pen(ThreadPoolExecutor):
+    """Does what it is handed in order: at once, or when it catches up, as a thread does on a slow disk."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self.slow = self.busy = False
+
+    def submit(self, job: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # type: ignore[override]
+        future: Future[Any] = Future()
+        self.jobs.append((future, job, arguments))
+        if not self.slow or asyncio._get_running_loop() is not None:  # who waits on the event loop is not kept waiting
+            self.catch_up()
+        return future
+
+    def catch_up(self) -> None:
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            while self.jobs:
+                future, job, arguments = self.jobs.popleft()
+                try:
+                    result = job(*arguments)
+                except Exception as error:  # noqa: BLE001 - the future's
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+        finally:
+            self.busy = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """As long as somebody waits for it."""
+        self.catch_up()
+        slow, self.slow = self.slow, False
+        try:
+            yield
+        finally:
+            self.slow = slow
+
+
+class LifeDisk(WatchedDisk):
+    """A disk that dies with its life, and is synced without delay."""
+
+    def sync(self, descriptor: int) -> None:
+        self.before("sync", (descriptor,))
+
+    def sync_folder(self, folder: Path) -> None:
+        self.before("sync_folder", (folder,))
+
+
+class Request:
+    """As much of a request as handlers look at."""
+
+    def __init__(self, method: str, path: str, body: Any = None, **match: str) -> None:
+        self.method, self.path, self.match_info = method, path, match
+        self.headers, self.query, self.content_type = {}, {}, "application/json"
+        self._body = json.dumps(body or {})
+
+    async def json(self) -> Any:
+        return json.loads(self._body)
+
+    async def read(self) -> bytes:
+        return self._body.encode()
+
+
+class Server(PromptServer):
+    """The stand-in's prompt server without sockets and pages."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, accepted: Callable[[], None]) -> None:
+        self.loop, self.accepted = loop, accepted
+        self.prompt_queue = execution.PromptQueue(self)
+        self.number = 0
+        self.app = SimpleNamespace(middlewares=[], on_startup=[])
+        self.routes = web.RouteTableDef()
+        self.sockets = {}
+        self.last_node_id = self.last_prompt_id = self.client_id = self.progress = None
+        self.on_prompt_handlers = []
+        self.routes.post("/prompt")(self._post_prompt)
+
+    async def _post_prompt(self, request: web.Request) -> web.Response:
+        response = await super()._post_prompt(request)
+        self.accepted()
+        return response
+
+    def send_sync(self, event: str, data: Any, sid: str | None = None) -> None:
+        """Nobody listens."""
+
+
+class Worker:
+    """ComfyUI's worker, a turn at a time. `began` is told each prompt that it takes."""
+
+    def __init__(self, life: Life, server: Server, began: Callable[[Any], None]) -> None:
+        self._life, self._server, self._queue, self._began = life, server, server.prompt_queue, began
+        self.executor = execution.PromptExecutor(server)
+        self._prompt: Coroutine[Any, Any, None] | None = None
+        self._waits = True
+
+    def accepted(self) -> None:
+        """The first prompt is taken as soon as it is there: the worker waits in `get` since before any plugin came."""
+        if self._waits:
+            BESIDE.do(self._take)
+
+    def turn(self) -> bool:
+        """One turn; False when there is nothing to do."""
+        return bool(BESIDE.do(self._turn))
+
+    def die(self) -> None:
+        if self._prompt is not None:
+            BESIDE.do(self._prompt.close)
+
+    def _turn(self) -> bool:
+        if self._prompt is None and not self._take():
+            return False
+        assert self._prompt is not None
+        try:
+            self._prompt.send(None)
+        except StopIteration:
+            self._prompt = None
+        return True
+
+    def _take(self) -> bool:
+        with self._life.pen.at_once():
+            get = type(self._queue).get.__get__(self._queue) if self._waits else self._queue.get
+            taken = get(timeout=0)
+        if taken is None:
+            return False
+        self._waits = False
+        self._prompt = self._work(*taken)
+        self._began(taken[0])
+        return True
+
+    async def _work(self, item: tuple[Any, ...], item_id: int) -> None:
+        prompt_id = self._server.last_prompt_id = item[1]
+        await turn("begin")
+        extra_data, further = item[3], {}
+        if options.six:
+            extra_data, further = {**item[3], **item[5]}, {"process_item": lambda done: done[:5] + done[6:]}
+        await self.executor.execute_async(item[2], prompt_id, extra_data, item[4])
+        await turn("ended")
+        ended = execution.ExecutionStatus(
+            status_str="success" if self.executor.success else "error",
+            completed=self.executor.success,
+            messages=self.executor.status_messages,
+        )
+        self._queue.task_done(item_id, self.executor.history_result, status=ended, **further)
+
+
+class Hands:
+    """The publishing thread, moved by hand."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.publisher = publisher
+        self.started = False
+
+    def start(self) -> None:
+        self.started = True
+        self.publisher.unblock()
+
+    def wake(self) -> None:
+        """It is flushed when the story says so."""
+
+
+class Life:
+    """One ComfyUI process with the plugin in it. `watch` hears of each change of the disk ahead of it, and may die."""
+
+    def __init__(self, session: Callable[[Life], Any], clock: Callable[[], float], began: Callable[[Any], None]) -> None:
+        self.dead = False
+        self.watch: Callable[[str, tuple[Any, ...]], None] | None = None
+        self.pen, self._reader = Pen(), Pen()
+        self.loop = asyncio.new_event_loop()
+        self._others = Pen()
+        self.loop.set_default_executor(self._others)
+        self.loop.set_exception_handler(lambda *_: None)
+        pools = {"wfrecovery-writer": self.pen, "wfrecovery-reader": self._reader}
+        self.server = Server(self.loop, lambda: self.worker.accepted())
+        self.worker = Worker(self, self.server, began)
+        around = Surroundings(
+            disk=LifeDisk(self._before),
+            session=session(self),
+            clock=clock,
+            pool=pools.__getitem__,
+            publishing=self._hands,  # type: ignore[arg-type]
+        )
+        self._around, self.hands = around, None
+
+    def _hands(self, publisher: Publisher) -> Hands:
+        self.hands = Hands(publisher)
+        return self.hands
+
+    # ------------------------------------------------------------------ death
+
+    def check(self) -> None:
+        """What is dead does nothing any more."""
+        if self.dead:
+            raise Killed
+
+    def die(self) -> None:
+        """SIGKILL, here and now."""
+        self.dead = True
+        if self.loop.is_running():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+        raise Killed
+
+    def _before(self, name: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            self.check()
+            if self.watch is not None:
+                self.watch(name, arguments)
+        except Killed:
+            if name == "close":  # as the system does for a process that is gone
+                os.close(arguments[0])
+            raise
+
+    def bury(self) -> None:
+        """Take away what is left in memory."""
+        self.dead = True
+        self.worker.die()
+        tasks = asyncio.all_tasks(self.loop)
+        while left := [task for task in tasks if not task.done()]:
+            for task in left:  # `wait_for` loses a cancellation that comes together with its answer
+                task.cancel()
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
+        self.loop.close()
+
+    # ------------------------------------------------------------------ what is asked of it
+
+    def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        """Run until it has an answer; raises Killed when the life ends before."""
+        try:
+            answer = self.loop.run_until_complete(asked)
+        except RuntimeError:
+            if not self.dead:
+                raise
+        self.check()
+        return answer
+
+    def boot(self, passes: Callable[[], None] | None = None) -> None:
+        """Load the plugin, start, and let the recovery come to its end; `passes` is called between its steps."""
+        self.plugin = Plugin(self.server, self._around)
+        self.plugin.install()
+        self.run(self._start(passes))
+
+    async def _start(self, passes: Callable[[], None] | None) -> None:
+        for start in self.server.app.on_startup:
+            await start(self.server.app)
+        await self._recovered(passes)
+
+    async def _recovered(self, passes: Callable[[], None] | None = None) -> None:
+        for _ in range(MOST_PASSES):
+            state = self.plugin._recovery.state
+            if state.finished_at is not None and state.state == "idle":
+                return
+            await asyncio.sleep(0)
+            self.check()
+            if passes is not None:
+                passes()
+        raise AssertionError("the recovery does not come to its end")
+
+    def post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """`POST /prompt`, through the plugin's middleware: status and answer."""
+        response = self.run(self.server.app.middlewares[0](Request("POST", "/prompt", body), self.server._post_prompt))
+        return response.status, json.loads(response.text)
+
+    def ask(self, path: str, **match: str) -> tuple[int, dict[str, Any]]:
+        """`POST` to one of the plugin's own routes."""
+        handler = next(
+            route.handler for route in self.server.routes if (route.method, route.path) == ("POST", f"/wfrecovery/{path}")
+        )
+        response = self.run(handler(Request("POST", path, {}, **match)))
+        return response.status, json.loads(response.text)
+
+    def act(self, task_id: str, action: str) -> int:
+        """Retry or push, as the page's button does."""
+        return self.ask("tasks/{task_id}/{action}", task_id=task_id, action=action)[0]
+
+    def recover(self) -> None:
+        """What the page's menu does, to its end."""
+
+        async def recover() -> None:
+            self.plugin._recovery.start()
+            await self._recovered()
+
+        self.run(recover())
+
+    def flush(self) -> FlushReport | None:
+        """What the publishing thread does when it wakes; None where publishing is off."""
+        self.check()
+        return self.hands.publisher.flush() if self.hands is not None and self.hands.started else None

@@ -1,0 +1,30 @@
+"""Random stories of one ComfyUI and one sheet.
+
+`WFRECOVERY_HISTORIES` of them (500), from `WFRECOVERY_SEED`, which is printed. What they found stands in
+`test_story_found.py` as it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+from story_machine import StoryMachine
+
+HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "500"))
+SEED = int(os.environ.get("WFRECOVERY_SEED") or ("0" if "CI" in os.environ else random.randrange(2**32)))
+
+
+def test_any_story_ends_well() -> None:
+    print(f"WFRECOVERY_SEED={SEED} WFRECOVERY_HISTORIES={HISTORIES}")
+    told = settings(
+        max_examples=HISTORIES,
+        stateful_step_count=15,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(seed(SEED)(StoryMachine), settings=told)
