@@ -79,6 +79,6 @@ def _of_this_run(task: TaskRecord, found: Sequence[Found], named: set[str], *, o
     """The files that nobody has named, of the run that was cut off. Of one file it does not matter which run made it;
     several could be the first ones of each run."""
     free = [file for file in found if file.path not in named]
-    if only_one or task.attempts <= 1:
+    if only_one or task.runs <= 1:
         return [file.path for file in free]
-    return [file.path for file in free if (file.run or 1) == task.attempts]
+    return [file.path for file in free if (file.run or 1) == task.runs]

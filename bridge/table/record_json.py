@@ -60,6 +60,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "attempts": record.attempts,
         "stage": record.stage.value,
         "feishu": outbox_to_json(record.outbox),
+        "earlier_runs": record.earlier_runs or None,
         "finished_at": record.finished_at,
         "error_message_zh": record.error_message_zh,
         "title": record.title,
@@ -333,6 +334,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
 _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "feishu_row_data": ("row_data", _object),
     "processing_start_time": ("started_at", lambda value: None if value is None else _text(value)),
+    "earlier_runs": ("earlier_runs", _number),
     "finished_at": ("finished_at", _text),
     "error_message_zh": ("error_message_zh", _text),
     "title": ("title", _text),

@@ -204,6 +204,8 @@ class TaskRecord:
     stage: Stage = Stage.CREATED
     #: how often ComfyUI began to run it
     attempts: int = 0
+    #: how often before a person asked for it anew, which lets `attempts` begin anew
+    earlier_runs: int = 0
     #: when it began the last time
     started_at: str | None = None
     finished_at: str | None = None
@@ -234,6 +236,11 @@ class TaskRecord:
     @property
     def status(self) -> WorkflowStatus:
         return self.stage.status
+
+    @property
+    def runs(self) -> int:
+        """How often ComfyUI began to run it in all: what its files are told apart by."""
+        return self.earlier_runs + self.attempts
 
     @property
     def output_files(self) -> tuple[str, ...]:

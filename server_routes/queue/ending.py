@@ -126,13 +126,14 @@ class Endings:
         return chosen(replace(task.with_outbox(file=None), results=results), self._output_dir) is None
 
     def _on_disk(self, task: TaskRecord, ended: Ended) -> tuple[Result, ...]:
-        """What no node has named: the files that carry this task's id."""
+        """What no node has named: the files that carry this task's id, of the run that has ended."""
         if task.comfyui_task_id is None:
             return ()
         prompts, since = {task.task_id: task.comfyui_task_id}, parse_time(task.started_at or task.created_at)
         found = find_results(self._output_dir, prompts, since, tolerance=_CLOCK_SECONDS).get(task.task_id, ())
+        # Of no earlier run; this one has the next number where its start could not be counted.
         last = max((file.run or 1 for file in found), default=1)
-        newest = [file for file in found if (file.run or 1) == last]
+        newest = [file for file in found if (file.run or 1) == max(last, task.runs)]
         node = next(iter(ended.silent)) if len(ended.silent) == 1 else None
         return self.read([stamped(self._output_dir, file.path, node) for file in newest])
 

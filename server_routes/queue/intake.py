@@ -122,7 +122,7 @@ class Intake:
                 record = self._db.table.get(wanted)
                 mine = record.comfyui_task_id == prompt_id and not record.stage.final
                 if mine and not self._prompts.has_task(wanted):
-                    return wanted, record.attempts + 1
+                    return wanted, record.runs + 1
                 wanted = None
         post = _post.get()
         task_id = self._db.table.claim_id(tag.workflow_type, wanted=wanted)

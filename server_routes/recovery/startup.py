@@ -295,7 +295,8 @@ def _anew(task: TaskRecord) -> TaskRecord:
     # its place in the queue is a new one, not one that was lost
     if task.stage is Stage.FINISHED:  # but what it made is gone, or can be delivered nowhere: as if it never had been
         task = dataclasses.replace(task, stage=Stage.RUNNING)
-    return task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None, attempts=0)
+    again = task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None)
+    return dataclasses.replace(again, attempts=0, earlier_runs=task.runs)
 
 
 def past_the_cache(prompt: Mapping[str, Any], outputs: Sequence[str] | None) -> dict[str, Any]:

@@ -204,6 +204,18 @@ class BareSave(Saver):
     KNOWN, TAGGED = True, False
 
 
+class TornSave(Saver):
+    """Fails behind its first file, the first time that its prompt runs."""
+
+    WFRECOVERY_MAKES = "each"
+    KNOWN = True
+
+    async def file(self, sketch: Sketch, prefix: str, texts: Mapping[str, Any]) -> str:
+        if sketch.index and STUDIO[-1].fails(get_executing_context().prompt_id):
+            raise MemoryError("out of memory")
+        return await super().file(sketch, prefix, texts)
+
+
 class PosterSave(Saver):
     """A film and its first frame beside it, as VideoHelperSuite saves; it names the film alone."""
 
@@ -228,6 +240,7 @@ SAVERS: Mapping[str, type[Saver]] = {
         SilentHouse,
         StringSave,
         BareSave,
+        TornSave,
         PosterSave,
     )
 }
@@ -291,5 +304,6 @@ SHAPES: Mapping[str, Shape] = {
     "early unknown": Shape(("HouseSave",), 2, tail=True),
     "picture and film": Shape(("SaveImage", "PosterSave")),
     "slow": Shape(("SaveImage",), before="Think"),
+    "torn": Shape(("TornSave",), 2),
     "moody": Shape(("SaveImage",), 2, before="Moody"),
 }
