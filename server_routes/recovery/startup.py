@@ -25,6 +25,7 @@ from ...bridge.wording import Wording
 from ..host import Host
 from ..queue.ending import Endings, look
 from ..queue.intake import Intake
+from ..queue.item import QueueItem
 from ..queue.writing import Writer
 
 log = logging.getLogger("wfrecovery")
@@ -171,15 +172,18 @@ class StartupRecovery:
         return whole_result(task, graph, files, self._contents)
 
     def _sighting(self, task: TaskRecord) -> Sighting:
-        """In the queue before in the history: a prompt that ends in between is in the second."""
+        """In the queue before in the history: a prompt that ends in between is in the second. A prompt of another task
+        may have the same id."""
         if task.comfyui_task_id is None:
             return ABSENT
         running, pending = self._host.queued()
         for place, items in ((Place.RUNNING, running), (Place.WAITING, pending)):
-            if any(isinstance(item, tuple) and len(item) > 1 and item[1] == task.comfyui_task_id for item in items):
+            if any(_is_of(task, item) for item in items):
                 return Sighting(place)
         entry = self._host.history_entry(task.comfyui_task_id)
-        return sighting_of_history(entry) if entry is not None else ABSENT
+        if entry is None or ("prompt" in entry and not _is_of(task, entry["prompt"])):
+            return ABSENT
+        return sighting_of_history(entry)
 
     def _change(
         self,
@@ -277,6 +281,14 @@ class StartupRecovery:
                 lambda record: cancelled(record, Wording("cancelled by the user", "已由用户取消")),
             )
             self._on_change(record)
+
+
+def _is_of(task: TaskRecord, raw: Any) -> bool:
+    """Whether an item of ComfyUI's queue or history is this task's prompt."""
+    item = QueueItem.of(raw)
+    if item is None:  # another plugin's own kind
+        return isinstance(raw, tuple | list) and len(raw) > 1 and raw[1] == task.comfyui_task_id
+    return item.prompt_id == task.comfyui_task_id and item.task_id in (None, task.task_id)
 
 
 def _refused(task: TaskRecord) -> TaskRecord:
