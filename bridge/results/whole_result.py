@@ -62,15 +62,13 @@ def _counts(graph: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _named(task: TaskRecord, reports: Mapping[str, NodeReport], contents: Contents) -> list[Result] | None:
-    """The files that ComfyUI has named of nodes that have ended; None when one of them is gone, or of a node that was
-    still at work."""
-    results = [result for report in reports.values() for result in report.results]
+    """The files that ComfyUI has named of nodes that have ended; None when one of them is gone. What it named of a node
+    that was still at work is no more than what lies there."""
+    results = [result for report in reports.values() if report.done for result in report.results]
     try:
         for result in results:
             contents.verified(task, result)
     except ResultGoneError:
-        return None
-    if any(report.results and not report.done for report in reports.values()):
         return None
     return list({result.path: result for result in results}.values())
 

@@ -73,3 +73,19 @@ def test_one_file_of_each_of_two_runs_is_no_whole_result(world: World) -> None:
     assert [(file.index, file.whole) for file in world.files] == [(0, True), (0, True)]
     ends_well(world)
     assert records(world) == [("已完成", 2)]
+
+
+# ------------------------------------------------------------------ killed between two words of ComfyUI
+
+
+def test_a_whole_result_of_a_known_class_counts_though_its_node_was_still_at_work(world: World) -> None:
+    """ComfyUI has named the file, and dies before it says that the node has ended."""
+    for dies in range(1, 30):
+        post = world.post(1)
+        world.work(2)
+        world.work(1, dies=dies)
+        if world.alive:
+            break
+        ends_well(world)
+        assert sum(run.prompt_id == post.prompt_id for run in world.runs) == 1, dies
+    ends_well(world)
