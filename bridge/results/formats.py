@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ..table.values import Kind
@@ -53,6 +53,8 @@ _FORMATS: Final = {
 #: The suffixes of all of them.
 SUFFIXES: Final = frozenset(item.suffix for item in _FORMATS.values())
 
+_KINDS: Final = {item.suffix: item.kind for item in _FORMATS.values()} | dict.fromkeys((".jpeg", ".tif"), Kind.PICTURE)
+
 #: ISO/IEC 14496-12: the brand of a file that begins with `ftyp`.
 _BRANDS: Final = {
     b"avif": "avif",
@@ -94,6 +96,11 @@ def kind_of(path: Path) -> Kind:
     """What kind of result a file is."""
     known = format_of(path)
     return known.kind if known else Kind.OTHER
+
+
+def kind_by_name(name: str) -> Kind:
+    """What kind of result a file is to be, of which there is nothing but its name."""
+    return _KINDS.get(PurePosixPath(name).suffix.lower(), Kind.OTHER)
 
 
 def name_of(head: bytes) -> str | None:

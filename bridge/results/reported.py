@@ -43,10 +43,12 @@ class Reported:
 
     #: path relative to the output folder → the node that named it
     files: Mapping[str, str | None] = field(default_factory=dict)
-    #: named, inside the output folder, and not there
-    missing: tuple[str, ...] = ()
+    #: the same for what was named, lies inside the output folder, and is not there
+    missing: Mapping[str, str | None] = field(default_factory=dict)
     #: path outside the output folder → the node that named it
     outside: Mapping[str, str | None] = field(default_factory=dict)
+    #: files and missing ones, in the order in which they were named
+    order: tuple[str, ...] = ()
     #: those of the files of which it is not sure that a file was meant
     unsure: frozenset[str] = frozenset()
 
@@ -55,21 +57,24 @@ def resolve(output_dir: Path, named: Iterable[NamedFile]) -> Reported:
     """Look for what was named. Nothing outside the output folder is looked at."""
     files: dict[str, str | None] = {}
     sure: set[str] = set()
-    missing: list[str] = []
+    missing: dict[str, str | None] = {}
+    order: dict[str, None] = {}
     outside: dict[str, str | None] = {}
     for file in named:
         places = list(dict.fromkeys(_places(output_dir, file)))
         there = [name for place in places for name in _on_disk(output_dir, place)]
         if there:
             files.update((name, file.node) for name in there if name not in files)
+            order.update(dict.fromkeys(there))
             sure.update(there if file.sure else ())
         elif file.sure:
             within = [name for place in places if (name := relative(output_dir, place)) is not None]
             if within:
-                missing.append(within[0])
+                missing.setdefault(within[0], file.node)
+                order[within[0]] = None
             elif places:
                 outside.setdefault(str(places[0]), file.node)
-    return Reported(files, tuple(dict.fromkeys(missing)), outside, frozenset(files.keys() - sure))
+    return Reported(files, missing, outside, tuple(order), frozenset(files.keys() - sure))
 
 
 def _places(output_dir: Path, file: NamedFile) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from ...bridge.redact import redact
 from ...bridge.results.choice import chosen, row_nodes_of
 from ...bridge.results.contents import HASHED_AT_ONCE, Contents
 from ...bridge.results.find import find_results
+from ...bridge.results.formats import kind_by_name
 from ...bridge.results.reported import outside_reason, resolve
 from ...bridge.results.whole import why_not_whole
 from ...bridge.table.content import stamp_of, stamped
@@ -38,6 +39,8 @@ class Ended:
 
     sighting: Sighting
     results: tuple[Result, ...] = ()
+    #: all that was named inside the output folder, in that order, whatever became of it
+    named: tuple[Result, ...] = ()
     #: named, and not there
     missing: tuple[str, ...] = ()
     #: named by an answer from ComfyUI's cache, and another file by now
@@ -57,8 +60,11 @@ class Ended:
 def look(output_dir: Path, sighting: Sighting) -> Ended:
     """Where the files are that a prompt's nodes have named, with their stamps. Reads none of them."""
     reported = resolve(output_dir, sighting.files)
-    results = tuple(stamped(output_dir, name, node) for name, node in reported.files.items())
-    return Ended(sighting, results, reported.missing, outside=reported.outside, unsure=reported.unsure)
+    there = {name: stamped(output_dir, name, node) for name, node in reported.files.items()}
+    gone = {name: Result(name, kind_by_name(name), node) for name, node in reported.missing.items()}
+    named = tuple({**gone, **there}[name] for name in reported.order)
+    missing = tuple(name for name in gone if name not in there)
+    return Ended(sighting, tuple(there.values()), named, missing, outside=reported.outside, unsure=reported.unsure)
 
 
 def unchanged(output_dir: Path, result: Result) -> bool:
@@ -148,24 +154,27 @@ class Endings:
         broken: Mapping[str, str],
         prompt: Mapping[str, Any],
     ) -> Wording | None:
-        """Why a success of ComfyUI is none for us; None where it is one."""
-        if len(results) > len(broken):
-            named = replace(task.with_outbox(file=None), results=results)
-            file = chosen(named, self._output_dir, row_nodes_of(prompt)) if broken and task.row_number else None
-            if not broken or task.row_number is None or (file is not None and file.path not in broken):
-                return None
-        for name, why in broken.items():
+        """Why a success of ComfyUI is none for us; None where it is one. What is delivered is chosen among all that was
+        named: where that one is not there, or broken, no other one takes its place."""
+        lost = {*ended.missing, *ended.replaced} - {result.path for result in results}
+        all_named = replace(task.with_outbox(file=None), results=_with_lost(results, ended.named, lost))
+        file = chosen(all_named, self._output_dir, row_nodes_of(prompt)) if task.row_number is not None else None
+        wanted = file.path if file is not None else None
+        some, any_will_do = len(results) > len(broken), task.row_number is None or not broken
+        if some and wanted not in {*broken, *lost} and (wanted is not None or any_will_do):
+            return None
+        for name, why in _first(broken, wanted):
             return Wording(
                 f"ComfyUI says it finished, but {name} is no whole result: {why}",
                 f"ComfyUI 报告已完成，但结果 {name} 不完整：{why}",
             )
-        for name in ended.replaced:
+        for name, _ in _first(dict.fromkeys(ended.replaced), wanted):
             return Wording(
                 f"ComfyUI answered from its cache, but {name} was replaced by another file meanwhile → render again, "
                 "and let the saver number its files",
                 f"ComfyUI 用缓存作答，但 {name} 已被另一个文件覆盖 → 请重新生成，并让保存节点给文件编号",
             )
-        for name in ended.missing:
+        for name, _ in _first(dict.fromkeys(ended.missing), wanted):
             return Wording(
                 f"ComfyUI says it finished, but {name} is not there → render again",
                 f"ComfyUI 报告已完成，但 {name} 不存在 → 请重新生成",
@@ -181,6 +190,23 @@ class Endings:
                 f"ComfyUI 报告已完成，但它提到的文件 {name} 之前就已存在 → 请检查工作流的保存节点，再重新生成",
             )
         return NO_FILE
+
+
+def _with_lost(results: Sequence[Result], named: Sequence[Result], lost: Collection[str]) -> tuple[Result, ...]:
+    """The results, with what was lost where it stood among what was named."""
+    order = {result.path: place for place, result in enumerate(named)}
+    found = list(results)
+    for result in named:
+        if result.path in lost:
+            places = [order.get(other.path) for other in found]
+            before = [index for index, place in enumerate(places) if place is not None and place < order[result.path]]
+            found.insert(before[-1] + 1 if before else 0, result)
+    return tuple(found)
+
+
+def _first(troubles: Mapping[str, str | None], wanted: str | None) -> list[tuple[str, str | None]]:
+    """The trouble to tell of: that of the wanted file, if it has any of this kind or nothing is wanted; no other's."""
+    return [(name, why) for name, why in troubles.items() if wanted in (None, name)][:1]
 
 
 def _unless_final(change: Change) -> Change:

@@ -57,7 +57,7 @@ class OwnFiles:
         written = self._origins.found_before(signature_of(prompt.item.prompt, prompt.item.outputs))
         there = tuple(result for result in written if unchanged(self._output_dir, result))
         gone = tuple(result.path for result in written if result not in there)
-        return replace(ended, results=there, replaced=gone)
+        return replace(ended, results=there, replaced=gone, named=written)
 
     def found(self, prompt: Prompt, results: Iterable[Result]) -> None:
         """The nodes of a prompt that really ran have written these, and named none of them."""

@@ -89,3 +89,22 @@ def test_a_whole_result_of_a_known_class_counts_though_its_node_was_still_at_wor
         ends_well(world)
         assert sum(run.prompt_id == post.prompt_id for run in world.runs) == 1, dies
     ends_well(world)
+
+
+# ------------------------------------------------------------------ the file that is delivered is gone
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_no_other_file_takes_the_place_of_the_one_that_is_delivered(world: World, cached: bool) -> None:
+    """Of two files the last goes into the sheet; a person moves it away before the prompt ends, or is answered."""
+    post = world.post(None if cached else 1, "several")
+    world.work(4)
+    if cached:
+        world.work_all()
+    world.take_away(world.files[1], delete=False)
+    if cached:
+        world.again(post, 1)
+    ends_well(world)
+    (record,) = (record for record in world.records().values() if record["row_number"] is not None)
+    assert record["status"] == "失败"
+    assert "graph1_00002_.png" in record["error_message"]
