@@ -122,13 +122,16 @@ class Host:
             answer = {}
         return Answer(response.status, answer if isinstance(answer, dict) else {})
 
-    def delete_pending(self, prompt_id: str) -> bool:
-        """Take a waiting prompt out of the queue."""
-        return bool(self.queue.delete_queue_item(lambda item: item[1] == prompt_id))
+    def delete_pending(self, meant: Callable[[Any], bool]) -> bool:
+        """Take what waits and is meant out of the queue; whether there was any."""
+        deleted = False
+        while self.queue.delete_queue_item(meant):
+            deleted = True
+        return deleted
 
-    def interrupt(self, prompt_id: str) -> bool:
-        """Interrupt the prompt if it is the one that runs."""
-        if not any(item[1] == prompt_id for item in self.queued()[0]):
+    def interrupt(self, meant: Callable[[Any], bool]) -> bool:
+        """Interrupt what runs if it is what is meant."""
+        if not any(meant(item) for item in self.queued()[0]):
             return False
         sys.modules["nodes"].interrupt_processing()
         return True

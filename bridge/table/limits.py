@@ -21,6 +21,7 @@ _ROW_BYTES: Final = 256 * 1024
 _MORE_BYTES: Final = 256 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", "product_name", "model_name", "prompt", "record_id", "document")
+_TAG: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
 #: Objects and lists inside one another.
 _DEPTH: Final = 40
 
@@ -49,6 +50,20 @@ def bounded_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     texts = {name: value[:_TEXT] if isinstance(value, str) else value for name, value in kept.items()}
     small = {name: value for name, value in texts.items() if isinstance(value, str | int | float | None)}
     return {**small, "left_out": "the row's other cells were too large for the record"}
+
+
+def bounded_tag(tag: Any) -> Any:
+    """What a client says of a row, as it may go through ComfyUI's queue: that copies each item, and a value that is
+    nested too deeply for its copy ends its worker."""
+    if not isinstance(tag, Mapping):
+        return tag if _fits(tag, _TEXT) else [] if isinstance(tag, list | tuple) else str(tag)[:_TEXT]
+    texts = {name: value[:_TEXT] if isinstance(value, str) else value for name, value in tag.items()}
+    row = texts.pop("feishu_row_data", None)
+    kept = {name: value for name, value in texts.items() if _fits(value, _TEXT)}
+    if isinstance(row, Mapping):
+        kept["feishu_row_data"] = bounded_row(row)
+    bound = kept if _fits(kept, _MORE_BYTES + _ROW_BYTES) else {name: kept[name] for name in _TAG if name in kept}
+    return tag if bound == tag else bound
 
 
 def _fits(value: Any, most: int) -> bool:

@@ -18,6 +18,7 @@ from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
 from ...bridge.results.contents import Contents
 from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.plain_json import to_plain
 from ...bridge.table.record_json import record_to_json
 from ..recovery.startup import StartupRecovery
 from .actions import Action, Selection, TaskActions
@@ -98,7 +99,7 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
         found = await asyncio.to_thread(table.graph, record.task_id)
         if found is None:
             raise BadRequestError("no_graph", f"the graph of {record.task_id} was not recorded", 404)
-        return web.json_response({"prompt": found["prompt"], "workflow": _workflow(found)})
+        return web.json_response(to_plain({"prompt": found["prompt"], "workflow": _workflow(found)}))
 
     @routes.get("/wfrecovery/tasks/{task_id}/thumbnail")
     @answering

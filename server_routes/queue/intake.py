@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...bridge.table.limits import bounded_tag
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskError, canonical_uuid, is_task_id
 from .hooks import LENT_CLIENT
@@ -100,6 +101,8 @@ class Intake:
 
     def _tag(self, prompt: Mapping[str, Any], extra_data: dict[str, Any], prompt_id: str) -> None:
         """Have the files carry the task's id. A tag that a client made is no tag."""
+        if "wfrecovery" in extra_data:
+            extra_data["wfrecovery"] = bounded_tag(extra_data["wfrecovery"])
         tag = row_tag_of(prompt, extra_data)
         png_info = extra_data.get("extra_pnginfo")
         if not isinstance(png_info, dict):

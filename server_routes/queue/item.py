@@ -42,6 +42,10 @@ class QueueItem:
         task_id, prompt_id = tag.get("task_id"), tag.get("prompt_id")
         return (str(task_id), prompt_id) if is_task_id(task_id) and isinstance(prompt_id, str) else None
 
+    def belongs_to(self, task_id: str, prompt_id: str | None) -> bool:
+        """Whether this is a task's prompt, or one that continues it. Where the item names no task, its id decides."""
+        return self.tag[0] == task_id if self.tag is not None else self.prompt_id == prompt_id
+
     @property
     def task_id(self) -> str | None:
         """The task that this very prompt was given."""

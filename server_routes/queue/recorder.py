@@ -11,7 +11,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from typing import Any
 
-from ...bridge.engines.history import files_of_node, sighting_of_history
+from ...bridge.engines.history import Place, files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager, cancelled
@@ -25,7 +25,7 @@ from .item import QueueItem
 from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
-from .recording import as_started, files_of, record_prompt, with_hashes, with_node, with_part
+from .recording import as_started, files_of, going_on, record_prompt, with_hashes, with_node, with_part
 from .row_tag import row_tag_of
 from .writing import PATIENCE_SECONDS, Pool, Writer, one_thread
 
@@ -107,7 +107,7 @@ class Recorder:
             self._early = prompt
         self._prompts.add(prompt)
         if running is not None:
-            running.continued = True
+            running.continued, prompt.part = True, True
             prompt.write = self._writer.submit(self._go_on, prompt, running)
         elif recorded:
             prompt.write = self._writer.submit(self._record, prompt)
@@ -127,8 +127,9 @@ class Recorder:
             return
         if prompt is self._early:
             prompt.starts_unseen = False  # counted already
-        elif prompt.write is not None and not prompt.part:
-            prompt.write = self._writer.submit(self._change, prompt, as_started)
+        elif prompt.write is not None:
+            start = going_on if prompt.part else as_started
+            prompt.write = self._writer.submit(self._change, prompt, start)
         if prompt.write is None:
             return
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
@@ -164,6 +165,8 @@ class Recorder:
             self._writer.submit(self._end_part, prompt, ended)
         else:
             self._writer.submit(self._end, prompt, ended)
+            if prompt.continued and ended.sighting.place is Place.INTERRUPTED:
+                self._host.delete_pending(functools.partial(_goes_on_with, prompt))
 
     @_guarded
     def deleted(self, raw_items: list[Any]) -> None:
@@ -301,3 +304,9 @@ class Recorder:
             record = self._db.table.get(task_id)
         prompt.task_id = task_id
         self._on_change(record)
+
+
+def _goes_on_with(prompt: Prompt, raw: Any) -> bool:
+    """Whether an item of the queue is a later part of the prompt."""
+    item = QueueItem.of(raw)
+    return item is not None and item.tag is not None and item.tag == prompt.item.tag

@@ -111,6 +111,11 @@ def as_started(task: TaskRecord) -> TaskRecord:
     return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
 
 
+def going_on(task: TaskRecord) -> TaskRecord:
+    """`task` as one of its later parts begins: it runs already, and its attempt is counted."""
+    return task if task.stage.final else task.entering(Stage.RUNNING)
+
+
 def with_node(
     task: TaskRecord, *, node: str, results: tuple[Result, ...] | None = None, done: bool | None = None
 ) -> TaskRecord:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ...bridge.redact import without_secrets
 from ...bridge.table.records import WorkflowType
+from ...bridge.table.rows import cell_text
 
 _NODE: Final = "WfrecoveryRowTask"
 _WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
@@ -53,8 +54,8 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
     row_data = tag.get("feishu_row_data")
     return RowTag(
         row_number=int(tag["row_number"]),
-        product_name=str(tag.get("product_name") or ""),
-        model_name=str(tag.get("model_name") or ""),
+        product_name=cell_text(tag.get("product_name")),
+        model_name=cell_text(tag.get("model_name")),
         workflow_type=WorkflowType(tag["workflow_type"]).value,
         task_id=task_id,
         feishu_row_data=without_secrets(row_data) if isinstance(row_data, Mapping) else {},

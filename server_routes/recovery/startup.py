@@ -270,9 +270,11 @@ class StartupRecovery:
             raise TaskError(
                 Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
             )
-        if task.comfyui_task_id and self._host.interrupt(task.comfyui_task_id):
+        meant = partial(_is_of, task)
+        waited = self._host.delete_pending(meant)  # also what goes on with it: a node may have queued it again
+        if self._host.interrupt(meant):
             return  # recorded when ComfyUI has stopped it
-        if task.comfyui_task_id and self._host.delete_pending(task.comfyui_task_id):
+        if waited:
             await self._writer.written()
         else:
             record = await asyncio.to_thread(
@@ -284,11 +286,11 @@ class StartupRecovery:
 
 
 def _is_of(task: TaskRecord, raw: Any) -> bool:
-    """Whether an item of ComfyUI's queue or history is this task's prompt."""
+    """Whether an item of the queue or the history is this task's."""
     item = QueueItem.of(raw)
-    if item is None:  # another plugin's own kind
-        return isinstance(raw, tuple | list) and len(raw) > 1 and raw[1] == task.comfyui_task_id
-    return item.prompt_id == task.comfyui_task_id and item.task_id in (None, task.task_id)
+    if item is not None:
+        return item.belongs_to(task.task_id, task.comfyui_task_id)
+    return isinstance(raw, tuple | list) and len(raw) > 1 and raw[1] == task.comfyui_task_id
 
 
 def _refused(task: TaskRecord) -> TaskRecord:

@@ -127,9 +127,7 @@ class Judge:
     def _once(self, records: dict[str, Record]) -> None:
         """Each picture goes into its cell once for each task that it is the result of."""
         world = self._world
-        writes = Counter(
-            (write.row_texts[MARK], number_of(write.data)) for write in world.feishu.sheet.picture_writes
-        )
+        writes = Counter((write.row_texts[MARK], number_of(write.data)) for write in world.feishu.sheet.picture_writes)
         for (mark, number), times in writes.items():
             if times == 1 or number is None:
                 continue
@@ -182,7 +180,10 @@ class Judge:
     def _shown(self, records: dict[str, Record]) -> None:
         """What was pushed last for a row is what it shows."""
         sheet = self._world.feishu.sheet
-        rows = {int(str(sheet.row(number)[MARK]).removeprefix("row ")): sheet.row(number) for number in range(2, sheet.last_row + 1)}
+        rows = {
+            int(str(sheet.row(number)[MARK]).removeprefix("row ")): sheet.row(number)
+            for number in range(2, sheet.last_row + 1)
+        }
         pushed: dict[tuple[int, str], list[Record]] = defaultdict(list)
         for record in records.values():
             if record["metadata"]["stage"] == "finished" and record["metadata"]["feishu"]["state"] == "pushed":

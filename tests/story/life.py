@@ -36,7 +36,7 @@ MOST_PASSES = 2000
 MOST_TURNS = 2000
 
 
-class Killed(BaseException):  # noqa: N818 - no error: nothing in the product may catch it
+class Killed(BaseException):
     """SIGKILL has come."""
 
 
@@ -60,7 +60,7 @@ class Beside:
             order = self._orders.get()
             try:
                 answer, error = order(), None
-            except BaseException as raised:  # noqa: BLE001 - handed on to who gave the order
+            except BaseException as raised:
                 answer, error = None, raised
             self._answers.put((answer, error))
             del order, answer, error
@@ -93,7 +93,7 @@ class Pen(ThreadPoolExecutor):
                 future, job, arguments = self.jobs.popleft()
                 try:
                     result = job(*arguments)
-                except Exception as error:  # noqa: BLE001 - the future's
+                except Exception as error:
                     future.set_exception(error)
                 else:
                     future.set_result(result)
@@ -236,7 +236,9 @@ class Hands:
 class Life:
     """One ComfyUI process with the plugin in it. `watch` hears of each change of the disk ahead of it, and may die."""
 
-    def __init__(self, session: Callable[[Life], Any], clock: Callable[[], float], began: Callable[[Any], None]) -> None:
+    def __init__(
+        self, session: Callable[[Life], Any], clock: Callable[[], float], began: Callable[[Any], None]
+    ) -> None:
         self.dead = False
         self.watch: Callable[[str, tuple[Any, ...]], None] | None = None
         self.pen, self._reader = Pen(), Pen()
@@ -341,7 +343,9 @@ class Life:
     def ask(self, path: str, **match: str) -> tuple[int, dict[str, Any]]:
         """`POST` to one of the plugin's own routes."""
         handler = next(
-            route.handler for route in self.server.routes if (route.method, route.path) == ("POST", f"/wfrecovery/{path}")
+            route.handler
+            for route in self.server.routes
+            if (route.method, route.path) == ("POST", f"/wfrecovery/{path}")
         )
         response = self.run(handler(Request("POST", path, {}, **match)))
         return response.status, json.loads(response.text)

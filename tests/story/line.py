@@ -49,7 +49,10 @@ class Session:
             raise requests.ConnectionError("connection refused")
         feishu = self._line.feishu
         with feishu.service.visit(method, url.removeprefix(feishu.url)) as visit:
-            visit.request.headers, visit.request.body = {name.title(): text for name, text in headers.items()}, data or b""
+            visit.request.headers, visit.request.body = (
+                {name.title(): text for name, text in headers.items()},
+                data or b"",
+            )
             answer: Answer = visit.answer()
         self._passes("after")
         if answer.cut == "nothing":

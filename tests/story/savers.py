@@ -272,7 +272,9 @@ class Shape:
 
     def graph(self, number: int) -> dict[str, Any]:
         """The graph; `number` is in each of its pictures."""
-        graph: dict[str, Any] = {"1": {"class_type": "EmptyImage", "inputs": {"batch_size": self.batch, "color": number}}}
+        graph: dict[str, Any] = {
+            "1": {"class_type": "EmptyImage", "inputs": {"batch_size": self.batch, "color": number}}
+        }
         source = ["1", 0]
         if self.before:
             graph["2"] = {"class_type": self.before, "inputs": {"images": source}}

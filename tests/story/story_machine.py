@@ -100,7 +100,9 @@ class StoryMachine(RuleBasedStateMachine):
         self.world.flush(dies=dies, call=call)
 
     @precondition(posted)
-    @rule(fault=st.sampled_from(FAULTS), match=st.sampled_from(["", "values_image", "values_batch_update", "values_get"]))
+    @rule(
+        fault=st.sampled_from(FAULTS), match=st.sampled_from(["", "values_image", "values_batch_update", "values_get"])
+    )
     def something_goes_wrong_with_feishu(self, fault: Any, match: str) -> None:
         self.world.fault(fault, match)
 

@@ -435,7 +435,9 @@ class World:
 
     def _open(self) -> set[str]:
         return {
-            task_id for task_id, record in self.records().items() if record["metadata"]["stage"] in ("queued", "running")
+            task_id
+            for task_id, record in self.records().items()
+            if record["metadata"]["stage"] in ("queued", "running")
         }
 
     def _last_runs(self) -> dict[str, Run]:

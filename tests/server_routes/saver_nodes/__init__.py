@@ -464,7 +464,7 @@ class TrySaver:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         """Inputs."""
         own = {"images": _PICTURE, "kind": _TEXT, "filename_prefix": _TEXT, "mark": _INT}
-        return {"required": own, "optional": {"output_path": _TEXT}, "hidden": _HIDDEN}
+        return {"required": own, "optional": {"output_path": _TEXT, "strength": ("FLOAT", {})}, "hidden": _HIDDEN}
 
     def save(
         self, images: Any, kind: str, filename_prefix: str, mark: int, output_path: str = "", **hidden: Any
@@ -484,16 +484,25 @@ class TryMetaBatch:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         """Inputs."""
         own = {"images": _PICTURE, "parts": _INT, "each": ("BOOLEAN", {}), "filename_prefix": _TEXT, "mark": _INT}
-        return {"required": own, "optional": {"requeue": _INT}, "hidden": _HIDDEN}
+        return {"required": own, "optional": {"requeue": _INT, "seconds": ("FLOAT", {})}, "hidden": _HIDDEN}
 
     def save(
-        self, images: Any, parts: int, each: bool, filename_prefix: str, mark: int, requeue: int = 0, **hidden: Any
+        self,
+        images: Any,
+        parts: int,
+        each: bool,
+        filename_prefix: str,
+        mark: int,
+        requeue: int = 0,
+        seconds: float = 0.0,
+        **hidden: Any,
     ) -> dict[str, Any]:
         """One part."""
         note_run("metabatch", filename_prefix)
         last = requeue + 1 >= parts
         if not last:
             self._queue_again(str(hidden["unique_id"]), requeue + 1)
+        render_nodes.spend(seconds)
         if not each and not last:
             return {"ui": {"unfinished_batch": [True]}}
         job = Job(filename_prefix, mark, "", hidden.get("prompt"), hidden.get("extra_pnginfo"))
