@@ -247,7 +247,7 @@ class Life:
         self.loop.set_default_executor(self._others)
         self.loop.set_exception_handler(lambda *_: None)
         pools = {"wfrecovery-writer": self.pen, "wfrecovery-reader": self._reader}
-        self.server = Server(self.loop, lambda: self.worker.accepted())
+        self.server = Server(self.loop, self._accepted)
         self.worker = Worker(self, self.server, began)
         around = Surroundings(
             disk=LifeDisk(self._before),
@@ -257,6 +257,9 @@ class Life:
             publishing=self._hands,  # type: ignore[arg-type]
         )
         self._around, self.hands = around, None
+
+    def _accepted(self) -> None:
+        self.worker.accepted()
 
     def _hands(self, publisher: Publisher) -> Hands:
         self.hands = Hands(publisher)
