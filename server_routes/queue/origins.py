@@ -26,7 +26,7 @@ class Origins:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._files: OrderedDict[str, tuple[str, FileStamp]] = OrderedDict()
-        self._silent: OrderedDict[str, tuple[Result, ...]] = OrderedDict()
+        self._found: OrderedDict[str, tuple[Result, ...]] = OrderedDict()
         self._shown: OrderedDict[str, str] = OrderedDict()
 
     def wrote(self, signature: str, result: Result) -> None:
@@ -53,14 +53,14 @@ class Origins:
             return f"{signature} {path}" in self._shown
 
     def found(self, signature: str, results: tuple[Result, ...]) -> None:
-        """A prompt whose nodes named no file had written these."""
+        """A prompt that was really run had written these, whether its nodes named them or not."""
         with self._mutex:
-            _remember(self._silent, signature, results)
+            _remember(self._found, signature, results)
 
     def found_before(self, signature: str) -> tuple[Result, ...]:
-        """What such a prompt had written when it was really run."""
+        """What the same prompt had written when it was really run."""
         with self._mutex:
-            return self._silent.get(signature, ())
+            return self._found.get(signature, ())
 
 
 def _remember(known: OrderedDict[str, Any], key: str, value: Any) -> None:

@@ -53,14 +53,15 @@ class OwnFiles:
         return replace(ended, results=tuple(kept), replaced=tuple(replaced), shown=tuple(shown))
 
     def before(self, prompt: Prompt, ended: Ended) -> Ended:
-        """An answer from the cache alone, whose nodes name no file: with what they had written when they ran."""
+        """An answer from the cache alone, which names no file: with what was written when the same was really run. Of
+        nodes that others have made, ComfyUI's cache tells nothing."""
         written = self._origins.found_before(signature_of(prompt.item.prompt, prompt.item.outputs))
         there = tuple(result for result in written if unchanged(self._output_dir, result))
         gone = tuple(result.path for result in written if result not in there)
         return replace(ended, results=there, replaced=gone, named=written)
 
     def found(self, prompt: Prompt, results: Iterable[Result]) -> None:
-        """The nodes of a prompt that really ran have written these, and named none of them."""
+        """A prompt that really ran has written these."""
         self._origins.found(signature_of(prompt.item.prompt, prompt.item.outputs), tuple(results))
 
     def _only_shown(self, prompt: Prompt, result: Result, sure: bool) -> bool:

@@ -257,7 +257,7 @@ class Recorder:
         record = self._db.table.update(
             task.task_id, self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
         )
-        if record.results and not ended.results and not ended.from_cache:
+        if record.results and not ended.from_cache:
             self._own_files.found(prompt, record.results)
         self._on_change(record)
         if any(result.sha256 is None for result in record.results):

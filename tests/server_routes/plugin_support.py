@@ -217,6 +217,8 @@ def embedded(file: Path) -> dict[str, Any]:
 _STAND_INS = [pytest.param(5, id="stand-in 5-tuples"), pytest.param(6, id="stand-in 6-tuples")]
 _REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))
 stand_ins = pytest.mark.parametrize("host", _STAND_INS)
+newer_stand_in = pytest.mark.parametrize("host", _STAND_INS[1:])
+real_only = pytest.mark.parametrize("host", [_REAL])
 all_hosts = pytest.mark.parametrize("host", [*_STAND_INS, _REAL])
 
 #: a running process by its host · a new one, with options of `ComfyProcess`

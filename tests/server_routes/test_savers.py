@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import all_hosts, until
-from saver_support import STATUS, VIDEO, Shop, Shops, core, readable, same_mark, saved, strict
+from plugin_support import all_hosts, newer_stand_in, real_only, until
+from saver_support import STATUS, VIDEO, Shop, Shops, core, readable, same_mark, saved, strict, with_slow_branch
 
 # ------------------------------------------------------------------ a task that ended normally
 
@@ -331,6 +333,248 @@ def test_a_retry_makes_what_is_gone_anew_and_nothing_else(host: Any, kind: str, 
     assert record["output_files"] == [name]
     assert same_mark(shop.comfy.output / name, mark)
     assert shop.comfy.act(record["task_id"], "retry").status_code == 409
+
+
+# ------------------------------------------------------------------ SIGKILL in the midst of it
+
+
+def _rendered_again(shop: Shop, prompt: str, prefix: str, tag: Mapping[str, Any], mark: int, files: set[str]) -> None:
+    """After the kill: nothing that was there counted, and now the row has what the second run has made."""
+    record = shop.pushed(prompt)
+    assert record["metadata"]["attempts"] == 2
+    assert not record["metadata"].get("adopted")
+    assert {name.removeprefix(prefix) for name in record["output_files"]} == files
+    if record["workflow_type"] == "图片合成":
+        _in_the_sheet(shop, tag, mark)
+        writes = [write for write in shop.feishu.sheet.picture_writes if write.row == tag["row_number"]]
+        assert len(writes) == 1
+
+
+#: kind of saver, what its second run leaves, whole files before the kill
+_KILLED: list[tuple[str, set[str], list[float]]] = [
+    ("plain", {"_00002.png"}, [0.5, 1]),
+    ("untagged", {"_00002.png"}, [1]),
+    ("overwrite_in_place", {".png"}, [0.5, 1]),
+    ("three", {"_front_00002.png", "_side_00002.png", "_back_00002.png"}, [0.5, 1, 1.5, 2, 2.5, 3]),
+    ("frames", {f"_00002.00{number}.png" for number in (1, 2, 3)}, [2, 3]),
+    ("poster", {"_00002.mp4", "_00002.png"}, [0.5, 1, 2]),
+    ("vhs", {"_00002-audio.mp4"}, [1, 1.5, 2, 2.5, 3]),
+    ("vhs_unnamed", {"_00002.png", "_00002.mp4", "_00002-audio.mp4"}, [2, 3]),
+]
+
+
+@newer_stand_in
+@pytest.mark.parametrize(
+    ("kind", "files", "written"), [(kind, files, number) for kind, files, numbers in _KILLED for number in numbers]
+)
+def test_killed_inside_a_saver_that_nobody_knows_it_is_rendered_again(
+    host: Any, kind: str, files: set[str], written: float, shops: Shops
+) -> None:
+    _kill_inside(shops(host), kind, files, written)
+
+
+@real_only
+def test_killed_inside_a_saver_that_nobody_knows_in_comfyui(host: Any, shops: Shops) -> None:
+    _kill_inside(shops(host), "three", _KILLED[3][1], 2)
+
+
+def _kill_inside(shop: Shop, kind: str, files: set[str], written: float) -> None:
+    workflow = "图生视频" if kind in ("poster", "vhs", "vhs_unnamed") else "图片合成"
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row(workflow_type=workflow)
+    shop.stop_after(prefix, math.ceil(written), half=written % 1 > 0)
+    prompt = shop.comfy.queue(saved(kind, prefix, mark), tag)
+    state = shop.kill_when_stopped(prompt)
+    assert (state["recovered"], state["requeued"], state["failed"]) == (0, 1, 0)
+    _rendered_again(shop, prompt, prefix, tag, mark, files)
+    assert shop.runs(prefix) == 2
+
+
+@newer_stand_in
+@pytest.mark.parametrize("class_type", ["TryCropFaces", "TryAsList"])
+@pytest.mark.parametrize("files", [1, 2, 3])
+def test_killed_where_one_picture_becomes_three_it_is_rendered_again(
+    host: Any, class_type: str, files: int, shops: Shops
+) -> None:
+    shop = shops(host)
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row()
+    graph = core("SaveImage", prefix, mark)
+    graph["5"] = {"class_type": class_type, "inputs": {"image": ["1", 0]}}
+    graph["9"]["inputs"]["images"] = ["5", 0]
+    shop.stop_after(prefix, files)
+    prompt = shop.comfy.queue(graph, tag)
+    assert shop.kill_when_stopped(prompt)["requeued"] == 1
+    again = {f"_{number:05}_.png" for number in range(files + 1, files + 4)}
+    _rendered_again(shop, prompt, prefix, tag, mark, again)
+
+
+@all_hosts
+@pytest.mark.parametrize("files", [2, 3])
+def test_of_comfyui_s_own_saver_the_whole_batch_counts(host: Any, files: int, shops: Shops) -> None:
+    shop = shops(host)
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row()
+    shop.stop_after(prefix, files)
+    prompt = shop.comfy.queue(core("SaveImage", prefix, mark, batch=3), tag)
+    state = shop.kill_when_stopped(prompt)
+    if files == 3:
+        assert (state["recovered"], state["requeued"]) == (1, 0)
+        record = shop.pushed(prompt)
+        assert record["metadata"]["adopted"]
+        assert record["output_files"] == [f"{prefix}_{number:05}_.png" for number in (1, 2, 3)]
+        assert record["metadata"]["attempts"] == 1
+        _in_the_sheet(shop, tag, mark)
+    else:
+        assert (state["recovered"], state["requeued"]) == (0, 1)
+        _rendered_again(shop, prompt, prefix, tag, mark, {f"_{number:05}_.png" for number in range(3, 6)})
+
+
+#: ComfyUI's own savers of what moves: class, its inputs, how its file ends
+_MOVING: list[tuple[str, Mapping[str, Any], str]] = [
+    ("SaveAnimatedWEBP", {"fps": 6.0, "lossless": True, "quality": 80, "method": "default"}, ".webp"),
+    ("SaveAnimatedPNG", {"fps": 6.0, "compress_level": 4}, ".png"),
+    ("SaveWEBM", {"codec": "vp9", "fps": 24.0, "crf": 32.0}, ".webm"),
+    ("SaveVideo", {"format": "auto", "codec": "auto"}, ".mp4"),
+]
+
+
+@real_only
+@pytest.mark.parametrize(("class_type", "inputs", "suffix"), _MOVING, ids=[name for name, *_ in _MOVING])
+def test_of_comfyui_s_own_films_the_whole_file_counts(
+    host: Any, class_type: str, inputs: Mapping[str, Any], suffix: str, shops: Shops
+) -> None:
+    _adopt_film(shops(host), class_type, inputs, suffix)
+
+
+@newer_stand_in
+def test_of_the_stand_in_s_film_the_whole_file_counts(host: Any, shops: Shops) -> None:
+    _adopt_film(shops(host), *_MOVING[3])
+
+
+def _adopt_film(shop: Shop, class_type: str, inputs: Mapping[str, Any], suffix: str) -> None:
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row(workflow_type="图生视频")
+    graph = core(class_type, prefix, mark, **inputs)
+    graph["3"] = core(class_type, prefix, shop.mark())["1"]
+    graph["4"] = {"class_type": "ImageBatch", "inputs": {"image1": ["1", 0], "image2": ["3", 0]}}
+    graph["9"]["inputs"]["images"] = ["4", 0]
+    if class_type == "SaveVideo":
+        graph["5"] = {"class_type": "CreateVideo", "inputs": {"images": ["4", 0], "fps": 8.0}}
+        graph["9"]["inputs"] = {"video": ["5", 0], "filename_prefix": prefix, **inputs}
+    shop.stop_after(prefix, 1)
+    prompt = shop.comfy.queue(graph, tag)
+    state = shop.kill_when_stopped(prompt)
+    assert (state["recovered"], state["requeued"]) == (1, 0)
+    record = shop.pushed(prompt)
+    assert record["output_files"] == [f"{prefix}_00001_{suffix}"]
+    assert same_mark(shop.comfy.output / record["output_files"][0], mark)
+    assert shop.feishu.sheet.row(tag["row_number"])[VIDEO] == "已完成"
+
+
+@all_hosts
+@pytest.mark.parametrize(
+    ("kind", "client", "files"),
+    [
+        ("three", "a client", ["_front_00001.png", "_side_00001.png", "_back_00001.png"]),
+        ("no_ui", None, ["_00001.png"]),
+    ],
+)
+def test_what_a_node_wrote_that_had_ended_is_taken_over(
+    host: Any, kind: str, client: str | None, files: list[str], shops: Shops
+) -> None:
+    _adopt_ended(shops(host), kind, client, files)
+
+
+@newer_stand_in
+@pytest.mark.parametrize("client", ["a client", None])
+@pytest.mark.parametrize(
+    ("kind", "files"),
+    [
+        ("vhs", ["_00001-audio.mp4"]),
+        ("vhs_unnamed", ["_00001.png", "_00001.mp4", "_00001-audio.mp4"]),
+        ("strings", ["_00001.png"]),
+        ("untagged", ["_00001.png"]),
+        ("frames", [f"_00001.00{number}.png" for number in (1, 2, 3)]),
+    ],
+)
+def test_what_any_saver_wrote_that_had_ended_is_taken_over(
+    host: Any, kind: str, client: str | None, files: list[str], shops: Shops
+) -> None:
+    _adopt_ended(shops(host), kind, client, files)
+
+
+def _adopt_ended(shop: Shop, kind: str, client: str | None, files: list[str]) -> None:
+    workflow = "图生视频" if kind.startswith("vhs") else "图片合成"
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row(workflow_type=workflow)
+    body = {} if client is None else {"client_id": client}
+    prompt = shop.comfy.queue(with_slow_branch(saved(kind, prefix, mark)), tag, **body)
+    _until_noted(shop, prompt, "9")
+    assert shop.comfy.stage(prompt) == "running"
+    state = shop.comfy.crash()
+    assert (state["recovered"], state["requeued"]) == (1, 0)
+    record = shop.pushed(prompt)
+    assert record["output_files"] == [f"{prefix}{name}" for name in files]
+    assert record["metadata"]["feishu"]["file"] == f"{prefix}{files[-1]}"
+    assert shop.runs(prefix) == 1
+    if workflow == "图片合成":
+        _in_the_sheet(shop, tag, mark)
+
+
+def _until_noted(shop: Shop, prompt: str, node: str) -> None:
+    """ComfyUI has said that a node has ended, and that is on disk."""
+
+    def ended() -> bool:
+        nodes = shop.comfy.record(prompt)["metadata"].get("nodes") or {}
+        return bool(nodes.get(node, {}).get("done"))
+
+    until(ended, what=f"node {node} has ended")
+
+
+@newer_stand_in
+def test_after_a_kill_an_answer_from_the_cache_is_never_another_s_picture(host: Any, shops: Shops) -> None:
+    """The saver's answer came from the cache, its file was another row's by then, and the kill came before the end."""
+    shop = shops(host)
+    prefix, mark, tags = shop.name(), shop.mark(), [shop.row() for _ in range(3)]
+    graph = saved("overwrite", prefix, mark)
+    shop.pushed(shop.comfy.queue(graph, tags[0]))
+    other = {**graph, "10": saved("overwrite", prefix, shop.mark())["9"]}
+    shop.pushed(shop.comfy.queue(other, tags[1], partial_execution_targets=["10"]))
+    again = shop.comfy.queue(with_slow_branch(graph), tags[2])
+    until(lambda: shop.comfy.get("/queue")["queue_running"])
+    shop.comfy.until_stage(again, "running")
+    time.sleep(0.5)  # its nodes are told
+    assert shop.comfy.crash()["requeued"] == 1
+    _until_noted(shop, again, "9")
+    shop.comfy.crash()
+    shop.pushed(again)
+    _in_the_sheet(shop, tags[2], mark)
+
+
+@real_only
+def test_what_nodes_of_nodes_have_made(host: Any, shops: Shops) -> None:
+    """A node that expands into savers: all of them when it ends, and after a kill nobody can tell."""
+    shop = shops(host)
+    for savers in (1, 3):
+        prefix, mark, tag = shop.name(), shop.mark(), shop.row()
+        graph = saved("plain", prefix, mark)
+        graph["9"] = {
+            "class_type": "TryExpands",
+            "inputs": {"images": ["1", 0], "savers": savers, "filename_prefix": prefix},
+        }
+        record = shop.pushed(shop.comfy.queue(graph, tag))
+        assert sorted(record["output_files"]) == [f"{prefix}_{number}_00001_.png" for number in range(savers)]
+        _in_the_sheet(shop, tag, mark)
+        # the same again comes from the cache
+        record = shop.pushed(shop.comfy.queue(graph, shop.row()))
+        assert sorted(record["output_files"]) == [f"{prefix}_{number}_00001_.png" for number in range(savers)]
+
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row()
+    graph["1"] = saved("plain", prefix, mark)["1"]
+    graph["9"]["inputs"]["filename_prefix"] = prefix
+    shop.stop_after(prefix, 2)
+    prompt = shop.comfy.queue(graph, tag)
+    assert shop.kill_when_stopped(prompt)["requeued"] == 1
+    record = shop.pushed(prompt)
+    assert len(record["output_files"]) == 3
+    assert record["metadata"]["attempts"] == 2
+    _in_the_sheet(shop, tag, mark)
 
 
 # ------------------------------------------------------------------ what is told is JSON

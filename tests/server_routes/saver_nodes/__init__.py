@@ -399,7 +399,9 @@ def outside(job: Job) -> Ui:
 
 @_kind
 def three(job: Job) -> Ui:
-    return {"images": [job.item(job.png(job.free(more=f"_{view}"))) for view in ("front", "side", "back")]}
+    name = job.free(more="_front").name
+    views = (job.out / name.replace("_front", f"_{view}") for view in ("front", "side", "back"))
+    return {"images": [job.item(job.png(path)) for path in views]}
 
 
 @_kind
