@@ -116,8 +116,9 @@ class Saver(Node):
     KNOWN: ClassVar[bool] = False
     #: its files carry the tag
     TAGGED: ClassVar[bool] = True
-    #: it names its files
+    #: it names its files; surely: in a way that cannot mean anything else
     NAMES: ClassVar[bool] = True
+    SURELY: ClassVar[bool] = True
     #: its files are pictures; else films, each with a poster beside it
     PICTURES: ClassVar[bool] = True
 
@@ -178,7 +179,7 @@ class SilentSave(Saver):
     """Names nothing."""
 
     WFRECOVERY_MAKES = "each"
-    KNOWN, NAMES = True, False
+    KNOWN, NAMES, SURELY = True, False, False
 
     def shown(self, names: list[str]) -> Any:
         return {}
@@ -192,6 +193,8 @@ class SilentHouse(SilentSave):
 
 class StringSave(Saver):
     """Names its files by plain texts."""
+
+    SURELY = False
 
     def shown(self, names: list[str]) -> Any:
         return {"ui": {"text": [str(Path(folder_paths.get_output_directory()) / name) for name in names]}}
