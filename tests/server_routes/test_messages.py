@@ -1,0 +1,112 @@
+"""What the pages are told of a prompt: the same with us as without us."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from plugin_support import REAL, RENDER_NODES, all_hosts
+from saver_support import Graph, Shops, core, saved, with_slow_branch
+
+from wfrecovery.demo.launch import ComfyProcess
+
+#: Messages about the queue's length and the machine, which come whenever they like.
+_NOT_OF_PROMPTS = ("status", "logs", "crystools.monitor", "feature_flags")
+
+
+async def _heard(url: str, bodies: list[Mapping[str, Any]], client: str) -> list[list[Any]]:
+    """What a page hears of each of the prompts until it has ended and a moment longer."""
+    found: list[list[Any]] = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId={client}") as socket:
+        for body in bodies:
+            answer = await session.post(f"{url}/prompt", json=body)
+            prompt = (await answer.json())["prompt_id"]
+            found.append([])
+            ended = False
+            while True:
+                try:
+                    message = await asyncio.wait_for(socket.receive(), 0.5 if ended else 20)
+                except asyncio.TimeoutError:
+                    break
+                if message.type is aiohttp.WSMsgType.TEXT:
+                    event = json.loads(message.data)
+                    if event["type"] not in _NOT_OF_PROMPTS and not event["type"].startswith("wfrecovery."):
+                        found[-1].append(_plain(event, prompt))
+                if not ended:
+                    history = await session.get(f"{url}/history/{prompt}")
+                    ended = prompt in await history.json()
+    return found
+
+
+def _plain(event: Mapping[str, Any], prompt: str) -> Any:
+    """Without what differs from run to run."""
+    text = json.dumps({"type": event["type"], "data": event["data"]}).replace(prompt, "the prompt")
+    found = json.loads(re.sub(r"ComfyUI_temp_\w+", "a preview", text))
+    found["data"].pop("timestamp", None)
+    for name in ("traceback", "current_outputs", "current_inputs", "executed"):
+        found["data"].pop(name, None)
+    return found["type"], found["data"]
+
+
+def _bodies(client: str | None) -> list[Mapping[str, Any]]:
+    more = {} if client is None else {"client_id": client}
+    good = with_slow_branch(saved("plain", "m", 0x407020), 0.3)
+    del good["9"]
+    good["9"] = core("SaveImage", "m", 0x407020)["9"]
+    bad: Graph = {**good, "21": {"class_type": "WfrFail", "inputs": {"image": ["20", 0], "message": "no such light"}}}
+    return [{"prompt": graph, **more} for graph in (good, good, bad)]
+
+
+@all_hosts
+@pytest.mark.parametrize("client", [None, "a-page", "another-page"])
+def test_a_page_hears_the_same_of_a_prompt_with_us_and_without(
+    host: Any, client: str | None, shops: Shops, plain: Any
+) -> None:
+    """Twice the same prompt (the second comes from the cache), and one that fails."""
+    with_us = asyncio.run(_heard(shops(host).comfy.url, _bodies(client), "a-page"))
+    without = asyncio.run(_heard(plain(host).url, _bodies(client), "a-page"))
+    for ours, theirs in zip(with_us, without, strict=True):
+        assert [kind for kind, _ in _thinned(ours)] == [kind for kind, _ in _thinned(theirs)]
+        assert [event for event in ours if event[0] not in _TICKS] == [
+            event for event in theirs if event[0] not in _TICKS
+        ]
+    if client is None:
+        assert {kind for kind, _ in with_us[0]} == {"progress", "progress_state"}
+
+
+#: They come as often as a node ticks.
+_TICKS = ("progress", "progress_state")
+
+
+def _thinned(events: list[Any]) -> list[Any]:
+    """Of messages that repeat one after the other, one; the two kinds of ticks count as one."""
+    kept: list[Any] = []
+    for event in events:
+        kind = "tick" if event[0] in _TICKS else event[0]
+        if not kept or kept[-1][0] != kind:
+            kept.append((kind, event[1]))
+    return kept
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """ComfyUI without us."""
+    running: dict[Any, ComfyProcess] = {}
+
+    def of(host: Any) -> ComfyProcess:
+        if host not in running:
+            chosen: dict[str, Any] = {"real": REAL} if host == "real" else {"shape": int(host)}
+            base: Path = tmp_path_factory.mktemp(f"plain-{host}")
+            running[host] = ComfyProcess(base, plugins=[RENDER_NODES], **chosen)
+            running[host].start()
+        return running[host]
+
+    yield of
+    for comfy in running.values():
+        comfy.kill()
