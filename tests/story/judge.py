@@ -70,9 +70,8 @@ class Judge:
         files = self._files(record)
         if not files:  # what nobody has named was taken away before anybody knew of it
             silent = not any(SAVERS[name].SURELY for name in runs[-1].shape.savers)
-            assert record["row_number"] is None and silent and self._touched(runs), (
-                f"{task_id} is finished with nothing"
-            )
+            excused = record["row_number"] is None and silent and self._touched(runs)
+            assert excused, f"{task_id} is finished with nothing"
             return
         told = f"{task_id} ({runs[-1].shape}) is finished with {[_told(file) for file in files]}"
         assert {file.run.graph for file in files} == {runs[-1].graph}, f"another graph's: {told}"
@@ -122,7 +121,7 @@ class Judge:
         assert file.run.graph in graphs, f"row {mark} shows another row's picture: {_told(file)}"
         assert file.run.whole, f"row {mark} shows a part of a result: {_told(file)}"
         saver = SAVERS[file.run.savers[file.node]]
-        assert file.counts and saver.PICTURES, f"row {mark} shows another file: {_told(file)}"
+        assert (file.counts, saver.PICTURES) == (True, True), f"row {mark} shows another file: {_told(file)}"
         if saver.SURELY or not file.run.touched:  # of what nobody has named, nobody knows that a file is gone
             assert file.index == file.run.shape.batch - 1, f"row {mark} shows another file: {_told(file)}"
 
