@@ -162,6 +162,7 @@ RECORDS = built(
     workflow_type=st.none() | st.sampled_from([kind.value for kind in WorkflowType]),
     stage=st.sampled_from(Stage),
     attempts=NUMBERS,
+    earlier_runs=NUMBERS,
     adopted=st.booleans(),
     row_data=OBJECTS,
     results=st.lists(RESULTS, max_size=3, unique_by=lambda result: result.path).map(tuple),
