@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import logging
 import sys
@@ -17,6 +19,8 @@ log = logging.getLogger("wfrecovery")
 
 #: How Python names ComfyUI's thread: by the function that it runs.
 WORKER_NAME: Final = "(prompt_worker)"
+#: Between two looks whether the port is open.
+_LOOK_SECONDS: Final = 0.05
 _SENSITIVE: Final = ("auth_token_comfy_org", "api_key_comfy_org")
 #: A file whose frames are counted is read as a whole, while a prompt waits to be recorded.
 _MOST_BYTES: Final = 100_000_000
@@ -121,6 +125,36 @@ class Host:
         except (TypeError, ValueError):
             answer = {}
         return Answer(response.status, answer if isinstance(answer, dict) else {})
+
+    def interrupted_status(self, prompt_id: str) -> Any:
+        """How ComfyUI notes the end of a prompt that was interrupted; None where this one notes nothing."""
+        status = getattr(self.queue, "ExecutionStatus", None)
+        message = ("execution_interrupted", {"prompt_id": prompt_id})
+        return None if status is None else status(status_str="error", completed=False, messages=[message])
+
+    def hear_interrupts(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each interruption, whoever asks for it: a route, another plugin, a node."""
+        nodes = sys.modules["nodes"]
+        original = nodes.interrupt_processing
+
+        @functools.wraps(original)
+        def interrupt_processing(value: bool = True) -> Any:
+            result = original(value)
+            if value:  # ComfyUI takes the flag away by the same function
+                listener()
+            return result
+
+        nodes.interrupt_processing = interrupt_processing
+
+    async def listening(self) -> None:
+        """Return when ComfyUI's port is open: one that was started a second time on the same port ends before that."""
+        while hasattr(self.server, "start_multi_address") and getattr(self.server, "port", None) is None:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    @property
+    def address(self) -> str:
+        """Where it is reached, as it says itself."""
+        return f"{getattr(self.server, 'address', '')}:{getattr(self.server, 'port', '')}".strip(":")
 
     def delete_pending(self, meant: Callable[[Any], bool]) -> bool:
         """Take what waits and is meant out of the queue; whether there was any."""

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import requests
@@ -18,11 +18,13 @@ from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
 from ..bridge.results.contents import Contents
 from ..bridge.settings import Settings
+from ..bridge.table import lives as owners
 from ..bridge.table.disk import Disk
 from ..bridge.table.manager import DatabaseManager
-from ..bridge.table.records import TaskRecord, now_text
-from ..bridge.table.values import FeishuState
+from ..bridge.table.records import TaskError, TaskRecord, now_text
+from ..bridge.table.values import FeishuState, OwnerKind
 from .host import Host
+from .orderly import OrderlyEnd
 from .page.actions import TaskActions
 from .page.browser_cache import ask_for_newer_modules
 from .page.events import Events
@@ -35,9 +37,12 @@ from .queue.ending import Endings
 from .queue.intake import Intake
 from .queue.prompts import Prompts
 from .queue.recorder import Recorder
-from .queue.writing import Pool, Writer, one_thread
+from .queue.writing import WISH_SECONDS, Pool, Writer, one_thread
+from .recovery.requests import Requests
+from .recovery.requeueing import Requeueing
 from .recovery.retention import Retention
 from .recovery.startup import StartupRecovery
+from .recovery.watch import Watch
 
 log = logging.getLogger("wfrecovery")
 
@@ -55,6 +60,8 @@ class Surroundings:
     session: requests.Session | None = None
     clock: Callable[[], float] = time.time
     pool: Pool = one_thread
+    pause: Callable[[float], None] = time.sleep
+    owners: owners.Surroundings = field(default_factory=owners.Surroundings)
     publishing: Callable[[Publisher], PublishingThread] = PublishingThread
 
 
@@ -68,12 +75,14 @@ class Plugin:
         #: tells a restart; sorts by time
         self._boot_id = f"{started}/{uuid.uuid4()}"
         self._page_settings = PageSettings(self._host.private_dir)
-        self._db = DatabaseManager(self._host.output_dir, disk=around.disk)
+        self._db = DatabaseManager(
+            self._host.output_dir, disk=around.disk, kind=OwnerKind.COMFYUI, around=around.owners
+        )
         self._feishu = FeishuClient(self._settings, session=around.session)
         publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
         self._publishing = around.publishing(publisher)
         self._group = GroupReporter(self._db, self._feishu)
-        self._writer = Writer(around.pool)
+        self._writer = Writer(around.pool, pause=around.pause)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
         endings = Endings(self._db.output_dir, Contents(self._db.table.files, self._db.output_dir))
@@ -96,16 +105,22 @@ class Plugin:
             on_progress=self._events.progressed,
             pool=around.pool,
         )
+        requeueing = Requeueing(self._host, self._db, self._intake, self._writer, self._changed)
+        self._requests = Requests(self._host, self._db, self._writer, requeueing, self._changed)
         self._recovery = StartupRecovery(
             host=self._host,
             db=self._db,
-            intake=self._intake,
+            requeueing=requeueing,
+            requests=self._requests,
             writer=self._writer,
             endings=endings,
             settings=lambda: self._settings,
             on_change=self._changed,
             on_progress=self._events.changed,
         )
+        self._orderly = OrderlyEnd(self._db.owners.ending)
+        self._orderly = OrderlyEnd(self._db.owners.ending, unmark=self._db.owners.not_ending)
+        self._watch = Watch(self._db, self._recovery, self._requests, self._recorder, self._writer)
         self._retention = Retention(self._db, lambda: self._settings.keep_days)
         self._status = Status(
             host=self._host,
@@ -145,7 +160,8 @@ class Plugin:
             db=self._db,
             status=self._status,
             recovery=self._recovery,
-            actions=TaskActions(self._db, self._recovery, on_change=self._changed),
+            requests=self._requests,
+            actions=TaskActions(self._db, self._recovery, self._requests, on_change=self._changed),
             page_settings=self._page_settings,
             feishu=self._feishu,
             change_settings=self._change_settings,
@@ -156,15 +172,15 @@ class Plugin:
         """All nodes are loaded, the worker waits, the port is not open yet. Nothing here may raise or take long."""
         try:
             self._recorder.install()
+            self._orderly.install()
             self._begun = asyncio.create_task(self._begin())
         except Exception as error:
             self._writer.report("the queue could not be hooked, tasks are not recorded", error)
 
     async def _begin(self) -> None:
-        try:
-            await asyncio.to_thread(self._db.table.set_host, self._boot_id)
-        except Exception as error:
-            self._writer.report("the task table cannot be written", error)
+        await self._host.listening()
+        self._db.owners.name = f"ComfyUI {self._host.address}".strip()
+        await asyncio.to_thread(self._be_owner)
         if self._settings.feishu_configured:
             self._publishing.start()
             self._group.start()
@@ -174,19 +190,28 @@ class Plugin:
         if self._recovery.start():
             log.info("[wfrecovery] recording to %s", self._db.table.folder)
         await self._recovery.ended()
+        self._watching = asyncio.create_task(self._watch.run())
         await self._retention.run()
 
+    def _be_owner(self) -> None:
+        """Others see from now on that this ComfyUI lives, and which table it works in."""
+        try:
+            self._db.owners.beat()
+            self._db.table.keep_table_id()
+        except (TaskError, OSError) as error:
+            self._writer.report("the task table cannot be written", error)
+
     def _middleware(self) -> Any:
-        intake = self._intake
+        intake, writer = self._intake, self._writer
 
         @web.middleware
         async def wait_for_record(request: web.Request, handler: Handler) -> web.StreamResponse:
-            """`POST /prompt` answers when the record is on disk, or could not be written."""
-            if request.method != "POST" or request.path not in _PROMPT_PATHS:
+            """A prompt is answered when its record is on disk, a wish when it is written down; or when time is up."""
+            if request.method in ("GET", "HEAD", "OPTIONS"):
                 return await handler(request)
             with intake.post() as post:
                 response = await handler(request)
-                await post.written()
+                await post.written(writer.patience if request.path in _PROMPT_PATHS else WISH_SECONDS)
                 return response
 
         return wait_for_record

@@ -21,14 +21,14 @@ async def run(context: Context) -> int:
     wanted = context.arguments.task_ids
     result: dict[str, Any] = {"comfyui": [], "refused": {}, "main": None}
     problem = None
-    boot_id = None
+    status = None
     if not (wanted and context.arguments.local):
         try:
-            boot_id = (await context.plugin("GET", "/wfrecovery/status"))["boot_id"]
+            status = await context.plugin("GET", "/wfrecovery/status")
             await _push_there(context, wanted or await _blocked_there(context), result)
         except CommandError as error:
             problem = error
-    here = context.db is not None and (boot_id is None or context.db.table.host() != boot_id)
+    here = context.db is not None and not context.db.table.is_shared_with(status)
     if context.db is not None and here and (not wanted or context.arguments.local):
         result["main"] = await asyncio.to_thread(_push_here, context, context.db, wanted)
     elif problem is not None:

@@ -29,6 +29,9 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=10, sock_read=60)
 #: Websocket events can be missed (a restart, a proxy): queue and history are asked at least this often.
 POLL_SECONDS: Final = 2.0
 
+#: Where a prompt is when there is nothing more to wait for.
+_COME_TO_REST: Final = (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED, Place.ASKING)
+
 Progress = Callable[[int, int], None]
 
 
@@ -83,6 +86,11 @@ class ComfyUIClient:
         self.client_id = str(uuid.uuid4())
         self._poll_seconds = poll_seconds
 
+    @property
+    def engine(self) -> str:
+        """What records call this ComfyUI."""
+        return f"comfyui:{self.base_url}"
+
     # ------------------------------------------------------------------ sending
 
     async def upload_image(self, path: str | Path, *, name: str | None = None) -> str:
@@ -125,6 +133,13 @@ class ComfyUIClient:
             if response.status != 200:
                 raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to POST /prompt")
         return str(answer["prompt_id"])
+
+    async def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, or interrupt it; nothing where it has ended."""
+        for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
+            async with self._request("POST", path, json=body) as response:
+                if response.status >= 400:
+                    raise ComfyUIError(f"ComfyUI answered HTTP {response.status} to POST {path}")
 
     # ------------------------------------------------------------------ asking
 
@@ -194,13 +209,16 @@ class ComfyUIClient:
         return sighting_of_history(history[prompt_id]) if prompt_id in history else ABSENT
 
     async def wait_for_completion(self, prompt_id: str, *, on_progress: Progress | None = None) -> Sighting:
-        """Follow a prompt to its end, over restarts of ComfyUI. A prompt that is gone is seen twice as ABSENT first."""
+        """Follow a prompt to its end, over restarts of ComfyUI; or until it waits for a person's decision.
+
+        A prompt that is gone is seen twice as ABSENT first.
+        """
         absent = 0
         async with self._events() as events:
             while True:
                 seen = await self.look_up(prompt_id)
                 absent = absent + 1 if seen.place is Place.ABSENT else 0
-                if absent > 1 or seen.place in (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED):
+                if absent > 1 or seen.place in _COME_TO_REST:
                     return seen
                 await events.next(prompt_id, on_progress)
 

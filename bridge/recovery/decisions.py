@@ -10,13 +10,14 @@ from ..settings import MAX_ATTEMPTS, LostPrompts
 from ..table.records import TaskRecord
 from ..wording import Wording
 
+CANCELLED = Wording("cancelled by the user", "已由用户取消")
 LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
 
 
 class Action(str, Enum):
     """What recovery does with one task."""
 
-    #: nothing may be concluded; tried again later
+    #: nothing may be concluded, or it is somebody else's; looked at again later
     LEAVE = "leave"
     #: it is in the queue: followed to its end
     FOLLOW = "follow"
@@ -44,6 +45,8 @@ class Decision:
     row_stays_open: bool = False
 
 
+#: What has ended is what it has become, whatever somebody wished meanwhile.
+_ENDED = (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED)
 _SEEN = {
     Place.UNKNOWN: Decision(
         Action.LEAVE, Wording("ComfyUI did not answer; tried again later", "ComfyUI 没有应答，稍后再试")
@@ -67,11 +70,13 @@ def decide(
     lost_prompts: LostPrompts = LostPrompts.ASK,
     max_attempts: int = MAX_ATTEMPTS,
 ) -> Decision:
-    """What to do with an unfinished task.
+    """What to do with an unfinished task that nobody else is at work on.
 
     `on_disk`: a whole result that carries its id was found. `has_graph`: it can be submitted again. `can_queue`:
     False where another plugin keeps pending prompts to itself, so that "not listed" is not "lost".
     """
+    if task.cancel_requested and sighting.place not in _ENDED and not on_disk:
+        return Decision(Action.CANCEL, CANCELLED)  # also what waits or runs: it is taken out, or stopped
     if sighting.place in _SEEN:
         return _SEEN[sighting.place]
     if sighting.place is Place.FAILED:

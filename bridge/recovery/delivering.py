@@ -34,7 +34,7 @@ class RunDelivery:
         else:
             if not _publishes(plugin):
                 theirs = frozenset()
-            elif plugin.get("boot_id") == await asyncio.to_thread(self._db.table.host):
+            elif await asyncio.to_thread(self._db.table.is_shared_with, plugin):
                 return FlushReport()  # one table: its outbox is the plugin's
             else:
                 theirs = await self._follow()

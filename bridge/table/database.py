@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from ..wording import Wording
-from .disk import Disk, FileStamp
+from .disk import Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
 from .mending import Mending
@@ -34,6 +35,8 @@ from .story import with_story
 OLDEST_FILELOCK: Final = (3, 29, 5)
 #: filelock's default of 50 ms *is* the latency of two writers: p99 of 52 to 104 ms, against 3 to 6 ms with this.
 LOCK_POLL_SECONDS: Final = 0.002
+
+_REFUSED: Final = "wfrecovery_refused"
 
 Change = Callable[[TaskRecord], TaskRecord]
 
@@ -69,6 +72,23 @@ def check_filelock(installed: str | None = None) -> None:
         )
 
 
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    """Errors of the disk that refuses a change are marked: `may_come_in_later` knows them from all else."""
+    try:
+        yield
+    except DurabilityUnknownError:
+        raise
+    except OSError as error:
+        setattr(error, _REFUSED, True)
+        raise
+
+
+def may_come_in_later(error: BaseException) -> bool:
+    """Whether a change was not made because the table could not be written: its lock was held, or the disk refused."""
+    return isinstance(error, TableBusyError) or getattr(error, _REFUSED, False) is True
+
+
 class WorkflowDatabase:
     """The files of the task table under `output_dir`; safe to use from several threads and processes."""
 
@@ -79,6 +99,7 @@ class WorkflowDatabase:
         self.files = TableFiles(self.output_dir, disk or Disk())
         self._disk = self.files.disk
         self._lock = FileLock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
+        self._known_id: str | None = None
         self._ids, self._mending = TaskIds(self.files), Mending(self.files, self.locked)
 
     @property
@@ -89,13 +110,17 @@ class WorkflowDatabase:
     # ---------------------------------------------------------------- writing
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the table's lock; for a read-modify-write only, never across a network call or `await`."""
+    def locked(self, timeout: float | None = None) -> Iterator[None]:
+        """Hold the table's lock; for a read-modify-write only, never across a network call or `await`.
+
+        Raises TableBusyError after `timeout` seconds, or as many as the table was made with.
+        """
+        timeout = self._lock.timeout if timeout is None else timeout
         self.files.atomic.make_folder(self.files.active)
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout)
         except Timeout as error:
-            raise TableBusyError(f"{self._lock.lock_file} has been held for {self._lock.timeout:g} s") from error
+            raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
         try:
             yield
         finally:
@@ -106,7 +131,8 @@ class WorkflowDatabase:
 
         `create` uses it up, `release_id` gives it back.
         """
-        return self._ids.claim(workflow_type, now, wanted=wanted)
+        with _told_apart():
+            return self._ids.claim(workflow_type, now, wanted=wanted)
 
     def release_id(self, task_id: str) -> None:
         """Give an unused id back."""
@@ -117,7 +143,7 @@ class WorkflowDatabase:
         now = now_text()
         record = with_story(None, record, now)
         record = dataclasses.replace(record, revision=1, created_at=record.created_at or now, updated_at=now)
-        with self.locked():
+        with _told_apart(), self.locked():
             if self.files.path_of(record.task_id) is not None:
                 raise RecordError(f"{record.task_id} is there already")
             if graph is not None:
@@ -131,7 +157,7 @@ class WorkflowDatabase:
 
         `change` gets the record as it is now and returns the new one; returning it unchanged writes nothing.
         """
-        with self.locked():
+        with _told_apart(), self.locked():
             record = self.get(task_id)
             changed = change(record)
             if changed == record:
@@ -150,7 +176,7 @@ class WorkflowDatabase:
 
     def write_graph(self, task_id: str, graph: Mapping[str, Any], *, replace: bool = False) -> None:
         """Add the graph of a task that was entered without one; an existing graph is left unless `replace`."""
-        with self.locked():
+        with _told_apart(), self.locked():
             if replace or not self._disk.exists(self.files.graph_path(task_id)):
                 self.files.write_graph(task_id, graph)
 
@@ -247,19 +273,32 @@ class WorkflowDatabase:
             self.files.report(path, f"cannot be read: {error}")
         return None
 
-    # ---------------------------------------------------------------- which ComfyUI
+    # ---------------------------------------------------------------- which table
 
-    def set_host(self, boot_id: str) -> None:
-        """Note which run of ComfyUI records into this table, so that `main.py` can tell whether it shares it."""
-        with self.locked():  # or a sweep takes the temp file for litter
-            self.files.atomic.write(self.folder / "host", boot_id.encode())
-
-    def host(self) -> str | None:
-        """The `boot_id` of the ComfyUI that records into this table, or None when none does."""
+    @property
+    def table_id(self) -> str | None:
+        """The random id of this state folder, by which two programs tell whether they share it; None before there is
+        one."""
         try:
-            return self._disk.read(self.folder / "host").decode()
-        except OSError:
+            found = self._disk.read(self.folder / "table_id").decode("ascii").strip()
+        except (OSError, ValueError):
             return None
+        return found or None
+
+    def is_shared_with(self, status: Mapping[str, Any] | None) -> bool:
+        """Whether the plugin that answers with this status works in this very table."""
+        table_id = status.get("table_id") if status is not None else None
+        return table_id is not None and table_id == self.table_id
+
+    def keep_table_id(self) -> str:
+        """The same; it is made where there is none, and made again where somebody has deleted it."""
+        found = self.table_id
+        if found is None:
+            with self.locked():
+                found = self.table_id or self._known_id or uuid.uuid4().hex
+                self.files.atomic.write(self.folder / "table_id", found.encode())
+        self._known_id = found
+        return found
 
     # ---------------------------------------------------------------- mending
 

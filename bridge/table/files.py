@@ -7,7 +7,8 @@
         ids/<task_id>                   an id that somebody is about to use
         kept/<task_id>.download          a copy of the picture that waits to be pushed
         corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
-        host                            boot_id of the ComfyUI that records here
+        owners/<boot>.…                 who is at work, see `owners.py`
+        table_id                        a random id of this folder
         table.lock                      locked for every change; publisher.lock while a flush runs
 
 Readers take no lock: files are only ever replaced whole.

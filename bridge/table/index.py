@@ -19,7 +19,7 @@ from typing import Final
 
 from .database import WorkflowDatabase
 from .records import Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
-from .values import FeishuState
+from .values import FeishuState, Owner
 
 #: A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock
 #: (2 s on FAT): its time is no proof yet that nothing happened since.
@@ -47,6 +47,12 @@ class TaskEntry:
     finished_at: str | None
     #: the beginning of `error_message`
     error: str | None
+    #: who is at work on it
+    owner: Owner | None
+    #: a person wants its end
+    unwanted: bool
+    #: the ComfyUIs that cannot run it
+    refused_by: tuple[str, ...]
     #: what a search looks into, in lower case
     text: str
     #: sorts by the time of entry; ids alone do not, for each kind of task has numbers of its own
@@ -82,6 +88,9 @@ class TaskEntry:
             comfyui_task_id=record.comfyui_task_id,
             finished_at=record.finished_at,
             error=error,
+            owner=record.owner,
+            unwanted=record.cancel_requested is not None,
+            refused_by=record.refused_by,
             text=" ".join(str(part) for part in searched if part is not None).lower(),
             order=(parse_time(record.created_at), id_sort_key(record.task_id)),
         )

@@ -7,15 +7,17 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..inside import relative
 from ..wording import Wording, wording_of
 from .content import taken
-from .database import Change, WorkflowDatabase
+from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
+from .owners import Owners, Surroundings
 from .record_json import record_to_json
 from .records import (
     Stage,
@@ -28,7 +30,7 @@ from .records import (
     workflow_type_of,
 )
 from .rows import RowData, cell_text
-from .values import FeishuState, Outbox, Result
+from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
 
 log = logging.getLogger("wfrecovery")
 
@@ -38,12 +40,22 @@ class DatabaseManager:
 
     The methods that return `bool` answer whether the task now is as asked; a task that is gone, or whose stage does
     not allow the change (a finished task cannot fail any more), is logged and answers False. A disk that refuses
-    raises OSError.
+    raises OSError, and a table whose lock somebody holds for too long TableBusyError: nothing was changed then.
     """
 
-    def __init__(self, output_dir: str | Path, *, disk: Disk | None = None, lock_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        disk: Disk | None = None,
+        lock_timeout: float = 10.0,
+        kind: OwnerKind = OwnerKind.MAIN,
+        around: Surroundings | None = None,
+    ) -> None:
         self.table = WorkflowDatabase(output_dir, disk=disk, lock_timeout=lock_timeout)
         self.index = TaskIndex(self.table)
+        #: this program as an owner of tasks, from the first one on that it takes; and the others
+        self.owners = Owners(self.table.files, kind, around=around)
         self._entering = threading.Lock()
 
     @property
@@ -70,12 +82,17 @@ class DatabaseManager:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
         with self._entering, self.table.locked():
+            me = self.owners.me
             existing = self._task_of_row(row, kind)
             if existing is not None:
+                if existing.stage is Stage.CREATED and self.owners.at_work(existing) is None:
+                    self.table.update(existing.task_id, partial(taken_up, me))
+                    self.owners.work.begin(existing.task_id)
                 if comfyui_task_id and existing.comfyui_task_id is None:
                     self.update_task_comfyui_id(existing.task_id, comfyui_task_id)
                 return existing.task_id
             task_id = self.table.claim_id(kind)
+            self.owners.work.begin(task_id)
             self.table.create(
                 new_task(
                     task_id,
@@ -86,6 +103,8 @@ class DatabaseManager:
                     workflow_type=kind,
                     comfyui_task_id=comfyui_task_id,
                     row_data=feishu_row_data(row),
+                    owner=me,
+                    batch=me.boot,
                 )
             )
             return task_id
@@ -130,6 +149,43 @@ class DatabaseManager:
     def cancel_task(self, task_id: str, reason: Wording | str) -> bool:
         """The user does not want it: never brought back by itself, nothing pushed."""
         return self._change(task_id, lambda task: cancelled(task, reason))
+
+    def release_task(self, task_id: str) -> None:
+        """This process is no longer at work on it. Raises TaskError, TableBusyError after a second, or OSError."""
+        self.owners.work.end(task_id)
+        with self.table.locked(1.0):
+            if self.owners.is_me(self.table.get(task_id).owner):
+                self.table.update(task_id, partial(let_go, self.owners.me))
+
+    def take_over(self, boot: str) -> int:
+        """Be at work on everything that an owner was at work on, dead or not, because a person says so.
+
+        `boot` is its token, or the beginning of that. Returns how many tasks those are. Raises TaskError where no
+        owner, or more than one, begins with it, or where it is this process.
+        """
+        owned = {entry.task_id: entry.owner for entry in self.index.entries() if entry.owner is not None}
+        boots = {owner.boot for owner in owned.values()} | {told.boot for told, _ in self.owners.known()}
+        meant = [known for known in boots if boot and known.startswith(boot)]
+        me = self.owners.me
+        if len(meant) != 1 or meant[0] == me.boot:
+            raise TaskError(
+                Wording(
+                    f"{boot!r} names {len(meant)} owners, or this program itself: wfrecovery status lists them",
+                    f"{boot!r} 对应 {len(meant)} 个所有者，或就是本程序：用 wfrecovery status 查看",
+                )
+            )
+        theirs = [task_id for task_id, owner in owned.items() if owner.boot == meant[0]]
+        for task_id in theirs:
+            self.table.update(task_id, lambda task: taken_up(me, task) if _is_of(task, meant[0]) else task)
+        return len(theirs)
+
+    def sweep(self) -> None:
+        """Finish what a crash left half done, see `WorkflowDatabase.sweep`; and forget owners that are gone."""
+        self.table.sweep()
+        active = list(self.table.active())
+        named = {task.owner.boot for task in active if task.owner is not None}
+        with self.table.locked():
+            self.owners.sweep(named | {task.batch for task in active if task.batch is not None})
 
     def push_again(self, task_id: str) -> bool:
         """Put a blocked or pushed result back into the outbox."""
@@ -189,6 +245,8 @@ class DatabaseManager:
     def _change(self, task_id: str, change: Change) -> bool:
         try:
             self.table.update(task_id, change)
+        except TableBusyError:  # not an answer about the task
+            raise
         except TaskError as error:
             log.warning("[wfrecovery] %s", error)
             return False
@@ -209,6 +267,49 @@ def feishu_row_data(row: RowData) -> dict[str, Any]:
         "model_name": row.model_name,
         "prompt": row.prompt,
     }
+
+
+def _is_of(task: TaskRecord, boot: str) -> bool:
+    return task.owner is not None and task.owner.boot == boot
+
+
+def taken_up(owner: Owner, task: TaskRecord) -> TaskRecord:
+    """`task` with `owner` at work on it; what has ended, or waits for a person, needs nobody."""
+    if task.stage.final or task.stage is Stage.ASKING:
+        return task
+    batch = owner.boot if task.stage is Stage.CREATED else task.batch
+    return dataclasses.replace(task, owner=owner, batch=batch)
+
+
+def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:
+    """`task` without `owner`, where that still is at work on it."""
+    return dataclasses.replace(task, owner=None) if task.owner == owner else task
+
+
+def wished_away(task: TaskRecord) -> TaskRecord:
+    """`task` with a person's wish that it end; the first one stays. What has ended has nothing left to wish for."""
+    if task.stage.final or task.cancel_requested:
+        return task
+    return dataclasses.replace(task, cancel_requested=now_text())
+
+
+def started(task: TaskRecord) -> TaskRecord:
+    """`task` as ComfyUI begins to run it: one attempt more."""
+    return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
+
+
+def blameless(task: TaskRecord) -> TaskRecord:
+    """`task` whose last start does not count: what ended it was no crash of its making. Its files keep their run."""
+    if task.stage is not Stage.RUNNING or task.attempts < 1:
+        return task
+    return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=task.earlier_runs + 1)
+
+
+def submitted(owner: Owner, task: TaskRecord) -> TaskRecord:
+    """`task` as its prompt waits in a ComfyUI without the plugin; the plugin, where there is one, has taken it over."""
+    if task.owner != owner or task.stage.final:
+        return task
+    return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=now_text()))
 
 
 def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:

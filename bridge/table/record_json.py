@@ -22,7 +22,18 @@ from .records import (
     TaskRecord,
     WorkflowStatus,
 )
-from .values import FeishuState, Kind, NodeReport, Outbox, QueuePlace, Result, Sent, StoryLine
+from .values import (
+    FeishuState,
+    Kind,
+    NodeReport,
+    Outbox,
+    Owner,
+    OwnerKind,
+    QueuePlace,
+    Result,
+    Sent,
+    StoryLine,
+)
 
 _T = TypeVar("_T")
 Reader = Callable[[Any], Any]
@@ -69,6 +80,11 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "adopted": record.adopted or None,
         "rebuilt_at": record.rebuilt_at,
         "queue": None if record.queue is None else value_to_json(record.queue),
+        "owner": None if record.owner is None else value_to_json(record.owner),
+        "engine": record.engine,
+        "cancel_requested": record.cancel_requested,
+        "batch": record.batch,
+        "refused_by": list(record.refused_by) or None,
         "results": [value_to_json(result) for result in record.results] or None,
         "nodes": {node: value_to_json(report) for node, report in record.nodes.items()} or None,
         "found": list(record.found) or None,
@@ -270,6 +286,12 @@ def _stamp(value: Any) -> FileStamp:
     return FileStamp(changed_at, size, inode)
 
 
+def _kind(value: Any) -> str:
+    """An owner of a kind that we do not know is an owner all the same."""
+    known = [item for item in OwnerKind if item.value == value]
+    return known[0] if known else str(_text(value))
+
+
 def _many(cls: type[_T]) -> Callable[[Any], tuple[_T, ...]]:
     return lambda value: tuple(_value(cls, _object(item)) for item in _list(value))
 
@@ -313,6 +335,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "stamp": _stamp,
     },
     QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts},
+    Owner: {"kind": _kind, "boot": _text},
     NodeReport: {"results": _many(Result), "done": _flag},
     StoryLine: {
         "at": _text,
@@ -342,6 +365,11 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "adopted": ("adopted", _flag),
     "rebuilt_at": ("rebuilt_at", _text),
     "queue": ("queue", _one(QueuePlace)),
+    "owner": ("owner", _one(Owner)),
+    "engine": ("engine", _text),
+    "cancel_requested": ("cancel_requested", _text),
+    "batch": ("batch", _text),
+    "refused_by": ("refused_by", _texts),
     "nodes": ("nodes", _nodes),
     "found": ("found", _texts),
     "story": ("story", _story),

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from ..wording import Wording, wording_of
-from .values import FeishuState, NodeReport, Outbox, QueuePlace, Result, StoryLine
+from .values import FeishuState, NodeReport, Outbox, Owner, QueuePlace, Result, StoryLine
 
 SCHEMA: Final = 2
 
@@ -224,6 +224,16 @@ class TaskRecord:
     results: tuple[Result, ...] = ()
     outbox: Outbox = field(default_factory=Outbox)
     queue: QueuePlace | None = None
+    #: who is at work on it now
+    owner: Owner | None = None
+    #: who renders it: `comfyui`, `comfyui:<address>`, a cloud by name and account; None where nobody has said so
+    engine: str | None = None
+    #: when a person asked for its end; nobody starts it after that
+    cancel_requested: str | None = None
+    #: the run of a `main.py` that entered it, by that one's boot token
+    batch: str | None = None
+    #: the ComfyUIs, by boot token, that cannot run its graph: a node or model is missing there
+    refused_by: tuple[str, ...] = ()
     #: what ComfyUI has said of single nodes, by node id
     nodes: Mapping[str, NodeReport] = field(default_factory=dict)
     #: files on disk that carry its id, and of which nobody knows whether they are all
@@ -272,7 +282,11 @@ class TaskRecord:
         return dataclasses.replace(self, outbox=dataclasses.replace(self.outbox, **changes))
 
     def entering(self, stage: Stage, **fields: Any) -> TaskRecord:
-        """A copy in `stage`; raises TransitionError where the table of transitions does not allow it."""
+        """A copy in `stage`; raises TransitionError where the table of transitions does not allow it.
+
+        Nobody is at work on what has ended, or waits for a person.
+        """
         if self.stage not in ENTERED_FROM[stage]:
             raise TransitionError(self.task_id, self.stage, stage)
-        return dataclasses.replace(self, stage=stage, **fields)
+        owner = None if stage.final or stage is Stage.ASKING else self.owner
+        return dataclasses.replace(self, **{"stage": stage, "owner": owner, **fields})

@@ -89,6 +89,28 @@ class StoryLine:
         return dataclasses.replace(self, at=other.at) == other
 
 
+class OwnerKind(str, Enum):
+    """What kind of process is at work on a task."""
+
+    #: a ComfyUI with the plugin in it
+    COMFYUI = "comfyui"
+    #: a `main.py`, or the command line
+    MAIN = "main"
+    #: a host of many
+    FLEET = "fleet"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that is at work on a task now. What else is known of it stands in its own file, see `owners.py`."""
+
+    #: an `OwnerKind`, or what a newer program calls itself
+    kind: str
+    #: a random token of this start of the process: a pid identifies nobody
+    boot: str
+    rest: Rest = field(default_factory=dict, repr=False, compare=False)
+
+
 class FeishuState(str, Enum):
     """Whether a result still has to reach the sheet."""
 

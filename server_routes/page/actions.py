@@ -13,6 +13,7 @@ from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord
 from ...bridge.table.values import FeishuState
+from ..recovery.requests import Requests
 from ..recovery.startup import StartupRecovery
 from .errors import BadRequestError
 from .task_query import FILTERS, TaskFilter
@@ -70,19 +71,24 @@ class TaskActions:
     """Does what the page, the command line or a script asks for."""
 
     def __init__(
-        self, db: DatabaseManager, recovery: StartupRecovery, *, on_change: Callable[[TaskRecord], None]
+        self,
+        db: DatabaseManager,
+        recovery: StartupRecovery,
+        requests: Requests,
+        *,
+        on_change: Callable[[TaskRecord], None],
     ) -> None:
-        self._db, self._recovery, self._on_change = db, recovery, on_change
+        self._db, self._recovery, self._requests, self._on_change = db, recovery, requests, on_change
 
     async def act(self, action: Action, task_id: str) -> TaskRecord:
         """Do it with one task; its record afterwards. Raises TaskError where that is not possible."""
         match action:
             case Action.RETRY:
-                await self._recovery.retry(task_id)
+                await self._requests.retry(task_id)
             case Action.PUSH:
                 self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
             case Action.CANCEL:
-                await self._recovery.cancel(task_id)
+                await self._requests.cancel(task_id)
         return await asyncio.to_thread(self._db.table.get, task_id)
 
     async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:

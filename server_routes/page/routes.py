@@ -20,6 +20,7 @@ from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.plain_json import to_plain
 from ...bridge.table.record_json import record_to_json
+from ..recovery.requests import Requests
 from ..recovery.startup import StartupRecovery
 from .actions import Action, Selection, TaskActions
 from .errors import BadRequestError, answering, json_body, language_of
@@ -38,6 +39,7 @@ class Services:
     db: DatabaseManager
     status: Status
     recovery: StartupRecovery
+    requests: Requests
     actions: TaskActions
     page_settings: PageSettings
     feishu: FeishuClient
@@ -71,9 +73,13 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     @routes.post("/wfrecovery/recover")
     @answering
     async def recover(request: web.Request) -> web.Response:
-        await json_body(request)
+        body = await json_body(request)
+        taken = None
+        if body.get("take_over") is not None:
+            taken = await asyncio.to_thread(services.requests.take_over, _owner_in(body))
         started = services.recovery.start()
-        return web.json_response({"started": started, "recovery": asdict(services.recovery.state)}, status=202)
+        told = {"started": started, "recovery": asdict(services.recovery.state)}
+        return web.json_response(told if taken is None else {**told, "taken_over": taken}, status=202)
 
 
 def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
@@ -196,6 +202,13 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     async def doctor(request: web.Request) -> web.Response:
         report = await asyncio.to_thread(services.examine)
         return web.json_response(report.to_json(language_of(request)))
+
+
+def _owner_in(body: Mapping[str, Any]) -> str:
+    owner = body["take_over"]
+    if not isinstance(owner, str) or not 4 <= len(owner) <= 64:
+        raise BadRequestError("bad_owner", "take_over is an owner's token as the status tells it, or its beginning")
+    return owner
 
 
 def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...bridge.feishu.publisher import Publisher
+from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, parse_time
 from ...bridge.table.values import FeishuState
@@ -48,6 +49,9 @@ class Status:
         return {
             "version": VERSION,
             "boot_id": self.boot_id,
+            "table_id": self._db.table.table_id,
+            "owner": self._db.owners.me.boot,
+            "owners": self._owners(),
             "comfyui": {"version": self._host.version, "worker_alive": self._host.worker_alive},
             "tasks": statuses,
             "stages": dict(unfinished),
@@ -62,8 +66,19 @@ class Status:
                 "last_error": self._publisher.last_error or self._page_settings.why_not_publishing,
             },
             "last_error": self._writer.last_error,
+            "unwritten": {"changes": self._writer.waiting, "error": self._writer.behind},
             "settings_error": self._page_settings.error,
         }
+
+    def _owners(self) -> list[dict[str, Any]]:
+        """Who is at work in this table, and on how many tasks; of the dead those that somebody may still wait for."""
+        tasks = Counter(entry.owner.boot for entry in self._db.index.entries() if entry.owner is not None)
+        known = {told.boot: (told, life) for told, life in self._db.owners.known()}
+        return [
+            {"boot": boot, "kind": told.kind, "name": told.name, "life": life.value, "tasks": tasks[boot]}
+            for boot, (told, life) in known.items()
+            if tasks[boot] or life is not Life.DEAD
+        ]
 
     def _failed_since_start(self) -> int:
         """Without those that are counted as blocked."""

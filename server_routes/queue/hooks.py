@@ -30,14 +30,17 @@ class QueueListener(Protocol):
     def put(self, raw: Any) -> None:
         """Accepted; called under the queue's mutex."""
 
-    def got(self, result: Any) -> None:
-        """What `get` returned to the worker."""
+    def got(self, result: Any) -> bool:
+        """What `get` returned to the worker; whether it may run."""
 
     def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """An item has ended; the arguments of `task_done`."""
 
     def deleted(self, raw_items: list[Any]) -> None:
         """Taken out before they ran."""
+
+    def interrupted(self) -> None:
+        """Somebody wants what runs to stop; ComfyUI has been told so."""
 
     def sent(self, event: Any = None, data: Any = None) -> None:
         """A message to the pages."""
@@ -47,26 +50,31 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     """Wrap the queue's methods on the instance, outermost; what was put before is heard of now."""
     queue = host.queue
     _wrap_put(queue, listener)
-    _wrap(queue, "get", after=lambda _, result: listener.got(result))
+    _wrap_get(host, listener)
     _wrap_task_done(queue, listener)
     _wrap_delete(queue, listener)
     _wrap_wipe(queue, listener)
     _wrap_send(host.server, listener)
+    host.hear_interrupts(listener.interrupted)
     for items in host.queued():
         for item in items:
             listener.put(item)
 
 
-def _wrap(owner: Any, name: str, after: Callable[[tuple[Any, ...], Any], None]) -> None:
-    original = getattr(owner, name)
+def _wrap_get(host: Host, listener: QueueListener) -> None:
+    queue = host.queue
+    original = queue.get
 
     @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        after((*args, *kwargs.values()), result)
-        return result
+    def get(*args: Any, **kwargs: Any) -> Any:
+        while True:
+            result = original(*args, **kwargs)
+            if result is None or listener.got(result):
+                return result
+            # What must not run ends here, in the history like what was interrupted.
+            queue.task_done(result[1], {}, status=host.interrupted_status(result[0][1]))
 
-    setattr(owner, name, wrapper)
+    queue.get = get
 
 
 def _wrap_send(server: Any, listener: QueueListener) -> None:

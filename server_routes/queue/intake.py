@@ -14,34 +14,35 @@ from typing import Any
 
 from ...bridge.table.limits import bounded_tag
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import TaskError, canonical_uuid, is_task_id
+from ...bridge.table.records import Stage, TaskError, TaskRecord, canonical_uuid, is_task_id
+from ...bridge.table.values import OwnerKind
 from .hooks import LENT_CLIENT
 from .item import QueueItem
 from .prompts import Prompts
 from .row_tag import RowTag, row_tag_of
-from .writing import PATIENCE_SECONDS, Writer
+from .writing import Writer
 
 log = logging.getLogger("wfrecovery")
 
 
 @dataclass
 class Post:
-    """One `POST /prompt`: ids claimed for it, and writes that its answer waits for."""
+    """One request: ids claimed for it, and writes that its answer waits for."""
 
     claimed: set[str] = field(default_factory=set)
     writes: list[Future[Any]] = field(default_factory=list)
 
-    async def written(self) -> None:
+    async def written(self, patience: float) -> None:
         """Wait until the records are on disk or could not be written; not for ever, and without cancelling them."""
         if self.writes:
-            await asyncio.wait([asyncio.wrap_future(future) for future in self.writes], timeout=PATIENCE_SECONDS)
+            await asyncio.wait([asyncio.wrap_future(future) for future in self.writes], timeout=patience)
 
 
 _post: contextvars.ContextVar[Post | None] = contextvars.ContextVar("wfrecovery_post", default=None)
 
 
-def accepted(task_id: str | None, write: Future[Any]) -> None:
-    """The prompt of the request that is being answered was accepted; its answer waits for this write."""
+def awaited(write: Future[Any], task_id: str | None = None) -> None:
+    """The answer to the request that is being handled waits for this write; an id that it claimed is used up."""
     post = _post.get()
     if post is not None:
         post.claimed.discard(task_id or "")
@@ -58,7 +59,7 @@ class Intake:
 
     @contextlib.contextmanager
     def post(self) -> Iterator[Post]:
-        """One `POST /prompt`: ids that it does not use up are given back."""
+        """One request: ids that it does not use up are given back."""
         post = Post()
         token = _post.set(post)
         try:
@@ -123,8 +124,7 @@ class Intake:
         if wanted is not None:
             with contextlib.suppress(TaskError, OSError):
                 record = self._db.table.get(wanted)
-                mine = record.comfyui_task_id == prompt_id and not record.stage.final
-                if mine and not self._prompts.has_task(wanted):
+                if record.comfyui_task_id == prompt_id and self._goes_on(record):
                     return wanted, record.runs + 1
                 wanted = None
         post = _post.get()
@@ -132,6 +132,15 @@ class Intake:
         if post is not None:
             post.claimed.add(task_id)
         return task_id, 1
+
+    def _goes_on(self, record: TaskRecord) -> bool:
+        """Whether a prompt with a task's id and prompt_id is that task's. The prompt of one that was cancelled is, and
+        will not run: it must not come back under another id."""
+        if self._prompts.has_task(record.task_id):
+            return False
+        owner = self._db.owners.at_work(record)
+        elsewhere = owner is not None and owner.kind == OwnerKind.COMFYUI and not self._db.owners.is_me(owner)
+        return not elsewhere and (not record.stage.final or record.stage is Stage.CANCELLED)
 
     def _release(self, task_id: str) -> None:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...bridge.table.records import is_task_id
+from ...bridge.table.records import TaskRecord, is_task_id
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,11 @@ class QueueItem:
         """The task that this very prompt was given."""
         tag = self.tag
         return tag[0] if tag is not None and tag[1] == self.prompt_id else None
+
+
+def is_of(task: TaskRecord, raw: Any) -> bool:
+    """Whether an item of the queue or the history is this task's."""
+    item = QueueItem.of(raw)
+    if item is not None:
+        return item.belongs_to(task.task_id, task.comfyui_task_id)
+    return isinstance(raw, tuple | list) and len(raw) > 1 and raw[1] == task.comfyui_task_id

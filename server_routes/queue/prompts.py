@@ -52,6 +52,8 @@ class Prompt:
     task_id: str | None = None
     #: the newest write that what comes next has to wait for
     write: Future[Any] | None = None
+    #: it must not run: cancelled, or somebody else's
+    refused: bool = False
     #: its attempt is counted by its first record: the worker took it before we heard of it
     starts_unseen: bool = False
     #: a node has queued it again: its end is not the task's
@@ -115,6 +117,10 @@ class Prompts:
                 self._waiting.remove(prompt)
             return prompt
 
+    def all_running(self) -> list[Prompt]:
+        """Those that run: one, in ComfyUI as it is."""
+        return [prompt for prompt, runs in self.recorded() if runs]
+
     def running(self, prompt_id: str | None = None) -> Prompt | None:
         """The one that runs; with `prompt_id`, if it is that one. What the worker took unseen counts as running."""
         with self._mutex:
@@ -123,6 +129,12 @@ class Prompts:
                 if prompt_id is None or prompt.item.prompt_id == prompt_id:
                     return prompt
             return None
+
+    def recorded(self) -> list[tuple[Prompt, bool]]:
+        """What is recorded of those that wait and run, and whether each runs."""
+        with self._mutex:
+            running = [*self._running.values(), *(prompt for prompt in self._waiting if prompt.starts_unseen)]
+            return [(prompt, prompt in running) for prompt in self._all() if prompt.recorded]
 
     def _all(self) -> list[Prompt]:
         return [*self._waiting, *self._running.values()]

@@ -9,38 +9,40 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...bridge.engines.history import Place, files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
-from ...bridge.table.disk import DurabilityUnknownError
-from ...bridge.table.manager import DatabaseManager, cancelled
+from ...bridge.table.manager import DatabaseManager, wished_away
 from ...bridge.table.records import TaskRecord
-from ...bridge.table.values import Result
 from ..host import WORKER_NAME, Host
-from .ending import DELETED, Change, Ended, Endings, look
+from .ending import DELETED, Ended, Endings, look
 from .hooks import install_hooks
-from .intake import Intake, accepted
+from .intake import Intake, awaited
 from .item import QueueItem
+from .keeping import Keeper, ended_by_wish
 from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
-from .recording import as_started, files_of, going_on, record_prompt, with_hashes, with_node, with_part
-from .row_tag import row_tag_of
-from .writing import PATIENCE_SECONDS, Pool, Writer, one_thread
+from .recording import with_node
+from .writing import Pool, Writer, one_thread
 
 log = logging.getLogger("wfrecovery")
 
 
-def _guarded(method: Callable[..., None]) -> Callable[..., None]:
+_Answer = TypeVar("_Answer")
+
+
+def _guarded(method: Callable[..., _Answer]) -> Callable[..., _Answer | None]:
     """An error of ours is logged and goes no further."""
 
     @functools.wraps(method)
-    def call(self: Recorder, *args: Any) -> None:
+    def call(self: Recorder, *args: Any) -> _Answer | None:
         try:
-            method(self, *args)
+            return method(self, *args)
         except Exception as error:
             self._writer.report(f"{method.__name__} failed", error)
+            return None
 
     return call
 
@@ -67,17 +69,31 @@ class Recorder:
         on_progress: Callable[[str, float, float, str], None],
         pool: Pool = one_thread,
     ) -> None:
-        self._host, self._db, self._writer, self._boot, self._record_others = host, db, writer, boot, record_others
-        self._intake, self._prompts, self._endings = intake, prompts, endings
-        self._on_change, self._on_progress = on_change, on_progress
+        self._host, self._db, self._writer, self._record_others = host, db, writer, record_others
+        self._intake, self._prompts, self._on_progress = intake, prompts, on_progress
         self._own_files = OwnFiles(db.output_dir)
-        self._reader = pool("wfrecovery-reader")
+        self._keeper = Keeper(
+            host,
+            db,
+            writer,
+            prompts=prompts,
+            endings=endings,
+            own_files=self._own_files,
+            boot=boot,
+            on_change=on_change,
+            reader=pool("wfrecovery-reader"),
+        )
         self._worker: threading.Thread | None = None
         self._early: Prompt | None = None
 
     def install(self) -> None:
         """Begin to listen."""
         install_hooks(self._host, self)
+
+    def heal(self) -> None:
+        """Look whether what waits and runs here still has its records."""
+        if not self._writer.behind:
+            self._writer.submit(self._keeper.heal)
 
     # ------------------------------------------------------------------ what the hooks tell
 
@@ -108,42 +124,48 @@ class Recorder:
         self._prompts.add(prompt)
         if running is not None:
             running.continued, prompt.part = True, True
-            prompt.write = self._writer.submit(self._go_on, prompt, running)
+            prompt.write = self._writer.submit(self._keeper.go_on, prompt, running)
         elif recorded:
-            prompt.write = self._writer.submit(self._record, prompt)
-            accepted(item.task_id, prompt.write)
+            prompt.write = self._writer.submit(self._keeper.record, prompt)
+            awaited(prompt.write, item.task_id)
+
+    def got(self, result: Any) -> bool:
+        """The worker takes a prompt; whether it may run."""
+        return self._taken(result) is not False
 
     @_guarded
-    def got(self, result: Any) -> None:
-        """The worker takes a prompt."""
+    def _taken(self, result: Any) -> bool:
         self._worker = threading.current_thread()
         if not isinstance(result, tuple) or len(result) < 2:
-            return
+            return True
         prompt = self._prompts.taken(*result[:2])
         if prompt is None:
-            return
+            return True
         prompt.began = prompt.began or Moment.now()
         if not prompt.recorded:
-            return
+            return True
         if prompt is self._early:
             prompt.starts_unseen = False  # counted already
         elif prompt.write is not None:
-            start = going_on if prompt.part else as_started
-            prompt.write = self._writer.submit(self._change, prompt, start)
+            prompt.write = self._writer.submit(self._keeper.start, prompt)
         if prompt.write is None:
-            return
+            return True
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
-        _, late = wait_for([prompt.write], PATIENCE_SECONDS)
+        patience = self._writer.patience
+        _, late = wait_for([prompt.write], patience)
         if late:
             log.error(
-                "[wfrecovery] the disk did not answer for %g s: %s starts uncounted",
-                PATIENCE_SECONDS,
+                "[wfrecovery] the disk did not answer for %g s: %s starts, and is counted later",
+                patience,
                 prompt.item.prompt_id,
             )
         elif prompt is not self._early and prompt.task_id is not None:
             # By the clock of the disk that its files come to.
             record = self._db.table.files.active_path(prompt.task_id)
             prompt.began = Moment.written(record) or prompt.began
+        if prompt.refused:
+            self._prompts.ended(result[1], result[0])
+        return not prompt.refused
 
     @_guarded
     def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -162,9 +184,9 @@ class Recorder:
         if not prompt.recorded:
             return
         if prompt.continued and ended.sighting.message is None:
-            self._writer.submit(self._end_part, prompt, ended)
+            self._writer.submit(self._keeper.end_part, prompt, ended)
         else:
-            self._writer.submit(self._end, prompt, ended)
+            self._writer.submit(self._keeper.end, prompt, ended)
             if prompt.continued and ended.sighting.place is Place.INTERRUPTED:
                 self._host.delete_pending(functools.partial(_goes_on_with, prompt))
 
@@ -174,7 +196,13 @@ class Recorder:
         for raw in raw_items:
             prompt = self._prompts.deleted(raw)
             if prompt is not None and prompt.recorded:
-                self._writer.submit(self._change, prompt, lambda task: cancelled(task, DELETED))
+                awaited(self._writer.submit(self._keeper.change, prompt, lambda task: ended_by_wish(task, DELETED)))
+
+    @_guarded
+    def interrupted(self) -> None:
+        """Somebody wants what runs to stop: that is on disk before the answer, should ComfyUI die before it stops."""
+        for prompt in self._prompts.all_running():
+            awaited(self._writer.submit(self._keeper.change, prompt, wished_away))
 
     @_guarded
     def sent(self, event: Any = None, data: Any = None) -> None:
@@ -193,7 +221,7 @@ class Recorder:
             told = node not in prompt.cached or node in prompt.named
             if told and node not in prompt.done and (ended or f"{node}…" not in prompt.done):
                 prompt.done.add(node if ended else f"{node}…")
-                self._writer.submit(self._change, prompt, functools.partial(with_node, node=node, done=ended))
+                self._writer.submit(self._keeper.change, prompt, functools.partial(with_node, node=node, done=ended))
         if event == "executed" and isinstance(data, Mapping):
             node = str(data.get("node"))
             named = look(
@@ -202,7 +230,7 @@ class Recorder:
             found = self._own_files.of(prompt, named, prompt.cached)
             if found.results:
                 prompt.named.add(node)
-                self._writer.submit(self._node_wrote, prompt, node, found.results)
+                self._writer.submit(self._keeper.node_wrote, prompt, node, found.results)
 
     # ------------------------------------------------------------------ on ComfyUI's threads
 
@@ -239,71 +267,6 @@ class Recorder:
             return self._own_files.before(prompt, ended)
         named = {(result.node or "").partition(".")[0] for result in ended.results}
         return replace(ended, silent=outputs - cached - named)
-
-    # ------------------------------------------------------------------ on the writing thread
-
-    def _change(self, prompt: Prompt, change: Change) -> None:
-        if prompt.task_id is not None:  # else it could not be recorded, which the log says
-            self._on_change(self._db.table.update(prompt.task_id, change))
-
-    def _end(self, prompt: Prompt, ended: Ended) -> None:
-        if prompt.task_id is None:
-            return
-        task = self._db.table.get(prompt.task_id)
-        parts = tuple(result for report in task.nodes.values() for result in report.results)
-        if task.queue is not None and task.queue.parts:  # what its earlier parts have written is its as well
-            named = {result.path for result in ended.results}
-            ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
-        record = self._db.table.update(
-            task.task_id, self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
-        )
-        if record.results and not ended.from_cache:
-            self._own_files.found(prompt, record.results)
-        self._on_change(record)
-        if any(result.sha256 is None for result in record.results):
-            self._reader.submit(self._read_later, record)
-
-    def _read_later(self, task: TaskRecord) -> None:
-        """Large files are read while the next prompt runs."""
-        try:
-            hashes = self._endings.read_later(task.results)
-        except Exception as error:
-            self._writer.report(f"{task.task_id}: a result could not be read", error)
-            return
-        self._writer.submit(lambda: self._db.table.update(task.task_id, functools.partial(with_hashes, hashes=hashes)))
-
-    def _end_part(self, prompt: Prompt, ended: Ended) -> None:
-        """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on."""
-        for node in {result.node or "" for result in ended.results}:
-            self._node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
-
-    def _node_wrote(self, prompt: Prompt, node: str, results: tuple[Result, ...]) -> None:
-        self._change(prompt, functools.partial(with_node, node=node, results=self._endings.read(results)))
-
-    def _go_on(self, prompt: Prompt, running: Prompt) -> None:
-        prompt.task_id = running.task_id
-        self._change(prompt, functools.partial(with_part, prompt_id=prompt.item.prompt_id))
-
-    def _record(self, prompt: Prompt) -> None:
-        item = prompt.item
-        tag = row_tag_of(item.prompt, item.extra_data)
-        task_id = item.task_id or self._db.table.claim_id(tag.workflow_type)
-        try:
-            record = record_prompt(
-                self._db,
-                item,
-                tag,
-                task_id,
-                boot=self._boot,
-                started=prompt.starts_unseen,
-                sensitive_keys=self._host.sensitive_keys,
-                files=files_of(item, self._host),
-            )
-        except DurabilityUnknownError as error:
-            self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
-            record = self._db.table.get(task_id)
-        prompt.task_id = task_id
-        self._on_change(record)
 
 
 def _goes_on_with(prompt: Prompt, raw: Any) -> bool:

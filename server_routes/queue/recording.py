@@ -5,21 +5,30 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...bridge.redact import redact, without_secrets
 from ...bridge.results.expected import expected_files
 from ...bridge.table.limits import bounded
-from ...bridge.table.manager import DatabaseManager, new_task
+from ...bridge.table.manager import DatabaseManager, new_task, started
 from ...bridge.table.record_json import record_to_json
-from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text
-from ...bridge.table.values import FeishuState, NodeReport, QueuePlace, Result
+from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, stage_zh
+from ...bridge.table.values import FeishuState, NodeReport, OwnerKind, QueuePlace, Result
+from ...bridge.wording import Wording
 from ..host import Host
 from .item import QueueItem
 from .row_tag import RowTag
 from .title import title_of
 
 log = logging.getLogger("wfrecovery")
+
+
+#: By which the records of every ComfyUI that shares the table name who renders.
+ENGINE: Final = "comfyui"
+
+
+class NotToRunError(TaskError):
+    """The prompt must not run here: a person wants its end, it has ended, or another process is at work on it."""
 
 
 def record_prompt(
@@ -29,14 +38,14 @@ def record_prompt(
     task_id: str,
     *,
     boot: str,
-    started: bool,
+    runs: bool,
     sensitive_keys: Sequence[str],
     files: Mapping[str, int | None],
 ) -> TaskRecord:
-    """Write graph and record of an accepted prompt, new or queued again. `started`: it runs already; `files`: how many
-    each output node will write.
+    """Write graph and record of an accepted prompt, new or queued again; this process is at work on it from now on.
+    `runs`: it runs already; `files`: how many each output node will write.
 
-    Raises TaskError, or OSError.
+    Raises NotToRunError, another TaskError, or OSError.
     """
     queue = QueuePlace(boot, item.number, now_text())
     fresh = _new(item, tag, task_id)
@@ -44,10 +53,48 @@ def record_prompt(
     try:
         db.table.get(task_id)
     except TaskError:
-        record = dataclasses.replace(fresh, queue=queue)
-        return db.table.create(as_started(record) if started else record, graph)
-    db.table.write_graph(task_id, graph, replace=True)
-    return db.table.update(task_id, lambda task: _queued(task, item.prompt_id, queue, started))
+        record = dataclasses.replace(fresh, queue=queue, owner=db.owners.me, engine=ENGINE)
+        return db.table.create(started(record) if runs else record, graph)
+
+    def queued(task: TaskRecord) -> TaskRecord:
+        check_may_run(db, task)
+        record = dataclasses.replace(_queued(task, item.prompt_id, queue), owner=db.owners.me)
+        return started(record) if runs else record
+
+    with db.table.locked():  # the graph of a task that is somebody else's by now stays as it is
+        record = db.table.update(task_id, queued)
+        db.table.write_graph(task_id, graph, replace=True)
+    return record
+
+
+def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
+    """Raise NotToRunError where it must not be queued or started here. Under the table's lock."""
+    if task.cancel_requested or task.stage is Stage.CANCELLED:
+        raise NotToRunError(
+            Wording(f"{task.task_id} was cancelled: it does not run", f"{task.task_id} 已取消，不再运行")
+        )
+    if task.stage.final:
+        raise NotToRunError(
+            Wording(
+                f"{task.task_id} is {task.stage.value} already: it does not run again",
+                f"{task.task_id} {stage_zh(task.stage)}，不再运行",
+            )
+        )
+    owner = db.owners.at_work(task)
+    if owner is not None and owner.kind == OwnerKind.COMFYUI and not db.owners.is_me(owner):
+        name = db.owners.name_of(owner)
+        raise NotToRunError(
+            Wording(
+                f"{task.task_id} is {name.en}'s: it does not run here",
+                f"{task.task_id} 由 {name.zh} 处理，不在这里运行",
+            )
+        )
+
+
+def starting(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
+    """`task` as it begins to run here, or the part of it that does. Raises NotToRunError."""
+    check_may_run(db, task)
+    return dataclasses.replace(started(task), owner=db.owners.me)
 
 
 def files_of(item: QueueItem, host: Host) -> dict[str, int | None]:
@@ -90,7 +137,7 @@ def _graph(item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str]) -> 
     }
 
 
-def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace, started: bool) -> TaskRecord:
+def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
     record = task.entering(
         Stage.QUEUED,
         comfyui_task_id=prompt_id,
@@ -100,15 +147,10 @@ def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace, started: bool) 
         results=(),
         nodes={},
         queue=queue,
+        engine=ENGINE,
+        refused_by=(),
     )
-    if task.row_number is not None:
-        record = record.with_outbox(state=FeishuState.PENDING)
-    return as_started(record) if started else record
-
-
-def as_started(task: TaskRecord) -> TaskRecord:
-    """`task` as ComfyUI begins to run it: one attempt more."""
-    return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
+    return record.with_outbox(state=FeishuState.PENDING) if task.row_number is not None else record
 
 
 def going_on(task: TaskRecord) -> TaskRecord:

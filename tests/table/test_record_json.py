@@ -26,6 +26,8 @@ from wfrecovery.bridge.table.values import (
     Kind,
     NodeReport,
     Outbox,
+    Owner,
+    OwnerKind,
     QueuePlace,
     Result,
     Sent,
@@ -97,11 +99,16 @@ OURS = {
         "nodes",
         "found",
         "story",
+        "owner",
+        "engine",
+        "cancel_requested",
+        "batch",
+        "refused_by",
     ),
     "node_outputs",
     *(
         item.name
-        for cls in (Result, QueuePlace, NodeReport, StoryLine, Sent, Outbox)
+        for cls in (Result, QueuePlace, NodeReport, Owner, StoryLine, Sent, Outbox)
         for item in dataclasses.fields(cls)
     ),
 } - {"rest"}
@@ -132,6 +139,8 @@ PLACES = built(
     parts=st.lists(TEXTS, max_size=3).map(tuple),
     rest=RESTS,
 )
+#: also of a kind that only a newer program knows
+OWNERS = built(Owner, kind=st.sampled_from(OwnerKind) | TEXTS, boot=TEXTS, rest=RESTS)
 REPORTS = built(NodeReport, results=st.lists(RESULTS, max_size=2).map(tuple), done=st.booleans(), rest=RESTS)
 LINES = built(
     StoryLine,
@@ -168,6 +177,11 @@ RECORDS = built(
     results=st.lists(RESULTS, max_size=3, unique_by=lambda result: result.path).map(tuple),
     outbox=OUTBOXES,
     queue=st.none() | PLACES,
+    owner=st.none() | OWNERS,
+    engine=MAYBE_TEXTS,
+    cancel_requested=MAYBE_TEXTS,
+    batch=MAYBE_TEXTS,
+    refused_by=st.lists(TEXTS, max_size=2).map(tuple),
     nodes=st.dictionaries(TEXTS, REPORTS, max_size=2),
     found=st.lists(TEXTS, max_size=3).map(tuple),
     story=st.lists(LINES, max_size=3).map(tuple),

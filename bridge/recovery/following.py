@@ -1,0 +1,329 @@
+"""Bringing one task of `main.py` to its end: whose it is, what is seen of it, what follows from that, over and over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from ..engines.comfyui import ComfyUIError, FileUnavailableError, WorkflowClient, new_prompt_id
+from ..engines.history import ABSENT, Place, Sighting
+from ..results.contents import Contents
+from ..results.expected import NodeClass, expected_files
+from ..results.file_names import result_path
+from ..results.find import Found
+from ..results.whole_result import whole_result
+from ..settings import Settings
+from ..table.manager import DatabaseManager, blameless, cancelled, failed, started, unsubmitted
+from ..table.owners import OwnedError
+from ..table.records import Stage, TaskRecord
+from ..table.values import Owner, Result
+from ..wording import Wording
+from .collecting import Change, Fetched, adopted, collected, files_here
+from .decisions import Action, Decision, decide
+from .delivering import RunDelivery
+from .starts import Starts
+from .submitting import Submitting
+from .writing import written
+
+log = logging.getLogger("wfrecovery")
+
+#: Seconds between two looks at a task that somebody else is at work on, or that is waited for.
+LOOK_SECONDS: Final = 1.0
+#: Before a prompt that is nowhere counts as lost, it is looked for again.
+SECOND_LOOK_SECONDS: Final = 1.0
+#: Tasks looked up, followed and fetched at the same time.
+BATCH: Final = 8
+#: So often within a run a prompt is sent without an answer, or its files are not fetched, while all else is answered.
+_IN_VAIN: Final = 5
+_NEVER_TAKEN: Final = Wording(
+    "it was sent several times, and ComfyUI never took it → look into ComfyUI's log, and at a proxy before it",
+    "多次提交，ComfyUI 始终没有接收 → 请查看 ComfyUI 的日志，以及它前面的代理",
+)
+
+
+class Following:
+    """Follows tasks. Whatever is written is written under the table's lock, and only while nobody else is at work."""
+
+    def __init__(
+        self,
+        db: DatabaseManager,
+        comfy: WorkflowClient,
+        submitting: Submitting,
+        delivery: RunDelivery,
+        limits: Settings,
+    ) -> None:
+        self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
+        self._limits = limits
+        self._starts = Starts()
+        self._places = asyncio.Semaphore(BATCH)
+        #: files with a task's id in them, where main.py shares ComfyUI's output folder
+        self.on_disk: Mapping[str, Sequence[Found]] = {}
+
+    async def to_the_end(self, task_id: str) -> TaskRecord:
+        """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
+        async with self._places:
+            with self._db.owners.work.during(task_id):
+                try:
+                    return await self._to_the_end(task_id)
+                except BaseException:  # also cancelled: whoever follows next need not wait for us
+                    self.let_go(task_id)
+                    raise
+
+    async def _to_the_end(self, task_id: str) -> TaskRecord:
+        in_vain = 0
+        while True:
+            task = await self.read(task_id)
+            if task.stage.final or task.stage is Stage.ASKING:
+                return task
+            if await self.is_others(task):
+                await asyncio.sleep(LOOK_SECONDS)
+                continue
+            try:
+                task = await self.take(task)
+                seen = await self._seen(task)
+                if seen is None:
+                    continue
+                decision = await self.act(task, seen)
+            except OwnedError:  # somebody was faster, or a person has said that somebody else takes it
+                continue
+            if seen.place is Place.ASKING or decision.action is Action.LEAVE:
+                return await self.read(task_id)
+            unanswered = decision.action is Action.REQUEUE and task.stage is Stage.CREATED
+            in_vain = in_vain + 1 if unanswered or decision.action is Action.COLLECT else 0
+            if in_vain > _IN_VAIN and unanswered:
+                await written(self._db, task_id, partial(unsubmitted, _NEVER_TAKEN))
+            elif in_vain > _IN_VAIN:  # it is rendered, and can be fetched by the next run
+                return await self.read(task_id)
+
+    async def take(self, task: TaskRecord) -> TaskRecord:
+        """Begin to work on it; raises OwnedError. What was lost with the power is not to blame for that."""
+        with_power = await asyncio.to_thread(self._db.owners.lost_power, task.owner)
+        taken = await written(self._db, task.task_id, self._submitting.taking)
+        if with_power and not taken.stage.final:
+            self._starts.excuse(taken)
+            taken = await written(self._db, task.task_id, blameless)
+        return taken
+
+    async def read(self, task_id: str) -> TaskRecord:
+        """The record as it is now."""
+        return await asyncio.to_thread(self._db.table.get, task_id)
+
+    async def at_work(self, task: TaskRecord) -> Owner | None:
+        """Another process that is, or may be, at work on it."""
+        owner = await asyncio.to_thread(self._db.owners.at_work, task)
+        return None if self._db.owners.is_me(owner) else owner
+
+    async def is_others(self, task: TaskRecord) -> bool:
+        """Whether somebody else brings it to its end: another owner, or the plugin that shares our table."""
+        if await self.at_work(task) is not None:
+            return True
+        if task.stage is Stage.CREATED or self._db.owners.is_me(task.owner):
+            return False
+        return await self.plugin_shares_table()
+
+    async def plugin_shares_table(self) -> bool:
+        """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted."""
+        try:
+            status = await self._comfy.plugin_status()
+        except ComfyUIError:
+            return False
+        return await asyncio.to_thread(self._db.table.is_shared_with, status)
+
+    def let_go(self, task_id: str) -> None:
+        """This process is no longer at work on it."""
+        with contextlib.suppress(Exception):  # whatever is wrong, the process ends or the error is on its way
+            self._db.release_task(task_id)
+
+    # ------------------------------------------------------------------ what is seen
+
+    async def _seen(self, task: TaskRecord) -> Sighting | None:
+        """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
+        if task.cancel_requested:
+            return await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+        waiting = asyncio.create_task(self._comfy.wait_for_completion(task.comfyui_task_id or ""))
+        try:
+            counting = await self._counts_starts()
+            while True:
+                done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
+                if done:
+                    return waiting.result()
+                record = await self.read(task.task_id)
+                if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
+                    return None
+                if counting and record.stage is Stage.QUEUED and record.comfyui_task_id:
+                    await self._count_if_running(record)
+        finally:
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ComfyUIError):
+                await waiting
+
+    async def _counts_starts(self) -> bool:
+        """Whether nobody else does: there is no plugin."""
+        try:
+            return await self._comfy.plugin_status() is None
+        except ComfyUIError:
+            return True
+
+    async def _count_if_running(self, task: TaskRecord) -> None:
+        seen = await self._comfy.look_up(task.comfyui_task_id or "")
+        if seen.place is Place.RUNNING:
+            await written(self._db, task.task_id, _seen_running)
+
+    async def _counted(self, task: TaskRecord) -> TaskRecord:
+        """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
+        if not await self._counts_starts():
+            return task
+        ours = await asyncio.to_thread(self._ours)
+        if not self._starts.counts(task, ours):
+            return task
+        return await written(
+            self._db, task.task_id, lambda record: dataclasses.replace(record, attempts=record.attempts + 1)
+        )
+
+    def _ours(self) -> list[TaskRecord]:
+        return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
+
+    # ------------------------------------------------------------------ what follows
+
+    async def look(self, task: TaskRecord) -> Sighting:
+        """Where a task of a former run is. A request that timed out may still be on its way through ComfyUI."""
+        if not task.comfyui_task_id:
+            return ABSENT
+        seen = await self._comfy.look_up(task.comfyui_task_id)
+        if seen.place is Place.ABSENT:
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            seen = await self._comfy.look_up(task.comfyui_task_id)
+        return seen
+
+    async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
+        """Decide, and do what was decided. Whether the task has ended by that is in its record."""
+        graph = await self._submitting.graph(task.task_id)
+        whole = None
+        if seen.place is Place.ABSENT:
+            whole = await self._whole(task, graph) if graph else None
+            task = task if whole is not None else await self._counted(task)
+        decision = decide(
+            task,
+            seen,
+            on_disk=whole is not None,
+            has_graph=graph is not None,
+            lost_prompts=self._limits.lost_prompts,
+            max_attempts=self._limits.max_attempts,
+        )
+        log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
+        match decision.action:
+            case Action.ADOPT:
+                await self._end(task, await asyncio.to_thread(adopted, self._db, task, whole or ()))
+            case Action.COLLECT:
+                await self._collect(task, seen)
+            case Action.CANCEL:
+                await self._cancel(task, decision)
+            case Action.FAIL:
+                end = partial(unsubmitted, decision.reason) if decision.row_stays_open else None
+                await self._end(task, end or (lambda record: failed(record, decision.reason)))
+            case Action.ASK:
+                await self._end(task, lambda record: record.entering(Stage.ASKING))
+            case Action.REQUEUE if graph is not None:
+                # it may have died between writing the graph and noting its prompt_id
+                prompt_id = str(graph.get("prompt_id") or new_prompt_id())
+                task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id))
+                if not task.stage.final:
+                    await self._submitting.send(task, graph["prompt"])
+        return decision
+
+    async def _end(self, task: TaskRecord, change: Change) -> None:
+        """Record an end, unless somebody else has taken the task, or ended it."""
+
+        def ours(record: TaskRecord) -> TaskRecord:
+            self._db.owners.check(record)
+            return record if record.stage.final else change(record)
+
+        await written(self._db, task.task_id, ours)
+
+    async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
+        """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
+        cancel = getattr(self._comfy, "cancel", None)
+        if cancel is not None and task.cancel_requested and task.comfyui_task_id:
+            with contextlib.suppress(ComfyUIError):
+                await cancel(task.comfyui_task_id)
+        await self._end(task, lambda record: cancelled(record, decision.reason))
+
+    async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
+        """All files of a prompt that was cut off, where they lie in our folder; how many it makes is asked of ComfyUI
+        where the plugin has not noted it."""
+        found = self.on_disk.get(task.task_id, ())
+        if not found and not task.nodes:
+            return None
+        if not graph.get("outputs_to_execute"):
+            graph = {**graph, **await self._expected(graph["prompt"])}
+        return await asyncio.to_thread(
+            whole_result, task, graph, found, Contents(self._db.table.files, self._db.output_dir)
+        )
+
+    async def _expected(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
+        """For which nodes a prompt runs, and how many files each makes; nothing where the client cannot tell."""
+        ask = getattr(self._comfy, "node_classes", None)
+        if ask is None:
+            return {}
+        try:
+            classes = await ask(prompt)
+        except ComfyUIError:
+            return {}
+        outputs = [node for node, inner in prompt.items() if _is_output(inner, classes)]
+        return {"outputs_to_execute": outputs, "files": expected_files(prompt, outputs, classes)}
+
+    # ------------------------------------------------------------------ fetching
+
+    async def _collect(self, task: TaskRecord, seen: Sighting) -> None:
+        """Fetch the files of a finished prompt and finish the task; a network fault is tried again within the run."""
+        current = await self.read(task.task_id)
+        if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
+            return
+        try:
+            fetched = await self._fetch_all(current, seen)
+        except (ComfyUIError, OSError) as error:
+            log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)
+            await asyncio.sleep(LOOK_SECONDS)
+            return
+        await self._end(current, await asyncio.to_thread(partial(collected, self._db, current, fetched)))
+        if fetched.paths and await self._delivery.plugin_publishes():
+            await written(self._db, task.task_id, lambda record: record.with_outbox(by="plugin"))
+
+    async def _fetch_all(self, task: TaskRecord, seen: Sighting) -> Fetched:
+        """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the
+        house style. One that cannot be had does not keep the others."""
+        paths: list[tuple[Path, str | None]] = []
+        here: set[Path] = set()
+        problems: list[str] = []
+        for index, file in enumerate(seen.files):
+            there = await asyncio.to_thread(files_here, self._db.output_dir, task, file)
+            if there:
+                paths += [(path, file.node) for path in there]
+                here.update(there)
+                continue
+            if not file.sure:  # a text that looks like a file's name
+                continue
+            target = result_path(self._db.output_dir, task, file.filename, index)
+            try:
+                await self._comfy.download(file, target)
+            except FileUnavailableError as error:
+                problems.append(str(error))
+            else:
+                paths.append((target, file.node))
+        return Fetched(tuple(paths), frozenset(here), tuple(problems))
+
+
+def _seen_running(task: TaskRecord) -> TaskRecord:
+    """One count per start: of one that was seen running before, it is counted."""
+    return started(task) if task.stage is Stage.QUEUED else task
+
+
+def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:
+    known = classes.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
+    return known is not None and known.output_node

@@ -1,0 +1,79 @@
+"""How `main.py` submits a task: its prompt_id and graph are on disk before the request leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
+from ..table.manager import DatabaseManager, cancelled, failed, submitted, taken_up
+from ..table.record_json import record_to_json
+from ..table.records import TaskRecord
+from ..wording import Wording
+from .decisions import CANCELLED
+from .writing import written
+
+log = logging.getLogger("wfrecovery")
+
+#: What a ComfyUI that shares our table writes as the engine of its tasks.
+SHARED_ENGINE = "comfyui"
+
+
+class Submitting:
+    """Sends prompts to the engine, each for a task that this process is at work on."""
+
+    def __init__(self, db: DatabaseManager, comfy: WorkflowClient) -> None:
+        self._db, self._comfy = db, comfy
+        #: by which records name the engine; None where the client does not say
+        self.engine: str | None = getattr(comfy, "engine", None)
+
+    def is_ours(self, task: TaskRecord) -> bool:
+        """Whether our engine renders it."""
+        return None in (task.engine, self.engine) or task.engine in (self.engine, SHARED_ENGINE)
+
+    def taking(self, task: TaskRecord) -> TaskRecord:
+        """The change with which this process begins to work on a task. Raises OwnedError where another is at it."""
+        self._db.owners.check(task)
+        if task.cancel_requested and not task.comfyui_task_id:
+            return cancelled(task, CANCELLED)
+        return taken_up(self._db.owners.me, task)
+
+    def submitting(self, prompt_id: str, task: TaskRecord) -> TaskRecord:
+        """The same for one that is about to be submitted: with its prompt_id, unless it has one already."""
+        taken = self.taking(task)
+        if taken.stage.final:
+            return taken
+        if taken.cancel_requested:
+            return cancelled(taken, CANCELLED)
+        return dataclasses.replace(
+            taken, comfyui_task_id=taken.comfyui_task_id or prompt_id, engine=taken.engine or self.engine
+        )
+
+    async def send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
+        """Submit it. The prompt_id, whether or not an answer came, or None where ComfyUI refuses the graph, which makes
+        the task 失败."""
+        try:
+            prompt_id = await self._comfy.submit_workflow(
+                workflow, prompt_id=task.comfyui_task_id, task=record_to_json(task)
+            )
+        except PromptRefusedError as error:
+            reason = Wording(error.reason, error.reason)
+            await written(self._db, task.task_id, lambda record: failed(record, reason))
+            return None
+        except ComfyUIError as error:
+            log.warning("[wfrecovery] %s: %s", task.task_id, error)
+            return task.comfyui_task_id
+        await written(self._db, task.task_id, partial(_accepted, self._db, prompt_id))
+        return prompt_id
+
+    async def graph(self, task_id: str) -> dict[str, Any] | None:
+        """What can be submitted again."""
+        return await asyncio.to_thread(self._db.table.graph, task_id)
+
+
+def _accepted(db: DatabaseManager, prompt_id: str, task: TaskRecord) -> TaskRecord:
+    return submitted(db.owners.me, dataclasses.replace(task, comfyui_task_id=prompt_id))

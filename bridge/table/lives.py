@@ -1,0 +1,225 @@
+"""Whether another process that owns tasks lives: its lock where that proves something, else its beat.
+
+Dead is whose very lock file is there and free. Where a lock proves nothing (the file is gone or another one, may not be
+opened, is of another machine or kernel boot, the folder's locks do not exclude) the beat alone decides, by the clock of
+the process that looks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from .disk import Disk, FileStamp
+from .folder_test import tested
+from .kernel import kernel_boot
+
+#: What may name an owner's files; ours are 32 hexadecimal digits.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+BEAT_SECONDS: Final = 5.0
+#: Without a beat for so long, whoever cannot be proved to live is dead.
+SILENCE_SECONDS: Final = 90.0
+#: A look is good for so long: hundreds of tasks have the same owner.
+_KEPT_SECONDS: Final = 1.0
+#: Another process may be looking at the same lock just now, which takes it much less than this.
+_PROBE_SECONDS: Final = 0.05
+#: What one pause between two looks counts for at most: a process that was stopped itself has not seen any silence.
+_MOST_PER_LOOK: Final = 2 * BEAT_SECONDS
+
+
+class Life(str, Enum):
+    """What is known of an owner."""
+
+    #: this very process
+    OURS = "ours"
+    ALIVE = "alive"
+    #: nothing proves either; silent, but not yet for long enough
+    DOUBT = "doubt"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class OwnerFile:
+    """What an owner says of itself."""
+
+    boot: str
+    kind: str = ""
+    name: str = ""
+    #: device and inode of its lock file
+    lock: tuple[int, int] | None = None
+    #: machine and boot of its kernel
+    kernel: str | None = None
+    since: str = ""
+    beat: int = 0
+
+    @classmethod
+    def of(cls, boot: str, raw: bytes) -> OwnerFile:
+        """What can be read of it."""
+        try:
+            data = json.loads(raw)
+        except (ValueError, RecursionError):
+            data = None
+        data = data if isinstance(data, dict) else {}
+        lock, kernel, beat = data.get("lock"), data.get("kernel"), data.get("beat")
+        numbers = isinstance(lock, list) and len(lock) == 2 and all(type(part) is int for part in lock)
+        texts = {key: str(data.get(key) or "")[:200] for key in ("kind", "name", "since")}
+        return cls(
+            boot,
+            lock=(lock[0], lock[1]) if numbers and isinstance(lock, list) else None,
+            kernel=kernel if isinstance(kernel, str) else None,
+            beat=beat if type(beat) is int else 0,
+            **texts,
+        )
+
+    def to_json(self) -> bytes:
+        """As it stands in the file."""
+        data = {key: value for key, value in vars(self).items() if key != "boot" and value is not None}
+        return json.dumps(data, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+@dataclass
+class _Watched:
+    """What this process has seen of another owner's beat."""
+
+    stamp: FileStamp | None
+    looked_at: float
+    silent: float = 0.0
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The computer as owners see it. Tests put one of their own in its place."""
+
+    #: seconds; not moved when the clock is set
+    clock: Callable[[], float] = time.monotonic
+    kernel: Callable[[], str | None] = kernel_boot
+    #: whether locks in a folder exclude
+    locks_hold: Callable[[Path], bool] = lambda folder: tested(folder).mode == "locks"
+    #: whether a thread of our own moves the beat
+    beats: bool = True
+
+
+class Lives:
+    """What this process knows of the others. For several threads at once."""
+
+    def __init__(self, folder: Path, disk: Disk, around: Surroundings) -> None:
+        self._folder, self._disk, self._around = folder, disk, around
+        self._looking, self._mutex = threading.Lock(), threading.Lock()
+        self._known: dict[str, tuple[float, Life]] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._read: dict[str, tuple[FileStamp, OwnerFile]] = {}
+
+    def of(self, boot: str) -> Life:
+        """Whether that one lives. To be asked every few seconds: silence is only what was looked at."""
+        with self._looking:  # one who looks must not take another look for the owner
+            now = self._around.clock()
+            known = self._known.get(boot)
+            if known is not None and 0 <= now - known[0] < _KEPT_SECONDS:
+                return known[1]
+            stamp = self._stamp(boot)
+            proof = self._proof(self._read_at(boot, stamp))
+            life = proof if proof is not None else self._by_beat(boot, stamp)
+            self._known[boot] = now, life
+            return life
+
+    def told(self, boot: str) -> OwnerFile | None:
+        """What it says of itself; None where that is gone or cannot be read."""
+        return self._read_at(boot, self._stamp(boot))
+
+    def ended_well(self, boot: str) -> bool:
+        """Whether a dead one ended in good order, or with its kernel."""
+        if not is_token(boot):
+            return False
+        return self._disk.exists(path_of(self._folder, boot, "ended")) or self.other_kernel(boot)
+
+    def other_kernel(self, boot: str) -> bool:
+        """Whether it ran under another kernel: on another machine, or before this one was started."""
+        told, ours = self.told(boot), self._around.kernel()
+        return told is not None and None not in (told.kernel, ours) and told.kernel != ours
+
+    def _proof(self, told: OwnerFile | None) -> Life | None:
+        """What the lock proves; None where it proves nothing."""
+        if told is None or told.lock is None or told.kernel is None or told.kernel != self._around.kernel():
+            return None
+        path = path_of(self._folder, told.boot, "lock")
+        if file_at(path) != told.lock or not self._around.locks_hold(self._folder):
+            return None
+        lock = FileLock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return Life.ALIVE
+        except (OSError, RuntimeError):  # another user's; or no locks there
+            return None
+        same = file_at(path) == told.lock
+        lock.release()
+        return Life.DEAD if same else None
+
+    def _by_beat(self, boot: str, stamp: FileStamp | None) -> Life:
+        now = self._around.clock()
+        with self._mutex:
+            seen = self._watched.get(boot)
+            if seen is None:
+                self._watched[boot] = _Watched(stamp, now)
+                return Life.DOUBT
+            if stamp != seen.stamp and stamp is not None:
+                self._watched[boot] = _Watched(stamp, now, moved=True)
+                return Life.ALIVE
+            seen.silent += min(max(now - seen.looked_at, 0.0), _MOST_PER_LOOK)
+            seen.looked_at = now
+            if seen.silent >= SILENCE_SECONDS:
+                return Life.DEAD
+            return Life.ALIVE if seen.moved else Life.DOUBT
+
+    def _stamp(self, boot: str) -> FileStamp | None:
+        if not is_token(boot):
+            return None
+        try:
+            status = path_of(self._folder, boot, "json").stat()
+        except OSError:
+            return None
+        return FileStamp(status.st_mtime_ns, status.st_size, status.st_ino)
+
+    def _read_at(self, boot: str, stamp: FileStamp | None) -> OwnerFile | None:
+        if stamp is None:
+            return None
+        with self._mutex:
+            known = self._read.get(boot)
+            if known is not None and known[0] == stamp:
+                return known[1]
+            try:
+                told = OwnerFile.of(boot, self._disk.read(path_of(self._folder, boot, "json")))
+            except OSError:
+                return None
+            self._read[boot] = stamp, told
+            return told
+
+
+def is_token(boot: str) -> bool:
+    """Whether it may be a part of a file's name."""
+    return _TOKEN.fullmatch(boot) is not None
+
+
+def path_of(folder: Path, boot: str, kind: str) -> Path:
+    """Where one of an owner's files lies."""
+    if not is_token(boot):
+        raise ValueError(f"{boot!r} names no owner")
+    return folder / f"{boot}.{kind}"
+
+
+def file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

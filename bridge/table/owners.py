@@ -1,0 +1,247 @@
+"""Who is at work on a task now, and whether that process lives.
+
+Each process that works on tasks is known by a random token, holds a lock file of its own and moves a beat:
+
+    owners/<boot>.lock      locked for as long as the process lives
+    owners/<boot>.json      the beat, rewritten every few seconds: kind, name, which file the lock is, which kernel
+    owners/<boot>.ended     the process has said that it ends in good order
+
+How another process tells whether it lives: `lives.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import platform
+import threading
+import uuid
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from ..wording import Wording
+from .files import TableFiles
+from .lives import BEAT_SECONDS, Life, Lives, OwnerFile, Surroundings, file_at, is_token, path_of
+from .records import TaskError, TaskRecord, now_text
+from .values import Owner, OwnerKind
+from .work import Work
+
+log = logging.getLogger("wfrecovery")
+
+_PROGRAMS: Final[Mapping[str, str]] = {OwnerKind.COMFYUI: "ComfyUI", OwnerKind.MAIN: "main.py"}
+_KIND_NAMES: Final[Mapping[str, Wording]] = {
+    OwnerKind.COMFYUI: Wording("a ComfyUI", "一个 ComfyUI"),
+    OwnerKind.MAIN: Wording("a main.py", "一个 main.py"),
+    OwnerKind.FLEET: Wording("another host", "另一台主机"),
+}
+
+
+class OwnedError(TaskError):
+    """Another process is at work on the task."""
+
+    def __init__(self, task_id: str, owner: Owner, name: Wording) -> None:
+        self.task_id, self.owner = task_id, owner
+        short = owner.boot[:8]
+        super().__init__(
+            Wording(
+                f"{task_id} is left alone: {name.en} is at work on it. If that is gone for good: "
+                f"wfrecovery recover --take-over {short}",
+                f"{task_id} 保持不动：{name.zh} 正在处理它。如果它确实不在了：wfrecovery recover --take-over {short}",
+            )
+        )
+
+
+class Owners:
+    """This process as an owner of tasks in one table, and what it knows of the others. For several threads at once."""
+
+    def __init__(self, files: TableFiles, kind: OwnerKind, *, around: Surroundings | None = None) -> None:
+        self.folder, self.kind = files.folder / "owners", kind
+        #: what a person calls this process; it may become known later
+        self.name = f"{_PROGRAMS.get(kind, kind.value)} on {platform.node() or 'this computer'} (process {os.getpid()})"
+        self._files, self._disk, self._around = files, files.disk, around or Surroundings()
+        self.work = Work()
+        self._mutex = threading.RLock()
+        self._me: OwnerFile | None = None
+        self._lock: FileLock | None = None
+        self._pid, self._unshown = 0, False
+        self._lives = Lives(self.folder, self._disk, self._around)
+
+    # ------------------------------------------------------------------ this process
+
+    @property
+    def me(self) -> Owner:
+        """This process; from the first time on that it is asked for, it is an owner."""
+        with self._mutex:
+            return Owner(self.kind, self._ourselves().boot)
+
+    def is_me(self, owner: Owner | None) -> bool:
+        """Whether that is this very process."""
+        return owner is not None and self.in_process(owner.boot)
+
+    def in_process(self, boot: str) -> bool:
+        """Whether it goes by that token here; a forked child has inherited the token of its parent."""
+        return self._me is not None and self._me.boot == boot and self._pid == os.getpid()
+
+    def beat(self) -> None:
+        """Show that this process lives; files that somebody has deleted are made again."""
+        with self._mutex:
+            if self._me is not None and self._pid == os.getpid():
+                self._show(self._me)
+
+    def ending(self) -> None:
+        """Note that this process ends in good order: what runs in it is not to blame."""
+        me = self._me
+        if me is not None and self.in_process(me.boot):
+            with contextlib.suppress(FileExistsError):
+                self._disk.create(self._path(me.boot, "ended"))
+
+    def not_ending(self) -> None:
+        """It does not end after all."""
+        if self._me is not None and self.in_process(self._me.boot):
+            self._disk.unlink(self._path(self._me.boot, "ended"))
+
+    def close(self) -> None:
+        """Be no owner any more, as when the process has ended: whatever it is at work on may be taken."""
+        with self._mutex:
+            if self._me is not None:
+                _here.pop(self._me.boot, None)
+            if self._lock is not None and self._pid == os.getpid():
+                self._lock.release()
+            self._me = self._lock = None
+
+    def _ourselves(self) -> OwnerFile:
+        if self._me is None or self._pid != os.getpid():  # a forked child is a process of its own
+            self._pid, self._lock, self._unshown = os.getpid(), None, False
+            self._me = OwnerFile(uuid.uuid4().hex, self.kind.value, self.name, since=now_text())
+            _here[self._me.boot] = self
+            self._show(self._me)
+            if self._around.beats:
+                _beating(self)
+        return self._me
+
+    def _show(self, me: OwnerFile) -> None:
+        """Hold our lock, which may have to be made again, and move the beat. Tried again with the next one."""
+        path = self._path(me.boot, "lock")
+        try:
+            self._files.atomic.make_folder(self.folder)
+            held = me.lock
+            if self._lock is None or held is None or file_at(path) != held:
+                held = self._hold(path)
+            self._me = dataclasses.replace(
+                me, name=self.name, lock=held, kernel=self._around.kernel(), beat=me.beat + 1
+            )
+            self._files.atomic.write(self._path(me.boot, "json"), self._me.to_json())
+            self._unshown = False
+        except (OSError, Timeout) as error:
+            if not self._unshown:
+                self._unshown = True
+                log.warning("[wfrecovery] other programs cannot see that this one lives: %s", error)
+            with contextlib.suppress(OSError):  # on a full disk: the time of a file costs no room
+                os.utime(self._path(me.boot, "json"))
+
+    def _hold(self, path: Path) -> tuple[int, int] | None:
+        """Lock a file of our own; which one that is."""
+        with contextlib.suppress(FileExistsError):
+            self._disk.create(path)
+        lock = FileLock(path, timeout=1.0, poll_interval=0.01, thread_local=False, fallback_to_soft=False)
+        lock.acquire()
+        before, self._lock = self._lock, lock  # held for as long as the process lives
+        if before is not None:
+            before.release()
+        return file_at(path)
+
+    def _path(self, boot: str, kind: str) -> Path:
+        return path_of(self.folder, boot, kind)
+
+    # ------------------------------------------------------------------ the others
+
+    def at_work(self, task: TaskRecord) -> Owner | None:
+        """The owner that is, or may be, at work on the task, which may be this process; None: nobody is."""
+        owner = task.owner
+        if owner is None:
+            return None
+        here = _local(owner.boot)
+        if here is not None and here.kind is OwnerKind.MAIN:  # it knows what it is at work on
+            return owner if here.work.on(task.task_id) else None
+        return None if self.life(owner) is Life.DEAD else owner
+
+    def check(self, task: TaskRecord) -> None:
+        """Raise OwnedError where another process is at work on the task. Under the table's lock: it then stays so."""
+        owner = self.at_work(task)
+        if owner is not None and not self.is_me(owner):
+            raise OwnedError(task.task_id, owner, self.name_of(owner))
+
+    def life(self, owner: Owner) -> Life:
+        """Whether an owner lives. To be asked every few seconds: silence is only what was looked at."""
+        if self.is_me(owner):
+            return Life.OURS
+        return Life.ALIVE if _local(owner.boot) is not None else self._lives.of(owner.boot)
+
+    def ended_well(self, owner: Owner | None) -> bool:
+        """Whether a dead owner is not to be blamed on what ran in it: it ended in good order, or with its kernel."""
+        return owner is not None and self._lives.ended_well(owner.boot)
+
+    def begin_anew(self) -> None:
+        """This thread recovers before it does anything else: whatever it has entered before, it has let go of."""
+        for owners in list(_here.values()):
+            if owners.folder == self.folder:
+                owners.work.end_of_thread()
+
+    def lost_power(self, owner: Owner | None) -> bool:
+        """Whether an owner ran under another kernel, which has ended since."""
+        return owner is not None and self._lives.other_kernel(owner.boot)
+
+    def known(self) -> list[tuple[OwnerFile, Life]]:
+        """All that have left a beat, with what is known of their lives; the newest first."""
+        boots = (name.removesuffix(".json") for name in self._disk.names(self.folder) if name.endswith(".json"))
+        found = (self._lives.told(boot) for boot in boots)
+        newest = sorted((told for told in found if told is not None), key=lambda told: told.since, reverse=True)
+        return [(told, self.life(Owner(told.kind, told.boot))) for told in newest]
+
+    def name_of(self, owner: Owner) -> Wording:
+        """What a person calls it."""
+        told = self._lives.told(owner.boot)
+        kind = _KIND_NAMES.get(owner.kind, Wording(owner.kind, owner.kind))
+        return Wording(told.name, told.name) if told is not None and told.name else kind
+
+    def sweep(self, named: set[str]) -> None:
+        """Remove the files of the dead that no record names any more. Under the table's lock."""
+        for boot in {name.partition(".")[0] for name in self._disk.names(self.folder)} - named:
+            if is_token(boot) and self.life(Owner("", boot)) is Life.DEAD:
+                for kind in ("lock", "ended", "json"):
+                    self._disk.unlink(self._path(boot, kind))
+
+
+#: The owners in this process: of one's own nothing has to be probed.
+_here: weakref.WeakValueDictionary[str, Owners] = weakref.WeakValueDictionary()
+_with_beat: weakref.WeakSet[Owners] = weakref.WeakSet()
+_beat_thread: list[threading.Thread] = []
+
+
+def _local(boot: str) -> Owners | None:
+    """The owner in this very process, which a forked child is not."""
+    found = _here.get(boot)
+    return found if found is not None and found.in_process(boot) else None
+
+
+def _beating(owners: Owners) -> None:
+    """Have the one thread of this process move this beat as well."""
+    _with_beat.add(owners)
+    if not _beat_thread or not _beat_thread[-1].is_alive():  # a forked child has no threads
+        _beat_thread[:] = [threading.Thread(target=_beat_all, name="wfrecovery-beat", daemon=True)]
+        _beat_thread[0].start()
+
+
+def _beat_all() -> None:
+    pause = threading.Event()
+    while True:
+        pause.wait(BEAT_SECONDS)
+        for owners in list(_with_beat):
+            owners.beat()
+            del owners  # or the last one of the round would never go

@@ -1,0 +1,79 @@
+"""What this process is at work on: a task that somebody has entered, submitted or follows here, for as long as he does.
+
+Who returns, is cancelled or raises is no longer at work, and his tasks may be taken, also by the same process: a
+`main.py` with a menu goes back to it after Ctrl-C, and lives on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Who is at work on a task: an asyncio task, or else a thread."""
+
+    still: Callable[[], bool]
+    thread: int | None = None
+
+
+class Work:
+    """Tasks, and who is at work on each; for several threads at once."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._alive: dict[str, _Worker] = {}
+
+    def begin(self, task_id: str) -> None:
+        """Whoever calls is at work on it: the asyncio task, or else the thread, until that has ended."""
+        alive = _caller()
+        with self._mutex:
+            self._alive[task_id] = alive
+
+    def end(self, task_id: str) -> None:
+        """Nobody here is any longer."""
+        with self._mutex:
+            self._alive.pop(task_id, None)
+
+    @contextlib.contextmanager
+    def during(self, task_id: str) -> Iterator[None]:
+        """At work for as long as the block lasts."""
+        self.begin(task_id)
+        try:
+            yield
+        finally:
+            self.end(task_id)
+
+    def end_of_thread(self) -> None:
+        """Who calls begins anew: what its thread was at work on outside of asyncio is no longer worked on."""
+        caller = threading.get_ident()
+        with self._mutex:
+            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.thread != caller}
+
+    def on(self, task_id: str) -> bool:
+        """Whether somebody here is at work on it."""
+        with self._mutex:
+            alive = self._alive.get(task_id)
+            if alive is None:
+                return False
+            if not alive.still():
+                del self._alive[task_id]
+                return False
+            return True
+
+
+def _caller() -> _Worker:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        task = None
+    if task is None:
+        thread = weakref.ref(threading.current_thread())
+        return _Worker(lambda: (found := thread()) is not None and found.is_alive(), threading.get_ident())
+    known = weakref.ref(task)
+    return _Worker(lambda: (found := known()) is not None and not found.done() and not found.get_loop().is_closed())

@@ -1,0 +1,190 @@
+"""Brings the records in step with what the recorder has heard: all of it runs on the writing thread, in order."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import operator
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import replace
+
+from ...bridge.recovery.decisions import CANCELLED
+from ...bridge.table.disk import DurabilityUnknownError
+from ...bridge.table.manager import DatabaseManager, cancelled
+from ...bridge.table.records import TaskRecord
+from ...bridge.table.values import OwnerKind, Result
+from ...bridge.wording import Wording
+from ..host import Host
+from .ending import Change, Ended, Endings
+from .own_files import OwnFiles
+from .prompts import Prompt, Prompts
+from .recording import (
+    NotToRunError,
+    files_of,
+    going_on,
+    record_prompt,
+    starting,
+    with_hashes,
+    with_node,
+    with_part,
+)
+from .row_tag import row_tag_of
+from .writing import Writer
+
+log = logging.getLogger("wfrecovery")
+
+
+class Keeper:
+    """Keeps the records of the prompts that wait and run here. `on_change` gets each changed record."""
+
+    def __init__(
+        self,
+        host: Host,
+        db: DatabaseManager,
+        writer: Writer,
+        *,
+        prompts: Prompts,
+        endings: Endings,
+        own_files: OwnFiles,
+        boot: str,
+        on_change: Callable[[TaskRecord], None],
+        reader: Executor,
+    ) -> None:
+        self._host, self._db, self._writer, self._boot = host, db, writer, boot
+        self._prompts, self._endings, self._own_files = prompts, endings, own_files
+        self._on_change, self._reader = on_change, reader
+
+    def change(self, prompt: Prompt, change: Change) -> None:
+        """Change its record, unless another process is at work on the task by now."""
+        if prompt.task_id is None:  # it could not be recorded, which the log says
+            return
+        self._keep_record(prompt)
+        self._on_change(self._db.table.update(prompt.task_id, lambda task: change(task) if self._ours(task) else task))
+
+    def _ours(self, task: TaskRecord) -> bool:
+        return task.owner is None or task.owner.kind != OwnerKind.COMFYUI or self._db.owners.is_me(task.owner)
+
+    def _keep_record(self, prompt: Prompt, *, runs: bool = True) -> None:
+        """Somebody may have emptied the folder: a prompt that is still here is recorded again."""
+        task_id = prompt.task_id
+        if task_id is not None and self._db.table.files.path_of(task_id) is None:
+            log.warning("[wfrecovery] the record of %s is gone: it is made anew", task_id)
+            self._db.table.keep_table_id()
+            prompt.task_id = self._db.table.claim_id(
+                row_tag_of(prompt.item.prompt, prompt.item.extra_data).workflow_type, wanted=task_id
+            )
+            self._on_change(self._written(prompt, prompt.task_id, runs=runs))
+
+    def heal(self) -> None:
+        """Make anew what somebody has deleted of what waits and runs here."""
+        self._db.table.keep_table_id()
+        for prompt, runs in self._prompts.recorded():
+            self._keep_record(prompt, runs=runs)
+
+    def start(self, prompt: Prompt) -> None:
+        """Count it; or find that it must not run."""
+        if prompt.refused or prompt.task_id is None:
+            return
+        if prompt.part:
+            self.change(prompt, going_on)
+            return
+        self._keep_record(prompt, runs=False)
+        try:
+            self._on_change(self._db.table.update(prompt.task_id, functools.partial(starting, self._db)))
+        except NotToRunError as error:
+            self._refuse(prompt, error)
+
+    def _refuse(self, prompt: Prompt, error: NotToRunError) -> None:
+        """It does not run; what a person wanted to end has ended with that."""
+        prompt.refused = True
+        log.warning("[wfrecovery] %s", error)
+        if prompt.task_id is not None:
+            self._on_change(self._db.table.update(prompt.task_id, _as_wished))
+
+    def end(self, prompt: Prompt, ended: Ended) -> None:
+        """Record how it ended."""
+        if prompt.task_id is None:
+            return
+        self._keep_record(prompt)
+        task = self._db.table.get(prompt.task_id)
+        if not self._ours(task):
+            log.warning("[wfrecovery] %s has ended here, but another process has taken it over", task.task_id)
+            return
+        parts = tuple(result for report in task.nodes.values() for result in report.results)
+        if task.queue is not None and task.queue.parts:  # what its earlier parts have written is its as well
+            named = {result.path for result in ended.results}
+            ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
+        ending = self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+        record = self._db.table.update(task.task_id, lambda now: ending(now) if self._ours(now) else now)
+        if record.results and not ended.from_cache:
+            self._own_files.found(prompt, record.results)
+        self._on_change(record)
+        if any(result.sha256 is None for result in record.results):
+            self._reader.submit(self._read_later, record)
+
+    def _read_later(self, task: TaskRecord) -> None:
+        """Large files are read while the next prompt runs."""
+        try:
+            hashes = self._endings.read_later(task.results)
+        except Exception as error:
+            self._writer.report(f"{task.task_id}: a result could not be read", error)
+            return
+        self._writer.submit(lambda: self._db.table.update(task.task_id, functools.partial(with_hashes, hashes=hashes)))
+
+    def end_part(self, prompt: Prompt, ended: Ended) -> None:
+        """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on."""
+        for node in {result.node or "" for result in ended.results}:
+            self.node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
+
+    def node_wrote(self, prompt: Prompt, node: str, results: tuple[Result, ...]) -> None:
+        """Note the files that one node has named."""
+        self.change(prompt, functools.partial(with_node, node=node, results=self._endings.read(results)))
+
+    def go_on(self, prompt: Prompt, running: Prompt) -> None:
+        """Note that the running prompt goes on with this one."""
+        prompt.task_id = running.task_id
+        self.change(prompt, functools.partial(with_part, prompt_id=prompt.item.prompt_id))
+
+    def record(self, prompt: Prompt) -> None:
+        """Record an accepted prompt; one that must not run is taken out of the queue again."""
+        item = prompt.item
+        tag = row_tag_of(item.prompt, item.extra_data)
+        task_id = item.task_id or self._db.table.claim_id(tag.workflow_type)
+        try:
+            record = self._written(prompt, task_id, runs=prompt.starts_unseen)
+        except NotToRunError as error:
+            prompt.task_id = task_id
+            self._refuse(prompt, error)
+            here = functools.partial(operator.is_, prompt.raw)
+            if not self._host.delete_pending(here):
+                self._host.interrupt(here)
+            return
+        prompt.task_id = task_id
+        self._on_change(record)
+
+    def _written(self, prompt: Prompt, task_id: str, *, runs: bool) -> TaskRecord:
+        item = prompt.item
+        try:
+            return record_prompt(
+                self._db,
+                item,
+                row_tag_of(item.prompt, item.extra_data),
+                task_id,
+                boot=self._boot,
+                runs=runs,
+                sensitive_keys=self._host.sensitive_keys,
+                files=files_of(item, self._host),
+            )
+        except DurabilityUnknownError as error:
+            self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
+            return self._db.table.get(task_id)
+
+
+def ended_by_wish(task: TaskRecord, reason: Wording) -> TaskRecord:
+    """`task` as cancelled; what has ended stays as it is."""
+    return task if task.stage.final else cancelled(task, reason)
+
+
+def _as_wished(task: TaskRecord) -> TaskRecord:
+    return ended_by_wish(task, CANCELLED) if task.cancel_requested else task

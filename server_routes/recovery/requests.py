@@ -1,0 +1,132 @@
+"""What a person asks for: a task again, or its end; also in the place of a process that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+from ...bridge.recovery.decisions import CANCELLED
+from ...bridge.results.contents import Contents
+from ...bridge.table.manager import DatabaseManager, cancelled, wished_away
+from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
+from ...bridge.table.values import FeishuState
+from ...bridge.wording import Wording
+from ..host import Host
+from ..queue.item import is_of
+from ..queue.keeping import ended_by_wish
+from ..queue.writing import WISH_SECONDS, Writer
+from .requeueing import Requeued, Requeueing
+
+
+class Requests:
+    """Carries out what a person asks for. `on_change` gets each changed record."""
+
+    def __init__(
+        self,
+        host: Host,
+        db: DatabaseManager,
+        writer: Writer,
+        requeueing: Requeueing,
+        on_change: Callable[[TaskRecord], None],
+    ) -> None:
+        self._host, self._db, self._writer, self._requeueing, self._on_change = host, db, writer, requeueing, on_change
+        self._contents = Contents(db.table.files, db.output_dir)
+
+    async def retry(self, task_id: str) -> Requeued:
+        """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew.
+
+        Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
+        """
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        graph = await asyncio.to_thread(self._db.table.graph, task_id)
+        if graph is None:
+            raise TaskError(
+                Wording(
+                    f"{task_id} cannot be queued again: its graph was not recorded",
+                    f"{task_id} 无法重新排队：没有记录它的工作流",
+                )
+            )
+        if task.stage is Stage.FINISHED and task.feishu_state is not FeishuState.BLOCKED:
+            there = await asyncio.to_thread(self._contents.there, task)
+            change = _anew if not there else _refused
+        else:
+            change = _anew
+        queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, change))
+        return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
+
+    def _asked_for_anew(self, change: Callable[[TaskRecord], TaskRecord], task: TaskRecord) -> TaskRecord:
+        self._db.owners.check(task)
+        return dataclasses.replace(change(task), owner=self._db.owners.me, cancel_requested=None, refused_by=())
+
+    async def cancel(self, task_id: str) -> None:
+        """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        if task.stage.final:
+            raise TaskError(
+                Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
+            )
+        # On disk before anything else: whoever starts it, queues it again or adopts it looks there first.
+        wish = self._writer.submit(self._wish, task_id)
+        await asyncio.wait([asyncio.wrap_future(wish)], timeout=WISH_SECONDS)
+        stopped = self.stop(task)
+        if wish.done() and not stopped:
+            owner = await asyncio.to_thread(self._db.owners.at_work, wish.result())
+            if owner is None or self._db.owners.is_me(owner):  # else it is that one's to obey
+                wish = self._writer.submit(self._end_as_wished, task_id)
+        await self._writer.written()
+        if wish.done():
+            wish.result()
+
+    def stop(self, task: TaskRecord) -> bool:
+        """Take it out of the queue, or interrupt it; whether it was there. The hooks then record its end."""
+        meant = partial(is_of, task)
+        waited = self._host.delete_pending(meant)  # also what goes on with it: a node may have queued it again
+        return self._host.interrupt(meant) or waited
+
+    def _wish(self, task_id: str) -> TaskRecord:
+        """What main.py has not submitted yet ends at once: it looks before it submits."""
+
+        def wish(task: TaskRecord) -> TaskRecord:
+            return cancelled(task, CANCELLED) if task.stage is Stage.CREATED else wished_away(task)
+
+        record = self._db.table.update(task_id, wish)
+        self._on_change(record)
+        return record
+
+    def _end_as_wished(self, task_id: str) -> TaskRecord:
+        record = self._db.table.update(task_id, lambda task: ended_by_wish(task, CANCELLED))
+        self._on_change(record)
+        return record
+
+    async def obey(self, task_id: str) -> None:
+        """Another process has written down that a person wants the end of a task that is ours."""
+        task = await asyncio.to_thread(self._db.table.get, task_id)
+        if not task.stage.final and not self.stop(task):
+            self._writer.submit(self._end_as_wished, task_id)
+
+    def take_over(self, boot: str) -> int:
+        """Be at work on what another process was at work on, because a person says so; how many tasks that are. Raises
+        TaskError where there is no such owner, or several are meant."""
+        return self._db.take_over(boot)
+
+
+def _refused(task: TaskRecord) -> TaskRecord:
+    raise TaskError(
+        Wording(
+            f"{task.task_id} is {task.stage.value}; only what failed, was cancelled, waits, or whose result is gone or "
+            "blocked can be queued again",
+            f"{task.task_id} {stage_zh(task.stage)}；只有失败、已取消、等待决定、结果丢失或受阻的任务可以重新排队",
+        )
+    )
+
+
+def _anew(task: TaskRecord) -> TaskRecord:
+    if not task.stage.final and task.stage is not Stage.ASKING:
+        return _refused(task)
+    # its place in the queue is a new one, not one that was lost
+    if task.stage is Stage.FINISHED:  # but what it made is gone, or can be delivered nowhere: as if it never had been
+        task = dataclasses.replace(task, stage=Stage.RUNNING)
+    again = task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None)
+    return dataclasses.replace(again, attempts=0, earlier_runs=task.runs)
