@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ..table.database import OldFileLockError, WorkflowDatabase, check_filelock
 from ..table.files import FOLDER_NAME
+from ..table.folder_test import examine_folder
 from ..table.records import TaskError
 from ..wording import Wording
 from .checks import Findings, after
@@ -26,6 +27,7 @@ PACKAGE_TITLES: Final = {
 }
 TITLES: Final = {
     "folder": Wording("output folder", "输出文件夹"),
+    "locks": Wording("locks in that folder", "该文件夹里的锁"),
     "table": Wording("task table", "任务表"),
     "same_table": Wording("ComfyUI's table and ours", "与 ComfyUI 的任务表"),
     "damaged": Wording("damaged records", "损坏的记录"),
@@ -68,6 +70,7 @@ def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None,
     """The output folder, and the table in it; `status` is the plugin's where it is known."""
     if not _folder(found, output_dir) or not found.answer("filelock"):
         return
+    _locks(found, output_dir)
     table = WorkflowDatabase(output_dir, lock_timeout=_LOCK_PATIENCE)
     if not table.folder.exists():
         found.well("table", Wording("it begins with the first task", "第一个任务时建立"))
@@ -80,7 +83,7 @@ def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None,
 
 def examine_none(found: Findings, folder: Path, status: Mapping[str, Any] | None) -> None:
     """WFRECOVERY_OUTPUT is not set, and its default is not there: who has no main.py needs no folder here."""
-    for name in ("folder", "table", "same_table"):
+    for name in ("folder", "locks", "table", "same_table"):
         found.unknown(
             name,
             Wording(
@@ -133,6 +136,18 @@ def _folder(found: Findings, folder: Path) -> bool:
         return False
     found.well("folder", str(folder))
     return True
+
+
+def _locks(found: Findings, folder: Path) -> None:
+    """What may be relied on there. Who has no locks that hold waits a little longer, which needs no mending."""
+    tried = examine_folder(folder)
+    elsewhere = Wording("a folder on a disk of this computer can do it", "本机磁盘上的文件夹没有这个问题")
+    if tried.replace is False:
+        found.wrong("locks", tried.wording(), elsewhere)
+    elif tried.mode == "locks":
+        found.well("locks", tried.wording())
+    else:
+        found.unknown("locks", tried.wording(), elsewhere)
 
 
 def _why_not_writable(folder: Path) -> str:

@@ -18,6 +18,7 @@ import pytest
 from wfrecovery.bridge.doctor.feishu_questions import TITLES as FEISHU_TITLES
 from wfrecovery.bridge.doctor.report import Check, Report, report
 from wfrecovery.bridge.settings import Columns, Settings
+from wfrecovery.bridge.table.folder_test import FolderTest
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.version import VERSION
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
@@ -477,7 +478,7 @@ def test_a_file_where_the_output_folder_should_be(office: Office) -> None:
     office.folder.write_text("in the way")
     found = office.examine()
     only_wrong(found, "folder", "WFRECOVERY_OUTPUT", "移走这个文件")
-    assert unasked(found) == {"table", "same_table", "damaged"}
+    assert unasked(found) == {"locks", "table", "same_table", "damaged"}
 
 
 def test_an_output_folder_that_is_not_there(office: Office) -> None:
@@ -506,6 +507,23 @@ def test_a_file_where_the_tables_folder_should_be(office: Office) -> None:
     only_wrong(office.examine(), "table", "the right to write there", "写入")
 
 
+def test_a_folder_without_locks_is_named_and_needs_no_mending(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process cannot be started here: whether an owner is dead is then told by its beat."""
+    monkeypatch.setattr(sys, "executable", "")
+    found = office.examine()
+    assert found.ok
+    check = next(check for check in found.checks if check.id == "locks")
+    assert (check.ok, "90 s" in check.detail.en, "90 秒" in check.detail.zh) == (None, True, True)
+    assert check.advice
+    assert list(office.folder.iterdir()) == []
+
+
+def test_a_folder_where_files_cannot_be_replaced_safely(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = FolderTest(locks=True, replace=False)
+    monkeypatch.setattr("wfrecovery.bridge.doctor.folder.examine_folder", lambda _: tried)
+    only_wrong(office.examine(), "locks", "a disk of this computer", "本机磁盘")
+
+
 def test_progress_is_told_while_it_checks(office: Office) -> None:
     told: list[tuple[int, int]] = []
     found = office.examine(on_progress=lambda done, total: told.append((done, total)))
@@ -517,7 +535,7 @@ def test_a_user_without_main_py_needs_no_folder(office: Office) -> None:
     settings = office.settings(output_dir="")
     found = report(settings, office.folder / "not there")
     assert found.ok
-    assert unasked(found) == {"folder", "table", "same_table"}
+    assert unasked(found) == {"folder", "locks", "table", "same_table"}
 
 
 def test_a_damaged_record(office: Office) -> None:
@@ -549,7 +567,12 @@ def test_an_old_filelock(office: Office, tmp_path: Path) -> None:
     checks = {check["id"]: check for check in json.loads(ended.stdout)["checks"]}
     assert [name for name, check in checks.items() if check["ok"] is False] == ["filelock"]
     assert "pip install -U filelock" in checks["filelock"]["advice"]
-    assert {name for name, check in checks.items() if check["ok"] is None} == {"table", "same_table", "damaged"}
+    assert {name for name, check in checks.items() if check["ok"] is None} == {
+        "locks",
+        "table",
+        "same_table",
+        "damaged",
+    }
 
 
 @pytest.mark.parametrize("text", ["feishu_sheet_name = unquoted\n", 'feishu_app_secret = "x"\nnonsense = 1\n'])
