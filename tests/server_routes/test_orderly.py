@@ -306,8 +306,9 @@ def test_ctrl_c_that_nobody_catches() -> None:
 
 
 @posix
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="there is no Runner")
 def test_ctrl_c_in_asyncios_runner_cancels_the_main_task() -> None:
-    """It does so from Python 3.11 on, and only while Python's own handler is there."""
+    """Only while Python's own handler is there."""
     body = """
 async def main():
     install()
