@@ -134,7 +134,7 @@ class Host:
 
     def hear_interrupts(self, listener: Callable[[], None]) -> None:
         """Have `listener` called after each interruption, whoever asks for it: a route, another plugin, a node."""
-        nodes = sys.modules["nodes"]
+        nodes: Any = sys.modules["nodes"]
         original = nodes.interrupt_processing
 
         @functools.wraps(original)
@@ -148,7 +148,8 @@ class Host:
 
     async def listening(self) -> None:
         """Return when ComfyUI's port is open: one that was started a second time on the same port ends before that."""
-        while hasattr(self.server, "start_multi_address") and getattr(self.server, "port", None) is None:
+        tells = hasattr(self.server, "start_multi_address")
+        while tells and getattr(self.server, "port", None) is None:  # noqa: ASYNC110 - it tells nobody of it
             await asyncio.sleep(_LOOK_SECONDS)
 
     @property

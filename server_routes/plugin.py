@@ -20,6 +20,7 @@ from ..bridge.results.contents import Contents
 from ..bridge.settings import Settings
 from ..bridge.table import lives as owners
 from ..bridge.table.disk import Disk
+from ..bridge.table.folder_test import tested
 from ..bridge.table.manager import DatabaseManager
 from ..bridge.table.records import TaskError, TaskRecord, now_text
 from ..bridge.table.values import FeishuState, OwnerKind
@@ -85,6 +86,7 @@ class Plugin:
         self._writer = Writer(around.pool, pause=around.pause)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
+        self._orderly = OrderlyEnd(self._ends_well, unmark=self._db.owners.not_ending)
         endings = Endings(self._db.output_dir, Contents(self._db.table.files, self._db.output_dir))
         self._events = Events(
             self._db,
@@ -103,6 +105,7 @@ class Plugin:
             record_others=self._records_others,
             on_change=self._changed,
             on_progress=self._events.progressed,
+            on_start=self._orderly.goes_on,
             pool=around.pool,
         )
         requeueing = Requeueing(self._host, self._db, self._intake, self._writer, self._changed)
@@ -119,7 +122,6 @@ class Plugin:
             on_progress=self._events.changed,
         )
         self._orderly = OrderlyEnd(self._db.owners.ending)
-        self._orderly = OrderlyEnd(self._db.owners.ending, unmark=self._db.owners.not_ending)
         self._watch = Watch(self._db, self._recovery, self._requests, self._recorder, self._writer)
         self._retention = Retention(self._db, lambda: self._settings.keep_days)
         self._status = Status(
@@ -198,6 +200,7 @@ class Plugin:
         try:
             self._db.owners.beat()
             self._db.table.keep_table_id()
+            log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())
         except (TaskError, OSError) as error:
             self._writer.report("the task table cannot be written", error)
 
@@ -217,6 +220,11 @@ class Plugin:
         return wait_for_record
 
     # ------------------------------------------------------------------ while it runs
+
+    def _ends_well(self) -> None:
+        """ComfyUI ends in good order, unless a prompt has ended its worker before."""
+        if self._host.worker_alive:
+            self._db.owners.ending()
 
     def _changed(self, record: TaskRecord) -> None:
         """A record was written: tell the pages, and wake the publisher when there is something to deliver."""

@@ -71,6 +71,10 @@ _HELP: Final = {
     "search": Wording("product, model, row or id", "产品、模特、行号或任务号"),
     "limit": Wording("at most N (default 50)", "最多 N 个（默认 50）"),
     "local": Wording("main.py's table instead of ComfyUI's", "main.py 的任务表，而不是 ComfyUI 的"),
+    "take_over": Wording(
+        "first take over what this owner is at work on, also if it lives (wfrecovery status lists them)",
+        "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出）",
+    ),
     "task_ids": Wording("only these (default: all that are blocked)", "只处理这些任务（默认：所有受阻的）"),
     "comfyui": Wording(
         "a real ComfyUI (default: COMFYUI_PATH, ~/comfy/ComfyUI, else the stand-in)",
@@ -113,7 +117,8 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     listing.add_argument("--search", metavar="TEXT", help=text("search"))
     listing.add_argument("--limit", type=_number, default=50, metavar="N", help=text("limit"))
     listing.add_argument("--local", action="store_true", help=text("local"))
-    add("recover", common)
+    recovering = add("recover", common)
+    recovering.add_argument("--take-over", metavar="OWNER", help=text("take_over"))
     pushing = add("push", common)
     pushing.add_argument("task_ids", nargs="*", metavar="TASK", help=text("task_ids"))
     pushing.add_argument("--local", action="store_true", help=text("local"))

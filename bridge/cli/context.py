@@ -62,10 +62,10 @@ class Context:
         finally:
             bar.end()
 
-    async def plugin(self, method: str, path: str) -> Any:
+    async def plugin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The plugin's answer; raises CommandError that says what is wrong."""
         try:
-            status, answer = await self.comfy.ask_plugin(method, path)
+            status, answer = await self.comfy.ask_plugin(method, path, body)
         except ComfyUIError as error:
             raise CommandError(
                 "unreachable",

@@ -187,29 +187,14 @@ def _table(found: Findings, table: WorkflowDatabase) -> bool:
 
 
 def _same_table(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any] | None) -> None:
-    host = table.host()
     if status is None:
         found.unknown("same_table", Wording("the plugin does not answer", "插件没有响应"))
-    elif host is None:
+    elif table.is_shared_with(status):
+        found.well("same_table", Wording("they share this table", "共用这个任务表"))
+    else:
         found.well(
             "same_table",
             Wording("each has a table of its own, which is fine", "各用各的任务表，没有问题"),
-        )
-    elif host == status["boot_id"]:
-        found.well("same_table", Wording("they share this table", "共用这个任务表"))
-    else:
-        found.wrong(
-            "same_table",
-            Wording(
-                f"a ComfyUI records into {table.folder}, but it is not the one that answers",
-                f"有一个 ComfyUI 在 {table.folder} 里做记录，但不是现在响应的这一个",
-            ),
-            Wording(
-                "set COMFYUI_URL to the ComfyUI whose output folder this is, or WFRECOVERY_OUTPUT to the output folder "
-                "of the ComfyUI that answers (or to one that is main.py's alone). Two ComfyUI need two output folders",
-                "把 COMFYUI_URL 设为使用这个输出文件夹的 ComfyUI，或把 WFRECOVERY_OUTPUT 设为现在响应的 ComfyUI 的"
-                "输出文件夹（或 main.py 独用的文件夹）。两个 ComfyUI 要用两个输出文件夹",
-            ),
         )
 
 
@@ -217,7 +202,7 @@ def _damaged(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any]
     """Reading the unfinished records sets aside what cannot be read; what was set aside before is there as well."""
     for _ in table.active():
         pass
-    theirs = 0 if status is None or table.host() == status["boot_id"] else int(status.get("corrupt") or 0)
+    theirs = 0 if status is None or table.is_shared_with(status) else int(status.get("corrupt") or 0)
     _tell_damaged(found, table.corrupt(), str(table.folder / "corrupt"), theirs)
 
 

@@ -170,11 +170,11 @@ class ComfyUIClient:
             info.update(await self._get(f"/object_info/{quote(name, safe='')}") or {})
         return node_classes_of_object_info(info)
 
-    async def ask_plugin(self, method: str, path: str) -> tuple[int, Any]:
+    async def ask_plugin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """HTTP status and JSON answer of one of the plugin's routes (None where the answer is no JSON)."""
         # Writes are taken as JSON only, so that a page of another origin cannot send them.
-        body: dict[str, Any] | None = {} if method == "POST" else None
-        async with self._request(method, path, json=body) as response:
+        sent = dict(body or {}) if method == "POST" else None
+        async with self._request(method, path, json=sent) as response:
             try:
                 return response.status, await response.json(content_type=None)
             except ValueError:

@@ -103,7 +103,7 @@ class Surroundings:
     #: seconds; not moved when the clock is set
     clock: Callable[[], float] = time.monotonic
     kernel: Callable[[], str | None] = kernel_boot
-    #: whether locks in a folder exclude
+    #: whether locks in an output folder exclude
     locks_hold: Callable[[Path], bool] = lambda folder: tested(folder).mode == "locks"
     #: whether a thread of our own moves the beat
     beats: bool = True
@@ -152,7 +152,7 @@ class Lives:
         if told is None or told.lock is None or told.kernel is None or told.kernel != self._around.kernel():
             return None
         path = path_of(self._folder, told.boot, "lock")
-        if file_at(path) != told.lock or not self._around.locks_hold(self._folder):
+        if file_at(path) != told.lock or not self._around.locks_hold(self._folder.parents[1]):
             return None
         lock = FileLock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10, fallback_to_soft=False)
         try:
@@ -218,6 +218,7 @@ def path_of(folder: Path, boot: str, kind: str) -> Path:
 
 
 def file_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file that lies there."""
     try:
         status = path.stat()
     except OSError:

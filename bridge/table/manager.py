@@ -17,7 +17,8 @@ from .content import taken
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
-from .owners import Owners, Surroundings
+from .lives import Surroundings
+from .owners import Owners
 from .record_json import record_to_json
 from .records import (
     Stage,

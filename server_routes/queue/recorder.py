@@ -50,8 +50,8 @@ def _guarded(method: Callable[..., _Answer]) -> Callable[..., _Answer | None]:
 class Recorder:
     """Hears what happens in the queue, and has it written.
 
-    `on_change` gets each changed record, on the writing thread; `on_progress` task_id, value, maximum and node, on
-    ComfyUI's worker thread.
+    `on_change` gets each changed record, on the writing thread; `on_progress` task_id, value, maximum and node, and
+    `on_start` nothing, on ComfyUI's worker thread.
     """
 
     def __init__(
@@ -67,10 +67,11 @@ class Recorder:
         record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
+        on_start: Callable[[], None],
         pool: Pool = one_thread,
     ) -> None:
         self._host, self._db, self._writer, self._record_others = host, db, writer, record_others
-        self._intake, self._prompts, self._on_progress = intake, prompts, on_progress
+        self._intake, self._prompts, self._on_progress, self._on_start = intake, prompts, on_progress, on_start
         self._own_files = OwnFiles(db.output_dir)
         self._keeper = Keeper(
             host,
@@ -136,6 +137,7 @@ class Recorder:
     @_guarded
     def _taken(self, result: Any) -> bool:
         self._worker = threading.current_thread()
+        self._on_start()
         if not isinstance(result, tuple) or len(result) < 2:
             return True
         prompt = self._prompts.taken(*result[:2])
