@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from publishing_support import Team, rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
+# Some two hundred processes are started: without compiled modules each would compile all of its own anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
 
