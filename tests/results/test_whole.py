@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -415,6 +416,7 @@ def test_a_damaged_length_does_not_make_us_read_gigabytes(written: Callable[[byt
         tracemalloc.stop()
 
 
+@cache
 def hostile() -> dict[str, bytes]:
     """Files that would keep a careless reader busy for ever, or fill its memory."""
     table = struct.pack("<H", 4000) + struct.pack("<HHII", 270, 2, 3_000_000, 8) * 4000
