@@ -68,7 +68,7 @@ def free_port() -> int:
 
 
 def _get(url: str) -> Any:
-    with _opener.open(url, timeout=5) as response:
+    with _opener.open(url, timeout=60) as response:
         return json.load(response)
 
 
@@ -149,7 +149,7 @@ class ComfyProcess:
     ) -> None:
         self.kill()
 
-    def start(self, timeout: float = 60) -> None:
+    def start(self, timeout: float = 300) -> None:
         """Start it and wait until it answers ``GET /queue``."""
         if self.running:
             raise RuntimeError("already running")
@@ -179,7 +179,7 @@ class ComfyProcess:
             self._process.kill()
             self._process.wait()
 
-    def stop(self, timeout: float = 10) -> None:
+    def stop(self, timeout: float = 60) -> None:
         """End it with SIGTERM, as a service manager would."""
         if self._process is None:
             return
@@ -189,12 +189,12 @@ class ComfyProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def restart(self, timeout: float = 60) -> None:
+    def restart(self, timeout: float = 300) -> None:
         """Kill it when it runs, and start it on the same port."""
         self.kill()
         self.start(timeout)
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = 120) -> int:
         """Wait for its end; the exit code."""
         if self._process is None:
             raise ComfyNotStartedError("not started yet: there is no process")

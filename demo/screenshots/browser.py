@@ -37,7 +37,7 @@ _FLAGS: Final = (
     "--no-first-run",
 )
 #: A cold start compiles some 10 MB of JavaScript.
-_PATIENCE: Final = 60_000
+_PATIENCE: Final = 180_000
 _READY: Final = (
     "() => window.app?.vueAppReady && window.app.extensionManager && document.querySelector('.side-bar-button')"
 )
@@ -100,7 +100,7 @@ class ComfyPage:
             viewport={"width": width, "height": height}, device_scale_factor=scale, locale="en-US"
         )
         self.page: Page = self._context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(_PATIENCE)
         #: Errors of the console, uncaught exceptions and refused requests, with the place they came from.
         self.problems: list[str] = []
         self.page.on("console", self._on_console)

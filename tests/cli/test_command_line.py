@@ -76,7 +76,7 @@ def test_tasks_are_listed_with_their_row_and_filtered(comfy: ComfyProcess, tmp_p
     }
     tag = {"row_number": 7, "product_name": "帆布包 & 杯", "model_name": "小雅", "workflow_type": "图片合成"}
     body = {"prompt": graph, "extra_data": {"wfrecovery": tag}}
-    assert requests.post(comfy.url + "/prompt", json=body, timeout=30).status_code == 200
+    assert requests.post(comfy.url + "/prompt", json=body, timeout=180).status_code == 200
     titles, line = wfrecovery("tasks", "--search", "包 & 杯", url=comfy.url, folder=tmp_path).stdout.splitlines()[:2]
     assert line.split()[4] == "7"
     assert width(line[: line.index("帆布包")]) == width(titles[: titles.index("PRODUCT")])

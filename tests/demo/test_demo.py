@@ -13,7 +13,7 @@ from wfrecovery.demo.story import demo_rows
 
 def play(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
 
 
 def test_twelve_rows_of_three_kinds() -> None:

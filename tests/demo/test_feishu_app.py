@@ -17,8 +17,8 @@ def _asked(feishu: FeishuStandIn, path: str) -> dict[str, Any]:
     url = f"{feishu.url}/open-apis/auth/v3/tenant_access_token/internal"
     with requests.Session() as session:
         session.trust_env = False
-        token = session.post(url, json=body, timeout=10).json()["tenant_access_token"]
-        return session.get(feishu.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=10).json()
+        token = session.post(url, json=body, timeout=120).json()["tenant_access_token"]
+        return session.get(feishu.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=120).json()
 
 
 def test_an_app_is_told_which_scopes_it_has() -> None:
@@ -55,7 +55,7 @@ def test_the_services_clock_can_be_ahead() -> None:
         feishu.switches.date_shift = 7200
         with requests.Session() as session:
             session.trust_env = False
-            date = session.get(f"{feishu.url}/open-apis/x", timeout=10).headers["Date"]
+            date = session.get(f"{feishu.url}/open-apis/x", timeout=120).headers["Date"]
         assert parsedate_to_datetime(date).timestamp() - time.time() == pytest.approx(7200, abs=60)
 
 
@@ -67,5 +67,5 @@ def test_an_unknown_app_is_told_apart_from_a_wrong_secret() -> None:
             ({"app_id": "cli_of_nobody", "app_secret": feishu.app_secret}, "app id not exists"),
             ({"app_id": feishu.app_id, "app_secret": "wrong"}, "app secret invalid"),
         ):
-            answer = session.post(url, json=body, timeout=10).json()
+            answer = session.post(url, json=body, timeout=120).json()
             assert (answer["code"], answer["msg"]) == (10014, message)

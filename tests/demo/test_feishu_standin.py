@@ -53,7 +53,7 @@ class Client:
 
     def send(self, method: str, path: str, **more: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}", **more.pop("headers", {})}
-        return self.session.request(method, self.feishu.url + path, headers=headers, timeout=10, **more)
+        return self.session.request(method, self.feishu.url + path, headers=headers, timeout=120, **more)
 
     def login(self) -> dict[str, Any]:
         asked = {"app_id": self.feishu.app_id, "app_secret": self.feishu.app_secret}
@@ -275,7 +275,7 @@ def test_the_spreadsheet_knows_its_address(client: Client, feishu: FeishuStandIn
         "token": feishu.spreadsheet_token,
         "url": f"{feishu.url}/sheets/{feishu.spreadsheet_token}",
     }
-    page = client.session.get(feishu.spreadsheet.url, timeout=10)
+    page = client.session.get(feishu.spreadsheet.url, timeout=120)
     assert page.headers["Content-Type"].startswith("text/html"), "the link opens the sheet"
     missing = client.send("GET", "/open-apis/sheets/v3/spreadsheets/other")
     assert (missing.status_code, missing.json()["code"]) == (400, 1310214)
@@ -712,7 +712,7 @@ def test_temporary_urls(client: Client) -> None:
     path = f"/open-apis/drive/v1/medias/batch_get_tmp_download_url?file_tokens={token}"
     (found,) = client.send("GET", path).json()["data"]["tmp_download_urls"]
     assert found["file_token"] == token
-    assert client.session.get(found["tmp_download_url"], timeout=10).content == PNG
+    assert client.session.get(found["tmp_download_url"], timeout=120).content == PNG
 
 
 def test_a_file_in_a_folder_has_an_address(client: Client, feishu: FeishuStandIn) -> None:
@@ -729,7 +729,7 @@ def test_a_file_in_a_folder_has_an_address(client: Client, feishu: FeishuStandIn
     assert ask()["failed_list"] == [{"token": media, "code": 970005}], "a document's media is no file of its own"
     assert "url" not in ask(with_url=False)["metas"][0]
     assert {item["code"] for item in ask(kind="nonsense")["failed_list"]} == {970002}
-    page = client.session.get(meta["url"], timeout=10)
+    page = client.session.get(meta["url"], timeout=120)
     assert (page.content, page.headers["Content-Type"]) == (b"\0\0\0 ftypisom", "video/mp4")
     feishu.switches.folder_access = False
     assert ask()["failed_list"][0] == {"token": stored, "code": 970003}
@@ -822,7 +822,7 @@ def test_the_bot_checks_the_signature(clock: Clock) -> None:
         session.trust_env = False
 
         def send(**body: Any) -> dict[str, Any]:
-            return session.post(feishu.webhook_url, json=body, timeout=10).json()
+            return session.post(feishu.webhook_url, json=body, timeout=120).json()
 
         good = {"code": 0, "msg": "success", "data": {}, "Extra": None, "StatusCode": 0, "StatusMessage": "success"}
         assert send(**TEXT, **SIGNED) == good
@@ -835,7 +835,7 @@ def test_the_bot_checks_the_signature(clock: Clock) -> None:
 
 def test_the_bot_takes_five_a_second_and_100_a_minute(client: Client, feishu: FeishuStandIn, clock: Clock) -> None:
     def send() -> int:
-        return client.session.post(feishu.webhook_url, json=TEXT, timeout=10).json()["code"]
+        return client.session.post(feishu.webhook_url, json=TEXT, timeout=120).json()["code"]
 
     assert [send() for _ in range(6)] == [0] * 5 + [11232]
     for _ in range(19):
@@ -847,7 +847,7 @@ def test_the_bot_takes_five_a_second_and_100_a_minute(client: Client, feishu: Fe
 
 def test_the_bots_own_safety(client: Client, feishu: FeishuStandIn) -> None:
     def send(url: str = feishu.webhook_url) -> tuple[int, int, str]:
-        answer = client.session.post(url, json=TEXT, timeout=10)
+        answer = client.session.post(url, json=TEXT, timeout=120)
         return answer.status_code, answer.json()["code"], answer.json()["msg"]
 
     assert send(feishu.webhook_url + "x")[:2] == (200, 19001)
@@ -863,7 +863,7 @@ def test_the_bots_own_safety(client: Client, feishu: FeishuStandIn) -> None:
 
 @pytest.mark.parametrize("body", [{}, {"msg_type": "text"}, {"msg_type": "text", "content": "x" * 20_480}])
 def test_a_bad_message(client: Client, feishu: FeishuStandIn, body: dict[str, Any]) -> None:
-    answer = client.session.post(feishu.webhook_url, json=body, timeout=10).json()
+    answer = client.session.post(feishu.webhook_url, json=body, timeout=120).json()
     assert answer == {"code": 9499, "msg": "Bad Request", "data": {}}
 
 
@@ -1133,7 +1133,7 @@ def test_a_client_that_goes_away_in_mid_request_blocks_nobody(client: Client, fe
 
 def test_the_switches_over_http(client: Client, feishu: FeishuStandIn) -> None:
     def post(path: str, body: Any) -> int:
-        return client.session.post(f"{feishu.url}/_standin/{path}", json=body, timeout=10).status_code
+        return client.session.post(f"{feishu.url}/_standin/{path}", json=body, timeout=120).status_code
 
     assert post("faults", {"clear": True, "add": [{"kind": "BUSY_90217", "match": "values_put"}]}) == 200
     assert client.put("sid001!F2:F2", [["x"]])["code"] == 90217
@@ -1146,11 +1146,11 @@ def test_the_switches_over_http(client: Client, feishu: FeishuStandIn) -> None:
     assert post("settings", {"switches": {"nonsense": 1}}) == 400
     assert post("rows", {"sort": "无此列"}) == 400
     assert post("faults", [1]) == 400
-    sheet = client.session.get(f"{feishu.url}/_standin/sheet", timeout=10).json()
+    sheet = client.session.get(f"{feishu.url}/_standin/sheet", timeout=120).json()
     assert [row[1] for row in sheet["rows"][1:]] == ["鞋", "帽子"]
-    picture = client.session.get(f"{feishu.url}/_standin/picture/{sheet['rows'][1][6]['fileToken']}", timeout=10)
+    picture = client.session.get(f"{feishu.url}/_standin/picture/{sheet['rows'][1][6]['fileToken']}", timeout=120)
     assert (picture.content, picture.headers["Content-Type"]) == (PNG, "image/png")
-    log = client.session.get(f"{feishu.url}/_standin/calls?last=1", timeout=10).json()
+    log = client.session.get(f"{feishu.url}/_standin/calls?last=1", timeout=120).json()
     assert (log["total"], log["overlaps"], log["calls"][0]["fault"], log["faults"]) == (
         2,
         0,
@@ -1160,7 +1160,7 @@ def test_the_switches_over_http(client: Client, feishu: FeishuStandIn) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(client: Client, feishu: FeishuStandIn) -> None:
-    page = client.session.get(f"{feishu.url}/", timeout=10)
+    page = client.session.get(f"{feishu.url}/", timeout=120)
     assert page.headers["Content-Type"].startswith("text/html")
     assert "http://" not in page.text
     assert "https://" not in page.text
@@ -1195,7 +1195,7 @@ def test_as_a_process(tmp_path: Path) -> None:
             assert (tmp_path / "port").read_text("utf-8") == ready["url"].rpartition(":")[2]
             with requests.Session() as session:
                 session.trust_env = False
-                sheet = session.get(f"{ready['url']}/_standin/sheet", timeout=10).json()
+                sheet = session.get(f"{ready['url']}/_standin/sheet", timeout=120).json()
             assert (sheet["header_row"], sheet["rows"][2][0]["type"]) == (2, "embed-image")
             assert json.loads((tmp_path / "state.json").read_text("utf-8"))["sheets"][0]["header_row"] == 2
         finally:

@@ -165,7 +165,7 @@ def test_a_small_video_goes_in_one_call_and_opens_by_its_address(desk: Desk) -> 
     assert (file.data, file.parent_node) == (VIDEO, desk.feishu.folder_token)
     assert re.fullmatch(re.escape(NAME[:-4]) + "_[0-9a-f]{8}[.]mp4", file.name)
     assert (desk.count("all"), desk.count("prepare")) == (1, 0)
-    assert requests.get(url, timeout=10).content == VIDEO
+    assert requests.get(url, timeout=120).content == VIDEO
 
 
 def test_a_video_over_20_mb_goes_in_parts_of_the_services_size(desk: Desk) -> None:
@@ -173,7 +173,7 @@ def test_a_video_over_20_mb_goes_in_parts_of_the_services_size(desk: Desk) -> No
     desk.write(content)
     url = desk.upload()
     assert [desk.count(operation) for operation in ("all", "prepare", "part", "finish")] == [0, 1, 6, 1]
-    assert requests.get(url, timeout=10).content == content
+    assert requests.get(url, timeout=120).content == content
 
 
 def test_what_is_there_is_not_sent_again(desk: Desk) -> None:
@@ -293,7 +293,7 @@ def test_sigkill_in_the_middle_of_a_part(in_parts: Desk, tmp_path: Path) -> None
 
     def hold(seconds: float) -> None:
         entered.set()
-        leave.wait(60)
+        leave.wait(600)
 
     in_parts.feishu._gate.pause = hold  # type: ignore[method-assign]
     in_parts.feishu.limits.uploads_per_second = None  # its clock stands still while the other process waits
@@ -432,7 +432,7 @@ def test_another_video_of_the_same_name_is_not_taken_for_this_one(desk: Desk, tm
     with pytest.raises(FeishuError):
         desk.uploader.upload(other, NAME, {}, notes)
     url = desk.uploader.upload(other, NAME, notes.state, notes)
-    assert requests.get(url, timeout=10).content == VIDEO[::-1]
+    assert requests.get(url, timeout=120).content == VIDEO[::-1]
 
 
 def test_an_earlier_version_in_the_folder_is_not_taken_for_this_one(desk: Desk) -> None:

@@ -510,14 +510,14 @@ def test_only_one_of_two_publishers_flushes_at_a_time(team: Team, monkeypatch: p
 
     def slow(client: FeishuClient) -> Any:
         inside.set()
-        assert go_on.wait(30)
+        assert go_on.wait(180)
         return read_sheet(client)
 
     monkeypatch.setattr(FeishuClient, "read_sheet", slow)
     reports: list[FlushReport] = []
     first = threading.Thread(target=lambda: reports.append(team.publisher.flush()))
     first.start()
-    assert inside.wait(30)
+    assert inside.wait(180)
     second = Publisher(DatabaseManager(team.folder), FeishuClient(team.settings), clock=team.clock)
     assert second.flush() == FlushReport(busy=True)
     go_on.set()

@@ -22,7 +22,7 @@ HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real Com
 #: Rows 2 to this one are in the sheet: 产品2 and 模特A, 产品3 and 模特A …
 LAST_ROW = 60
 # Two busy cores are slow, not wrong.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=120_000)
 
 
 class Site(ComfyPage):

@@ -68,7 +68,7 @@ def test_the_menu_starts_a_recovery_and_one_message_sums_it_up(site: Site) -> No
 
 def test_a_running_recovery_shows_how_far_it_is(site: Site) -> None:
     site.open_list()
-    held = site.comfy.queue(picture("held", seconds=60), row(2))
+    held = site.comfy.queue(picture("held", seconds=600), row(2))
     others = [site.comfy.queue(picture(f"held{n}"), row(n)) for n in (3, 4)]
     site.comfy.until_stage(held, "running")
     with site.comfy.table_locked():
@@ -165,7 +165,7 @@ def test_a_failed_task_says_why_and_at_which_node_and_is_retried(site: Site) -> 
 
 
 def test_a_running_task_is_cancelled_and_stays_so(site: Site) -> None:
-    prompt = site.comfy.queue(picture("cancel", seconds=60), row(12))
+    prompt = site.comfy.queue(picture("cancel", seconds=600), row(12))
     site.comfy.until_stage(prompt, "running")
     site.open_detail(prompt)
     site.hook("action-cancel").click()
@@ -359,7 +359,7 @@ def test_a_video_is_played_as_this_tasks(site: Site) -> None:
 
 def test_after_a_kill_the_page_comes_back_and_asks_once(site: Site) -> None:
     site.open_list()
-    running = site.comfy.queue(picture("killed", seconds=60), row(20))
+    running = site.comfy.queue(picture("killed", seconds=600), row(20))
     site.comfy.until_stage(running, "running")
     waiting = site.comfy.queue(picture("waits"), row(21))
     jobs = [site.comfy.queue(picture(f"job{n}", color=n)) for n in range(3)]

@@ -29,6 +29,6 @@ def test_page_modules() -> None:
     files = sorted(map(str, FOLDER.glob("*.test.mjs")))
     assert files
     ran = subprocess.run(
-        [NODE, "--test", *files], check=False, capture_output=True, text=True, encoding="utf-8", timeout=120
+        [NODE, "--test", *files], check=False, capture_output=True, text=True, encoding="utf-8", timeout=600
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -392,7 +392,7 @@ def test_gigabytes_are_not_read(tmp_path: Path) -> None:
         file.write(parts[b"ftyp"] + struct.pack(">I4sQ", 1, b"mdat", 6_000_000_000))
         file.seek(len(parts[b"ftyp"]) + 6_000_000_000)
         file.write(parts[b"moov"])
-    started = time.monotonic()
+    started = time.process_time()
     tracemalloc.start()
     try:
         assert known_whole(path)
@@ -400,7 +400,7 @@ def test_gigabytes_are_not_read(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_damaged_length_does_not_make_us_read_gigabytes(written: Callable[[bytes], Path]) -> None:
@@ -447,10 +447,10 @@ def hostile() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", hostile())
 def test_a_hostile_file_is_soon_done_with(name: str, written: Callable[[bytes], Path]) -> None:
     path = written(hostile()[name])
-    started = time.monotonic()
+    started = time.process_time()
     assert why_not_whole(path) is None or not known_whole(path)
     embedded_tag(path)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("name", ["packed texts", "values over each other", "depth", "ends everywhere"])

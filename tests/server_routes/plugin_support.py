@@ -22,7 +22,8 @@ RENDER_NODES = ROOT / "demo" / "render_nodes"
 SHAPES = (5, 6)
 REAL = find_comfyui()
 NO_REAL = "no real ComfyUI: neither COMFYUI_PATH nor ~/comfy/ComfyUI"
-PATIENCE = 40.0
+#: Seconds until something is taken to hang: a busy machine is slow, not wrong.
+PATIENCE = 180.0
 
 Found = TypeVar("Found")
 
@@ -54,7 +55,7 @@ def picture(prefix: str, *, seconds: float = 0.0, color: int = 1, batch: int = 1
     return graph
 
 
-def slow_save(prefix: str, seconds: float = 60.0, batch: int = 1) -> dict[str, Any]:
+def slow_save(prefix: str, seconds: float = 600.0, batch: int = 1) -> dict[str, Any]:
     """A graph whose file is whole long before ComfyUI says so."""
     graph = picture(prefix, batch=batch)
     graph["9"] = {
@@ -91,7 +92,7 @@ class Comfy(ComfyProcess):
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         """Any request."""
-        return self.http.request(method, self.url + path, timeout=30, **options)
+        return self.http.request(method, self.url + path, timeout=PATIENCE, **options)
 
     def post(self, graph: Mapping[str, Any], tag: Any = None, **body: Any) -> requests.Response:
         """`POST /prompt`."""

@@ -44,7 +44,7 @@ def _picture(mark: int, batch: int = 1) -> dict[str, Any]:
     return {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 32, "batch_size": batch, "color": mark}}
 
 
-def with_slow_branch(graph: Graph, seconds: float = 60.0) -> Graph:
+def with_slow_branch(graph: Graph, seconds: float = 600.0) -> Graph:
     """A second branch that takes its time, and saves nothing."""
     return {
         **graph,

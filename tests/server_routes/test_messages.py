@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from plugin_support import REAL, RENDER_NODES, all_hosts
+from plugin_support import PATIENCE, REAL, RENDER_NODES, all_hosts
 from saver_support import Graph, Shops, core, saved, with_slow_branch
 
 from wfrecovery.demo.launch import ComfyProcess
@@ -31,8 +31,9 @@ async def _heard(url: str, bodies: list[Mapping[str, Any]], client: str) -> list
             ended = False
             while True:
                 try:
-                    message = await asyncio.wait_for(socket.receive(), 0.5 if ended else 20)
+                    message = await asyncio.wait_for(socket.receive(), 0.5 if ended else PATIENCE)
                 except asyncio.TimeoutError:
+                    assert ended, found[-1]
                     break
                 if message.type is aiohttp.WSMsgType.TEXT:
                     event = json.loads(message.data)
@@ -40,7 +41,10 @@ async def _heard(url: str, bodies: list[Mapping[str, Any]], client: str) -> list
                         found[-1].append(_plain(event, prompt))
                 if not ended:
                     history = await session.get(f"{url}/history/{prompt}")
-                    ended = prompt in await history.json()
+                    # To its own client ComfyUI says last of all that nothing is executed any more.
+                    own = body.get("client_id") == client
+                    last = ("executing", {"node": None, "prompt_id": "the prompt"})
+                    ended = prompt in await history.json() and (not own or last in found[-1])
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from PIL import Image
-from plugin_support import Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
+from plugin_support import PATIENCE, Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
 from wfrecovery.bridge.table.manager import new_task
@@ -85,7 +85,7 @@ class Listener:
 
     def __enter__(self) -> Listener:
         self._thread.start()
-        assert self._connected.wait(20)
+        assert self._connected.wait(PATIENCE)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -112,8 +112,8 @@ def test_tasks_are_filtered_counted_and_read_from_anywhere(host: Any, start: Sta
     video = comfy.queue(picture("list", color=50), row(50, workflow_type="图生视频"))
     other = comfy.queue(picture("list", color=60))
     bad = comfy.queue(failing("list", "no such light"), row(70))
-    running = comfy.queue(picture("list", seconds=60, color=80), row(80))
-    waiting = comfy.queue(picture("list", seconds=60, color=90))
+    running = comfy.queue(picture("list", seconds=600, color=80), row(80))
+    waiting = comfy.queue(picture("list", seconds=600, color=90))
     comfy.until_stage(running, "running")
 
     def found(**query: Any) -> list[str]:
@@ -269,7 +269,7 @@ def test_all_that_failed_is_retried_in_its_order_and_cancelled_stays_cancelled(h
     bad = [comfy.queue(failing(f"bad{n}", "x"), row(n)) for n in (2, 3, 4)]
     for prompt in bad:
         comfy.until_stage(prompt, "failed")
-    blocker = comfy.queue(picture("blocker", seconds=60))
+    blocker = comfy.queue(picture("blocker", seconds=600))
     comfy.until_stage(blocker, "running")
     gone = comfy.queue(failing("gone", "x"), row(5))
     post(comfy, f"tasks/{comfy.record(gone)['task_id']}/cancel", {})

@@ -198,7 +198,7 @@ def test_a_picture_of_another_prompt_or_task_is_not_adopted(start: Start) -> Non
 
 def test_three_kills_end_a_task_and_the_others_go_on(start: Start) -> None:
     comfy = start()
-    deadly = comfy.queue(picture("deadly", seconds=60), row(2))
+    deadly = comfy.queue(picture("deadly", seconds=600), row(2))
     after = comfy.queue(picture("after"), row(3))
     for attempt in (1, 2, 3):
         until(lambda n=attempt: comfy.record(deadly)["metadata"]["attempts"] == n)
@@ -218,7 +218,7 @@ def test_three_kills_end_a_task_and_the_others_go_on(start: Start) -> None:
 @pytest.mark.parametrize(("setting", "stage"), [("auto", "finished"), ("off", "cancelled")])
 def test_the_setting_says_what_happens_to_prompts_without_a_row(start: Start, setting: str, stage: str) -> None:
     comfy = start(env={"WFRECOVERY_LOST_PROMPTS": setting})
-    blocker = comfy.queue(picture("blocker", seconds=60), row(2))
+    blocker = comfy.queue(picture("blocker", seconds=600), row(2))
     lost = comfy.queue(picture("lost"))
     comfy.until_stage(blocker, "running")
     comfy.kill()
@@ -235,7 +235,7 @@ def test_the_setting_says_what_happens_to_prompts_without_a_row(start: Start, se
 @stand_ins
 def test_what_the_user_cancelled_stays_cancelled(host: Any, start: Start) -> None:
     comfy = start(host)
-    running = comfy.queue(picture("running", seconds=60), row(2))
+    running = comfy.queue(picture("running", seconds=600), row(2))
     deleted, cleared, other = (comfy.queue(picture(name), row(n)) for n, name in ((3, "a"), (4, "b"), (5, "c")))
     by_route = comfy.queue(picture("d"), row(6))
     comfy.until_stage(running, "running")
@@ -296,8 +296,8 @@ def test_a_prompt_without_a_row_is_a_job_and_not_pushed(host: Any, shared: Share
 @stand_ins
 def test_attempts_are_counted_before_the_start_also_for_the_first_prompt(host: Any, start: Start) -> None:
     comfy = start(host)
-    first = comfy.queue(picture("first", seconds=60), row(2))
-    second = comfy.queue(picture("second", seconds=60), row(3))
+    first = comfy.queue(picture("first", seconds=600), row(2))
+    second = comfy.queue(picture("second", seconds=600), row(3))
     assert comfy.record(first)["metadata"]["attempts"] == 1
     assert comfy.record(second)["metadata"]["attempts"] == 0
     assert comfy.call("POST", "/interrupt").ok
@@ -485,7 +485,7 @@ def test_another_plugin_around_the_queue(host: Any, name: str, start: Start, tmp
 @pytest.mark.parametrize("name", ["a_queue_plugin", "zz_queue_plugin"])
 def test_where_another_plugin_hides_the_queue_recovery_asks(host: Any, name: str, start: Start, tmp_path: Path) -> None:
     comfy = start(host, plugins=[_other_plugin(tmp_path, name, _HIDING)])
-    blocker = comfy.queue(picture("blocker", seconds=60), row(2))
+    blocker = comfy.queue(picture("blocker", seconds=600), row(2))
     waiting = comfy.queue(picture("waiting"), row(3))
     comfy.until_stage(blocker, "running")
     state = comfy.crash()

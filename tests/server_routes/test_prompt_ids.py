@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import requests
 from PIL import Image
-from plugin_support import Comfy, all_hosts, stand_ins, until
+from plugin_support import PATIENCE, Comfy, all_hosts, stand_ins, until
 from saver_support import Shop, Shops, readable, same_mark, saved, strict
 
 
@@ -235,7 +235,7 @@ async def heard(url: str, until_event: str, then: Any) -> list[Any]:
     found = []
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=a-page") as socket:
         sending = asyncio.get_running_loop().run_in_executor(None, then)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     event = json.loads(message.data)

@@ -34,7 +34,7 @@ def ready() -> None:
 
 
 def table_of(folder: str) -> WorkflowDatabase:
-    return WorkflowDatabase(folder, disk=QuickDisk(), lock_timeout=60)
+    return WorkflowDatabase(folder, disk=QuickDisk(), lock_timeout=300)
 
 
 def increment(folder: str, number: str, times: str) -> None:
@@ -81,7 +81,7 @@ def want(folder: str, task_id: str) -> None:
 
 
 def enter_rows(folder: str, rows: str) -> None:
-    manager = DatabaseManager(folder, disk=QuickDisk(), lock_timeout=60)
+    manager = DatabaseManager(folder, disk=QuickDisk(), lock_timeout=300)
     ready()
     for number in range(1, int(rows) + 1):
         say(manager.add_workflow_task({"row_number": number, "product_name": "产品A"}, "图片合成"))

@@ -55,7 +55,7 @@ def go(*children: subprocess.Popen[str]) -> list[list[str]]:
         assert child.stdin is not None
         child.stdin.write("\n")
         child.stdin.flush()
-    said = [child.communicate(timeout=90)[0].split() for child in children]
+    said = [child.communicate(timeout=600)[0].split() for child in children]
     assert [child.returncode for child in children] == [0] * len(children)
     return said
 

@@ -30,7 +30,7 @@ _spec.loader.exec_module(render_nodes)  # type: ignore[union-attr]
 
 CONTROL = os.environ.get("SAVER_CONTROL")
 #: How long a saver that was told to stop waits for its end.
-_PATIENCE = 120
+_PATIENCE = 600
 _SIDE = 32
 
 
