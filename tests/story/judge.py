@@ -169,7 +169,8 @@ class Judge:
         touched = self._touched(runs)
         if stage == "failed":
             assert record["error_message"], told
-            excused = self._world.starts[task_id] >= 3 or touched or (runs and runs[-1].failed)
+            counted = self._world.starts[task_id] + self._world.unbegun[task_id]
+            excused = counted >= 3 or touched or (runs and runs[-1].failed)
             assert excused, f"without need: {told}"
         assert feishu["state"] != "pending", f"the outbox is not empty: {told}"
         if feishu["state"] == "blocked":

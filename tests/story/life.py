@@ -177,6 +177,11 @@ class Worker:
         """One turn; False when there is nothing to do."""
         return bool(BESIDE.do(self._turn))
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has taken nothing yet."""
+        return self._waits
+
     def die(self) -> None:
         if self._prompt is not None:
             BESIDE.do(self._prompt.close)

@@ -108,3 +108,23 @@ def test_no_other_file_takes_the_place_of_the_one_that_is_delivered(world: World
     (record,) = (record for record in world.records().values() if record["row_number"] is not None)
     assert record["status"] == "失败"
     assert "graph1_00002_.png" in record["error_message"]
+
+
+# ------------------------------------------------------------------ counted, and killed before it began
+
+
+def test_an_attempt_that_was_counted_and_never_began_is_one_of_the_three(world: World) -> None:
+    """The first prompt of a life is counted as it is put; that SIGKILL comes before the worker has it is no fault of
+    anybody's."""
+    for dies in range(1, 40):
+        world.post(2, dies=dies)
+        if world.alive:
+            break
+        for _ in range(3):
+            world.start()
+            world.work(2)
+            world.kill()
+        ends_well(world)
+        world.kill()
+        world.start()
+    assert world.unbegun.total() > 0

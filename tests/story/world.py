@@ -163,6 +163,9 @@ class World:
         #: where each file lies
         self.lying: dict[Path, File] = {}
         self.starts: Counter[str] = Counter()
+        #: how often one was counted, by task, and SIGKILL came before it began: the first prompt of a life is so
+        self.unbegun: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()
         #: how often a person has asked for something, by task
         self.asked: Counter[str] = Counter()
         #: tasks whose result is there and can be known to be
@@ -211,6 +214,7 @@ class World:
         """Start ComfyUI, with its recovery to the end. `dies`: at which operation of the disk; `working`: the worker
         goes on meanwhile."""
         self.known = {run.task_id for run in self._last_runs().values() if run.surely_whole} & self._open()
+        self._counted = self._attempts()
         self.life = Life(lambda life: self.line.session(self._passing), self.clock, self._began)
         with self.mortal(dies) as life:
             life.boot(self._turn if working else None)
@@ -245,7 +249,12 @@ class World:
     def _bury(self) -> None:
         life, self.life = self.life, None
         if life is not None:
+            waited = life.worker.waits
             life.bury()
+            if waited:
+                unbegun = self._attempts() - self._counted
+                assert unbegun.total() <= 1, f"only the first prompt is counted before it begins: {unbegun}"
+                self.unbegun += unbegun
 
     # ------------------------------------------------------------------ ComfyUI
 
@@ -360,15 +369,16 @@ class World:
     def act(self, task_id: str, action: str, *, dies: int | None = None) -> None:
         """A person presses retry or push."""
         with self.mortal(dies) as life:
-            before, starts = self.asked[task_id], self.starts.pop(task_id, 0)
+            before, starts, unbegun = self.asked[task_id], self.starts.pop(task_id, 0), self.unbegun.pop(task_id, 0)
             self.asked[task_id] += 1
             known = task_id in self.known
             self.known.discard(task_id)
             if life.act(task_id, action) >= 400:  # refused: as if nobody had asked
-                self.asked[task_id], self.starts[task_id] = before, starts
+                self.asked[task_id], self.starts[task_id], self.unbegun[task_id] = before, starts, unbegun
                 self.known |= {task_id} if known else set()
             elif action == "push":
-                self.starts[task_id] = starts
+                self.starts[task_id], self.unbegun[task_id] = starts, unbegun
+            self._counted[task_id] = min(self._counted[task_id], self._attempts()[task_id])
 
     # ------------------------------------------------------------------ what savers and worker tell
 
@@ -432,6 +442,9 @@ class World:
         with contextlib.suppress(OSError):
             return number_of((self.output / name).read_bytes())
         return None
+
+    def _attempts(self) -> Counter[str]:
+        return Counter({task_id: record["metadata"]["attempts"] for task_id, record in self.records().items()})
 
     def _open(self) -> set[str]:
         return {
