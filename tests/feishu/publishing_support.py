@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from table_processes import QuickDisk
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
@@ -47,7 +48,7 @@ class Team:
 
     def __init__(self, feishu: FeishuStandIn, folder: Path, *, timeout: float = 5.0, **settings: Any) -> None:
         self.feishu, self.folder, self.clock = feishu, folder, Clock()
-        self.db = DatabaseManager(folder)
+        self.db = DatabaseManager(folder, disk=QuickDisk())
         self.settings = replace(load_settings(environ=feishu.environment()), **settings)
         self.publisher = self.new_publisher(timeout=timeout)
 

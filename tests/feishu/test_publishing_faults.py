@@ -14,7 +14,7 @@ from publishing_support import PICTURE, STATUS, Team, rows
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn
 
-ROWS = 100
+ROWS = 80
 WAYS = (*RETRYABLE, Fault.SLOW, Fault.SLOW_BEFORE)
 #: seconds: a slow answer comes after the client has given up
 TIMEOUT, SLOW = 0.5, 0.8
@@ -78,8 +78,8 @@ def test_every_picture_and_status_arrives_once_in_its_own_row(seed: int, tmp_pat
         team = Team(feishu, tmp_path, timeout=TIMEOUT)
         tasks = [team.finished(row) for row in range(2, ROWS + 2)]
         flush_while_it_fails(team, seed, move=False)
-        assert len(feishu.faults.struck) >= 10, feishu.faults.struck
-        assert sum(feishu.faults.struck.values()) >= 0.2 * len(feishu.calls)
+        assert len(feishu.faults.struck) >= 8, feishu.faults.struck
+        assert sum(feishu.faults.struck.values()) >= 0.1 * len(feishu.calls)
         for task_id in tasks:
             team.assert_delivered(task_id)
         assert len(feishu.sheet.picture_writes) == ROWS, "a picture was written twice"
