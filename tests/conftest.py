@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from publishing_support import Team, rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
-# Some two hundred processes are started: without compiled modules each would compile all of its own anew.
+# Some two hundred processes are started: without compiled modules each would compile all of its own anew, as would
+# each worker of the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
 
