@@ -38,7 +38,7 @@ from .queue.ending import Endings
 from .queue.intake import Intake
 from .queue.prompts import Prompts
 from .queue.recorder import Recorder
-from .queue.writing import WISH_SECONDS, Pool, Writer, one_thread
+from .queue.writing import PATIENCE_SECONDS, WISH_SECONDS, Pool, Writer, one_thread
 from .recovery.requests import Requests
 from .recovery.requeueing import Requeueing
 from .recovery.retention import Retention
@@ -214,7 +214,7 @@ class Plugin:
                 return await handler(request)
             with intake.post() as post:
                 response = await handler(request)
-                await post.written(writer.patience if request.path in _PROMPT_PATHS else WISH_SECONDS)
+                await writer.wait(post.writes, PATIENCE_SECONDS if request.path in _PROMPT_PATHS else WISH_SECONDS)
                 return response
 
         return wait_for_record

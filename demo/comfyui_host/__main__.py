@@ -74,7 +74,7 @@ def _prepare(loop: asyncio.AbstractEventLoop) -> PromptServer:
 
 async def _run(server: PromptServer, address: str, port: int) -> None:
     await server.setup()
-    await asyncio.gather(server.start(address, port), server.publish_loop())
+    await asyncio.gather(server.start_multi_address([(address, port)]), server.publish_loop())
 
 
 if __name__ == "__main__":

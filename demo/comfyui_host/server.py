@@ -10,7 +10,7 @@ import time
 import traceback
 import urllib.parse
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -327,8 +327,8 @@ class PromptServer:
         """Before the start: the session that plugins may use."""
         self.client_session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
 
-    async def start(self, address: str, port: int) -> None:
-        """Run the ``on_startup`` handlers, then open the port.
+    async def start_multi_address(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Run the ``on_startup`` handlers, then open the ports; ``address`` and ``port`` are there from then on.
 
         An exception in a handler ends the process. Nobody ever calls ``runner.cleanup()``: as in ComfyUI
         ``on_shutdown`` and ``on_cleanup`` never fire.
@@ -336,10 +336,11 @@ class PromptServer:
         runner = web.AppRunner(self.app, access_log=None)
         await runner.setup()
         logging.info("Starting server\n")
-        await web.TCPSite(runner, address, port).start()
-        self.address = address
-        self.port = port
-        logging.info("To see the GUI go to: http://%s:%s", address, port)
+        for address, port in addresses:
+            await web.TCPSite(runner, address, port).start()
+            if not hasattr(self, "port"):
+                self.address, self.port = address, port
+        logging.info("To see the GUI go to: http://%s:%s", self.address, self.port)
 
 
 def _refuse(error: dict[str, Any]) -> web.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import logging
@@ -31,11 +30,6 @@ class Post:
 
     claimed: set[str] = field(default_factory=set)
     writes: list[Future[Any]] = field(default_factory=list)
-
-    async def written(self, patience: float) -> None:
-        """Wait until the records are on disk or could not be written; not for ever, and without cancelling them."""
-        if self.writes:
-            await asyncio.wait([asyncio.wrap_future(future) for future in self.writes], timeout=patience)
 
 
 _post: contextvars.ContextVar[Post | None] = contextvars.ContextVar("wfrecovery_post", default=None)

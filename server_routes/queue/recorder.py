@@ -7,7 +7,6 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -153,14 +152,8 @@ class Recorder:
         if prompt.write is None:
             return True
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
-        patience = self._writer.patience
-        _, late = wait_for([prompt.write], patience)
-        if late:
-            log.error(
-                "[wfrecovery] the disk did not answer for %g s: %s starts, and is counted later",
-                patience,
-                prompt.item.prompt_id,
-            )
+        if not self._writer.wait_here(prompt.write):
+            log.error("[wfrecovery] the disk does not answer: %s starts, and is counted later", prompt.item.prompt_id)
         elif prompt is not self._early and prompt.task_id is not None:
             # By the clock of the disk that its files come to.
             record = self._db.table.files.active_path(prompt.task_id)

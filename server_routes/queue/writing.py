@@ -6,8 +6,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from functools import partial
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ log = logging.getLogger("wfrecovery")
 
 #: A disk that hangs for longer must not hold up ComfyUI: the prompt goes on, and is recorded when that can be done.
 PATIENCE_SECONDS: Final = 30.0
-#: The same for a wish, which is obeyed in any case; and while the disk is known not to take anything.
+#: The same for a wish, which is obeyed in any case; and how often it is looked whether anything can be written at all.
 WISH_SECONDS: Final = 2.0
 BEHIND_SECONDS: Final = 0.5
 #: Between two tries of what the disk does not take.
@@ -51,11 +52,6 @@ class Writer:
         #: why nothing can be written at the moment
         self.behind: str | None = None
 
-    @property
-    def patience(self) -> float:
-        """Seconds that somebody may wait for a write."""
-        return BEHIND_SECONDS if self.behind else PATIENCE_SECONDS
-
     def submit(self, write: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Write after all that was submitted before; an error that no waiting mends is reported."""
         with self._mutex:
@@ -66,7 +62,26 @@ class Writer:
 
     async def written(self) -> None:
         """Wait until what was submitted so far is in the records; not for ever."""
-        await asyncio.wait([asyncio.wrap_future(self._thread.submit(lambda: None))], timeout=self.patience)
+        await self.wait([self._thread.submit(lambda: None)])
+
+    async def wait(self, writes: Sequence[Future[Any]], most: float = PATIENCE_SECONDS) -> None:
+        """Wait until these are written, or could not be, or for `most` seconds; hardly at all while nothing can be."""
+        left = [asyncio.wrap_future(write) for write in writes]
+        ends = time.monotonic() + most
+        while left and (rest := min(BEHIND_SECONDS, ends - time.monotonic())) > 0:
+            _, pending = await asyncio.wait(left, timeout=rest)
+            left = list(pending)
+            if self.behind:
+                return
+
+    def wait_here(self, write: Future[Any]) -> bool:
+        """The same on a thread that may wait; whether it is written, or could not be."""
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while not write.done() and (rest := min(BEHIND_SECONDS, ends - time.monotonic())) > 0:
+            wait_for([write], rest)
+            if self.behind:
+                break
+        return write.done()
 
     def report(self, what: str, error: BaseException) -> None:
         """Log an error of ours; ComfyUI goes on."""

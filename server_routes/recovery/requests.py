@@ -69,7 +69,7 @@ class Requests:
             )
         # On disk before anything else: whoever starts it, queues it again or adopts it looks there first.
         wish = self._writer.submit(self._wish, task_id)
-        await asyncio.wait([asyncio.wrap_future(wish)], timeout=WISH_SECONDS)
+        await self._writer.wait([wish], WISH_SECONDS)
         stopped = self.stop(task)
         if wish.done() and not stopped:
             owner = await asyncio.to_thread(self._db.owners.at_work, wish.result())

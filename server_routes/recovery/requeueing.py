@@ -61,7 +61,7 @@ class Requeueing:
             body["partial_execution_targets"] = graph["outputs_to_execute"]
         with self._intake.post() as post:
             answer = await self._host.submit(body)
-            await post.written(self._writer.patience)
+            await self._writer.wait(post.writes)
         if answer.status == 200:
             return Requeued.YES
         reason = Wording("it cannot be queued again: ", "无法重新排队：") + refusal_text(answer.body)

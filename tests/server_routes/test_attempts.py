@@ -1,0 +1,96 @@
+"""One attempt is one start of a row; what ends in good order, or with the power, is nobody's fault."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
+
+HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
+EXEC_NODES = Path(__file__).with_name("exec_route")
+
+
+@pytest.fixture(params=HOSTS)
+def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
+    with Comfy(tmp_path / "comfyui", request.param, plugins=[EXEC_NODES]) as process:
+        yield process
+
+
+def by_term(comfy: Comfy) -> None:
+    os.kill(comfy.pid, signal.SIGTERM)
+    assert comfy.wait() == -signal.SIGTERM  # as without us
+    comfy.start()
+
+
+def by_ctrl_c(comfy: Comfy) -> None:
+    os.kill(comfy.pid, signal.SIGINT)
+    assert comfy.wait() == 0
+    comfy.start()
+
+
+def by_closed_terminal(comfy: Comfy) -> None:
+    os.kill(comfy.pid, signal.SIGHUP)
+    assert comfy.wait() == -signal.SIGHUP
+    comfy.start()
+
+
+def by_exec(comfy: Comfy) -> None:
+    """As ComfyUI-Manager restarts it: the process stays, its program begins anew."""
+    before = comfy.status()["boot_id"]
+    with contextlib.suppress(requests.ConnectionError):  # nobody answers any more
+        comfy.call("POST", "/try/exec", json={})
+    until(lambda: _boot_of(comfy) not in (None, before), what=comfy.log()[-2000:])
+
+
+def _boot_of(comfy: Comfy) -> str | None:
+    try:
+        return str(comfy.status()["boot_id"])
+    except OSError:
+        return None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("stop", [by_term, by_ctrl_c, by_closed_terminal, by_exec])
+def test_orderly_stops_count_for_nothing(comfy: Comfy, stop: Callable[[Comfy], None]) -> None:
+    prompt = comfy.queue(picture("row2", seconds=600), row(2))
+    for _ in range(3):
+        comfy.until_stage(prompt, "running")
+        stop(comfy)
+        comfy.recovered()
+    record = comfy.until_stage(prompt, "running", "failed")
+    assert record["metadata"]["stage"] == "running"
+    assert record["metadata"]["attempts"] == 1
+
+
+def test_after_an_orderly_stop_a_crash_counts(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        prompt = comfy.queue(picture("row2", seconds=600), row(2))
+        comfy.until_stage(prompt, "running")
+        by_term(comfy)
+        comfy.recovered()
+        for attempts in (2, 3):
+            comfy.until_stage(prompt, "running")
+            comfy.crash()
+            until(lambda attempts=attempts: comfy.record(prompt)["metadata"]["attempts"] == attempts)
+        comfy.until_stage(prompt, "running")
+        comfy.crash()
+        record = comfy.until_stage(prompt, "failed")
+        assert "3 times" in record["error_message"]
+
+
+def test_forty_rows_behind_one_that_kills_are_not_counted(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        killer = comfy.queue(picture("row2", seconds=600), row(2))
+        others = [comfy.queue(picture(f"row{number}"), row(number)) for number in range(3, 43)]
+        for _ in range(3):
+            comfy.until_stage(killer, "running")
+            comfy.crash()
+        comfy.until_stage(killer, "failed")
+        for prompt in others:
+            assert comfy.finished(prompt)["metadata"]["attempts"] == 1

@@ -1,0 +1,160 @@
+"""What a person wants to end has ended when the answer to that goes out, whoever asks, and whatever dies then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugin_support import NO_REAL, REAL, Comfy, picture, row, slow_save, until
+
+DEAF_NODES = Path(__file__).with_name("deaf_nodes")
+HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
+
+
+@pytest.fixture(params=HOSTS)
+def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
+    with Comfy(tmp_path / "comfyui", request.param, plugins=[DEAF_NODES]) as process:
+        yield process
+
+
+def deaf(prefix: str) -> dict[str, Any]:
+    """A graph with a node that hears no interrupt."""
+    graph = picture(prefix)
+    graph["2"] = {"class_type": "TryDeaf", "inputs": {"image": ["1", 0], "seconds": 600.0}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
+    return graph
+
+
+def by_our_route(comfy: Comfy, prompt: str) -> None:
+    assert comfy.act(comfy.record(prompt)["task_id"], "cancel").status_code == 202
+
+
+def by_our_route_for_many(comfy: Comfy, _: str) -> None:
+    answer = comfy.call("POST", "/wfrecovery/tasks/cancel", json={"filter": {"status": "在处理中"}})
+    assert not answer.json()["refused"]
+
+
+def by_interrupt(comfy: Comfy, _: str) -> None:
+    assert comfy.call("POST", "/interrupt", json={}).status_code == 200
+
+
+def by_interrupt_of_one(comfy: Comfy, prompt: str) -> None:
+    assert comfy.call("POST", "/api/interrupt", json={"prompt_id": prompt}).status_code == 200
+
+
+def by_delete(comfy: Comfy, prompt: str) -> None:
+    assert comfy.call("POST", "/queue", json={"delete": [prompt]}).status_code == 200
+
+
+def by_clear(comfy: Comfy, _: str) -> None:
+    assert comfy.call("POST", "/api/queue", json={"clear": True}).status_code == 200
+
+
+def by_jobs(comfy: Comfy, prompt: str) -> None:
+    answer = comfy.call("POST", f"/api/jobs/{prompt}/cancel", json={})
+    if answer.status_code in (404, 405):
+        pytest.skip("this ComfyUI has no jobs")
+    assert answer.status_code == 200
+
+
+RUNNING = [by_our_route, by_our_route_for_many, by_interrupt, by_interrupt_of_one, by_jobs]
+WAITING = [by_our_route, by_our_route_for_many, by_delete, by_clear, by_jobs]
+
+
+@pytest.mark.parametrize("cancel", RUNNING)
+def test_a_node_that_hears_nothing_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
+    prompt = comfy.queue(deaf("row2"), row(2))
+    comfy.until_stage(prompt, "running")
+    cancel(comfy, prompt)
+    comfy.kill()  # the answer is there: what is on disk now must be enough
+    comfy.start()
+    comfy.recovered()
+    assert comfy.stage(prompt) == "cancelled"
+    assert not comfy.pending()
+    assert not comfy.pictures()
+
+
+@pytest.mark.parametrize("cancel", WAITING)
+def test_what_waits_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
+    running = comfy.queue(picture("row2", seconds=600), row(2))
+    comfy.until_stage(running, "running")
+    prompt = comfy.queue(picture("row3", seconds=600), row(3))
+    cancel(comfy, prompt)
+    comfy.kill()
+    comfy.start()
+    comfy.recovered()
+    assert comfy.stage(prompt) == "cancelled"
+    assert prompt not in comfy.pending()
+    assert len(comfy.records()) == 2
+
+
+def test_a_wish_for_what_was_whole_already(comfy: Comfy) -> None:
+    prompt = comfy.queue(slow_save("row2"), row(2))
+    until(comfy.whole_pictures)
+    by_interrupt(comfy, prompt)
+    comfy.kill()
+    comfy.start()
+    comfy.recovered()
+    if comfy.stage(prompt) != "cancelled":  # it heard the interrupt before the kill, or it did not
+        record = comfy.finished(prompt)
+        assert record["output_files"] == ["row2_00001_.png"]
+    assert len(comfy.pictures()) == 1
+
+
+def test_all_are_cancelled_while_the_recovery_queues_them_again(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        for number in range(2, 62):
+            comfy.queue(picture(f"row{number}", seconds=600), row(number))
+        ids = sorted(record["task_id"] for record in comfy.records())
+        comfy.restart()
+        done: list[str] = []
+
+        def cancel_all() -> None:
+            answer = comfy.call("POST", "/wfrecovery/tasks/cancel", json={"filter": {"status": "在处理中"}}).json()
+            assert not answer["refused"], answer
+            done.extend(answer["done"])
+
+        people = [threading.Thread(target=cancel_all) for _ in range(2)]
+        for person in people:
+            person.start()
+        for person in people:
+            person.join()
+        comfy.recovered()
+        until(lambda: not comfy.pending())
+        assert sorted(set(done)) == ids
+        assert [record["task_id"] for record in comfy.records()] == ids  # none came back under another id
+        assert {record["metadata"]["stage"] for record in comfy.records()} == {"cancelled"}
+        assert not comfy.pictures()
+
+
+def test_a_cancelled_task_runs_again_when_a_person_wants_that(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        running = comfy.queue(picture("row2", seconds=600), row(2))
+        comfy.until_stage(running, "running")
+        by_our_route(comfy, running)
+        until(lambda: comfy.stage(running) == "cancelled")
+        prompt = comfy.queue(picture("row3"), row(3))
+        comfy.finished(prompt)
+        held = comfy.queue(picture("row4", seconds=600), row(4))
+        waiting = comfy.queue(picture("row5"), row(5))
+        by_delete(comfy, waiting)
+        assert comfy.stage(waiting) == "cancelled"
+        by_interrupt(comfy, held)
+        assert comfy.act(comfy.record(waiting)["task_id"], "retry").status_code == 202
+        comfy.finished(waiting)
+
+
+@pytest.mark.parametrize("path", ["/queue", "/api/queue"])
+def test_the_answer_to_a_wish_does_not_wait_for_a_disk_that_hangs(tmp_path: Path, path: str) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        running = comfy.queue(picture("row2", seconds=600), row(2))
+        comfy.until_stage(running, "running")
+        prompt = comfy.queue(picture("row3"), row(3))
+        with comfy.table_locked():
+            assert comfy.call("POST", path, json={"delete": [prompt]}).status_code == 200
+            assert comfy.stage(prompt) == "queued"  # it cannot be written yet, and is obeyed all the same
+            assert prompt not in comfy.pending()
+        until(lambda: comfy.stage(prompt) == "cancelled")

@@ -1,0 +1,117 @@
+"""What cannot be written in the moment is written later, in its order; ComfyUI goes on meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
+
+HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
+
+
+@pytest.fixture(params=HOSTS)
+def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
+    with Comfy(tmp_path / "comfyui", request.param) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """A file system of its own whose last byte is taken, and given back."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as out, contextlib.suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: Comfy) -> None:
+    done = comfy.queue(picture("done", seconds=2.0), row(2))
+    held = comfy.queue(picture("held", seconds=600), row(3))
+    gone = comfy.queue(picture("gone"), row(4))
+    comfy.until_stage(done, "running")
+    with comfy.table_locked():
+        comfy.call("POST", "/queue", json={"delete": [gone]})
+        until(lambda: comfy.whole_pictures("done*.png"))
+        new = comfy.queue(picture("new", seconds=600), row(5))
+        until(lambda: comfy.status()["unwritten"]["error"])
+        unwritten = comfy.status()["unwritten"]
+        assert unwritten["changes"] >= 3
+        assert "table.lock" in unwritten["error"]
+        began = time.monotonic()
+        comfy.queue(picture("hurried", seconds=600), row(6))
+        assert time.monotonic() - began < 10  # known to be behind: nobody waits for the disk again and again
+    until(lambda: not comfy.status()["unwritten"]["changes"])
+    assert comfy.status()["unwritten"] == {"changes": 0, "error": None}
+    assert comfy.finished(done)["output_files"] == ["done_00001_.png"]
+    assert comfy.stage(gone) == "cancelled"
+    assert comfy.until_stage(held, "running")["metadata"]["attempts"] == 1
+    assert comfy.stage(new) == "queued"
+    comfy.crash()
+    assert comfy.stage(gone) == "cancelled"
+    assert len(comfy.pending()) == 3
+
+
+def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
+    prompts = {number: comfy.queue(picture(f"row{number}", seconds=3.0), row(number)) for number in (2, 3, 4)}
+    comfy.until_stage(prompts[2], "running")
+    table_id = comfy.status()["table_id"]
+    for path in comfy.output.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    until(lambda: len(comfy.records()) == 3, what="the records are there again")
+    assert comfy.status()["table_id"] == table_id
+    comfy.crash()
+    for prompt in prompts.values():
+        assert comfy.finished(prompt)["metadata"]["attempts"] <= 2
+    assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
+
+
+def test_single_records_that_were_deleted_come_back(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        running = comfy.queue(picture("row2", seconds=600), row(2))
+        waiting = comfy.queue(picture("row3"), row(3))
+        comfy.until_stage(running, "running")
+        ids = {prompt: comfy.record(prompt)["task_id"] for prompt in (running, waiting)}
+        for task_id in ids.values():
+            (comfy.table / "active" / f"{task_id}.json").unlink()
+        until(lambda: len(comfy.records()) == 2)
+        assert {prompt: comfy.record(prompt)["task_id"] for prompt in ids} == ids
+        assert (comfy.stage(running), comfy.stage(waiting)) == ("running", "queued")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs a file system of its own")
+def test_a_full_disk_makes_room_again(tmp_path: Path) -> None:
+    base = tmp_path / "comfyui"
+    folder = base / "output"
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("no right to mount")
+    try:
+        with Comfy(base) as comfy:
+            running = comfy.queue(picture("row2", seconds=600), row(2))
+            gone = comfy.queue(picture("row3"), row(3))
+            comfy.until_stage(running, "running")
+            with full_disk(folder):
+                comfy.call("POST", "/queue", json={"delete": [gone]})
+                new = comfy.queue(picture("row4"), row(4))
+                until(lambda: comfy.status()["unwritten"]["error"])
+                assert gone not in comfy.pending()
+            until(lambda: not comfy.status()["unwritten"]["changes"])
+            assert comfy.stage(gone) == "cancelled"
+            assert comfy.stage(new) == "queued"
+            comfy.call("POST", "/interrupt", json={})
+            comfy.finished(new)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
