@@ -165,6 +165,9 @@ class StartupRecovery:
         """One task's trouble does not stop the others."""
         try:
             task = await asyncio.to_thread(self._get, task_id)
+            if task is not None and self._db.owners.is_me(task.owner):
+                await self._writer.written()  # what has happened to it here is on its way into its record
+                task = None if self._writer.behind else await asyncio.to_thread(self._get, task_id)
             if task is not None and not task.stage.final:
                 await self._recover_one(task, files)
         except Exception as error:

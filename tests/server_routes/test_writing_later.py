@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +26,26 @@ def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
 
 @contextlib.contextmanager
 def full_disk(folder: Path) -> Iterator[None]:
-    """A file system of its own whose last byte is taken, and given back."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as out, contextlib.suppress(OSError):
-        while True:
-            out.write(bytes(4096))
+    """A file system of its own on which every byte is taken, also what others give back meanwhile."""
+    filler, over = folder / "filler", threading.Event()
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as out:
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    while True:
+                        out.write(bytes(4096))
+                full.set()
+                over.wait(0.002)
+
+    full, thread = threading.Event(), threading.Thread(target=fill)
+    thread.start()
+    full.wait()
     try:
         yield
     finally:
+        over.set()
+        thread.join()
         filler.unlink()
 
 
@@ -105,6 +118,7 @@ def test_a_full_disk_makes_room_again(tmp_path: Path) -> None:
             comfy.until_stage(running, "running")
             with full_disk(folder):
                 comfy.call("POST", "/queue", json={"delete": [gone]})
+                assert gone not in comfy.pending()
                 new = comfy.queue(picture("row4"), row(4))
                 until(lambda: comfy.status()["unwritten"]["error"])
                 assert gone not in comfy.pending()
