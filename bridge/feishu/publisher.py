@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from ..redact import redact
 from ..table.files import FOLDER_NAME
 from ..table.index import MAX_PROMPT, TaskEntry
+from ..table.locks import NoLocksError, held, process_lock
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
 from ..table.values import FeishuState
@@ -126,12 +127,13 @@ class Publisher:
     def _alone(self) -> Iterator[None]:
         """Keep other publishers out: of this table, and on this machine of this spreadsheet, whose table ever."""
         with contextlib.ExitStack() as locks:
-            locks.enter_context(FileLock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0))
+            own = process_lock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
+            locks.enter_context(held(own))
             settings = self._feishu.settings
             name = hashlib.sha256(f"{settings.feishu_domain} {settings.feishu_spreadsheet_token}".encode()).hexdigest()
             path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"
             try:
-                locks.enter_context(FileLock(path, timeout=0, mode=0o666))
+                locks.enter_context(FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False))
             except Timeout:
                 raise
             except OSError as error:
@@ -332,6 +334,8 @@ def _reason(error: Exception) -> Wording:
 
 
 def _table_trouble(error: Exception) -> Wording:
+    if isinstance(error, NoLocksError):
+        return error.wording
     return Wording(
         f"the task table cannot be read or written: {error} → see that the disk is not full and that the output "
         "folder can be written; the results wait",

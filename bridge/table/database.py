@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ..wording import Wording
 from .disk import Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
+from .locks import NoLocksError, held, process_lock
 from .mending import Mending
 from .records import (
     NewerSchemaError,
@@ -31,8 +32,9 @@ from .records import (
 )
 from .story import with_story
 
-#: Older versions, mixed over two environments that share a table, let two holders in at once (measured).
-OLDEST_FILELOCK: Final = (3, 29, 5)
+#: Older versions, mixed over two environments that share a table, let two holders in at once; with 3.29.5 a child that
+#: a dead owner had forked keeps its lock (both measured).
+OLDEST_FILELOCK: Final = (3, 32, 7)
 #: filelock's default of 50 ms *is* the latency of two writers: p99 of 52 to 104 ms, against 3 to 6 ms with this.
 LOCK_POLL_SECONDS: Final = 0.002
 
@@ -85,7 +87,10 @@ def _told_apart() -> Iterator[None]:
 
 
 def may_come_in_later(error: BaseException) -> bool:
-    """Whether a change was not made because the table could not be written: its lock was held, or the disk refused."""
+    """Whether a change was not made because the table could not be written: its lock was held, or the disk refused.
+    A disk without locks will not have any later."""
+    if isinstance(error, NoLocksError):
+        return False
     return isinstance(error, TableBusyError) or getattr(error, _REFUSED, False) is True
 
 
@@ -98,7 +103,7 @@ class WorkflowDatabase:
         #: where everything lies; to be changed under the table's lock alone
         self.files = TableFiles(self.output_dir, disk or Disk())
         self._disk = self.files.disk
-        self._lock = FileLock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
+        self._lock = process_lock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
         self._known_id: str | None = None
         self._ids, self._mending = TaskIds(self.files), Mending(self.files, self.locked)
 
@@ -117,14 +122,12 @@ class WorkflowDatabase:
         """
         timeout = self._lock.timeout if timeout is None else timeout
         self.files.atomic.make_folder(self.files.active)
-        try:
-            self._lock.acquire(timeout)
-        except Timeout as error:
-            raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(self._lock, timeout))
+            except Timeout as error:
+                raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
             yield
-        finally:
-            self._lock.release()
 
     def claim_id(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:
         """A task id that nobody else has or gets: `wanted` where that is free, else the next one.

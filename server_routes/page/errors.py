@@ -13,6 +13,7 @@ from aiohttp import web
 from ...bridge.redact import redact
 from ...bridge.results.contents import ResultGoneError
 from ...bridge.table.database import UnknownTaskError
+from ...bridge.table.locks import NoLocksError
 from ...bridge.table.records import TaskError
 
 log = logging.getLogger("wfrecovery")
@@ -55,6 +56,8 @@ def answering(handler: Handler) -> Handler:
             return error_response(f"result_{error.kind}", error.wording.text(language_of(request)), 410)
         except TaskError as error:
             return error_response("not_possible", error.wording.text(language_of(request)), 409)
+        except NoLocksError as error:
+            return error_response("no_locks", error.wording.text(language_of(request)), 503)
         except OSError as error:
             log.error("[wfrecovery] %s %s: %s", request.method, request.path, error)
             return error_response("disk", f"the task table cannot be used: {error.strerror or error}", 503)

@@ -517,13 +517,13 @@ def test_a_change_that_raises_writes_nothing_and_frees_the_lock(table: WorkflowD
     WorkflowDatabase(tmp_path, lock_timeout=0).update(job_id(1), add_attempt)
 
 
-@pytest.mark.parametrize("old", ["3.29.4", "3.13.1", "3.29", "2.0.0"])
+@pytest.mark.parametrize("old", ["3.32.6", "3.29.5", "3.13.1", "3.32", "2.0.0"])
 def test_an_older_filelock_is_refused_with_what_to_install(old: str) -> None:
-    with pytest.raises(OldFileLockError, match=r"filelock>=3\.29\.5"):
+    with pytest.raises(OldFileLockError, match=r"filelock>=3\.32\.7"):
         check_filelock(old)
 
 
-@pytest.mark.parametrize("new", ["3.29.5", "3.30", "4.0.0", "4.2.12", "4.1rc1"])
+@pytest.mark.parametrize("new", ["3.32.7", "3.33", "4.0.0", "4.2.12", "4.1rc1"])
 def test_a_newer_filelock_is_accepted(new: str) -> None:
     check_filelock(new)
 

@@ -1,0 +1,59 @@
+"""The locks between processes: the operating system's own, which end with their holder, or none at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from ..wording import Wording
+
+#: What a file system answers that has no locks.
+_NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+
+
+class NoLocksError(OSError):
+    """Nothing on this file system keeps two programs apart; `wording` says what to do."""
+
+    def __init__(self, path: Path, number: int | None) -> None:
+        folder = path.parent
+        self.wording = Wording(
+            f"the disk of {folder} knows no file locks, so nothing would keep two programs from writing at once "
+            "→ put the output folder on another disk: a local one, or a network drive that is mounted with locks "
+            "(ComfyUI: --output-directory, main.py: WFRECOVERY_OUTPUT)",
+            f"{folder} 所在的磁盘不支持文件锁，无法防止两个程序同时写入 → 请把输出文件夹放到别的磁盘："
+            "本地磁盘，或以支持锁的方式挂载的网络盘（ComfyUI：--output-directory，main.py：WFRECOVERY_OUTPUT）",
+        )
+        super().__init__(number, self.wording.en)
+
+    def __str__(self) -> str:
+        return self.wording.en
+
+
+def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05) -> FileLock:
+    """A lock on `path`, to be taken with `held`.
+
+    Never a soft one, which filelock takes where there are no others: that knows its holder by host name and pid, and
+    both are somebody else's in the next container.
+    """
+    return FileLock(path, timeout=timeout, poll_interval=poll_interval, fallback_to_soft=False)
+
+
+@contextlib.contextmanager
+def held(lock: FileLock, timeout: float | None = None) -> Iterator[None]:
+    """Hold `lock`. Raises filelock's Timeout after `timeout` seconds (None: the lock's own), NoLocksError, or another
+    OSError."""
+    try:
+        lock.acquire(timeout)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError(Path(lock.lock_file), error.errno) from error
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
