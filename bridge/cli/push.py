@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
@@ -42,7 +43,7 @@ async def _push_there(context: Context, task_ids: Sequence[str], result: dict[st
     with context.progress(Wording("pushing again", "重新写入")) as bar:
         for number, task_id in enumerate(task_ids, 1):
             try:
-                await context.plugin("POST", f"/wfrecovery/tasks/{task_id}/push")
+                await context.plugin("POST", f"/wfrecovery/tasks/{quote(task_id, safe='')}/push")
                 result["comfyui"].append(task_id)
             except CommandError as error:
                 if error.kind in ("unreachable", "no_plugin"):

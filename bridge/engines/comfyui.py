@@ -158,7 +158,7 @@ class ComfyUIClient:
 
     async def plugin_task(self, prompt_id: str) -> dict[str, Any] | None:
         """The plugin's record of a prompt; None where it has none, or there is no plugin."""
-        answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={prompt_id}")
+        answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={quote(prompt_id, safe='')}")
         return answer["tasks"][0] if answer and answer.get("tasks") else None
 
     async def node_classes(self, prompt: Mapping[str, Any]) -> dict[str, NodeClass]:
@@ -198,7 +198,7 @@ class ComfyUIClient:
                 return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
             queue = await self._get("/queue")
-            history = await self._get(f"/history/{prompt_id}")
+            history = await self._get(f"/history/{quote(prompt_id, safe='')}")
         except (ComfyUIError, RecordError, KeyError, TypeError):
             return UNKNOWN
         if queue is None or history is None:

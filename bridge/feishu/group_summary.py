@@ -21,7 +21,8 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from ..redact import redact
 from ..settings import Settings
-from ..table.database import UnknownTaskError, WorkflowDatabase
+from ..table.database import WorkflowDatabase
+from ..table.names import UnknownTaskError
 from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording

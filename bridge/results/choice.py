@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..inside import inside
+from ..table.content import opened
 from ..table.records import TaskRecord, WorkflowType
 from ..table.values import Kind, Result
 from ..wording import Wording
@@ -34,7 +36,7 @@ def chosen(task: TaskRecord, output_dir: Path, row_nodes: Iterable[str] = ()) ->
     for kind in _WANTED[task.workflow_type]:
         fitting = [result for result in task.results if _kind(output_dir, result) is kind]
         if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value and kind is Kind.PICTURE:
-            fitting = [result for result in fitting if _is_animated(output_dir / result.path)]
+            fitting = [result for result in fitting if _is_animated(inside(output_dir, result.path))]
         if fitting:
             behind = [result for result in fitting if result.node is not None and result.node in set(row_nodes)]
             return (behind or fitting)[-1]
@@ -67,12 +69,15 @@ def _linked(node: Any) -> set[str]:
 
 
 def _kind(output_dir: Path, result: Result) -> Kind:
-    return result.kind or kind_of(output_dir / result.path)
+    path = inside(output_dir, result.path)
+    return result.kind or (kind_of(path) if path is not None else Kind.OTHER)
 
 
-def _is_animated(path: Path) -> bool:
+def _is_animated(path: Path | None) -> bool:
+    if path is None:
+        return False
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(_HEAD)
     except OSError:
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ..inside import inside
-from ..table.content import hash_of, stamp_of, stamped
+from ..table.content import hash_of, opened, stamp_of, stamped
 from ..table.files import TableFiles
 from ..table.records import TaskRecord, parse_time
 from ..table.values import Kind, Result
@@ -55,12 +55,13 @@ class Contents:
 
     def looked_at(self, result: Result) -> Result:
         """The same with its kind, by the beginning of its content."""
-        return dataclasses.replace(result, kind=kind_of(self._output_dir / result.path))
+        path = inside(self._output_dir, result.path)
+        return dataclasses.replace(result, kind=kind_of(path)) if path is not None else result
 
     def hashed(self, result: Result) -> Result:
         """The same with kind and hash; without a hash where its file is another one by now, or cannot be read."""
-        path = self._output_dir / result.path
-        if result.stamp is None or stamp_of(path) != result.stamp:
+        path = inside(self._output_dir, result.path)
+        if path is None or result.stamp is None or stamp_of(path) != result.stamp:
             return result
         try:
             digest = hash_of(path)
@@ -73,9 +74,9 @@ class Contents:
     def keep(self, task_id: str, result: Result) -> bool:
         """Keep a picture that waits to be pushed as a copy, whatever becomes of its file; False where that is not
         possible or would take too much room. A hard link would be changed along with the file."""
-        if result.kind is not Kind.PICTURE or result.sha256 is None or result.size is None:
+        source, target = inside(self._output_dir, result.path), self._files.kept_path(task_id)
+        if source is None or result.kind is not Kind.PICTURE or result.sha256 is None or result.size is None:
             return False
-        source, target = self._output_dir / result.path, self._files.kept_path(task_id)
         try:
             if self._room() + result.size > KEPT_BYTES or not self._enough_left(result.size):
                 return False
@@ -114,12 +115,12 @@ class Contents:
         if result.sha256 is None:
             self._check_unread(task, result, path)
             try:
-                return path.read_bytes()
+                return _read(path)
             except OSError:
                 raise self._gone(task, result, path) from None
         for candidate in (path, self._files.kept_path(task.task_id)):
             with contextlib.suppress(OSError):
-                content = candidate.read_bytes()
+                content = _read(candidate)
                 if hashlib.sha256(content).hexdigest() == result.sha256:
                     return content
         raise self._gone(task, result, path)
@@ -218,9 +219,14 @@ def _what(task: TaskRecord) -> Wording:
     return Wording("it", "") if task.row_number is None else Wording("the row", "该行")
 
 
+def _read(path: Path) -> bytes:
+    with opened(path) as file:
+        return file.read()
+
+
 def _copy(source: Path, target: Path) -> None:
     """A copy that shares the blocks with the original where the file system can."""
-    with source.open("rb") as read, target.open("wb") as written:
+    with opened(source) as read, target.open("wb") as written:
         if sys.platform == "linux":
             import fcntl  # noqa: PLC0415 - not on every system
 

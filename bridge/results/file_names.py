@@ -8,12 +8,11 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ..inside import DEVICE
 from ..table.records import TaskRecord, WorkflowType, parse_time
 
 #: What Windows forbids in names, and what would be a path.
 _FORBIDDEN: Final = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
-#: Windows takes these for devices, also with anything after a dot.
-_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³]) *(\..*)?", re.I | re.S)
 #: What may follow the last dot of a result's name; anything else comes from no saver.
 _SUFFIX: Final = re.compile(r"\.[a-z0-9]{1,10}")
 #: Bytes of one part of a name; file systems take 255 for the whole.
@@ -24,7 +23,7 @@ def safe_part(text: str, fallback: str) -> str:
     """`text` as a part of a file name that every system takes."""
     text = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", text)).strip(" .")
     text = text.encode("utf-8", "ignore")[:_PART_BYTES].decode("utf-8", "ignore").strip(" .")
-    return f"_{text}" if _RESERVED.fullmatch(text) else (text or fallback)
+    return f"_{text}" if DEVICE.fullmatch(text) else (text or fallback)
 
 
 def result_path(output_dir: Path, task: TaskRecord, source_name: str, index: int) -> Path:

@@ -19,6 +19,7 @@ from .files import TableFiles, month_of
 from .ids import TaskIds
 from .locks import NoLocksError, held, process_lock
 from .mending import Mending
+from .names import UnknownTaskError
 from .records import (
     NewerSchemaError,
     RecordError,
@@ -41,17 +42,6 @@ LOCK_POLL_SECONDS: Final = 0.002
 _REFUSED: Final = "wfrecovery_refused"
 
 Change = Callable[[TaskRecord], TaskRecord]
-
-
-class UnknownTaskError(TaskError, KeyError):
-    """There is no such task."""
-
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
-        super().__init__(Wording(f"there is no task {task_id}", f"没有任务 {task_id}"))
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class TableBusyError(TaskError, TimeoutError):

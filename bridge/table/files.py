@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from .disk import AtomicFiles, Disk, FileStamp
 from .limits import bounded
+from .names import path_named
 from .plain_json import from_plain, to_plain
 from .record_json import record_from_json, record_to_json
 from .records import SCHEMA, RecordError, TaskRecord, is_task_id
@@ -34,12 +35,17 @@ log = logging.getLogger("wfrecovery")
 FOLDER_NAME: Final = "wfrecovery"
 #: How often a record is looked for that is in neither place: it would have to move under each look.
 _LOOKS: Final = 8
+#: ComfyUI's asset scanner passes it over.
+KEPT_SUFFIX: Final = ".download"
 #: A task record has about 2 KB. What is far larger was not written by us.
 MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
 
 
 class TableFiles:
-    """The files under one output folder. Takes no lock: whoever changes something holds the table's."""
+    """The files under one output folder. Takes no lock: whoever changes something holds the table's.
+
+    Whatever takes a task id raises UnknownTaskError for what is none.
+    """
 
     def __init__(self, output_dir: Path, disk: Disk) -> None:
         self.folder = output_dir / FOLDER_NAME
@@ -80,16 +86,17 @@ class TableFiles:
             self.disk.unlink(self.kept_path(record.task_id))
 
     def kept_path(self, task_id: str) -> Path:
-        """Where a copy of its picture lies; named so that ComfyUI's asset scanner passes it over."""
-        return self.kept / f"{task_id}.download"
+        """Where a copy of its picture lies."""
+        return path_named(self.kept, task_id, KEPT_SUFFIX)
 
     def active_path(self, task_id: str) -> Path:
         """Where its record lies while something is left to do."""
-        return self.active / f"{task_id}.json"
+        return path_named(self.active, task_id, ".json")
 
     def done_path(self, task_id: str) -> Path:
         """Where its record lies afterwards."""
-        return self.done / month_of(task_id) / f"{task_id}.json"
+        name = path_named(self.done, task_id, ".json").name
+        return self.done / month_of(task_id) / name
 
     def path_of(self, task_id: str) -> Path | None:
         """Where the record lies. Asked in this order because records move from `active` to `done`."""
@@ -100,7 +107,15 @@ class TableFiles:
 
     def graph_path(self, task_id: str) -> Path:
         """Where its graph lies."""
-        return self.graphs / f"{task_id}.json"
+        return path_named(self.graphs, task_id, ".json")
+
+    def claim_path(self, task_id: str) -> Path:
+        """The empty file that says that the id is taken, before there is a record."""
+        return path_named(self.ids, task_id)
+
+    def quarantine_path(self, task_id: str) -> Path:
+        """Where its record lies first when it could not be read."""
+        return path_named(self.corrupt, task_id, ".json")
 
     def read_graph(self, task_id: str) -> dict[str, Any] | None:
         """The graph file, or None when there is none or it cannot be read."""

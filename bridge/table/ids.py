@@ -39,7 +39,7 @@ class TaskIds:
 
     def used(self, task_id: str) -> None:
         """The record is there: the claim has done its work."""
-        self._disk.unlink(self._files.ids / task_id)
+        self._disk.unlink(self._files.claim_path(task_id))
 
     def sweep(self) -> None:
         """Drop the claims of days gone by, and those whose record is there."""
@@ -53,12 +53,12 @@ class TaskIds:
             return False
         self._files.atomic.make_folder(self._files.ids)
         try:
-            self._disk.create(self._files.ids / task_id)
+            self._disk.create(self._files.claim_path(task_id))
         except FileExistsError:
             return False
         # Looked up after the claim: whoever had it before wrote the record before dropping the claim.
         # What lies in quarantine keeps its id: its graph and its result may still be there.
-        if self._files.path_of(task_id) is None and not self._disk.exists(self._files.corrupt / f"{task_id}.json"):
+        if self._files.path_of(task_id) is None and not self._disk.exists(self._files.quarantine_path(task_id)):
             return True
         self.used(task_id)
         return False

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .disk import TEMP_SUFFIX
-from .files import TableFiles
+from .files import KEPT_SUFFIX, TableFiles
 from .record_json import record_from_json, record_to_json
-from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, now_text
+from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, is_task_id, now_text
 
 log = logging.getLogger("wfrecovery")
 
@@ -38,7 +38,8 @@ class Mending:
             if self._disk.exists(files.done_path(task_id)):
                 self._disk.unlink(files.active_path(task_id))
         for name in self._disk.names(files.kept):
-            if not self._disk.exists(files.active_path(name.removesuffix(".download"))):
+            task_id = name.removesuffix(KEPT_SUFFIX)
+            if is_task_id(task_id) and not self._disk.exists(files.active_path(task_id)):
                 self._disk.unlink(files.kept / name)
 
     def finish_move(self, task_id: str) -> None:

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from ...bridge.redact import redact
 from ...bridge.results.contents import ResultGoneError
-from ...bridge.table.database import UnknownTaskError
 from ...bridge.table.locks import NoLocksError
+from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError
 
 log = logging.getLogger("wfrecovery")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...bridge.engines.history import INTERRUPTED, Place, Sighting
+from ...bridge.inside import inside
 from ...bridge.redact import redact
 from ...bridge.results.choice import chosen, row_nodes_of
 from ...bridge.results.contents import HASHED_AT_ONCE, Contents
@@ -69,7 +70,7 @@ def look(output_dir: Path, sighting: Sighting) -> Ended:
 
 def unchanged(output_dir: Path, result: Result) -> bool:
     """Whether a file still has the stamp that it had."""
-    return result.stamp is not None and stamp_of(output_dir / result.path) == result.stamp
+    return result.stamp is not None and stamp_of(inside(output_dir, result.path)) == result.stamp
 
 
 class Endings:
@@ -144,7 +145,8 @@ class Endings:
         return self.read([stamped(self._output_dir, file.path, node) for file in newest])
 
     def _why_not_whole(self, result: Result) -> str | None:
-        return why_not_whole(self._output_dir / result.path)
+        path = inside(self._output_dir, result.path)
+        return why_not_whole(path) if path is not None else "it lies outside the output folder"
 
     def _why_failed(
         self,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from ...bridge.inside import inside
 from ...bridge.results.embedded import embedded_tag
 from ...bridge.table.values import Result
 from .ending import Ended, unchanged
@@ -66,12 +67,12 @@ class OwnFiles:
 
     def _only_shown(self, prompt: Prompt, result: Result, sure: bool) -> bool:
         """Whether a file was there before the prompt began, and nothing says that it is the prompt's all the same."""
-        path, began = self._output_dir / result.path, prompt.began
+        path, began = inside(self._output_dir, result.path), prompt.began
+        if path is None or began is None:
+            return False
         try:
             status = path.stat()
         except OSError:
-            return False
-        if began is None:
             return False
         same_clock = began.device == status.st_dev
         if _newest(status) >= began.at - (0 if same_clock else _CLOCK_NS):

@@ -14,12 +14,12 @@ from wfrecovery.bridge.table import database as workflow_database
 from wfrecovery.bridge.table.database import (
     OldFileLockError,
     TableBusyError,
-    UnknownTaskError,
     WorkflowDatabase,
     check_filelock,
 )
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.names import UnknownTaskError
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import (
     ENTERED_FROM,

@@ -30,8 +30,9 @@ from table_support import (
 )
 
 from wfrecovery.bridge.table import disk as disk_module
-from wfrecovery.bridge.table.database import UnknownTaskError, WorkflowDatabase
+from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import AtomicFiles, Disk, DurabilityUnknownError
+from wfrecovery.bridge.table.names import UnknownTaskError
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import SCHEMA, Stage, TaskRecord
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 from table_support import GRAPH, Steps, WatchedDisk, add_attempt, all_records, finish, img, job, pushed, temp_files
 
-from wfrecovery.bridge.table.database import UnknownTaskError, WorkflowDatabase
+from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.index import TaskIndex
+from wfrecovery.bridge.table.names import UnknownTaskError
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import SCHEMA, Stage, TaskRecord, TransitionError
 from wfrecovery.bridge.table.values import FeishuState

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 from table_support import GRAPH, MONTH, add_attempt, finish, job, job_id, table_files, temp_files
 
-from wfrecovery.bridge.table.database import UnknownTaskError, WorkflowDatabase
+from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import AtomicFiles, Disk
+from wfrecovery.bridge.table.names import UnknownTaskError
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import SCHEMA, Stage, TaskError, TaskRecord
 
