@@ -1,32 +1,48 @@
-"""Keeping secrets out of records, logs, routes and errors."""
+"""Keeping secrets out of records, logs, routes and errors. What names one: `secret_names.py`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+
+from .secret_names import names_secret
 
 HIDDEN: Final = "[hidden]"
 #: Longer texts than this are no error messages, but dumps of a prompt.
 MAX_MESSAGE: Final = 2000
 
-_SECRET_NAME: Final = re.compile(
-    r"(auth|access|api|app|secret|private|tenant|bearer)[_-]?(token|key|secret)|password|passwd|credential",
-    re.IGNORECASE,
+#: A name and what separates it from its value.
+_NAME: Final = re.compile(r"""(?<![\w.-])(?P<name>[\w.-]+)(?:\\?["'])?\s*[:=：]\s*""")
+#: Its value: in quotes up to their end, else up to the next blank or sign; of a cookie all that follows.
+_QUOTED: Final = re.compile(r"""(?P<before>\\?(?P<quote>["']))(?P<value>(?:\\[^"'\n]|(?!\\?(?P=quote))[^\n])+)""")
+_PLAIN: Final = re.compile(
+    r"""(?i)(?P<before>)(?P<value>(?:(?:bearer|basic|digest|token)\s+)?(?!\[hidden\])[^\s"',;&)}\]]{4,})"""
 )
-_NAMED_VALUE: Final = re.compile(
-    r"""(?ix)
-    \b([\w-]*(?:token|secret|password|passwd|api[_-]?key|credential)[\w-]*["']?\s*[:=]\s*["']?)  # name and separator
-    (?!\[hidden\])([^\s"',;&)}\]]{4,})                                                            # its value
-    """
-)
+_COOKIE: Final = re.compile(r"""(?P<before>)(?P<value>[^\r\n"']{4,})""")
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
-_KNOWN_SHAPES: Final = re.compile(r"\b(?:sk|pk|ghp|hf|comfyui|t|u)-[A-Za-z0-9_-]{12,}\b")
+_KNOWN_SHAPES: Final = re.compile(
+    r"""(?x)
+    \b(?: (?:sk|pk|ghp|hf|comfyui|t|u)-[A-Za-z0-9_-]{12,}
+        | (?:gh[opsur]|hf|github_pat|xox[abp])_[A-Za-z0-9_]{12,}
+        | AKIA[0-9A-Z]{16}
+        | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
+    )"""
+)
 #: How Python shows an object that has no words of its own.
 _OBJECT: Final = re.compile(r"<([\w.]+)(?: object)?(?: [^<>]{0,200})? at 0x[0-9a-fA-F]+>")
+_HOOK: Final = re.compile(r"(/bot/v2/hook/)[\w-]+")
 #: Objects and lists inside one another; what lies deeper is left out.
 _DEPTH: Final = 40
-_HOOK: Final = re.compile(r"(/bot/v2/hook/)[\w-]+")
+#: What is secret in a cookie, or behind the name of a scheme.
+_PART: Final = re.compile(r"(?i)(?:=|^(?:bearer|basic|digest|token)\s+)([^\s;,=]+)")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
+_A_NAME: Final = re.compile(r"[\w.-]{1,100}")
+#: How lists of headers, cookies or variables call a name and its value.
+_NAME_KEYS: Final = ("name", "key", "header", "field", "variable")
+_VALUE_KEYS: Final = frozenset({"value", "val", "content", "default"})
+#: Shorter texts inside something secret are ordinary words: "basic", "admin".
+_TELLING: Final = 8
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -34,7 +50,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         if len(secret) >= 4:
             text = text.replace(secret, HIDDEN)
-    text = _NAMED_VALUE.sub(rf"\1{HIDDEN}", text)
+    text = _without_named(text)
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _KNOWN_SHAPES.sub(HIDDEN, text)
     text = _OBJECT.sub(lambda match: match[1].rpartition(".")[2], text)
@@ -43,28 +59,80 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def without_secrets(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> dict[str, Any]:
-    """A copy of `data` without the keys of `secret_names`, and at any depth without keys that name a secret. What is
+    """A copy of `data` without the keys of `secret_names`, and at any depth without what has a secret's name. What is
     nested deeper than anybody means is left out."""
-    return _without(data, frozenset(secret_names), _DEPTH)
+    return _Cleaner().mapping(data, frozenset(secret_names), _DEPTH)
 
 
 def secret_values(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> list[str]:
-    """The texts in `data` that `without_secrets` leaves out at the top, so that messages can be cleaned of them."""
-    kept = without_secrets(data, secret_names)
-    return [value for key, value in data.items() if key not in kept and isinstance(value, str)]
+    """The texts in `data` that `without_secrets` leaves out, so that messages can be cleaned of them."""
+    cleaner = _Cleaner()
+    cleaner.mapping(data, frozenset(secret_names), _DEPTH)
+    return [text for value in cleaner.dropped for text in _texts(value)]
 
 
-def _without(data: Mapping[str, Any], names: frozenset[str], depth: int) -> dict[str, Any]:
-    return {
-        key: _clean(value, depth - 1)
-        for key, value in data.items()
-        if key not in names and not _SECRET_NAME.search(str(key))
-    }
+class _Cleaner:
+    """Copies data without what has a secret's name, which is noted."""
+
+    def __init__(self) -> None:
+        self.dropped: list[Any] = []
+
+    def mapping(self, data: Mapping[str, Any], names: frozenset[str], depth: int) -> dict[str, Any]:
+        secret = {key for key, value in data.items() if key in names or names_secret(key, value)}
+        if any(_is_secret_name(data.get(key)) for key in _NAME_KEYS):  # a header as an object: {"name", "value"}
+            secret |= _VALUE_KEYS & data.keys()
+        self.dropped += [data[key] for key in data if key in secret]
+        return {key: self._copy(value, depth - 1) for key, value in data.items() if key not in secret}
+
+    def _copy(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return self.mapping(value, frozenset(), depth) if depth > 0 else None
+        if isinstance(value, list | tuple):
+            if _is_named_pair(value):
+                self.dropped.append(value[1])
+                value = value[:1]
+            return [self._copy(item, depth - 1) for item in value] if depth > 0 else None
+        return value
 
 
-def _clean(value: Any, depth: int) -> Any:
-    if isinstance(value, Mapping):
-        return _without(value, frozenset(), depth) if depth > 0 else None
-    if isinstance(value, list | tuple):
-        return [_clean(item, depth - 1) for item in value] if depth > 0 else None
-    return value
+def _is_named_pair(value: list[Any] | tuple[Any, ...]) -> bool:
+    """A header as a list: ["Authorization", "Bearer …"]."""
+    return len(value) == 2 and _is_secret_name(value[0]) and isinstance(value[1], str)
+
+
+def _is_secret_name(value: Any) -> bool:
+    """Whether a value is itself the name of a secret; a sentence is none."""
+    return isinstance(value, str) and _A_NAME.fullmatch(value) is not None and names_secret(value)
+
+
+def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:
+    """What a secret is written with: itself, or the telling texts inside it."""
+    if isinstance(value, str | int | float):
+        yield str(value)
+        yield from (part for part in _PART.findall(str(value)) if len(part) >= _TELLING)
+    elif isinstance(value, Mapping | list | tuple) and depth > 0:
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from (text for text in _texts(item, depth - 1) if len(text) >= _TELLING)
+
+
+def _without_named(text: str) -> str:
+    parts, end = [], 0
+    for name in _NAME.finditer(text):
+        if name.start() < end or not names_secret(name["name"]):
+            continue
+        plain = _COOKIE if name["name"].lower().endswith(("cookie", "cookies")) else _PLAIN
+        value = _QUOTED.match(text, name.end()) or plain.match(text, name.end())
+        if value is None or not names_secret(name["name"], _number_or_text(value["value"])):
+            continue
+        if value["value"].startswith(HIDDEN):
+            continue
+        parts += [text[end : name.end()], value["before"], HIDDEN]
+        end = value.end()
+    return "".join((*parts, text[end:]))
+
+
+def _number_or_text(text: str) -> Any:
+    """A value in a text as the type that it has in data."""
+    if text in ("true", "false", "True", "False", "None", "null"):
+        return None
+    return 0 if _NUMBER.fullmatch(text) else text

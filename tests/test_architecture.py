@@ -37,6 +37,7 @@ ROOMS = (
     "bridge.settings",
     "bridge.inside",
     "bridge.redact",
+    "bridge.secret_names",
     "bridge.wording",
     "bridge.version",
 )

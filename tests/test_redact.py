@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfrecovery.bridge.redact import HIDDEN, MAX_MESSAGE, redact, secret_values, without_secrets
+from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.records import TaskRecord
 
 VALUE = "Zx9-abcdef0123456789"
 
@@ -130,6 +135,153 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["a", "auth_token", "b"]), JSON))
 def test_no_key_that_names_a_secret_is_left_at_any_depth(data: dict[str, Any]) -> None:
-    text = json.dumps(without_secrets(data))
-    for key in ("auth_token", "api_key", "password", "access_token", "x_secret_key"):
-        assert f'"{key}":' not in text
+    for key, value in _items(without_secrets(data)):
+        assert key in ("a", "b", "seed") or value is None or isinstance(value, bool) or is_number(key, value)
+
+
+def is_number(key: str, value: Any) -> bool:
+    """Only a password may be a number."""
+    return isinstance(value, int) and key != "password"
+
+
+def _items(data: Any) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from [(key, value)] if isinstance(data, dict) else []
+        yield from _items(value)
+
+
+SECRET_NAMES = (
+    "hf_token cookie Cookie Set-Cookie authorization x-api-key X-API-Key session_id sessionid PHPSESSID "
+    "bearer jwt refresh_token refreshToken client_secret pwd passphrase private_key access_key_id sign "
+    "signature X-Lark-Signature api_key_comfy_org apiKey APIKey token token_value app_secret "
+    "secretAccessKey openai_key userPassword password2 id_token auth FEISHU_APP_SECRET session_token "
+    "accesstoken user_token 登录密码"
+)
+OTHER_NAMES = (
+    "fileToken file_token image_token max_tokens token_count tokenizer num_tokens cookies_enabled tokens "
+    "key name prompt author client_id sort_key public_key stop_tokens eos_token next_page_token neon_sign "
+    "secret_garden design assign workflow_type product_name record_id keywords monkey compass pwd_length "
+    "token_id auth_type signal 产品名 task_id"
+)
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES.split())
+def test_a_secret_s_name_means_the_same_everywhere(name: str) -> None:
+    """In data at any depth, in header lists of both kinds, and in texts of all kinds."""
+    shapes: list[Any] = [
+        {name: VALUE},
+        {"a": [{"b": {name: VALUE}}]},
+        {name: {"inner": VALUE}},
+        {name: [VALUE]},
+        [{"name": name, "value": VALUE}],
+        [{"header": name, "val": VALUE, "on": True}],
+        [[name, VALUE]],
+    ]
+    for shape in shapes:
+        data = {"kept": 1, "in": shape}
+        assert VALUE not in json.dumps(without_secrets(data)), shape
+        assert without_secrets(data)["kept"] == 1
+        assert secret_values(data) == [VALUE], shape
+    for text in (
+        f"{name}={VALUE}",
+        f"{name}: {VALUE} failed",
+        json.dumps({name: VALUE}, ensure_ascii=False),
+        str({name: VALUE}),
+        json.dumps(json.dumps({name: VALUE}, ensure_ascii=False), ensure_ascii=False),
+        f"GET https://host/x?{name}={VALUE}&page=2",
+        f"{name}: Basic {VALUE}",
+        f"{name}='two words {VALUE}' is wrong",
+    ):
+        assert VALUE not in redact(text), text
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES.split())
+def test_what_only_sounds_like_a_secret_stays(name: str) -> None:
+    data = {"in": [{name: "boxcnABCDEF123"}], "headers": [{"name": name, "value": "x"}], "pairs": [[name, "x"]]}
+    assert without_secrets(data) == data
+    assert secret_values(data) == []
+    text = f'{name}: boxcnABCDEF123, {{"{name}": "boxcnABCDEF123"}}'
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("name", ["token", "api_key", "cookie", "x-api-key"])
+@pytest.mark.parametrize("value", [512, 0.5, True, False, None])
+def test_numbers_and_truth_values_are_no_secrets(name: str, value: Any) -> None:
+    assert without_secrets({name: value}) == {name: value}
+    text = f"{name}: {json.dumps(value)}"
+    assert redact(text) == text
+
+
+def test_a_password_may_be_a_number() -> None:
+    asked = {"password": True, "password_required": 1}
+    assert without_secrets({**asked, "pwd": 20261123}) == asked
+    assert secret_values({"password": 20261123}) == ["20261123"]
+    assert redact("password=20261123") == f"password={HIDDEN}"
+
+
+def test_the_picture_in_a_cell_and_the_words_of_a_prompt_stay() -> None:
+    row = {
+        "产品图": {"type": "embed-image", "fileToken": "boxcnABC", "link": "https://x"},
+        "提示词": "a secret garden: rose, password: swordfish, Bearer of light",
+    }
+    assert without_secrets(row) == row
+    assert redact("a secret garden: rose") == "a secret garden: rose"
+
+
+def test_a_graph_s_own_parts_stay() -> None:
+    """What the page draws: inputs by name without a value of their own, and links as short lists."""
+    node = {
+        "id": 5,
+        "inputs": [{"name": "api_key", "type": "STRING", "widget": {"name": "api_key"}, "link": None}],
+        "widgets_values": ["a cat", 512, True],
+    }
+    workflow = {"nodes": [node], "links": [[1, 4, 0, 5, 0, "MODEL"]]}
+    assert without_secrets({"extra_pnginfo": {"workflow": workflow}}) == {"extra_pnginfo": {"workflow": workflow}}
+
+
+def test_a_cookie_is_hidden_to_its_end() -> None:
+    assert redact(f"Cookie: a=b; sid={VALUE}; lang=zh\nnext line") == f"Cookie: {HIDDEN}\nnext line"
+
+
+def test_what_is_secret_in_a_cookie_and_behind_a_scheme_is_known_by_itself() -> None:
+    extra = {"cookie": "lang=zh; sid=S3CRET-cookie", "headers": [["Authorization", "Bearer S3CRET-header"]]}
+    said = redact("no S3CRET-cookie, no S3CRET-header", secret_values(extra))
+    assert said == f"no {HIDDEN}, no {HIDDEN}"
+
+
+def test_a_sentence_is_no_name() -> None:
+    notes = [{"name": "Auntie's secret", "value": "vanilla"}, ["the password", "is vanilla"]]
+    assert without_secrets({"notes": notes}) == {"notes": notes}
+
+
+def test_a_record_is_written_without_secrets_whoever_made_it(tmp_path: Path) -> None:
+    cells = {"row_number": 2, "产品图": {"fileToken": "boxcn"}, "hf_token": VALUE, "calls": [{"cookie": VALUE}]}
+    table = WorkflowDatabase(tmp_path)
+    table.create(TaskRecord("img_20261123_001", row_number=2, row_data=cells))
+    assert VALUE not in (tmp_path / "wfrecovery/active/img_20261123_001.json").read_text("utf-8")
+    assert table.get("img_20261123_001").row_data["产品图"] == {"fileToken": "boxcn"}
+
+
+def test_short_words_inside_a_secret_are_not_hidden_everywhere() -> None:
+    extra = {"auth": {"type": "basic", "user": "admin", "password": VALUE}}
+    assert secret_values(extra) == [VALUE]
+
+
+@pytest.mark.parametrize(
+    "shape", ["hf_AbCdEfGh12345678", "ghp_AbCdEfGh12345678", "AKIAABCDEFGHIJKLMNOP", "eyJhbGciOiJI.eyJzdWIiOiIx.abc-_9"]
+)
+def test_shapes_that_are_known(shape: str) -> None:
+    assert shape not in redact(f"401 for {shape}")
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_cleaned_and_once_is_enough(text: str) -> None:
+    once = redact(text)
+    assert redact(once) == once
+
+
+def test_a_long_text_takes_no_long_time() -> None:
+    for text in ("a" * 300_000, "a:" * 100_000, "token=" * 50_000, "'\"" * 100_000, "key: " + " " * 200_000):
+        started = time.monotonic()
+        redact(text)
+        assert time.monotonic() - started < 5

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..redact import redact
+from ..redact import redact, secret_values
 from ..results.expected import NodeClass, node_classes_of_object_info
 from ..results.whole import why_not_whole
 from ..table.record_json import parsed, row_data_in
@@ -343,20 +343,30 @@ def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refusal_text(answer: Any) -> str:
-    """ComfyUI's reasons for a refused prompt, in one line."""
+    """ComfyUI's reasons for a refused prompt, in one line. It quotes what stands in an input; of a key no more than its
+    name."""
     answer = answer if isinstance(answer, Mapping) else {}
     error = answer.get("error") or {}
     if isinstance(error, str):
         return redact(error)
     texts = [str(error.get("message") or "no reason given")]
+    secrets: list[str] = []
     for node_id, node in (answer.get("node_errors") or {}).items():
         for item in node.get("errors", ()):
+            secrets += _quoted_secret(item.get("extra_info"))
             texts.append(
                 f"{node.get('class_type')} (node {node_id}): {item.get('message')} {item.get('details') or ''}".strip()
             )
     if len(texts) == 1 and error.get("details"):
         texts.append(str(error["details"]))
-    return redact("; ".join(texts))
+    return redact("; ".join(texts), secrets)
+
+
+def _quoted_secret(info: Any) -> list[str]:
+    """The value that ComfyUI quotes of an input, where the input's name says that it is a secret."""
+    if not isinstance(info, Mapping):
+        return []
+    return secret_values({str(info.get("input_name")): info.get("received_value")})
 
 
 _PLACES: Final = {

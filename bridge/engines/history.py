@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from ..redact import redact
+from ..redact import redact, secret_values
 from ..wording import Wording, wording_of
 
 
@@ -101,7 +101,13 @@ def sighting_of_history(entry: Mapping[str, Any]) -> Sighting:
         return Sighting(place, files_of_outputs(entry.get("outputs") or {}))
     if place is Place.INTERRUPTED:
         return Sighting(place, message=INTERRUPTED)
-    return Sighting(place, message=error_text(data))
+    return Sighting(place, message=error_text(data, _secrets_of(entry.get("prompt"))))
+
+
+def _secrets_of(item: Any) -> list[str]:
+    """What a node's message must not quote: secrets in the graph and beside it, by the queue item in the history."""
+    parts = item[2:4] if isinstance(item, list | tuple) else ()
+    return [text for part in parts if isinstance(part, Mapping) for text in secret_values(part)]
 
 
 def _last_terminal(messages: Sequence[Any]) -> tuple[Place | None, Mapping[str, Any]]:
@@ -157,8 +163,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, os.PathLike) else ""
 
 
-def error_text(data: Mapping[str, Any]) -> Wording:
-    """The node's own message, without the inputs and traceback, which can hold prompts and keys."""
+def error_text(data: Mapping[str, Any], secrets: Sequence[str] = ()) -> Wording:
+    """The node's own message, without the inputs and traceback, which can hold prompts and keys, and `secrets`."""
     message = str(data.get("exception_message") or "").strip()
     kind = str(data.get("exception_type") or "").rpartition(".")[2]
     text = wording_of(message or kind)
@@ -167,4 +173,6 @@ def error_text(data: Mapping[str, Any]) -> Wording:
     elif not text:
         text = Wording("ComfyUI reported an error without a message", "ComfyUI 报错，但没有给出原因")
     node = data.get("node_type")
-    return (wording_of(f"{node} (node {data.get('node_id')}): " if node else "") + text).changed(redact)
+    return (wording_of(f"{node} (node {data.get('node_id')}): " if node else "") + text).changed(
+        lambda said: redact(said, secrets)
+    )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..redact import without_secrets
 from .records import TaskRecord
 
 #: Letters of a name, and of any other text of our own; a cell of a sheet holds 50 000.
@@ -27,7 +28,7 @@ _DEPTH: Final = 40
 
 
 def bounded(record: TaskRecord) -> TaskRecord:
-    """`record` as it is written: unchanged, apart from what no person and no sheet would hold."""
+    """`record` as it is written: unchanged, apart from what no person and no sheet would hold, and without secrets."""
     return dataclasses.replace(
         record,
         product_name=record.product_name[:_NAME],
@@ -36,7 +37,7 @@ def bounded(record: TaskRecord) -> TaskRecord:
         problem=record.problem and record.problem[:_NAME],
         error_message=record.error_message and record.error_message[:_TEXT],
         error_message_zh=record.error_message_zh and record.error_message_zh[:_TEXT],
-        row_data=bounded_row(record.row_data),
+        row_data=bounded_row(without_secrets(record.row_data)),
         more=record.more if _fits(record.more, _MORE_BYTES) else {"left_out": "too large"},
         rest=record.rest if _fits(record.rest, _MORE_BYTES) else {},
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...bridge.engines.history import INTERRUPTED, Place, Sighting
 from ...bridge.inside import inside
-from ...bridge.redact import redact
+from ...bridge.redact import redact, secret_values
 from ...bridge.results.choice import chosen, row_nodes_of
 from ...bridge.results.contents import HASHED_AT_ONCE, Contents
 from ...bridge.results.find import find_results
@@ -88,7 +88,8 @@ class Endings:
         if place is Place.INTERRUPTED:
             return _unless_final(lambda record: cancelled(record, message or INTERRUPTED))
         if place is not Place.SUCCEEDED:
-            error = (message or Wording("failed", "失败")).changed(lambda text: redact(text, secrets))
+            hidden = (*secrets, *secret_values(prompt))  # what a key's widget holds is quoted by nodes as well
+            error = (message or Wording("failed", "失败")).changed(lambda text: redact(text, hidden))
             return _unless_final(lambda record: failed(record, error))
         results = self.read(ended.results)
         if not ended.from_cache and self._is_one_missing(task, ended, results, prompt):

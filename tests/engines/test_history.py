@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wfrecovery.bridge.engines.comfyui import refusal_text
 from wfrecovery.bridge.engines.history import (
     Place,
     ResultFile,
@@ -179,3 +180,32 @@ def test_a_text_that_looks_like_a_name_is_not_sure_to_be_one() -> None:
     assert (file.sure, file.node) == (False, "7")
     (other,) = files_of_node({"images": [{"filename": "a.png"}]}, "7")
     assert other.sure
+
+
+# ------------------------------------------------------------------ what errors quote
+
+
+def test_a_node_s_message_quotes_no_key_of_its_graph() -> None:
+    """Also without the plugin: `main.py` reads the history, which has the prompt beside the message."""
+    graph = {"2": {"class_type": "Remote", "inputs": {"api_key": "W1DGET-key", "text": "a cat"}}}
+    told = entry("error", STARTED, error(exception_message="W1DGET-key and x-H1DDEN for a cat"))
+    told["prompt"] = [1, "p", graph, {"calls": [{"hf_token": "x-H1DDEN"}]}, []]
+    message = sighting_of_history(told).message
+    assert message is not None
+    assert message.en == "KSampler (node 2): [hidden] and [hidden] for a cat"
+    assert "W1DGET" not in message.zh
+
+
+def test_a_refusal_quotes_no_key() -> None:
+    """As ComfyUI's validation says it: it quotes what stands in the input."""
+    quoted = {
+        "type": "invalid_input_type",
+        "message": "Failed to convert an input value to a INT value",
+        "details": "pin_password, W1DGET-key, invalid literal for int() with base 10: 'W1DGET-key'",
+        "extra_info": {"input_name": "pin_password", "received_value": "W1DGET-key"},
+    }
+    plain = {**quoted, "details": "steps, many", "extra_info": {"input_name": "steps", "received_value": "many"}}
+    node = {"class_type": "Remote", "errors": [quoted, plain, {"message": "x", "extra_info": None}]}
+    text = refusal_text({"error": {"message": "refused"}, "node_errors": {"2": node}})
+    assert "W1DGET" not in text
+    assert "steps, many" in text

@@ -360,6 +360,49 @@ def test_secrets_of_extra_data_appear_nowhere(host: Any, shared: Shared) -> None
 
 
 @all_hosts
+def test_secrets_of_any_name_and_shape_appear_nowhere(host: Any, shared: Shared) -> None:
+    """Nested, in lists, as headers, in the row's cells; the cell's pictures, by which rows are told apart, stay."""
+    comfy = shared(host)
+    cells = {
+        "产品图": {"type": "embed-image", "fileToken": "boxcnPICTURE"},
+        "hf_token": "H1DDEN-in-a-row",
+        "max_tokens": 77,
+    }
+    extra = {
+        "cookie": "sid=H1DDEN-cookie",
+        "service": {"calls": [{"headers": [{"name": "Authorization", "value": "Bearer H1DDEN-header"}], "retries": 3}]},
+        "client": [{"refreshToken": "H1DDEN-refresh", "pairs": [["x-api-key", "H1DDEN-pair"]]}],
+        "extra_pnginfo": {"workflow": {"nodes": [], "extra": {"jwt": "H1DDEN-jwt", "cookies_enabled": True}}},
+    }
+    tag = row(2, feishu_row_data=cells)
+    prompt = comfy.queue(picture("named"), tag, extra_data=extra)
+    comfy.finished(prompt)
+    for file in comfy.table.rglob("*.json"):
+        assert "H1DDEN" not in file.read_text("utf-8"), file
+    graph = json.loads(comfy.graph_file(prompt).read_text("utf-8"))
+    assert graph["extra_data"]["service"]["calls"][0]["retries"] == 3
+    assert graph["extra_data"]["extra_pnginfo"]["workflow"]["extra"] == {"cookies_enabled": True}
+    assert graph["prompt"] == picture("named")
+    data = comfy.record(prompt)["metadata"]["feishu_row_data"]
+    assert (data["产品图"]["fileToken"], data["max_tokens"]) == ("boxcnPICTURE", 77)
+    for quoted in ("H1DDEN-refresh", "H1DDEN-pair", "H1DDEN-cookie"):
+        bad = comfy.queue(failing("named", f"refused {quoted}"), tag, extra_data=extra)
+        assert "H1DDEN" not in comfy.until_stage(bad, "failed")["error_message"]
+
+
+@all_hosts
+def test_a_key_in_a_widget_stays_in_the_graph_and_out_of_messages(host: Any, shared: Shared) -> None:
+    comfy = shared(host)
+    graph = failing("widget", "401: W1DGET-key-99 is no key")
+    graph["2"]["inputs"]["api_key"] = "W1DGET-key-99"
+    prompt = comfy.queue(graph, row(2))
+    message = comfy.until_stage(prompt, "failed")["error_message"]
+    assert "401" in message
+    assert "W1DGET" not in message
+    assert json.loads(comfy.graph_file(prompt).read_text("utf-8"))["prompt"] == graph
+
+
+@all_hosts
 def test_a_node_s_error_is_the_task_s(host: Any, shared: Shared) -> None:
     comfy = shared(host)
     record = comfy.until_stage(comfy.queue(failing("fail", "灯坏了"), row(2)), "failed")
