@@ -128,7 +128,7 @@ class Publisher:
         """Keep other publishers out: of this table, and on this machine of this spreadsheet, whose table ever."""
         with contextlib.ExitStack() as locks:
             own = process_lock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
-            locks.enter_context(held(own))
+            locks.enter_context(held(own, self._db.table.files.disk))
             settings = self._feishu.settings
             name = hashlib.sha256(f"{settings.feishu_domain} {settings.feishu_spreadsheet_token}".encode()).hexdigest()
             path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"

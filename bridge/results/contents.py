@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Final
 
 from ..inside import inside
 from ..table.content import hash_of, opened, stamp_of, stamped
+from ..table.disk import Disk
 from ..table.files import TableFiles
 from ..table.records import TaskRecord, parse_time
 from ..table.values import Kind, Result
@@ -81,7 +83,7 @@ class Contents:
             if self._room() + result.size > KEPT_BYTES or not self._enough_left(result.size):
                 return False
             self._files.atomic.make_folder(target.parent)
-            _copy(source, target)
+            _copy(source, target, self._files.disk)
             if hash_of(target) != result.sha256:  # replaced while it was copied
                 target.unlink()
                 return False
@@ -224,9 +226,9 @@ def _read(path: Path) -> bytes:
         return file.read()
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path, disk: Disk) -> None:
     """A copy that shares the blocks with the original where the file system can."""
-    with opened(source) as read, target.open("wb") as written:
+    with opened(source) as read, os.fdopen(disk.open_new(target), "wb") as written:
         if sys.platform == "linux":
             import fcntl  # noqa: PLC0415 - not on every system
 

@@ -114,7 +114,7 @@ class WorkflowDatabase:
         self.files.atomic.make_folder(self.files.active)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(held(self._lock, timeout))
+                stack.enter_context(held(self._lock, self._disk, timeout))
             except Timeout as error:
                 raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
             yield

@@ -11,6 +11,7 @@ import errno
 import itertools
 import logging
 import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -54,12 +55,33 @@ class Disk:
         """Make `folder` and its parents; fine when it is there."""
         folder.mkdir(parents=True, exist_ok=True)
 
+    def belongs(self, path: Path) -> None:
+        """Give a folder, or a file that is not open here, to whom the folder around it belongs, as far as we may."""
+        if os.name != "nt":
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    belongs_to(descriptor, path.parent)
+                finally:
+                    os.close(descriptor)
+
+    def open_new(self, path: Path) -> int:
+        """Open an empty file to write to; what was there is gone."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        return _made(path, flags)
+
+    def make_lock_file(self, path: Path) -> None:
+        """Make the file that is going to be locked, where it is not there; what locks it would make it for us alone."""
+        if not path.exists():
+            with contextlib.suppress(OSError):  # somebody else was faster, or who locks it finds out
+                os.close(_made(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+
     def open_temp(self, target: Path) -> tuple[int, Path]:
         """Open a new temp file beside `target`; a rename is atomic only within one file system."""
         while True:
             temp = target.with_name(f".{target.name}.{os.getpid()}-{next(_temp_numbers)}{TEMP_SUFFIX}")
             with contextlib.suppress(FileExistsError):  # left by a process that had our number
-                return os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644), temp
+                return _made(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)), temp
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of `data`; returns how many bytes went out, as `os.write` does."""
@@ -101,7 +123,7 @@ class Disk:
 
     def create(self, path: Path) -> None:
         """Create an empty file, or raise FileExistsError: whoever creates it first owns the name."""
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        os.close(_made(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
     def unlink(self, path: Path) -> None:
         """Remove a file; fine when it is gone."""
@@ -142,16 +164,52 @@ class Disk:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                    stat = entry.stat()
-                    found[entry.name] = FileStamp(stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                    status = entry.stat()
+                    found[entry.name] = FileStamp(status.st_mtime_ns, status.st_size, status.st_ino)
         return found
 
 
-class AtomicFiles:
-    """Whole files, replaced so that after any crash there is the old content or the new, never a mixture."""
+def _made(path: Path, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o644)
+    belongs_to(descriptor, path.parent)
+    return descriptor
 
-    def __init__(self, disk: Disk) -> None:
-        self.disk = disk
+
+def belongs_to(descriptor: int, folder: Path) -> None:
+    """Give an open file or folder the owner, group and rights of the folder around it, as far as we may.
+
+    ComfyUI may run as root in a container and main.py as a user beside it, or several users share a folder by its
+    group: what one writes the other must be able to read, replace and lock. Who may not change it leaves it as it is.
+    """
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        wanted, found = folder.stat(), os.fstat(descriptor)
+        if os.geteuid() == 0 and (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
+            os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+        elif wanted.st_gid != found.st_gid:
+            with contextlib.suppress(OSError):  # not of that group
+                os.fchown(descriptor, -1, wanted.st_gid)
+        mode = _mode_inside(wanted.st_mode, found.st_mode)
+        if mode != stat.S_IMODE(os.fstat(descriptor).st_mode):  # asked again: a new owner may have cost the group's bit
+            os.fchmod(descriptor, mode)
+
+
+def _mode_inside(folder: int, made: int) -> int:
+    """The rights of what was made in a folder; its owner can always read and write it."""
+    if stat.S_ISDIR(made):
+        return (folder & 0o777) | (folder & stat.S_ISGID) | 0o700
+    return (folder & 0o666) | 0o600
+
+
+class AtomicFiles:
+    """Whole files, replaced so that after any crash there is the old content or the new, never a mixture.
+
+    Folders that are made under `root` belong to whom that belongs, as every file does to whom its folder belongs.
+    """
+
+    def __init__(self, disk: Disk, root: Path | None = None) -> None:
+        self.disk, self._root = disk, root
         self._warned_folder_sync = False
 
     def write(self, target: Path, data: bytes) -> None:
@@ -179,6 +237,8 @@ class AtomicFiles:
         if missing:
             self.disk.make_folder(folder)
         for path in reversed(missing):
+            if self._root is not None and path != self._root and path.is_relative_to(self._root):
+                self.disk.belongs(path)
             self.sync_folder(path.parent)
 
     def move(self, source: Path, target: Path) -> None:

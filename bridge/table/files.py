@@ -35,6 +35,8 @@ log = logging.getLogger("wfrecovery")
 FOLDER_NAME: Final = "wfrecovery"
 #: How often a record is looked for that is in neither place: it would have to move under each look.
 _LOOKS: Final = 8
+#: What is locked, never replaced.
+LOCKS: Final = ("table.lock", "publisher.lock")
 #: ComfyUI's asset scanner passes it over.
 KEPT_SUFFIX: Final = ".download"
 #: A task record has about 2 KB. What is far larger was not written by us.
@@ -52,7 +54,7 @@ class TableFiles:
         self.active, self.done = self.folder / "active", self.folder / "done"
         self.graphs, self.ids, self.corrupt = (self.folder / name for name in ("graphs", "ids", "corrupt"))
         self.kept = self.folder / "kept"
-        self.disk, self.atomic = disk, AtomicFiles(disk)
+        self.disk, self.atomic = disk, AtomicFiles(disk, output_dir)
         #: what is wrong with files that are left where they are, each told once
         self.reported: set[str] = set()
 

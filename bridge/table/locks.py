@@ -11,6 +11,7 @@ from typing import Final
 from filelock import FileLock
 
 from ..wording import Wording
+from .disk import Disk
 
 #: What a file system answers that has no locks.
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
@@ -44,9 +45,10 @@ def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05) -> 
 
 
 @contextlib.contextmanager
-def held(lock: FileLock, timeout: float | None = None) -> Iterator[None]:
+def held(lock: FileLock, disk: Disk, timeout: float | None = None) -> Iterator[None]:
     """Hold `lock`. Raises filelock's Timeout after `timeout` seconds (None: the lock's own), NoLocksError, or another
     OSError."""
+    disk.make_lock_file(Path(lock.lock_file))
     try:
         lock.acquire(timeout)
     except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .disk import TEMP_SUFFIX
-from .files import KEPT_SUFFIX, TableFiles
+from .files import KEPT_SUFFIX, LOCKS, TableFiles
 from .record_json import record_from_json, record_to_json
 from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, is_task_id, now_text
 
@@ -30,7 +30,10 @@ class Mending:
         """Temp files, and the old one of two copies of a record. Under the table's lock."""
         files = self._files
         months = (files.done / name for name in files.months())
-        for folder in (files.folder, files.active, files.graphs, files.corrupt, *months):
+        own = (files.folder, files.active, files.done, files.graphs, files.ids, files.kept, files.corrupt, *months)
+        for path in (*own, *(files.folder / name for name in LOCKS)):  # as an older version may have made them
+            self._disk.belongs(path)
+        for folder in own:
             for name in self._disk.names(folder):
                 if name.endswith(TEMP_SUFFIX):
                     self._disk.unlink(folder / name)

@@ -12,6 +12,7 @@ from publishing_support import Team
 from table_support import job, table_files
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.locks import NoLocksError, held, process_lock
 
 if sys.platform == "win32":
@@ -64,7 +65,7 @@ def test_a_lock_that_was_not_to_be_had_is_free_afterwards(tmp_path: Path) -> Non
     with pytest.MonkeyPatch.context() as patch:
         refuse_locks(patch, errno.ENOSYS)
         with pytest.raises(NoLocksError):
-            held(lock).__enter__()
-    with held(lock):
+            held(lock, Disk()).__enter__()
+    with held(lock, Disk()):
         assert lock.is_locked
     assert not lock.is_locked
