@@ -141,11 +141,17 @@ def fixed_settings(config: str | Path | None = None, environ: Mapping[str, str] 
     return {name: source for name, source in sources.items() if name in PAGE_SETTINGS}
 
 
+def config_file(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that settings are read from, there or not: the one that `WFRECOVERY_CONFIG` names, else `config`."""
+    named = (os.environ if environ is None else environ).get("WFRECOVERY_CONFIG")
+    return Path(named) if named else (Path(config) if config else None)
+
+
 def _layers(config: str | Path | None, environ: Mapping[str, str] | None) -> tuple[dict[str, Any], Any, dict[str, str]]:
     """Values, column titles, and where each value comes from."""
     environ = os.environ if environ is None else environ
     named = environ.get("WFRECOVERY_CONFIG")
-    path = Path(named) if named else (Path(config) if config else None)
+    path = config_file(config, environ)
     if named and path is not None and not path.is_file():
         raise SettingsError(f"WFRECOVERY_CONFIG names {path}, which is not there")
     values = _read_file(path) if path is not None and path.is_file() else {}

@@ -241,5 +241,8 @@ class Plugin:
     def _examine(self) -> Report:
         from ..bridge.doctor.report import report  # noqa: PLC0415 - nothing else needs it
 
-        error = self._page_settings.config_error
-        return report(self._settings, self._db.output_dir, inside=self._status.now(), settings_error=error)
+        page = self._page_settings
+        status = self._status.now()
+        return report(
+            self._settings, self._db.output_dir, inside=status, settings_error=page.config_error, config=page.config
+        )

@@ -7,7 +7,7 @@ import json
 import os
 
 from ..doctor.report import report
-from ..settings import Settings, SettingsError, load_settings
+from ..settings import Settings, SettingsError, config_file, load_settings
 from ..wording import Wording, wording_of
 from .context import ATTENTION, WELL, CommandError, sentence, settings_of
 from .terminal import ProgressBar
@@ -23,7 +23,13 @@ def run(arguments: argparse.Namespace, language: str) -> int:
         settings = _where_only()
     bar = ProgressBar(Wording("checking", "正在检查").text(language))
     try:
-        found = report(settings, settings.output_dir or "output", settings_error=problem, on_progress=bar.show)
+        found = report(
+            settings,
+            settings.output_dir or "output",
+            settings_error=problem,
+            config=config_file(arguments.config),
+            on_progress=bar.show,
+        )
     finally:
         bar.end()
     if arguments.json:

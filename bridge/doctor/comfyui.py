@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from ..redact import redact
 from ..version import VERSION
 from ..wording import Wording
 from .checks import Findings, after
+from .privacy import examine_reach
 
 OLDEST_COMFYUI: Final = (0, 3, 64)
 #: Seconds to connect, and between two bytes.
@@ -37,6 +39,7 @@ def examine(found: Findings, url: str) -> Mapping[str, Any] | None:
         if stats is None:
             return None
         _version(found, str(stats["system"].get("comfyui_version") or ""))
+        examine_reach(found, stats["system"].get("argv"), url)
         status = _plugin(found, url, session)
     if status is not None:
         found.well("plugin", f"{_shown(url)}/wfrecovery/status")
@@ -47,6 +50,7 @@ def examine(found: Findings, url: str) -> Mapping[str, Any] | None:
 def examine_inside(found: Findings, status: Mapping[str, Any]) -> None:
     """The same from the plugin's own status, for a `doctor` that runs inside ComfyUI."""
     found.well("comfyui", Wording("this is it", "就是本程序"))
+    examine_reach(found, sys.argv)
     _version(found, str((status.get("comfyui") or {}).get("version") or ""))
     found.well("plugin", Wording("this is it", "就是本程序"))
     _inside(found, status)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
-import tempfile
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,12 +14,17 @@ from typing import Any, Final
 from ..table.database import OldFileLockError, WorkflowDatabase, check_filelock
 from ..table.files import FOLDER_NAME
 from ..table.folder_test import examine_folder
+from ..table.locks import NoLocksError
 from ..table.records import TaskError
 from ..wording import Wording
 from .checks import Findings, after
 
 #: Seconds that somebody else may hold the table's lock; a change takes milliseconds.
 _LOCK_PATIENCE: Final = 5.0
+#: Bytes that a disk has to have free: a record with its graph.
+_LEAST_ROOM: Final = 1024 * 1024
+#: What a file system answers that has no files without a name.
+_NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 #: Names of damaged records that are shown.
 _NAMES_SHOWN: Final = 5
 
@@ -151,29 +158,50 @@ def _locks(found: Findings, folder: Path) -> None:
 
 
 def _why_not_writable(folder: Path) -> str:
-    """The system's refusal of a temporary file, which is gone at once; empty where it is taken."""
+    """Why nothing can be written there, in the system's words; empty where it can. Asked, and where the system has
+    files without a name, tried with one: nothing is seen of it, not even by the folder's own time."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return os.strerror(errno.EACCES)
+    nameless = getattr(os, "O_TMPFILE", 0)
     try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"wfrecovery")
-            probe.flush()
+        if shutil.disk_usage(folder).free < _LEAST_ROOM:
+            return os.strerror(errno.ENOSPC)
+        if nameless:
+            _try_to_write(folder, nameless)
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
-def _table(found: Findings, table: WorkflowDatabase) -> bool:
+def _try_to_write(folder: Path, nameless: int) -> None:
     try:
-        with table.locked():
-            pass
-        refusal = _why_not_writable(table.folder / "active")
+        descriptor = os.open(folder, os.O_WRONLY | nameless, 0o600)
+    except OSError as error:
+        if error.errno in _NO_NAMELESS_FILES:
+            return
+        raise
+    try:
+        os.write(descriptor, b"wfrecovery")
+    finally:
+        os.close(descriptor)
+
+
+def _table(found: Findings, table: WorkflowDatabase) -> bool:
+    """Whether the table can be locked and written. What is not there yet is not made."""
+    refusal: Wording | str | None = None
+    try:
+        table.try_lock()
+        refusal = next(filter(None, (_why_not_writable(path) for path in table.own_folders())), None)
+    except NoLocksError as error:
+        refusal = error.wording
     except TaskError as error:
-        refusal = str(error)
+        refusal = error.wording
     except OSError as error:
         refusal = error.strerror or str(error)
     if refusal:
         found.wrong(
             "table",
-            f"{table.folder}: {refusal}",
+            Wording(f"{table.folder}: ", f"{table.folder}：") + refusal,
             Wording(
                 "give the accounts of ComfyUI and main.py the right to write there (both the same account is best), "
                 "and end what holds the lock",
@@ -199,11 +227,9 @@ def _same_table(found: Findings, table: WorkflowDatabase, status: Mapping[str, A
 
 
 def _damaged(found: Findings, table: WorkflowDatabase, status: Mapping[str, Any] | None) -> None:
-    """Reading the unfinished records sets aside what cannot be read; what was set aside before is there as well."""
-    for _ in table.active():
-        pass
+    """What was set aside, and what will be: it is left where it is."""
     theirs = 0 if status is None or table.is_shared_with(status) else int(status.get("corrupt") or 0)
-    _tell_damaged(found, table.corrupt(), str(table.folder / "corrupt"), theirs)
+    _tell_damaged(found, [*table.corrupt(), *table.unreadable()], str(table.folder / "corrupt"), theirs)
 
 
 def _tell_damaged(found: Findings, here: Sequence[str], folder: str, theirs: int) -> None:
@@ -218,8 +244,10 @@ def _tell_damaged(found: Findings, here: Sequence[str], folder: str, theirs: int
         Wording("; ".join(filter(None, (where, others.en))), "；".join(filter(None, (where, others.zh)))),
         Wording(
             f"look into {FOLDER_NAME}/corrupt: beside each file its .reason.txt says what is wrong. Mend the JSON and "
-            "move it back into active/, or do the row again; then delete both files. All other tasks go on",
+            "move it back into active/, or do the row again; then delete both files. What still lies in active/ is set "
+            "aside, or rebuilt from its graph, when ComfyUI or main.py starts. All other tasks go on",
             f"打开 {FOLDER_NAME}/corrupt：每个文件旁边的 .reason.txt 写着原因。修好 JSON 后移回 active/，或重做那一行；"
-            "然后删除这两个文件。其他任务不受影响",
+            "然后删除这两个文件。还在 active/ 里的，会在 ComfyUI 或 main.py 启动时移走，或由工作流重建。"
+            "其他任务不受影响",
         ),
     )

@@ -1,6 +1,6 @@
 """`doctor`: is everything there that recovery and publishing need, and if not, what is to be clicked or set.
 
-Nothing is changed anywhere: Feishu is only asked, and a probe in the output folder is gone at once.
+Nothing is changed anywhere: Feishu is only asked, and what lies in the output folder is only read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..settings import Settings
 from ..wording import Wording, wording_of
 from . import comfyui as doctor_comfyui
 from . import feishu as doctor_feishu
-from . import feishu_questions
+from . import feishu_questions, privacy
 from . import folder as doctor_folder
 from .checks import Check, Findings, Report
 from .feishu_token import DOMAINS
@@ -35,6 +35,7 @@ def report(
     comfyui_url: str | None = None,
     inside: Mapping[str, Any] | None = None,
     settings_error: Wording | str | None = None,
+    config: Path | None = None,
     session: requests.Session | None = None,
     domains: Sequence[str] = DOMAINS,
     now: Callable[[], float] = time.time,
@@ -42,15 +43,16 @@ def report(
 ) -> Report:
     """Make all checks; blocks for as long as ComfyUI and Feishu take to answer.
 
-    `inside` is the plugin's own status, for a call from inside ComfyUI: then ComfyUI is not asked over HTTP.
-    `settings_error` says why `settings` are not the user's: then Feishu is not asked. `session` is for Feishu alone.
-    No secret is in the report.
+    `inside` is the plugin's own status, for a call from inside ComfyUI: then ComfyUI is not asked over HTTP. `config`
+    is the file that the settings came from. `settings_error` says why `settings` are not the user's: then Feishu is
+    not asked. `session` is for Feishu alone. No secret is in the report.
     """
     titles = {
         **_CONFIG,
         **doctor_folder.PACKAGE_TITLES,
         **doctor_comfyui.TITLES,
         **doctor_folder.TITLES,
+        **privacy.TITLES,
         **feishu_questions.titles(settings),
     }
     found = Findings(titles, _secrets(settings), on_progress)
@@ -67,6 +69,7 @@ def report(
         )
     else:
         found.well("config", Wording("readable", "可以读取"))
+    privacy.examine_config(found, config)
     doctor_folder.examine_packages(found)
     if inside is None:
         url = (comfyui_url or settings.comfyui_url).rstrip("/")

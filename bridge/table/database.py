@@ -112,12 +112,23 @@ class WorkflowDatabase:
         """
         timeout = self._lock.timeout if timeout is None else timeout
         self.files.atomic.make_folder(self.files.active)
+        with self._exclusively():
+            yield
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(held(self._lock, self._disk, timeout))
             except Timeout as error:
                 raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
             yield
+
+    def try_lock(self) -> None:
+        """Take the lock and give it back, where its file is there: changes nothing. Raises as `locked` does."""
+        if self._disk.exists(Path(self._lock.lock_file)):
+            with self._exclusively():
+                pass
 
     def claim_id(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:
         """A task id that nobody else has or gets: `wanted` where that is free, else the next one.
@@ -298,6 +309,15 @@ class WorkflowDatabase:
     def corrupt(self) -> list[str]:
         """What lies in quarantine, and active records of a newer schema: each with its reason."""
         return self._mending.in_quarantine() + sorted(self.files.reported)
+
+    def unreadable(self) -> list[str]:
+        """The records in `active` that cannot be read, each with its reason; nothing is set aside."""
+        return self._mending.damaged()
+
+    def own_folders(self) -> list[Path]:
+        """The folder of the table, and those in it that are there and are written to."""
+        inner = (self.files.active, self.files.graphs, self.files.done)
+        return [self.folder, *(path for path in inner if self._disk.exists(path))]
 
     def sweep(self) -> None:
         """Finish what a crash left half done: moves, temp files, stale claims, graphs without a record."""

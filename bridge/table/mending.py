@@ -66,6 +66,17 @@ class Mending:
         names = self._disk.names(self._files.corrupt)
         return [name for name in names if not name.endswith((".reason.txt", TEMP_SUFFIX))]
 
+    def damaged(self) -> list[str]:
+        """The records in `active` that cannot be read, each with its reason. They stay where they are."""
+        return [told for task_id in self._files.ids_in(self._files.active) if (told := self._damage(task_id))]
+
+    def _damage(self, task_id: str) -> str | None:
+        try:
+            self._files.find(task_id)
+        except (RecordError, OSError) as error:
+            return f"active/{task_id}.json: {error}"
+        return None
+
     def quarantine(self, task_id: str) -> TaskRecord | None:
         """Move a damaged record aside, and rebuild it from its graph file where that allows it."""
         path = self._files.active_path(task_id)

@@ -17,6 +17,7 @@ from ...bridge.settings import (
     PAGE_SETTINGS,
     Settings,
     SettingsError,
+    config_file,
     fixed_settings,
     load_settings,
     typed,
@@ -47,6 +48,11 @@ class PageSettings:
         if self._page_error:
             log.warning("[wfrecovery] %s", self._page_error)
         self.current = self._load()
+
+    @property
+    def config(self) -> Path | None:
+        """The file in which a person writes settings."""
+        return config_file(self._folder / CONFIG_NAME)
 
     @property
     def error(self) -> str | None:

@@ -543,7 +543,7 @@ def test_a_damaged_record(office: Office) -> None:
     task_id = db.add_workflow_task({"row_number": 2, "product_name": "杯子"}, "图生视频")
     (office.folder / "wfrecovery" / "active" / f"{task_id}.json").write_text('{"cut off', "utf-8")
     check = only_wrong(office.examine(), "damaged", ".reason.txt", ".reason.txt")
-    assert f"1: {task_id}.json" in check.detail.zh
+    assert f"1: active/{task_id}.json" in check.detail.zh
     assert str(office.folder / "wfrecovery" / "corrupt") in check.detail.en
 
 
@@ -579,6 +579,7 @@ def test_an_old_filelock(office: Office, tmp_path: Path) -> None:
 def test_a_broken_config_file(office: Office, tmp_path: Path, text: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(text, "utf-8")
+    file.chmod(0o600)
     ended = run(office, "--json", "--config", str(file))
     assert ended.returncode == 1, ended.stderr
     checks = {check["id"]: check for check in json.loads(ended.stdout)["checks"]}

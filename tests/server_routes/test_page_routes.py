@@ -498,6 +498,17 @@ def test_the_doctor_looks_from_inside(comfy: Comfy) -> None:
     assert [check["title"] for check in english["checks"]] != [check["title"] for check in chinese["checks"]]
 
 
+@all_hosts
+def test_what_the_doctor_says_of_view_is_so(comfy: Comfy) -> None:
+    task_id = comfy.finished(comfy.queue(picture("view"), row(2)))["task_id"]
+    seen = comfy.call("GET", f"/view?filename={task_id}.json&subfolder=wfrecovery/graphs&type=output")
+    assert seen.status_code == 200
+    assert seen.json()["prompt"] == picture("view")
+    checks = {check["id"]: check for check in get(comfy, "doctor")["checks"]}
+    assert checks["reach"]["ok"] is True
+    assert "wfrecovery/" in checks["reach"]["detail"]
+
+
 # ------------------------------------------------------------------ who may write
 
 
