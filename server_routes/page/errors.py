@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -17,6 +18,11 @@ from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError
 
 log = logging.getLogger("wfrecovery")
+
+#: Bytes of a body, and seconds in which it has to come: a thousand ids are 20 KB.
+MAX_BODY: Final = 256 * 1024
+BODY_SECONDS: Final = 30.0
+_BLOCK: Final = 16 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,7 +55,10 @@ def answering(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except BadRequestError as error:
-            return error_response(error.kind, str(error), error.status)
+            response = error_response(error.kind, str(error), error.status)
+            if error.status in (408, 413):  # what is still to come is no next request
+                response.force_close()
+            return response
         except UnknownTaskError as error:
             return error_response("unknown_task", error.wording.text(language_of(request)), 404)
         except ResultGoneError as error:
@@ -70,10 +79,32 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     else is taken. Raises BadRequestError."""
     if request.content_type != "application/json":
         raise BadRequestError("content_type", "send Content-Type: application/json and a JSON object, at least {}", 415)
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":  # a few bytes may become gigabytes
+        raise BadRequestError("content_encoding", "send the body as it is, not compressed", 415)
     try:
-        body = json.loads(await request.read())
+        content = await asyncio.wait_for(_bounded_body(request), BODY_SECONDS)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise BadRequestError("slow_body", f"the body did not come within {BODY_SECONDS:g} s", 408) from None
+    try:
+        body = json.loads(content)
     except (ValueError, RecursionError):
         raise BadRequestError("bad_json", "the body is not valid JSON; send an object, at least {}") from None
     if not isinstance(body, dict):
         raise BadRequestError("bad_json", "the body is not a JSON object; send at least {}")
     return body
+
+
+async def _bounded_body(request: web.Request) -> bytes:
+    """Not more than our largest body, whatever length was named: a chunked one names none, and may never end."""
+    if (request.content_length or 0) > MAX_BODY:
+        raise _too_large()
+    body = bytearray()
+    async for block in request.content.iter_chunked(_BLOCK):
+        body += block
+        if len(body) > MAX_BODY:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> BadRequestError:
+    return BadRequestError("too_large", f"the body is larger than {MAX_BODY} bytes", 413)
