@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 LARGEST_PICTURE: Final = 20 * 1024 * 1024
 #: The formats that the page of `values_image` lists, as far as they are known here; webp is not among them.
 _TAKEN: Final = frozenset({"png", "jpeg", "gif", "bmp", "tiff", "heic"})
+#: Decoded for a conversion, a picture takes 4 bytes a pixel, twice.
+MOST_PIXELS: Final = 100_000_000
 #: Longest side in pixels and JPEG quality, tried one after the other until the picture is small enough.
 _SMALLER: Final = ((None, 92), (4096, 90), (2048, 88), (1280, 85), (768, 80), (384, 75))
 
@@ -74,7 +77,10 @@ def _opened(name: str, content: bytes) -> Image:
             remedy=Remedy.FINAL,
         ) from None
     try:
-        picture = Image.open(io.BytesIO(content))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below Pillow's
+            picture = Image.open(io.BytesIO(content))
+        _check_pixels(name, picture.width * picture.height)
         picture.load()
     except UnidentifiedImageError:
         raise FeishuError(
@@ -90,6 +96,18 @@ def _opened(name: str, content: bytes) -> Image:
             remedy=Remedy.FINAL,
         ) from None
     return picture.convert("RGBA" if "transparency" in picture.info or "A" in picture.getbands() else "RGB")
+
+
+def _check_pixels(name: str, pixels: int) -> None:
+    if pixels > MOST_PIXELS:
+        raise FeishuError(
+            Wording(
+                f"{name} has {pixels:,} pixels, too many to be converted for a cell → save a smaller picture, then "
+                "render the row again",
+                f"{name} 有 {pixels:,} 个像素，太多，无法转换成单元格图片 → 请保存较小的图片，再重新生成该行",
+            ),
+            remedy=Remedy.FINAL,
+        )
 
 
 def _on_white(picture: Image) -> Image:

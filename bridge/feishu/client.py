@@ -21,6 +21,7 @@ from ..redact import redact
 from ..settings import Settings, load_settings
 from ..table.rows import RowData
 from ..wording import Wording
+from .answer import Answer, read_bounded
 from .errors import NO_SPREADSHEET, FeishuError, FeishuNotConfiguredError, Remedy, answered
 from .sheet import Merge, SheetTable, column_letters, read_table
 
@@ -35,6 +36,9 @@ _READ_WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LONGEST_READ_WAIT: Final = 300.0
 #: One read takes at most 100 columns.
 _COLUMNS_PER_READ: Final = 100
+
+#: Cells that one reading of the sheet may hold, blank rows at the end apart: some hundred MB in memory.
+MOST_CELLS: Final = 2_000_000
 
 Result = TypeVar("Result")
 
@@ -88,10 +92,14 @@ class FeishuClient:
         grid = self._grid()
         values: list[list[Any]] = []
         revisions: list[int | None] = []
+        held = 0
         for first in range(0, grid.columns, _COLUMNS_PER_READ):
             last = min(first + _COLUMNS_PER_READ, grid.columns) - 1
             columns = f"{grid.sheet_id}!{column_letters(first)}{{}}:{column_letters(last)}{{}}"
             part, revision = self._read_rows(columns, 1, grid.rows)
+            held += sum(len(row or ()) for row in part)
+            if held > MOST_CELLS:
+                raise _too_many_cells(self.settings.feishu_sheet_name)
             values = _beside(values, part, first)
             revisions.append(revision)
         table = read_table(grid.sheet_id, values, self.settings.sheet_columns, grid.merges)
@@ -254,7 +262,7 @@ class FeishuClient:
         return self._send(method, path, body, _data, write=write)
 
     def _send(
-        self, method: str, path: str, body: Any, read: Callable[[requests.Response], Result], *, write: bool = False
+        self, method: str, path: str, body: Any, read: Callable[[Answer], Result], *, write: bool = False
     ) -> Result:
         """Send with the token; an answer that calls the token invalid gets one more try with a new one."""
         for last_try in (False, True):
@@ -268,18 +276,18 @@ class FeishuClient:
                 self.drop_token(token)
         raise AssertionError("unreachable")
 
-    def _request(
-        self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool
-    ) -> requests.Response:
+    def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool) -> Answer:
         data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
-            return self._session.request(
+            response = self._session.request(
                 method,
                 self.settings.feishu_domain + path,
                 data=data,
                 headers={"Content-Type": "application/json; charset=utf-8", **headers},
                 timeout=self._timeout,
+                stream=True,
             )
+            return read_bounded(response)
         except requests.ConnectTimeout as error:
             raise FeishuError(
                 Wording("Feishu cannot be reached: no connection in time", "连不上飞书：连接超时")
@@ -321,15 +329,25 @@ class FeishuClient:
         )
 
 
-def _data(response: requests.Response) -> dict[str, Any]:
+def _data(response: Answer) -> dict[str, Any]:
     return answered(response.status_code, response.headers, response.content)
 
 
-def _content(response: requests.Response) -> bytes:
+def _content(response: Answer) -> bytes:
     """A downloaded file; drive sends some refusals with HTTP 200, as JSON."""
     if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
         _data(response)
     return response.content
+
+
+def _too_many_cells(sheet: str) -> FeishuError:
+    return FeishuError(
+        Wording(
+            f"the sheet {sheet!r} has more than {MOST_CELLS:,} cells in use → move finished rows to another sheet",
+            f"工作表“{sheet}”使用中的单元格超过 {MOST_CELLS:,} 个 → 请把已完成的行移到另一个工作表",
+        ),
+        remedy=Remedy.FINAL,
+    )
 
 
 def _revision(data: Mapping[str, Any]) -> int | None:

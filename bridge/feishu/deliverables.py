@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from ..results.choice import chosen, none_fits
 from ..results.contents import Contents
@@ -11,6 +12,9 @@ from ..table.records import TaskRecord
 from ..table.values import Result
 from ..wording import Wording
 from .errors import FeishuError, Remedy
+
+#: Bytes of a picture that is read into memory, to go into a cell as it is or smaller.
+LARGEST_ORIGINAL: Final = 256 * 1024 * 1024
 
 
 class Deliverables:
@@ -27,6 +31,16 @@ class Deliverables:
     def picture(self, task: TaskRecord) -> tuple[str, bytes]:
         """Name and content of the picture. Raises FeishuError, ResultGoneError."""
         result = self._chosen(task)
+        if (self._contents.stamped(result.path).size or 0) > LARGEST_ORIGINAL:
+            raise FeishuError(
+                Wording(
+                    f"{result.path} is larger than {LARGEST_ORIGINAL >> 20} MiB, too large to be made smaller for a "
+                    "cell → save a smaller picture, then render the row again",
+                    f"{result.path} 超过 {LARGEST_ORIGINAL >> 20} MiB，太大，无法缩小后写入单元格"
+                    " → 请保存较小的图片，再重新生成该行",
+                ),
+                remedy=Remedy.FINAL,
+            )
         return PurePosixPath(result.path).name, self._contents.read(task, result)
 
     def _chosen(self, task: TaskRecord) -> Result:

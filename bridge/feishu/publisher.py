@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import logging
 import random
 import tempfile
@@ -40,6 +41,10 @@ _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
 _LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
+
+
+#: Records in memory at once, delivered by one reading of the sheet.
+TASKS_AT_ONCE: Final = 500
 
 
 @dataclass
@@ -80,14 +85,31 @@ class Publisher:
         return self.last_problem.en if self.last_problem else None
 
     def due(self) -> list[TaskRecord]:
-        """The outbox without what waits for its next try; nothing while the server asks to be left alone."""
-        now = self._clock()
-        outbox = self._db.unpushed()
-        if any(_in_future(task.outbox.wait_until, now) for task in outbox):
-            return []
-        due = [task for task in outbox if not _in_future(task.outbox.next_try_at, now)]
+        """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
+        alone."""
+        return self._due(frozenset())
+
+    def _due(self, leave: frozenset[str]) -> list[TaskRecord]:
+        now, left_alone = self._clock(), False
+
+        def due() -> Iterator[TaskRecord]:
+            nonlocal left_alone
+            for task in self._outbox():
+                left_alone = left_alone or _in_future(task.outbox.wait_until, now)
+                if task.task_id not in leave and not _in_future(task.outbox.next_try_at, now):
+                    yield task
+
         # What was itself refused goes last: it must not hold up the others each time.
-        return sorted(due, key=lambda task: task.outbox.refused)
+        first = heapq.nsmallest(TASKS_AT_ONCE, due(), key=lambda task: task.outbox.refused)
+        return [] if left_alone else first
+
+    def _outbox(self) -> Iterator[TaskRecord]:
+        """What has to reach the sheet, oldest first; one record in memory at a time."""
+        for entry in reversed(self._db.index.entries()):
+            if entry.stage.final and entry.feishu_state is FeishuState.PENDING:
+                task = self._db.table.look(entry.task_id)
+                if task is not None and task.stage.final and task.feishu_state is FeishuState.PENDING:
+                    yield task
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
@@ -100,7 +122,7 @@ class Publisher:
             log.error("[wfrecovery] %s", self.last_problem)
 
     def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
-        """Push what is due, apart from the tasks in `leave`.
+        """Push what is due, apart from the tasks in `leave`, by so many at once as memory and one reading are for.
 
         Raises nothing for the sake of Feishu or of the table: what could not be pushed says why, and waits.
         """
@@ -108,11 +130,14 @@ class Publisher:
         tasks: list[TaskRecord] = []
         problem = self.last_problem
         try:
-            if self._feishu.configured:
-                tasks = [task for task in self.due() if task.task_id not in leave]
-            if tasks:
-                with self._alone():
-                    self._flush(tasks, report)
+            while self._feishu.configured:
+                seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
+                before, tasks = len(report.pushed), self._due(frozenset(seen))
+                if tasks:
+                    with self._alone():
+                        self._flush(tasks, report)
+                if len(tasks) < TASKS_AT_ONCE or len(report.pushed) == before:
+                    break
         except Timeout:
             report.busy = True
         except (OSError, TaskError) as error:  # a full disk, a table that is locked for long: nothing can be noted

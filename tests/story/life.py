@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,12 +128,13 @@ class Request:
         self.method, self.path, self.match_info = method, path, match
         self.headers, self.query, self.content_type = {}, {}, "application/json"
         self._body = json.dumps(body or {})
+        self.content_length, self.content = len(self._body), self
 
     async def json(self) -> Any:
         return json.loads(self._body)
 
-    async def read(self) -> bytes:
-        return self._body.encode()
+    async def iter_chunked(self, _block: int) -> AsyncIterator[bytes]:
+        yield self._body.encode()
 
 
 class Server(PromptServer):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import requests
 
@@ -21,8 +19,14 @@ class Reply:
     headers: dict[str, str]
     content: bytes
 
-    def json(self) -> Any:
-        return json.loads(self.content)
+    def __enter__(self) -> Reply:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def iter_content(self, _block: int) -> Iterator[bytes]:
+        yield self.content
 
 
 class Line:
@@ -42,7 +46,14 @@ class Session:
         self._line, self._passes = line, passes
 
     def request(
-        self, method: str, url: str, *, data: bytes | None, headers: dict[str, str], timeout: tuple[float, float]
+        self,
+        method: str,
+        url: str,
+        *,
+        data: bytes | None,
+        headers: dict[str, str],
+        timeout: tuple[float, float],
+        stream: bool,
     ) -> Reply:
         self._passes("before")
         if self._line.away:
