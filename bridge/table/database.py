@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from filelock import Timeout
 
-from ..wording import Wording
 from .disk import Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
@@ -110,13 +109,12 @@ class WorkflowDatabase:
 
         Raises TableBusyError after `timeout` seconds, or as many as the table was made with.
         """
-        timeout = self._lock.timeout if timeout is None else timeout
         self.files.atomic.make_folder(self.files.active)
-        with self._exclusively():
+        with self._exclusively(self._lock.timeout if timeout is None else timeout):
             yield
 
     @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
+    def _exclusively(self, timeout: float) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(held(self._lock, self._disk, timeout))
@@ -127,7 +125,7 @@ class WorkflowDatabase:
     def try_lock(self) -> None:
         """Take the lock and give it back, where its file is there: changes nothing. Raises as `locked` does."""
         if self._disk.exists(Path(self._lock.lock_file)):
-            with self._exclusively():
+            with self._exclusively(self._lock.timeout):
                 pass
 
     def claim_id(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:

@@ -147,8 +147,7 @@ class Owners:
 
     def _hold(self, path: Path) -> tuple[int, int] | None:
         """Lock a file of our own; which one that is."""
-        with contextlib.suppress(FileExistsError):
-            self._disk.create(path)
+        self._disk.make_lock_file(path)
         lock = FileLock(path, timeout=1.0, poll_interval=0.01, thread_local=False, fallback_to_soft=False)
         lock.acquire()
         before, self._lock = self._lock, lock  # held for as long as the process lives
