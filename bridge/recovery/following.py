@@ -20,8 +20,9 @@ from ..results.find import Found
 from ..results.whole_result import whole_result
 from ..settings import Settings
 from ..table.manager import DatabaseManager, blameless, cancelled, failed, started, unsubmitted
+from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
-from ..table.records import Stage, TaskRecord
+from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import Owner, Result
 from ..wording import Wording
 from .collecting import Change, Fetched, adopted, collected, files_here
@@ -39,6 +40,8 @@ LOOK_SECONDS: Final = 1.0
 SECOND_LOOK_SECONDS: Final = 1.0
 #: Tasks looked up, followed and fetched at the same time.
 BATCH: Final = 8
+#: So often it is looked whether the plugin has made a record anew that somebody has deleted.
+_LOOKS_FOR_PLUGIN: Final = 10
 #: So often within a run a prompt is sent without an answer, or its files are not fetched, while all else is answered.
 _IN_VAIN: Final = 5
 _NEVER_TAKEN: Final = Wording(
@@ -77,8 +80,9 @@ class Following:
 
     async def _to_the_end(self, task_id: str) -> TaskRecord:
         in_vain = 0
+        kept = await self.read(task_id), await self._submitting.graph(task_id)
         while True:
-            task = await self.read(task_id)
+            task = await self._read_or_restore(*kept)
             if task.stage.final or task.stage is Stage.ASKING:
                 return task
             if await self.is_others(task):
@@ -90,7 +94,7 @@ class Following:
                 if seen is None:
                     continue
                 decision = await self.act(task, seen)
-            except OwnedError:  # somebody was faster, or a person has said that somebody else takes it
+            except (OwnedError, UnknownTaskError):  # somebody was faster, or has emptied the folder
                 continue
             if seen.place is Place.ASKING or decision.action is Action.LEAVE:
                 return await self.read(task_id)
@@ -109,6 +113,20 @@ class Following:
             self._starts.excuse(taken)
             taken = await written(self._db, task.task_id, blameless)
         return taken
+
+    async def _read_or_restore(self, before: TaskRecord, graph: Mapping[str, Any] | None) -> TaskRecord:
+        """The record; where somebody has emptied the folder, as it was when we began to follow it. The plugin, where it
+        shares the table, makes its own records anew, which is waited for."""
+        for _ in range(_LOOKS_FOR_PLUGIN):
+            with contextlib.suppress(UnknownTaskError):
+                return await self.read(before.task_id)
+            if not await self.plugin_shares_table():
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        log.warning("[wfrecovery] the record of %s is gone: it is made anew", before.task_id)
+        with contextlib.suppress(RecordError):  # somebody was faster
+            await asyncio.to_thread(self._db.table.create, before, graph)
+        return await self.read(before.task_id)
 
     async def read(self, task_id: str) -> TaskRecord:
         """The record as it is now."""

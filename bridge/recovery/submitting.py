@@ -12,7 +12,7 @@ from typing import Any
 from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
 from ..table.manager import DatabaseManager, cancelled, failed, submitted, taken_up
 from ..table.record_json import record_to_json
-from ..table.records import TaskRecord
+from ..table.records import Stage, TaskRecord
 from ..wording import Wording
 from .decisions import CANCELLED
 from .writing import written
@@ -43,7 +43,10 @@ class Submitting:
         return taken_up(self._db.owners.me, task)
 
     def submitting(self, prompt_id: str, task: TaskRecord) -> TaskRecord:
-        """The same for one that is about to be submitted: with its prompt_id, unless it has one already."""
+        """The same for one that is about to be submitted: with its prompt_id, unless it has one already. What waits or
+        runs is submitted, whoever is at work on it, and stays as it is."""
+        if task.comfyui_task_id and task.stage is not Stage.CREATED:
+            return task
         taken = self.taking(task)
         if taken.stage.final:
             return taken
