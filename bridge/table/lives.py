@@ -32,6 +32,8 @@ SILENCE_SECONDS: Final = 90.0
 _KEPT_SECONDS: Final = 1.0
 #: Another process may be looking at the same lock just now, which takes it much less than this.
 _PROBE_SECONDS: Final = 0.05
+#: Ours have some hundred bytes: what is far larger was not written by an owner, and is not read.
+_MOST_BYTES: Final = 64 * 1024
 #: What one pause between two looks counts for at most: a process that was stopped itself has not seen any silence.
 _MOST_PER_LOOK: Final = 2 * BEAT_SECONDS
 
@@ -198,7 +200,8 @@ class Lives:
             if known is not None and known[0] == stamp:
                 return known[1]
             try:
-                told = OwnerFile.of(boot, self._disk.read(path_of(self._folder, boot, "json")))
+                raw = self._disk.read(path_of(self._folder, boot, "json")) if stamp.size <= _MOST_BYTES else b""
+                told = OwnerFile.of(boot, raw)
             except OSError:
                 return None
             self._read[boot] = stamp, told
