@@ -23,9 +23,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from ..wording import Wording
+from .disk import TEMP_SUFFIX
 from .files import TableFiles
 from .lives import BEAT_SECONDS, Life, Lives, OwnerFile, Surroundings, file_at, is_token, path_of
 from .records import TaskError, TaskRecord, now_text
@@ -138,7 +139,7 @@ class Owners:
             )
             self._files.atomic.write(self._path(me.boot, "json"), self._me.to_json())
             self._unshown = False
-        except (OSError, Timeout) as error:
+        except OSError as error:
             if not self._unshown:
                 self._unshown = True
                 log.warning("[wfrecovery] other programs cannot see that this one lives: %s", error)
@@ -146,10 +147,14 @@ class Owners:
                 os.utime(self._path(me.boot, "json"))
 
     def _hold(self, path: Path) -> tuple[int, int] | None:
-        """Lock a file of our own; which one that is."""
+        """Lock a file of our own; which one that is. None where there are no locks: the beat has to tell."""
         self._disk.make_lock_file(path)
         lock = FileLock(path, timeout=1.0, poll_interval=0.01, thread_local=False, fallback_to_soft=False)
-        lock.acquire()
+        try:
+            lock.acquire()
+        except (OSError, RuntimeError) as error:  # RuntimeError: filelock's word for what it has no means for
+            log.debug("[wfrecovery] %s cannot be locked: %s", path, error)
+            return None
         before, self._lock = self._lock, lock  # held for as long as the process lives
         if before is not None:
             before.release()
@@ -157,6 +162,11 @@ class Owners:
 
     def _path(self, boot: str, kind: str) -> Path:
         return path_of(self.folder, boot, kind)
+
+    def forked(self) -> None:
+        """In a forked child: what other threads held at that moment would be held for ever."""
+        self._mutex, self.work = threading.RLock(), Work()
+        self._lives = Lives(self.folder, self._disk, self._around)
 
     # ------------------------------------------------------------------ the others
 
@@ -211,10 +221,14 @@ class Owners:
 
     def sweep(self, named: set[str]) -> None:
         """Remove the files of the dead that no record names any more. Under the table's lock."""
-        for boot in {name.partition(".")[0] for name in self._disk.names(self.folder)} - named:
+        names = self._disk.names(self.folder)
+        for boot in {name.removeprefix(".").partition(".")[0] for name in names} - named:
             if is_token(boot) and self.life(Owner("", boot)) is Life.DEAD:
                 for kind in ("lock", "ended", "json"):
                     self._disk.unlink(self._path(boot, kind))
+                for name in names:  # killed while its beat moved
+                    if name.startswith(f".{boot}.json.") and name.endswith(TEMP_SUFFIX):
+                        self._disk.unlink(self.folder / name)
 
 
 #: The owners in this process: of one's own nothing has to be probed.
@@ -244,3 +258,12 @@ def _beat_all() -> None:
         for owners in list(_with_beat):
             owners.beat()
             del owners  # or the last one of the round would never go
+
+
+def _after_fork() -> None:
+    for owners in list(_here.values()):
+        owners.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
