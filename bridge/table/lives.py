@@ -8,7 +8,9 @@ the process that looks.
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,9 @@ from .disk import Disk, FileStamp
 from .folder_test import tested
 from .kernel import kernel_boot
 
+if sys.platform != "win32":
+    import fcntl
+
 #: What may name an owner's files; ours are 32 hexadecimal digits.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BEAT_SECONDS: Final = 5.0
@@ -30,7 +35,7 @@ BEAT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 90.0
 #: A look is good for so long: hundreds of tasks have the same owner.
 _KEPT_SECONDS: Final = 1.0
-#: Another process may be looking at the same lock just now, which takes it much less than this.
+#: On Windows another process may be looking at the same lock just now, which takes it much less than this.
 _PROBE_SECONDS: Final = 0.05
 #: Ours have some hundred bytes: what is far larger was not written by an owner, and is not read.
 _MOST_BYTES: Final = 64 * 1024
@@ -156,16 +161,11 @@ class Lives:
         path = path_of(self._folder, told.boot, "lock")
         if file_at(path) != told.lock or not self._around.locks_hold(self._folder.parents[1]):
             return None
-        lock = FileLock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10, fallback_to_soft=False)
         try:
-            lock.acquire()
-        except Timeout:
-            return Life.ALIVE
+            held = _is_held(path, told.lock)
         except (OSError, RuntimeError):  # another user's; or no locks there
             return None
-        same = file_at(path) == told.lock
-        lock.release()
-        return Life.DEAD if same else None
+        return None if held is None else Life.ALIVE if held else Life.DEAD
 
     def _by_beat(self, boot: str, stamp: FileStamp | None) -> Life:
         now = self._around.clock()
@@ -227,3 +227,35 @@ def file_at(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+if sys.platform == "win32":
+
+    def _is_held(path: Path, wanted: tuple[int, int]) -> bool | None:
+        """Whether somebody has locked that very file; None where it is another one. Raises OSError or RuntimeError."""
+        lock = FileLock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return True
+        same = file_at(path) == wanted
+        lock.release()
+        return False if same else None
+
+else:
+
+    def _is_held(path: Path, wanted: tuple[int, int]) -> bool | None:
+        """The same. Who looks shares his lock with all who look: none of them takes another for the owner."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != wanted:
+                return None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):  # some file systems say it like that
+                return True
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was forked meanwhile has the descriptor too
+            return False
+        finally:
+            os.close(descriptor)
