@@ -220,15 +220,16 @@ class Owners:
         return Wording(told.name, told.name) if told is not None and told.name else kind
 
     def sweep(self, named: set[str]) -> None:
-        """Remove the files of the dead that no record names any more. Under the table's lock."""
+        """Remove the files of the dead that no record names any more, and beats that they have half written. Under the
+        table's lock."""
         names = self._disk.names(self.folder)
-        for boot in {name.removeprefix(".").partition(".")[0] for name in names} - named:
+        half_written = {name: name[1:].partition(".")[0] for name in names if name.endswith(TEMP_SUFFIX)}
+        for boot in {*(name.partition(".")[0] for name in names), *half_written.values()}:
             if is_token(boot) and self.life(Owner("", boot)) is Life.DEAD:
-                for kind in ("lock", "ended", "json"):
+                for name in (name for name, whose in half_written.items() if whose == boot):
+                    self._disk.unlink(self.folder / name)
+                for kind in ("lock", "ended", "json") if boot not in named else ():
                     self._disk.unlink(self._path(boot, kind))
-                for name in names:  # killed while its beat moved
-                    if name.startswith(f".{boot}.json.") and name.endswith(TEMP_SUFFIX):
-                        self._disk.unlink(self.folder / name)
 
 
 #: The owners in this process: of one's own nothing has to be probed.
