@@ -20,6 +20,7 @@ from ..results.expected import NodeClass, node_classes_of_object_info
 from ..results.whole import why_not_whole
 from ..table.record_json import parsed, row_data_in
 from ..table.records import RecordError, Stage, TaskRecord
+from ..table.values import OwnerKind
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 
 log = logging.getLogger("wfrecovery")
@@ -193,8 +194,7 @@ class ComfyUIClient:
         try:
             told = await self.plugin_task(prompt_id)
             record = None if told is None else parsed(told)
-            # What main.py entered into a shared table has perhaps never arrived: queue and history decide.
-            if record is not None and record.stage is not Stage.CREATED:
+            if record is not None and _says_where(record):
                 return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
             queue = await self._get("/queue")
@@ -378,6 +378,14 @@ _PLACES: Final = {
     Stage.FAILED: Place.FAILED,
     Stage.CANCELLED: Place.INTERRUPTED,
 }
+
+
+def _says_where(record: TaskRecord) -> bool:
+    """Whether the plugin's record tells where the prompt is. What a main.py has entered into a shared table, or taken
+    over from a ComfyUI that was down, has perhaps never arrived there: queue and history decide."""
+    if record.stage is Stage.CREATED:
+        return False
+    return record.stage.final or record.owner is None or record.owner.kind == OwnerKind.COMFYUI
 
 
 def sighting_of_record(record: TaskRecord) -> Sighting:
