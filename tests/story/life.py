@@ -8,36 +8,29 @@ After SIGKILL nothing that the life has left behind changes the disk any more.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
 import queue
 import threading
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 from aiohttp import web
+from process import MOST_PASSES, Computer, Pen, Process
 from savers import turn
-from table_support import WatchedDisk
 
 from wfrecovery.bridge.feishu.publisher import FlushReport, Publisher
-from wfrecovery.demo.comfyui_host import execution
+from wfrecovery.demo.comfyui_host import execution, model_management, nodes
 from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.comfyui_host.server import PromptServer
 from wfrecovery.server_routes.plugin import Plugin, Surroundings
 
-#: Loop passes that a recovery may take.
-MOST_PASSES = 2000
+#: As ComfyUI has it, before any plugin listens.
+INTERRUPT = nodes.interrupt_processing
 #: Turns that all prompts in the queue may take.
 MOST_TURNS = 2000
-
-
-class Killed(BaseException):
-    """SIGKILL has come."""
 
 
 class Beside:
@@ -67,58 +60,6 @@ class Beside:
 
 
 BESIDE = Beside()
-
-
-class Pen(ThreadPoolExecutor):
-    """Does what it is handed in order: at once, or when it catches up, as a thread does on a slow disk."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.jobs: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
-        self.slow = self.busy = False
-
-    def submit(self, job: Callable[..., Any], /, *arguments: Any) -> Future[Any]:  # type: ignore[override]
-        future: Future[Any] = Future()
-        self.jobs.append((future, job, arguments))
-        if not self.slow or asyncio._get_running_loop() is not None:  # who waits on the event loop is not kept waiting
-            self.catch_up()
-        return future
-
-    def catch_up(self) -> None:
-        if self.busy:
-            return
-        self.busy = True
-        try:
-            while self.jobs:
-                future, job, arguments = self.jobs.popleft()
-                try:
-                    result = job(*arguments)
-                except Exception as error:
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-        finally:
-            self.busy = False
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """As long as somebody waits for it."""
-        self.catch_up()
-        slow, self.slow = self.slow, False
-        try:
-            yield
-        finally:
-            self.slow = slow
-
-
-class LifeDisk(WatchedDisk):
-    """A disk that dies with its life, and is synced without delay."""
-
-    def sync(self, descriptor: int) -> None:
-        self.before("sync", (descriptor,))
-
-    def sync_folder(self, folder: Path) -> None:
-        self.before("sync_folder", (folder,))
 
 
 class Request:
@@ -176,7 +117,8 @@ class Worker:
 
     def turn(self) -> bool:
         """One turn; False when there is nothing to do."""
-        return bool(BESIDE.do(self._turn))
+        with self._life.on():
+            return bool(BESIDE.do(self._turn))
 
     @property
     def waits(self) -> bool:
@@ -239,30 +181,34 @@ class Hands:
         """It is flushed when the story says so."""
 
 
-class Life:
-    """One ComfyUI process with the plugin in it. `watch` hears of each change of the disk ahead of it, and may die."""
+class Life(Process):
+    """One ComfyUI process with the plugin in it."""
 
     def __init__(
-        self, session: Callable[[Life], Any], clock: Callable[[], float], began: Callable[[Any], None]
+        self,
+        computer: Computer,
+        *,
+        began: Callable[[Any], None],
+        session: Callable[[Life], Any] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.dead = False
-        self.watch: Callable[[str, tuple[Any, ...]], None] | None = None
+        super().__init__(computer)
         self.pen, self._reader = Pen(), Pen()
-        self.loop = asyncio.new_event_loop()
-        self._others = Pen()
-        self.loop.set_default_executor(self._others)
-        self.loop.set_exception_handler(lambda *_: None)
+        self._interrupted = threading.Event()
+        self._interrupt = INTERRUPT
         pools = {"wfrecovery-writer": self.pen, "wfrecovery-reader": self._reader}
         self.server = Server(self.loop, self._accepted)
         self.worker = Worker(self, self.server, began)
-        around = Surroundings(
-            disk=LifeDisk(self._before),
-            session=session(self),
+        self._around = Surroundings(
+            disk=self.disk,
+            session=session(self) if session is not None else None,
             clock=clock,
             pool=pools.__getitem__,
+            pause=self.pause,
+            owners=computer.owners(),
             publishing=self._hands,  # type: ignore[arg-type]
         )
-        self._around, self.hands = around, None
+        self.hands: Hands | None = None
 
     def _accepted(self) -> None:
         self.worker.accepted()
@@ -271,61 +217,33 @@ class Life:
         self.hands = Hands(publisher)
         return self.hands
 
-    # ------------------------------------------------------------------ death
-
-    def check(self) -> None:
-        """What is dead does nothing any more."""
-        if self.dead:
-            raise Killed
-
-    def die(self) -> None:
-        """SIGKILL, here and now."""
-        self.dead = True
-        if self.loop.is_running():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-        raise Killed
-
-    def _before(self, name: str, arguments: tuple[Any, ...]) -> None:
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Interruptions are this process's own, and so is who listens to them."""
+        before = nodes.interrupt_processing, model_management._interrupted
+        nodes.interrupt_processing, model_management._interrupted = self._interrupt, self._interrupted
         try:
-            self.check()
-            if self.watch is not None:
-                self.watch(name, arguments)
-        except Killed:
-            if name == "close":  # as the system does for a process that is gone
-                os.close(arguments[0])
-            raise
+            with super().on():
+                yield
+        finally:
+            self._interrupt = nodes.interrupt_processing
+            nodes.interrupt_processing, model_management._interrupted = before
 
     def bury(self) -> None:
         """Take away what is left in memory."""
         self.dead = True
-        self.worker.die()
-        tasks = asyncio.all_tasks(self.loop)
-        while left := [task for task in tasks if not task.done()]:
-            for task in left:  # `wait_for` loses a cancellation that comes together with its answer
-                task.cancel()
-            self.loop.call_soon(self.loop.stop)
-            self.loop.run_forever()
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.exception()
-        self.loop.close()
+        with self.on():
+            self.worker.die()
+        super().bury()
 
     # ------------------------------------------------------------------ what is asked of it
 
-    def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
-        """Run until it has an answer; raises Killed when the life ends before."""
-        try:
-            answer = self.loop.run_until_complete(asked)
-        except RuntimeError:
-            if not self.dead:
-                raise
-        self.check()
-        return answer
-
     def boot(self, passes: Callable[[], None] | None = None) -> None:
         """Load the plugin, start, and let the recovery come to its end; `passes` is called between its steps."""
-        self.plugin = Plugin(self.server, self._around)
-        self.plugin.install()
+        with self.on():
+            self.plugin = Plugin(self.server, self._around)
+            self.opened(self.plugin._db)
+            self.plugin.install()
         self.run(self._start(passes))
 
     async def _start(self, passes: Callable[[], None] | None) -> None:
@@ -375,4 +293,5 @@ class Life:
     def flush(self) -> FlushReport | None:
         """What the publishing thread does when it wakes; None where publishing is off."""
         self.check()
-        return self.hands.publisher.flush() if self.hands is not None and self.hands.started else None
+        with self.on():
+            return self.hands.publisher.flush() if self.hands is not None and self.hands.started else None

@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from life import MOST_TURNS, Killed, Life
+from life import MOST_TURNS, Life
 from line import Line
 from marks import number_of
+from process import Computer, Killed
 from savers import CLASSES, IMAGE, SAVERS, SHAPES, STUDIO, Shape, Sketch, Studio
 from table_support import Steps
 
 from wfrecovery.demo.comfyui_host import comfyui_version, execution, folder_paths, nodes
 from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.feishu_host import sheet as grid
+from wfrecovery.bridge.table.folder_test import FolderTest
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn
+from wfrecovery.server_routes import plugin
 
 #: Where nothing waits for a disk.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -140,7 +143,7 @@ class World:
         self.output, self.desk = self.base / "output", self.base / "desk"
         for folder in (self.output, self.desk, self.base / "user", self.base / "temp"):
             folder.mkdir()
-        self.later = 0.0
+        self.computer = Computer()
         self._undo = contextlib.ExitStack()
         self._undo.enter_context(mock.patch.multiple(grid, GRID_ROWS=ROWS + 3, GRID_COLUMNS=len(DEFAULT_HEADER) + 2))
         header = (*DEFAULT_HEADER, MARK)
@@ -185,6 +188,9 @@ class World:
         places = {f"{name}_directory": str(self.base / name) for name in ("output", "user", "temp")}
         undo.enter_context(mock.patch.multiple(folder_paths, **places))
         undo.enter_context(mock.patch.object(execution, "PromptQueue", execution.PromptQueue))
+        # What takes another process, and what would stay in this one.
+        undo.enter_context(mock.patch.object(plugin, "tested", lambda _: FolderTest()))
+        undo.enter_context(mock.patch.object(plugin.OrderlyEnd, "install", lambda _: None))
         execution.configure()
         modules = {"folder_paths": folder_paths, "nodes": nodes, "execution": execution}
         for name, module in {**modules, "comfyui_version": comfyui_version}.items():
@@ -202,7 +208,7 @@ class World:
         shutil.rmtree(self.base)
 
     def clock(self) -> float:
-        return time.time() + self.later
+        return time.time() + self.computer.now
 
     # ------------------------------------------------------------------ life and death
 
@@ -215,7 +221,12 @@ class World:
         goes on meanwhile."""
         self.known = {run.task_id for run in self._last_runs().values() if run.surely_whole} & self._open()
         self._counted = self._attempts()
-        self.life = Life(lambda life: self.line.session(self._passing), self.clock, self._began)
+        self.life = Life(
+            self.computer,
+            began=self._began,
+            session=lambda life: self.line.session(self._passing),
+            clock=self.clock,
+        )
         with self.mortal(dies) as life:
             life.boot(self._turn if working else None)
 
@@ -352,7 +363,7 @@ class World:
 
     def wait(self) -> None:
         """Time goes by."""
-        self.later += LATER
+        self.computer.now += LATER
 
     # ------------------------------------------------------------------ people
 
