@@ -58,8 +58,8 @@ class TaskRecoveryManager:
         self._submitting = Submitting(db, comfy)
         self._follow = Following(db, comfy, self._submitting, self._delivery, limits)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
-        #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet that their owner is dead
-        self._left: dict[str, TaskRecord] = {}
+        #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
+        self._left: dict[str, Life | None] = {}
 
     # ------------------------------------------------------------------ recovering
 
@@ -211,8 +211,9 @@ class TaskRecoveryManager:
             return None
         owner = await self._follow.at_work(task)
         if owner is not None and (owner.kind != OwnerKind.COMFYUI or not await self._is_former_run(task)):
-            if await asyncio.to_thread(self._db.owners.life, owner) is Life.DOUBT:
-                self._left[task.task_id] = task
+            life = await asyncio.to_thread(self._db.owners.life, owner)
+            if life in (Life.DOUBT, Life.DEAD):  # not sure yet, or just now
+                self._left[task.task_id] = Life.DOUBT
             log.info("[wfrecovery] %s", OwnedError(task.task_id, owner, self._db.owners.name_of(owner)))
             return None
         if not await self._follow.is_others(task):
@@ -220,7 +221,7 @@ class TaskRecoveryManager:
                 task = await self._follow.take(task)
                 decision = await self._follow.act(task, await self._follow.look(task))
             if decision.action is Action.LEAVE:
-                self._left[task.task_id] = task
+                self._left[task.task_id] = None
                 return None
             record = await self._follow.read(task.task_id)
             if record.stage.final:
@@ -241,16 +242,14 @@ class TaskRecoveryManager:
         return life in (Life.OURS, Life.DEAD)
 
     async def _once_more(self) -> list[dict[str, Any]]:
-        """What could not be decided at the start: until it is known who of the owners lives."""
-        ended: list[dict[str, Any]] = []
-        while self._left:
-            left, self._left = list(self._left.values()), {}
-            ended += await self._recover_all([await self._follow.read(task.task_id) for task in left])
-            doubtful = [task for task in self._left.values() if task.owner is not None]
-            if not any([await self._follow.at_work(task) for task in doubtful]):
-                self._left.clear()  # ComfyUI does not answer: the next run
-                break
+        """What could not be decided at the start: once more where ComfyUI did not answer, which else is the next run's;
+        and until it is known who of the owners lives."""
+        left, self._left = list(self._left), {}
+        ended = await self._recover_all([await self._follow.read(task_id) for task_id in left])
+        while doubtful := [task_id for task_id, life in self._left.items() if life is Life.DOUBT]:
             await asyncio.sleep(_DOUBT_SECONDS)
+            ended += await self._recover_all([await self._follow.read(task_id) for task_id in doubtful])
+        self._left.clear()
         return ended
 
     async def _follow_guarded(self, task_id: str) -> TaskRecord | None:

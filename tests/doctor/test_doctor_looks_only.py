@@ -30,12 +30,13 @@ NOBODY = "http://127.0.0.1:9"
 
 
 def everything(folder: Path) -> dict[str, tuple[Any, ...]]:
-    """Each file and folder: content, times, rights, and whether it is still the same one."""
+    """Each file and folder: content, times, rights, and whether it is still the same one. That locks were tried in the
+    output folder, and what that made is gone again, is seen by the folder's own time."""
     found = {}
     for path in (folder, *folder.rglob("*")):
         status = path.lstat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        times = status.st_mtime_ns, status.st_ctime_ns
+        times = (status.st_mtime_ns, status.st_ctime_ns) if path != folder else ()
         found[str(path)] = (content, *times, status.st_mode, status.st_ino, status.st_size)
     return found
 

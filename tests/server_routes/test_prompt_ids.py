@@ -364,7 +364,8 @@ def test_a_client_s_own_task_id_becomes_no_file(host: Any, name: Any, shops: Sho
         assert of_prompt(comfy, prompt) == []
         assert embedded(picture) is None
         ids = {record["task_id"] for record in comfy.records()}
-        assert {file.stem for file in comfy.table.rglob("*.json")} == ids
+        named_by_ids = (file for name in ("active", "done", "graphs") for file in (comfy.table / name).rglob("*.json"))
+        assert {file.stem for file in named_by_ids} == ids
         assert {path.name for path in _outside_the_table(comfy) - outside} == {picture.name, f"{prefix}_00002.png"}
     finally:
         comfy.call("POST", "/wfrecovery/settings", json={"record_other_prompts": True})

@@ -30,10 +30,10 @@ from process import Computer, Killed
 from savers import CLASSES, IMAGE, SAVERS, SHAPES, STUDIO, Shape, Sketch, Studio
 from table_support import Steps
 
+from wfrecovery.bridge.table.folder_test import FolderTest
 from wfrecovery.demo.comfyui_host import comfyui_version, execution, folder_paths, nodes
 from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.feishu_host import sheet as grid
-from wfrecovery.bridge.table.folder_test import FolderTest
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn
 from wfrecovery.server_routes import plugin
 
@@ -189,8 +189,8 @@ class World:
         undo.enter_context(mock.patch.multiple(folder_paths, **places))
         undo.enter_context(mock.patch.object(execution, "PromptQueue", execution.PromptQueue))
         # What takes another process, and what would stay in this one.
-        undo.enter_context(mock.patch.object(plugin, "tested", lambda _: FolderTest()))
-        undo.enter_context(mock.patch.object(plugin.OrderlyEnd, "install", lambda _: None))
+        undo.enter_context(mock.patch.object(plugin, "tested", return_value=FolderTest()))
+        undo.enter_context(mock.patch.object(plugin.OrderlyEnd, "install", return_value=None))
         execution.configure()
         modules = {"folder_paths": folder_paths, "nodes": nodes, "execution": execution}
         for name, module in {**modules, "comfyui_version": comfyui_version}.items():
