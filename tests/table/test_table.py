@@ -476,10 +476,39 @@ def test_counts_follow_every_change(db: DatabaseManager) -> None:
     assert db.counts() == ({"在处理中": 0, "已完成": 2, "失败": 2}, {**zero, "pending": 2, "off": 2})
 
 
-def test_the_host_is_noted(table: WorkflowDatabase) -> None:
-    assert table.host() is None
-    table.set_host("boot-1")
-    assert table.host() == "boot-1"
+def test_the_table_has_an_id_that_is_random_and_stays(table: WorkflowDatabase, tmp_path: Path) -> None:
+    assert table.table_id is None
+    assert not table.folder.exists()  # asking writes nothing
+    first = table.keep_table_id()
+    assert first == table.keep_table_id() == table.table_id == WorkflowDatabase(table.output_dir).keep_table_id()
+    assert WorkflowDatabase(tmp_path / "another").keep_table_id() != first
+
+
+def test_a_deleted_table_id_is_made_again_by_who_knew_it(table: WorkflowDatabase) -> None:
+    first = table.keep_table_id()
+    (table.folder / "table_id").unlink()
+    assert table.table_id is None
+    assert table.keep_table_id() == first
+    (table.folder / "table_id").unlink()
+    stranger = WorkflowDatabase(table.output_dir).keep_table_id()
+    assert stranger != first
+    assert table.keep_table_id() == stranger  # two who work in one table never differ
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+def test_what_is_no_table_id_is_none(table: WorkflowDatabase, content: bytes) -> None:
+    table.keep_table_id()
+    (table.folder / "table_id").write_bytes(content)
+    assert table.table_id is None
+    assert WorkflowDatabase(table.output_dir).keep_table_id() == table.table_id
+
+
+def test_who_shares_a_table_is_told_by_its_id(table: WorkflowDatabase) -> None:
+    assert not table.is_shared_with({"table_id": None})
+    table_id = table.keep_table_id()
+    assert table.is_shared_with({"table_id": table_id})
+    for status in (None, {}, {"table_id": None}, {"table_id": "another"}):
+        assert not table.is_shared_with(status)
 
 
 # ------------------------------------------------------------------ who may write
