@@ -39,6 +39,8 @@ class Context:
         self.comfy = ComfyUIClient(self.settings.comfyui_url)
         self.output_dir = Path(self.settings.output_dir or "output")
         self.db = DatabaseManager(self.output_dir) if (self.output_dir / FOLDER_NAME).is_dir() else None
+        if self.db is not None:  # else others take it for a main.py
+            self.db.owners.name = self.db.owners.name.replace("main.py", "wfrecovery", 1)
 
     def say(self, wording: Wording) -> str:
         """In the reader's language."""
@@ -64,6 +66,8 @@ class Context:
 
     async def plugin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The plugin's answer; raises CommandError that says what is wrong."""
+        if method == "POST":
+            path = f"{path}?lang={self.language}"
         try:
             status, answer = await self.comfy.ask_plugin(method, path, body)
         except ComfyUIError as error:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ..feishu.client import FeishuClient
 from ..recovery.manager import TaskRecoveryManager
+from ..table.lives import Life
 from ..table.manager import DatabaseManager
+from ..table.owner_list import KnownOwner, meant
 from ..table.records import TaskError, WorkflowStatus
 from ..wording import Wording, wording_of
 from .context import ATTENTION, WELL, CommandError, Context
+from .owners import left_alone, left_alone_line, owners_here, owners_there, take_over_command
 from .status import status_lines
 from .tasks import task_lines
 
@@ -20,61 +24,80 @@ _LOOK_SECONDS: Final = 0.2
 
 
 async def run(context: Context) -> int:
-    """Recover in ComfyUI, then in main.py's table, and wait for the end."""
-    state: Mapping[str, Any] | None = None
+    """Recover in ComfyUI, then in main.py's table, and wait for the end; first take over where that is asked for."""
+    wanted = context.arguments.take_over
     status: Mapping[str, Any] | None = None
     lines: list[str] = []
-    owner = context.arguments.take_over
-    taken: list[int] = []
     try:
-        if owner:
-            taken += await _taken_over_there(context, owner)
-        else:
-            await context.plugin("POST", "/wfrecovery/recover")
-        status = await _wait_for_recovery(context)
+        status = await context.plugin("GET", "/wfrecovery/status")
     except CommandError as error:
-        if error.kind not in ("no_plugin", "unreachable" if owner else "no_plugin") or context.db is None:
+        # Taking over in main.py's table needs no ComfyUI; recovering does.
+        if context.db is None or (error.kind != "no_plugin" and (error.kind != "unreachable" or wanted is None)):
             raise
         lines.append(context.say(error.wording))
-    else:
-        state = status["recovery"]
+    here = None if context.db is None or context.db.table.is_shared_with(status) else context.db
+    owner = None if wanted is None else await asyncio.to_thread(_named, wanted, status, here)
+    taken = 0
+    others: list[KnownOwner] = []
+    if status is not None:
+        there = owner is not None and any(owner.boot == known.boot for known in owners_there(status))
+        body = {"take_over": owner.boot} if owner is not None and there else {}
+        answer = await context.plugin("POST", "/wfrecovery/recover", body)
+        taken += int(answer.get("taken_over") or 0)
+        status = await _wait_for_recovery(context)
+        others += left_alone(owners_there(status))
         lines += status_lines(context, wording_of("ComfyUI"), status)
-    recovered = []
-    if context.db is not None and not context.db.table.is_shared_with(status):
-        taken += _taken_over_here(context.db, owner) if owner else []
-        recovered = await _recover_here(context, context.db)
+    recovered: list[dict[str, Any]] = []
+    if here is not None:
+        if owner is not None and any(owner.boot == known.boot for known in await asyncio.to_thread(owners_here, here)):
+            taken += await asyncio.to_thread(here.take_over, owner.boot)
+        recovered = await _recover_here(context, here)
+        others += left_alone(await asyncio.to_thread(owners_here, here))
         lines += task_lines(context, recovered) if recovered else []
-    if owner and not taken:
-        raise CommandError(
-            "unknown_owner",
-            Wording(
-                f"nobody is known as {owner!r}: wfrecovery status lists the owners",
-                f"没有名为 {owner!r} 的所有者：用 wfrecovery status 查看",
-            ),
-        )
-    if owner:
-        lines.insert(0, context.say(Wording(f"{sum(taken)} tasks taken over", f"已接管 {sum(taken)} 个任务")))
-    context.show({"comfyui": state, "main": recovered, "taken_over": sum(taken) if owner else None}, lines)
+    if owner is not None:
+        lines.insert(0, context.say(_taken(owner, taken)))
+    lines += [context.say(left_alone_line(other)) for other in others]
+    data = {
+        "comfyui": None if status is None else status["recovery"],
+        "main": recovered,
+        "taken_over": None if owner is None else taken,
+        "left_alone": [other.to_json() for other in others],
+    }
+    context.show(data, lines)
+    return ATTENTION if _needs_attention(status, recovered, others) else WELL
+
+
+def _needs_attention(
+    status: Mapping[str, Any] | None, recovered: list[dict[str, Any]], others: list[KnownOwner]
+) -> bool:
+    """What a living one is at work on is in good hands."""
     failed = any(task["status"] == WorkflowStatus.FAILED.value for task in recovered)
-    return ATTENTION if failed or (state and (state["failed"] or state["asking"])) else WELL
+    state = {} if status is None else status["recovery"]
+    unsure = any(other.life is Life.DOUBT for other in others)
+    return bool(failed or unsure or state.get("failed") or state.get("asking"))
 
 
-async def _taken_over_there(context: Context, owner: str) -> list[int]:
-    """How many tasks of ComfyUI's table; nothing where it knows no such owner."""
+def _named(text: str, status: Mapping[str, Any] | None, here: DatabaseManager | None) -> KnownOwner:
+    """The one owner of both tables whom a person means; raises CommandError before anything is done."""
+    there = [] if status is None else owners_there(status)
+    known = {owner.boot: owner for owner in (*there, *([] if here is None else owners_here(here)))}
     try:
-        answer = await context.plugin("POST", "/wfrecovery/recover", {"take_over": owner})
-    except CommandError as error:
-        if error.kind != "not_possible":
-            raise
-        return []
-    return [int(answer["taken_over"])]
+        return known[meant(text, known, {owner.boot for owner in there if owner.life is Life.OURS})]
+    except TaskError as error:
+        raise CommandError("owner", error.wording) from error
 
 
-def _taken_over_here(db: DatabaseManager, owner: str) -> list[int]:
-    try:
-        return [db.take_over(owner)]
-    except TaskError:
-        return []
+def _taken(owner: KnownOwner, number: int) -> Wording:
+    said = Wording(
+        f"{'1 task' if number == 1 else f'{number} tasks'} taken over from {owner.name.en}",
+        f"已从 {owner.name.zh} 接管 {number} 个任务",
+    )
+    if owner.life is not Life.ALIVE or not number:
+        return said
+    return said + Wording(
+        ", which still runs: what it renders just now may be rendered twice",
+        "；它还在运行：它正在渲染的可能会渲染两次",
+    )
 
 
 async def _wait_for_recovery(context: Context) -> Mapping[str, Any]:
@@ -89,6 +112,16 @@ async def _wait_for_recovery(context: Context) -> Mapping[str, Any]:
 
 
 async def _recover_here(context: Context, db: DatabaseManager) -> list[dict[str, Any]]:
+    unsure = [owner for owner in await asyncio.to_thread(owners_here, db) if owner.tasks and owner.life is Life.DOUBT]
+    for owner in unsure:  # it is looked at for so long before anything of it is touched
+        print(context.say(_looking(owner)), file=sys.stderr)
     with context.progress(Wording("main.py's tasks", "main.py 的任务")) as bar:
         manager = TaskRecoveryManager(db, context.comfy, FeishuClient(context.settings), on_progress=bar.show)
         return await manager.check_and_recover_tasks() + await manager.wait_until_done()
+
+
+def _looking(owner: KnownOwner) -> Wording:
+    return Wording(
+        f"looking for up to 90 s whether {owner.name.en} still runs; to take over at once: ",
+        f"最多用 90 秒确认 {owner.name.zh} 是否还在运行；要立即接管：",
+    ) + take_over_command(owner)

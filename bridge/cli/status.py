@@ -8,6 +8,7 @@ from typing import Any
 from ..table.records import WorkflowStatus
 from ..wording import Wording
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
+from .owners import owner_lines, owners_here, owners_there
 from .terminal import table
 
 
@@ -24,7 +25,9 @@ async def run(context: Context) -> int:
     else:
         url = context.comfy.base_url
         lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
-    if data["main"] is not None:
+    if context.db is not None and context.db.table.is_shared_with(data["comfyui"]):
+        lines.append(context.say(Wording("main.py's table is the same", "main.py 用的是同一个任务表")))
+    elif data["main"] is not None:
         title = Wording(f"main.py's table in {context.output_dir}", f"main.py 的任务表（{context.output_dir}）")
         lines += status_lines(context, title, data["main"])
     context.show(data, lines)
@@ -41,13 +44,19 @@ def _local_status(context: Context) -> dict[str, Any] | None:
         "configured": context.settings.feishu_configured,
         **{name: outbox[name] for name in ("pending", "pushed", "blocked")},
     }
-    return {"tasks": statuses, "corrupt": len(context.db.table.corrupt()), "feishu": feishu}
+    return {
+        "table_id": context.db.table.table_id,
+        "owners": [owner.to_json() for owner in owners_here(context.db)],
+        "tasks": statuses,
+        "corrupt": len(context.db.table.corrupt()),
+        "feishu": feishu,
+    }
 
 
 def _needs_attention(data: Mapping[str, Any]) -> bool:
     failed = data["tasks"][WorkflowStatus.FAILED.value]
     asking = (data.get("recovery") or {}).get("asking")
-    wrong = data.get("last_error") or data.get("settings_error")
+    wrong = data.get("last_error") or data.get("settings_error") or _unwritten(data)
     return bool(failed or asking or data["corrupt"] or data["feishu"]["blocked"] or wrong)
 
 
@@ -71,9 +80,30 @@ def status_lines(context: Context, title: Wording, data: Mapping[str, Any]) -> l
     ):
         if reason:
             rows.append((Wording("", ""), reason))
+    unwritten = _unwritten(data)
+    if unwritten:
+        rows.append((Wording("disk", "磁盘"), context.say(unwritten)))
+    label = Wording("owners", "所有者")
+    for line in owner_lines(context, owners_there(data), in_comfyui="recovery" in data):
+        rows.append((label, line))
+        label = Wording("", "")
     # No titles above: two columns of their own.
     pairs = [(f"  {context.say(name)}", text) for name, text in rows]
     return [context.say(title), *table(pairs[0], pairs[1:], widest=10_000)]
+
+
+def _unwritten(data: Mapping[str, Any]) -> Wording | None:
+    """What waits for a disk that takes nothing at the moment."""
+    told = data.get("unwritten") or {}
+    changes, english = told.get("changes"), told.get("error")
+    if not changes or not english:
+        return None
+    chinese = told.get("error_zh") or english
+    count = "1 change is" if changes == 1 else f"{changes} changes are"
+    return Wording(
+        f"{count} not on disk yet ({english}); kept, and written as soon as the disk takes it",
+        f"{changes} 处更改尚未写入磁盘（{chinese}）；已保留，磁盘可写后会立即写入",
+    )
 
 
 def _recovery(run: Mapping[str, Any]) -> Wording:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from ..table.lives import Life
+from ..table.owner_list import SHORT, KnownOwner
 from ..table.record_json import parsed, record_to_json
 from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
 from .context import WELL, CommandError, Context
+from .owners import owners_here, owners_there, whose
 from .terminal import table
 
 #: What one page of the plugin's list holds at most.
@@ -41,13 +44,24 @@ _TASK_TITLES: Final = (
     Wording("PRODUCT", "产品"),
     Wording("MODEL", "模特"),
 )
+_OWNER_TITLE: Final = Wording("OWNER", "所有者")
 
 
 async def run(context: Context) -> int:
     """A list of tasks, newest first; from ComfyUI, or from main.py's table with --local."""
-    found = _local_tasks(context) if context.arguments.local else await _plugin_tasks(context)
-    context.show(found, task_lines(context, found))
+    if context.arguments.local:
+        found = _local_tasks(context)
+        owners = owners_here(context.db) if context.db is not None and any(map(_owner_of, found)) else []
+    else:
+        found = await _plugin_tasks(context)
+        # Most lists hold only what has ended, or is ComfyUI's own.
+        owners = owners_there(await context.plugin("GET", "/wfrecovery/status")) if any(map(_owner_of, found)) else []
+    context.show(found, task_lines(context, found, owners))
     return WELL
+
+
+def _owner_of(task: Mapping[str, Any]) -> Any:
+    return (task.get("metadata") or {}).get("owner")
 
 
 async def _plugin_tasks(context: Context) -> list[dict[str, Any]]:
@@ -103,26 +117,59 @@ def _is_wanted(task: TaskRecord, arguments: argparse.Namespace) -> bool:
     )
 
 
-def task_lines(context: Context, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table; below a task, why it failed or is blocked."""
+def task_lines(context: Context, found: Sequence[Mapping[str, Any]], owners: Sequence[KnownOwner] = ()) -> list[str]:
+    """A table; below a task, why it failed or is blocked, or what it waits for. Whose a task is stands there where it
+    is not the asked ComfyUI's."""
     if not found:
         return [context.say(Wording("no tasks", "没有任务"))]
     tasks = [parsed(task) for task in found]
-    lines = table([context.say(title) for title in _TASK_TITLES], [_task_cells(context, task) for task in tasks])
+    titles = [context.say(title) for title in _TASK_TITLES]
+    cells = [_task_cells(context, task) for task in tasks]
+    names = [_owner_name(context, task, owners) for task in tasks]
+    if any(names):
+        titles.append(context.say(_OWNER_TITLE))
+        cells = [[*row, name or "–"] for row, name in zip(cells, names, strict=True)]
+    lines = table(titles, cells)
     told = [lines[0]]
     for task, line in zip(tasks, lines[1:], strict=True):
         told.append(line)
-        reason = task.error_message or (context.say(task.outbox.reason) if task.outbox.reason else "")
+        reason = _reason(task)
         if reason:
-            told.append(f"    {reason}")
+            told.append(f"    {context.say(reason)}")
     return told
+
+
+def _owner_name(context: Context, task: TaskRecord, owners: Sequence[KnownOwner]) -> str:
+    owner = task.owner
+    if owner is None:
+        return ""
+    known = next((known for known in owners if known.boot == owner.boot), None)
+    if known is None:  # ended a moment ago
+        return owner.boot[:SHORT]
+    return "" if known.life is Life.OURS else context.say(whose(known))
+
+
+def _reason(task: TaskRecord) -> Wording | None:
+    if task.error_message:
+        return Wording(task.error_message, task.error_message_zh or task.error_message)
+    if task.outbox.reason:
+        return task.outbox.reason
+    if task.refused_by and task.stage is Stage.QUEUED:
+        return Wording("waits for a ComfyUI that has its nodes", "等待装有所需节点的 ComfyUI")
+    return None
+
+
+def _stage(task: TaskRecord) -> Wording:
+    if task.cancel_requested and not task.stage.final:
+        return Wording("being cancelled", "正在取消")
+    return _STAGES[task.stage]
 
 
 def _task_cells(context: Context, task: TaskRecord) -> list[str]:
     return [
         task.task_id,
         task.status.value,
-        context.say(_STAGES[task.stage]),
+        context.say(_stage(task)),
         context.say(_FEISHU[task.feishu_state]),
         "–" if task.row_number is None else str(task.row_number),
         task.product_name or "–",

@@ -18,6 +18,7 @@ from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
 from .lives import Surroundings
+from .owner_list import meant
 from .owners import Owners
 from .record_json import record_to_json
 from .records import (
@@ -166,18 +167,11 @@ class DatabaseManager:
         """
         owned = {entry.task_id: entry.owner for entry in self.index.entries() if entry.owner is not None}
         boots = {owner.boot for owner in owned.values()} | {told.boot for told, _ in self.owners.known()}
-        meant = [known for known in boots if boot and known.startswith(boot)]
         me = self.owners.me
-        if len(meant) != 1 or meant[0] == me.boot:
-            raise TaskError(
-                Wording(
-                    f"{boot!r} names {len(meant)} owners, or this program itself: wfrecovery status lists them",
-                    f"{boot!r} 对应 {len(meant)} 个所有者，或就是本程序：用 wfrecovery status 查看",
-                )
-            )
-        theirs = [task_id for task_id, owner in owned.items() if owner.boot == meant[0]]
+        named = meant(boot, boots, {me.boot})
+        theirs = [task_id for task_id, owner in owned.items() if owner.boot == named]
         for task_id in theirs:
-            self.table.update(task_id, lambda task: taken_up(me, task) if _is_of(task, meant[0]) else task)
+            self.table.update(task_id, lambda task: _taken_over(me, task) if _is_of(task, named) else task)
         return len(theirs)
 
     def sweep(self) -> None:
@@ -280,6 +274,12 @@ def taken_up(owner: Owner, task: TaskRecord) -> TaskRecord:
         return task
     batch = owner.boot if task.stage is Stage.CREATED else task.batch
     return dataclasses.replace(task, owner=owner, batch=batch)
+
+
+def _taken_over(me: Owner, task: TaskRecord) -> TaskRecord:
+    """What a ComfyUI was never sent it cannot render: the next `main.py` takes it up."""
+    unsent = task.stage is Stage.CREATED and me.kind == OwnerKind.COMFYUI
+    return dataclasses.replace(task, owner=None) if unsent else taken_up(me, task)
 
 
 def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
 from ...bridge.results.contents import Contents
 from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.owner_list import BadOwnerError
 from ...bridge.table.plain_json import to_plain
 from ...bridge.table.record_json import record_to_json
 from ..recovery.requests import Requests
@@ -59,6 +60,8 @@ def add_routes(routes: web.RouteTableDef, services: Services) -> None:
 
 
 def _add_status(routes: web.RouteTableDef, services: Services) -> None:
+    again: set[asyncio.Task[None]] = set()
+
     @routes.get("/wfrecovery/status")
     @answering
     async def status(_: web.Request) -> web.Response:
@@ -74,12 +77,18 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def recover(request: web.Request) -> web.Response:
         body = await json_body(request)
-        taken = None
-        if body.get("take_over") is not None:
-            taken = await asyncio.to_thread(services.requests.take_over, _owner_in(body))
+        if "take_over" not in body:
+            started = services.recovery.start()
+            return web.json_response({"started": started, "recovery": asdict(services.recovery.state)}, status=202)
+        try:
+            taken = await asyncio.to_thread(services.requests.take_over, body["take_over"])
+        except BadOwnerError as error:
+            raise BadRequestError("bad_owner", error.wording.text(language_of(request))) from None
         started = services.recovery.start()
-        told = {"started": started, "recovery": asdict(services.recovery.state)}
-        return web.json_response(told if taken is None else {**told, "taken_over": taken}, status=202)
+        if not started:  # one under way has not seen what is ours only now
+            again.add(asyncio.create_task(_once_more(services.recovery, again)))
+        told = {"started": started, "recovery": asdict(services.recovery.state), "taken_over": taken}
+        return web.json_response(told, status=202)
 
 
 def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
@@ -204,11 +213,11 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
         return web.json_response(report.to_json(language_of(request)))
 
 
-def _owner_in(body: Mapping[str, Any]) -> str:
-    owner = body["take_over"]
-    if not isinstance(owner, str) or not 4 <= len(owner) <= 64:
-        raise BadRequestError("bad_owner", "take_over is an owner's token as the status tells it, or its beginning")
-    return owner
+async def _once_more(recovery: StartupRecovery, among: set[asyncio.Task[None]]) -> None:
+    """Recover when the recovery is over that is under way."""
+    await recovery.ended()
+    recovery.start()
+    among.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
 
 def _workflow(graph: dict[str, Any]) -> dict[str, Any] | None:

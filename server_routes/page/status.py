@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from ...bridge.feishu.publisher import Publisher
-from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.owner_list import owners_of
 from ...bridge.table.records import Stage, parse_time
 from ...bridge.table.values import FeishuState
 from ...bridge.version import VERSION
+from ...bridge.wording import Wording, wording_of
 from ..host import Host
 from ..queue.writing import Writer
 from ..recovery.startup import StartupRecovery
 from .settings import PageSettings
+
+#: What the system says when it refuses to write, and what that means.
+_REFUSALS: Final = {
+    errno.ENOSPC: Wording("the disk is full", "磁盘已满"),
+    errno.EDQUOT: Wording("the disk quota is used up", "磁盘配额已用完"),
+    errno.EROFS: Wording("the disk can only be read", "磁盘是只读的"),
+    errno.EACCES: Wording("ComfyUI may not write there", "ComfyUI 没有写入权限"),
+    errno.EPERM: Wording("ComfyUI may not write there", "ComfyUI 没有写入权限"),
+    errno.EIO: Wording("the disk reports an error", "磁盘报告错误"),
+}
+_SYSTEM_ERROR: Final = re.compile(r"\[Errno (\d+)\] ")
+_HELD: Final = re.compile(r"has been held for [\d.]+ s")
 
 
 class Status:
@@ -51,7 +66,7 @@ class Status:
             "boot_id": self.boot_id,
             "table_id": self._db.table.table_id,
             "owner": self._db.owners.me.boot,
-            "owners": self._owners(),
+            "owners": [owner.to_json() for owner in owners_of(self._db.index, self._db.owners)],
             "comfyui": {"version": self._host.version, "worker_alive": self._host.worker_alive},
             "tasks": statuses,
             "stages": dict(unfinished),
@@ -66,19 +81,19 @@ class Status:
                 "last_error": self._publisher.last_error or self._page_settings.why_not_publishing,
             },
             "last_error": self._writer.last_error,
-            "unwritten": {"changes": self._writer.waiting, "error": self._writer.behind},
+            "unwritten": self._unwritten(),
             "settings_error": self._page_settings.error,
         }
 
-    def _owners(self) -> list[dict[str, Any]]:
-        """Who is at work in this table, and on how many tasks; of the dead those that somebody may still wait for."""
-        tasks = Counter(entry.owner.boot for entry in self._db.index.entries() if entry.owner is not None)
-        known = {told.boot: (told, life) for told, life in self._db.owners.known()}
-        return [
-            {"boot": boot, "kind": told.kind, "name": told.name, "life": life.value, "tasks": tasks[boot]}
-            for boot, (told, life) in known.items()
-            if tasks[boot] or life is not Life.DEAD
-        ]
+    def _unwritten(self) -> dict[str, Any]:
+        """Changes that are not on disk yet; a reason only where the disk does not take them."""
+        behind = self._writer.behind
+        reason = None if behind is None else why_not_written(behind)
+        return {
+            "changes": self._writer.waiting,
+            "error": None if reason is None else reason.en,
+            "error_zh": None if reason is None else reason.zh,
+        }
 
     def _failed_since_start(self) -> int:
         """Without those that are counted as blocked."""
@@ -87,3 +102,14 @@ class Status:
             parse_time(entry.finished_at) >= self._started and entry.feishu_state is not FeishuState.BLOCKED
             for entry in failed
         )
+
+
+def why_not_written(error: str) -> Wording:
+    """The system's refusal in plain words; what has none stays as it is."""
+    system = _SYSTEM_ERROR.match(error)
+    refusal = _REFUSALS.get(int(system[1])) if system else None
+    if refusal is not None:
+        return refusal
+    if _HELD.search(error):
+        return Wording("another program holds the task table", "另一个程序占用着任务表")
+    return wording_of(error)

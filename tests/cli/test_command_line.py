@@ -9,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
+from cli_support import NOWHERE, ROOT, died, wfrecovery
 
 from wfrecovery import bridge
 from wfrecovery.bridge.cli.terminal import ProgressBar, cut, language_of, table
@@ -20,22 +20,11 @@ from wfrecovery.bridge.wording import width
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.launch import ComfyProcess
 
-ROOT = Path(__file__).parents[2]
-NOWHERE = "http://127.0.0.1:9"
-
 
 @pytest.fixture(scope="module")
 def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyProcess]:
     with ComfyProcess(tmp_path_factory.mktemp("comfyui"), plugins=[ROOT]) as process:
         yield process
-
-
-def wfrecovery(*arguments: str, url: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "WFRECOVERY_"))}
-    environment = {**kept, "COMFYUI_URL": url, "NO_PROXY": "127.0.0.1", "LC_ALL": "C.UTF-8", **settings}
-    command = [sys.executable, "-m", "wfrecovery.bridge.cli", *arguments]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "encoding": "utf-8"}
-    return subprocess.run(command, env=environment, cwd=folder, check=False, **options)
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
@@ -173,13 +162,13 @@ def test_push_says_which_task_cannot_be_pushed(comfy: ComfyProcess, tmp_path: Pa
 
 
 def test_recover_works_on_main_pys_table_alone_where_comfyui_has_no_plugin(tmp_path: Path) -> None:
-    db = bridge.DatabaseManager(tmp_path / "output")
-    task_id = db.add_workflow_task({"row_number": 3, "product_name": "杯"}, "图生视频")
+    died(tmp_path / "output")
     with ComfyProcess(tmp_path / "bare") as bare:
         ended = wfrecovery("recover", url=bare.url, folder=tmp_path)
-        assert ended.returncode == 1, ended.stderr  # it was lost before it was submitted
-        assert task_id in ended.stdout
+        assert ended.returncode == 1, ended.stderr  # they were lost before they were submitted
+        assert ended.stdout.count("lost before it was submitted") == 3
         assert "custom_nodes" in ended.stdout
+        assert "left alone" not in ended.stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(comfy: ComfyProcess, tmp_path: Path) -> None:
