@@ -22,6 +22,7 @@ from ..bridge.table import lives as owners
 from ..bridge.table.disk import Disk
 from ..bridge.table.folder_test import tested
 from ..bridge.table.manager import DatabaseManager
+from ..bridge.table.owner_list import SHORT
 from ..bridge.table.records import TaskError, TaskRecord, now_text
 from ..bridge.table.values import FeishuState, OwnerKind
 from .host import Host
@@ -198,6 +199,7 @@ class Plugin:
     def _be_owner(self) -> None:
         """Others see from now on that this ComfyUI lives, and which table it works in."""
         try:
+            log.info("[wfrecovery] other programs know this ComfyUI as owner %s", self._db.owners.me.boot[:SHORT])
             self._db.owners.beat()
             self._db.table.keep_table_id()
             log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())

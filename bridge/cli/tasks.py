@@ -49,19 +49,18 @@ _OWNER_TITLE: Final = Wording("OWNER", "所有者")
 
 async def run(context: Context) -> int:
     """A list of tasks, newest first; from ComfyUI, or from main.py's table with --local."""
-    if context.arguments.local:
-        found = _local_tasks(context)
-        owners = owners_here(context.db) if context.db is not None and any(map(_owner_of, found)) else []
-    else:
-        found = await _plugin_tasks(context)
-        # Most lists hold only what has ended, or is ComfyUI's own.
-        owners = owners_there(await context.plugin("GET", "/wfrecovery/status")) if any(map(_owner_of, found)) else []
+    found = _local_tasks(context) if context.arguments.local else await _plugin_tasks(context)
+    owners: Sequence[KnownOwner] = ()
+    if any(parsed(task).owner is not None for task in found):
+        owners = await _owners(context)
     context.show(found, task_lines(context, found, owners))
     return WELL
 
 
-def _owner_of(task: Mapping[str, Any]) -> Any:
-    return (task.get("metadata") or {}).get("owner")
+async def _owners(context: Context) -> Sequence[KnownOwner]:
+    if context.arguments.local:
+        return [] if context.db is None else owners_here(context.db)
+    return owners_there(await context.plugin("GET", "/wfrecovery/status"))
 
 
 async def _plugin_tasks(context: Context) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ test('a request carries only what is asked for, and whatever it is, it stays one
 test('an id cannot leave its place in the path', async () => {
   const { routes, requests } = routesAnswering(() => json({}))
   await routes.act('../../prompt?x=', 'retry')
-  assert.equal(requests[0][0], '/wfrecovery/tasks/..%2F..%2Fprompt%3Fx%3D/retry')
+  assert.equal(requests[0][0], '/wfrecovery/tasks/..%2F..%2Fprompt%3Fx%3D/retry?lang=en')
 })
 
 test('writes are JSON with a body', async () => {

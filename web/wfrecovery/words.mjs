@@ -26,6 +26,7 @@ export function stageOf(record) {
 
 export function stageText(record) {
   const stage = stageOf(record)
+  if (isCancelling(record)) return t('Being cancelled…')
   switch (stage) {
     case 'created':
       return t('Not sent yet')
@@ -83,6 +84,11 @@ export function errorText(record) {
 
 export function isFinal(record) {
   return ['finished', 'failed', 'cancelled'].includes(stageOf(record))
+}
+
+/** Whether a person wants its end, and it has not ended yet. */
+export function isCancelling(record) {
+  return Boolean(record.metadata?.cancel_requested) && !isFinal(record)
 }
 
 /** What can be done with a task now; `told`: what the server says of its files, where that is known. */

@@ -1,5 +1,7 @@
 /** Talking to the plugin's routes through ComfyUI's own `api`. */
 
+import { serverLanguage } from '../texts.mjs'
+
 /** The kinds of trouble that concern the whole page, not one request. */
 export const OFFLINE = 'offline'
 export const MISSING = 'missing'
@@ -17,8 +19,9 @@ export class ServerError extends Error {
 /** The routes, each as a function that returns the parsed answer or throws a ServerError. */
 export function routesOf(api) {
   const get = (path, options) => request(api, path, options)
+  // What is refused is shown to people.
   const post = (path, body = {}) =>
-    request(api, path, { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } })
+    request(api, `${path}?lang=${serverLanguage()}`, { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } })
   const task = (id) => `/tasks/${encodeURIComponent(id)}`
   return {
     status: () => get('/status'),
@@ -26,6 +29,7 @@ export function routesOf(api) {
     task: (id) => get(task(id)),
     graph: (id) => get(`${task(id)}/graph`),
     recover: () => post('/recover'),
+    takeOver: (owner) => post('/recover', { take_over: owner }),
     act: (id, action) => post(`${task(id)}/${action}`),
     actOnAll: (action, what) => post(`/tasks/${action}`, what),
     preview: () => get('/preview'),

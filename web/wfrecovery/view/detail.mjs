@@ -2,6 +2,7 @@
 
 import { button, fill, h, icon, setText } from './dom.mjs'
 import { fileList, resultPart } from './results.mjs'
+import { isAttended, waitsElsewhere, whoseText } from '../owners.mjs'
 import { serverLanguage, t } from '../texts.mjs'
 import { progressText } from './row.mjs'
 import {
@@ -11,6 +12,7 @@ import {
   feishuOf,
   feishuReason,
   feishuText,
+  isCancelling,
   isGone,
   resultsOf,
   retryText,
@@ -84,6 +86,11 @@ export class TaskDetail {
     this._askForResults()
   }
 
+  /** Who is at work on it, or whether that one lives, has changed. */
+  updateOwner() {
+    if (whoseText(this._record, this._state.status) !== this._whose) this._rebuild(this._record)
+  }
+
   /** Whether the files are still this task's: asked each time, for that changes without the task. */
   async _askForResults() {
     const record = this._record
@@ -115,7 +122,7 @@ export class TaskDetail {
   /** Live progress of the shown task. */
   progress() {
     const progress = this._state.progress.get(this.taskId)
-    const running = stageOf(this._record) === 'running'
+    const running = stageOf(this._record) === 'running' && isAttended(this._record, this._state.status)
     this._bar.hidden = !running
     if (!running) return
     const known = progress?.max > 0
@@ -137,6 +144,7 @@ export class TaskDetail {
       this._body,
       this._bar,
       this._progressText,
+      this._whosePart(record),
       this._problems(record),
       this._actions(record),
       resultPart(record, this._told, { routes: this._routes, onOpen: () => this._onAction(record, 'output') }),
@@ -146,6 +154,20 @@ export class TaskDetail {
       this._graphPart(record),
     )
     this.progress()
+  }
+
+  /** Where it is, if not here. */
+  _whosePart(record) {
+    const { status } = this._state
+    this._whose = whoseText(record, status)
+    if (!this._whose) return null
+    const elsewhere = waitsElsewhere(record, status)
+    return h(
+      'div',
+      { class: isAttended(record, status) ? 'wfr-whose' : 'wfr-whose wfr-unattended', 'data-wfr': 'whose' },
+      icon(elsewhere ? 'sitemap' : 'desktop'),
+      h('div', {}, h('span', {}, this._whose), elsewhere && h('p', { class: 'wfr-muted' }, t('This ComfyUI refused its workflow. Another one that works in the same folder may run it.'))),
+    )
   }
 
   _problems(record) {
@@ -181,7 +203,8 @@ export class TaskDetail {
       !last && retry,
       can.push && button({ hook: 'action-push', label: t('Push again'), iconName: 'cloud-upload', onclick: act('push') }),
       last && retry,
-      can.cancel && button({ hook: 'action-cancel', label: t('Cancel'), iconName: 'times', onclick: act('cancel') }),
+      can.cancel &&
+        button({ hook: 'action-cancel', label: isCancelling(record) ? t('Being cancelled…') : t('Cancel'), iconName: 'times', onclick: act('cancel'), off: isCancelling(record) }),
       can.output && button({ hook: 'action-output', label: t('Open output'), iconName: 'external-link', onclick: act('output') }),
       button({
         hook: 'action-workflow',

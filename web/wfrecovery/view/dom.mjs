@@ -31,11 +31,11 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
 
-/** A button with an icon and a label; `hook` is its `data-wfr`. */
-export function button({ hook, label, iconName, onclick, kind = '', title, pressed }) {
+/** A button with an icon and a label; `hook` is its `data-wfr`. One that is `off` can still hold the focus. */
+export function button({ hook, label, iconName, onclick, kind = '', title, pressed, off = false }) {
   return h(
     'button',
-    { type: 'button', class: `wfr-button ${kind}`.trim(), 'data-wfr': hook, onclick, title, 'aria-pressed': pressed },
+    { type: 'button', class: `wfr-button ${kind}`.trim(), 'data-wfr': hook, onclick: off ? null : onclick, title, 'aria-pressed': pressed, 'aria-disabled': off && 'true' },
     iconName && icon(iconName),
     h('span', {}, label),
   )

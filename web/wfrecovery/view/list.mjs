@@ -124,7 +124,7 @@ export class TaskList {
     }
     const record = this._pages.at(position)
     const progress = record && this._state.progress.get(record.task_id)
-    row.show(record, { position, total, progress, active: focused && position === this.active })
+    row.show(record, { position, total, progress, active: focused && position === this.active, status: this._state.status })
   }
 
   _setHeight() {

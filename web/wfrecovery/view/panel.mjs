@@ -1,13 +1,15 @@
 /** The sidebar tab: what is going on, and the list or one task. Built when the tab opens, dropped when it closes. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
+import { Banners } from './banners.mjs'
 import { TaskDetail } from './detail.mjs'
 import { Filters } from './filters.mjs'
 import { TaskList } from './list.mjs'
+import { Owners } from './owners.mjs'
 import { Setup } from './setup.mjs'
 import { CONNECTION } from '../data/state.mjs'
 import { t } from '../texts.mjs'
-import { numberText, STATUS } from '../words.mjs'
+import { isFinal, numberText, STATUS } from '../words.mjs'
 
 /** Milliseconds in which changes are gathered before the list is asked for again. */
 const GATHER = 500
@@ -22,7 +24,7 @@ export class Panel {
     this._ending = new AbortController()
     this._live = h('div', { class: 'wfr-hidden', role: 'status', 'aria-live': 'polite' })
     this._notice = h('div', { class: 'wfr-notice', role: 'alert', hidden: true })
-    this._banner = h('div', { class: 'wfr-banner-place', 'aria-live': 'polite' })
+    this._banners = new Banners()
     this._recovery = h('div', { class: 'wfr-recovery', 'data-wfr': 'recovery-progress', role: 'progressbar', 'aria-label': t('Recovery'), hidden: true })
     this._asking = h('div', { class: 'wfr-asking', hidden: true })
     this._bulk = h('div', { class: 'wfr-buttons wfr-bulk' })
@@ -38,6 +40,7 @@ export class Panel {
       onTrouble: (error) => this._failed(error),
     })
     this._setup = new Setup({ state, routes })
+    this._owners = new Owners({ takeOver: (boot) => this._takeOver(boot), onTaken: (n) => this._note(t('Taken over: {n}', { n: numberText(n) })) })
     this._recover = button({ hook: 'recover', label: t('Recover'), iconName: 'history', title: t('Recover tasks'), onclick: () => this._try(page.recover) })
     this._sheet = button({ label: t('Sheet'), iconName: 'table', title: t('Open the Feishu sheet'), onclick: () => this._try(page.openSheet) })
     this._browse = h('div', { class: 'wfr-browse' }, this._filters.element, this._asking, this._bulk, h('div', { class: 'wfr-list-place' }, this._list.element, this._empty))
@@ -46,10 +49,11 @@ export class Panel {
       'div',
       { class: 'wfr-root wfr-panel', 'data-wfr': 'panel', role: 'region', 'aria-label': t('Workflow Recovery') },
       h('div', { class: 'wfr-head' }, h('h2', { class: 'wfr-heading' }, t('Tasks')), h('div', { class: 'wfr-buttons' }, this._sheet, this._recover)),
-      this._banner,
+      this._banners.element,
       this._recovery,
       this._notice,
       this._main,
+      this._owners.element,
       this._setup.element,
       this._live,
     )
@@ -64,6 +68,7 @@ export class Panel {
     this._ending.abort()
     this._filters.destroy()
     this._list.destroy()
+    this._owners.destroy()
     clearTimeout(this._gathering)
     clearInterval(this._looking)
   }
@@ -102,6 +107,10 @@ export class Panel {
 
   _takeStatus({ status, before, restarted }) {
     this._showStatus()
+    if (JSON.stringify(before?.owners) !== JSON.stringify(status.owners)) {
+      this._list.draw() // whose a task is changes without the task
+      if (this._isOpen) this._detail.updateOwner()
+    }
     const counts = (of) => of && JSON.stringify([of.tasks, of.feishu.pending, of.feishu.blocked])
     if (restarted || (before && counts(before) !== counts(status))) this._refreshSoon()
   }
@@ -150,6 +159,8 @@ export class Panel {
     if (!status) return
     this._filters.showCounts(status.tasks)
     this._setup.update(status)
+    this._owners.update(status)
+    this._banners.show(this._page.state.connection, status)
     this._sheet.hidden = !status.feishu.configured
     this._showRecovery(status.recovery)
     this._showAsking(status.stages?.asking ?? 0)
@@ -197,7 +208,8 @@ export class Panel {
     this._setup.element.hidden = !usable
     this._recover.disabled = connection !== CONNECTION.online || status?.recovery.state === 'running'
     this.element.classList.toggle('wfr-offline', connection === CONNECTION.offline)
-    fill(this._banner, BANNERS[connection]?.(status))
+    this._owners.element.classList.toggle('wfr-gone-with-server', !usable)
+    this._banners.show(connection, status)
   }
 
   _showList() {
@@ -273,8 +285,17 @@ export class Panel {
     await this._try(async () => {
       const changed = await this._page.routes.act(record.task_id, action)
       this._takeTasks([changed])
-      this._say({ retry: t('Queued again.'), push: t('It will be written again.'), cancel: t('Cancelled.') }[action])
+      const cancelled = isFinal(changed) ? t('Cancelled.') : t('Being cancelled…')
+      this._say({ retry: t('Queued again.'), push: t('It will be written again.'), cancel: cancelled }[action])
     })
+  }
+
+  /** How many tasks those were. */
+  async _takeOver(boot) {
+    const { taken_over: taken } = await this._page.routes.takeOver(boot)
+    this._refreshSoon()
+    this._page.state.load()
+    return taken
   }
 
   async _actOnAll(action, filter) {
@@ -301,16 +322,4 @@ export class Panel {
     if (error.name === 'AbortError' || this._page.state.trouble(error)) return
     this._note(error.message, true)
   }
-}
-
-const BANNERS = {
-  [CONNECTION.offline]: () => banner('offline', 'wifi', t('ComfyUI does not answer.'), t('Nothing is lost: tasks are on disk. This comes back by itself.')),
-  [CONNECTION.missing]: () =>
-    banner('server-missing', 'exclamation-triangle', t('The server side of Workflow Recovery is not running.'), t('Tasks are not being recorded. ComfyUI\'s log says why, next to "wfrecovery"; often a package of requirements.txt is missing.')),
-  [CONNECTION.older]: (status) =>
-    banner('server-older', 'exclamation-triangle', t('The server side is older than this page.'), t('It is version {version}. Restart ComfyUI, then reload this page.', { version: status?.version ?? '?' })),
-}
-
-function banner(hook, iconName, heading, text) {
-  return h('div', { class: 'wfr-banner', 'data-wfr': hook }, icon(iconName), h('div', {}, h('strong', {}, heading), h('p', {}, text)))
 }

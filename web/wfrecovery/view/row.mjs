@@ -2,6 +2,7 @@
 
 import { fill, h, icon, setText } from './dom.mjs'
 import { showThumbnail } from './thumbnail.mjs'
+import { isAttended, whoseText } from '../owners.mjs'
 import { t } from '../texts.mjs'
 import {
   agoText,
@@ -47,7 +48,7 @@ export class TaskRow {
   }
 
   /** Show `record` at `position` of `total`; without a record, that it is being loaded. */
-  show(record, { position, total, progress, active }) {
+  show(record, { position, total, progress, active, status }) {
     const { element } = this
     element.id = `wfr-task-${position}`
     element.setAttribute('aria-posinset', position + 1)
@@ -71,8 +72,9 @@ export class TaskRow {
     const attempts = record.metadata?.attempts ?? 0
     setText(this._attempts, attempts > 1 ? t('{n} attempts', { n: attempts }) : '')
     this._showFeishu(record)
-    this._showNote(record, progress)
-    this._showProgress(record, progress)
+    this._showNote(record, progress, whoseText(record, status))
+    this._showProgress(record, progress, status)
+    this.element.classList.toggle('wfr-unattended', !isAttended(record, status))
   }
 
   _showLoading() {
@@ -92,12 +94,13 @@ export class TaskRow {
     fill(this._feishu, text && [icon(FEISHU_ICON[feishuOf(record).state]), h('span', {}, text)])
   }
 
-  /** The third line: what is wrong, what runs, or how long it took. */
-  _showNote(record, progress) {
+  /** The third line: what is wrong, what runs, where it is if not here, or how long it took. */
+  _showNote(record, progress, whose) {
     const reason = feishuReason(record)
     const error = errorText(record)
     let text = ''
-    if (stageOf(record) === 'running') text = progressText(progress)
+    if (whose) text = whose
+    else if (stageOf(record) === 'running') text = progressText(progress)
     else if (stageOf(record) === 'failed' || stageOf(record) === 'cancelled') text = error
     else if (reason) text = reason
     else if (record.metadata?.finished_at && record.metadata.processing_start_time) {
@@ -108,8 +111,8 @@ export class TaskRow {
     this._note.title = text
   }
 
-  _showProgress(record, progress) {
-    const running = stageOf(record) === 'running'
+  _showProgress(record, progress, status) {
+    const running = stageOf(record) === 'running' && isAttended(record, status)
     this._progress.hidden = !running
     if (!running) return
     const known = progress?.max > 0

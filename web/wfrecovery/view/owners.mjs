@@ -1,0 +1,131 @@
+/** Who else is at work in this folder, and taking over from them. Nothing of it is shown where nobody else has tasks. */
+
+import { button, fill, h, icon, setText } from './dom.mjs'
+import { lifeText, othersOf, ownerName, takeOverText, tasksText } from '../owners.mjs'
+import { t } from '../texts.mjs'
+import { numberText } from '../words.mjs'
+
+/** What is shown of a token; as much names its owner on the command line. */
+const SHORT = 8
+
+const MARKS = {
+  alive: { name: 'check-circle', kind: 'wfr-good' },
+  doubt: { name: 'question-circle', kind: 'wfr-warn' },
+  dead: { name: 'times-circle', kind: 'wfr-bad' },
+}
+
+export class Owners {
+  /** `takeOver(boot)` has the server do it and answers how many tasks those were; `onTaken(n)` tells of it. */
+  constructor({ takeOver, onTaken }) {
+    this._takeOver = takeOver
+    this._onTaken = onTaken
+    this._mark = h('span', { class: 'wfr-mark' })
+    this._words = h('span', { class: 'wfr-setup-words' })
+    this._list = h('ul', { class: 'wfr-owners' })
+    this.element = h(
+      'details',
+      { class: 'wfr-setup', 'data-wfr': 'owners', hidden: true },
+      h('summary', {}, this._mark, h('strong', {}, t('Other programs')), this._words),
+      h(
+        'div',
+        { class: 'wfr-setup-body' },
+        h('p', { class: 'wfr-muted' }, t('They work in the same folder, each on its own tasks. What one leaves behind when it ends is taken over by itself.')),
+        this._list,
+      ),
+    )
+  }
+
+  destroy() {
+    this._dialog?.close()
+  }
+
+  /** What the status says. */
+  update(status) {
+    const others = othersOf(status)
+    const key = JSON.stringify(others)
+    if (this._shown === key) return
+    this._shown = key
+    this.element.hidden = !others.length
+    const worst = ['doubt', 'dead', 'alive'].map((life) => others.find((one) => one.life === life)).find(Boolean)
+    if (!worst) return
+    fill(this._mark, markOf(worst))
+    setText(this._words, summaryOf(others, worst))
+    const focused = this._list.contains(document.activeElement) && document.activeElement.dataset.owner
+    fill(this._list, others.map((owner) => this._entry(owner)))
+    if (focused) this._list.querySelector(`[data-owner="${CSS.escape(focused)}"]`)?.focus()
+  }
+
+  _entry(owner) {
+    const name = ownerName(owner)
+    const take = button({ hook: 'take-over-ask', label: t('Take over'), iconName: 'download', onclick: () => this._ask(owner) })
+    take.setAttribute('aria-label', t('Take over from {name}', { name }))
+    take.dataset.owner = owner.boot
+    return h(
+      'li',
+      { 'data-wfr': 'owner', 'data-boot': owner.boot, 'data-life': owner.life },
+      markOf(owner),
+      h(
+        'div',
+        {},
+        h('strong', { translate: 'no' }, name),
+        h('div', { class: 'wfr-muted' }, `${tasksText(owner.tasks)} · ${lifeText(owner)} · `, h('code', {}, owner.boot.slice(0, SHORT))),
+      ),
+      take,
+    )
+  }
+
+  /** Nothing is taken over before its meaning was read. */
+  _ask(owner) {
+    this._dialog?.close()
+    const name = ownerName(owner)
+    const error = h('p', { class: 'wfr-problem', role: 'alert', hidden: true })
+    const take = button({ hook: 'take-over', label: t('Take over'), kind: 'wfr-primary', onclick: () => this._take(owner, take, error) })
+    const leave = button({ hook: 'take-over-leave', label: t('Leave them there'), onclick: () => dialog.close() })
+    const question = owner.tasks === 1 ? t('Take over 1 task from {name}?', { name }) : t('Take over {n} tasks from {name}?', { n: numberText(owner.tasks), name })
+    const dialog = h(
+      'dialog',
+      {
+        class: 'wfr-root wfr-preview wfr-take-over',
+        'data-wfr': 'take-over-dialog',
+        'aria-labelledby': 'wfr-take-over-title',
+        'aria-describedby': 'wfr-take-over-meaning',
+        // keys typed here are not meant for ComfyUI's shortcuts; Escape closes, as in every dialog
+        onkeydown: (event) => event.stopPropagation(),
+        onclose: () => dialog.remove(),
+      },
+      h('h2', { id: 'wfr-take-over-title' }, question),
+      h('p', { id: 'wfr-take-over-meaning' }, takeOverText(owner)),
+      error,
+      h('div', { class: 'wfr-buttons wfr-preview-buttons' }, take, leave),
+    )
+    this._dialog = dialog
+    document.body.append(dialog)
+    dialog.showModal()
+    leave.focus() // a key that was pressed once too often takes nothing over
+  }
+
+  async _take(owner, take, error) {
+    take.disabled = true
+    try {
+      this._onTaken(await this._takeOver(owner.boot))
+      this._dialog.close()
+    } catch (trouble) {
+      fill(error, trouble.message)
+      error.hidden = false
+      take.disabled = false
+    }
+  }
+}
+
+/** The one that wants attention by its words, else how many there are. */
+function summaryOf(others, worst) {
+  if (worst.life !== 'alive') return `${ownerName(worst)}: ${lifeText(worst)}`
+  if (others.length === 1) return `${ownerName(worst)} · ${tasksText(worst.tasks)}`
+  const tasks = others.reduce((sum, owner) => sum + owner.tasks, 0)
+  return `${numberText(others.length)} · ${tasksText(tasks)}`
+}
+
+function markOf({ life }) {
+  const { name, kind } = MARKS[life] ?? MARKS.doubt
+  return icon(name, kind)
+}
