@@ -15,7 +15,7 @@ from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.screenshots.browser import ComfyPage, page_settings
 from wfrecovery.demo.screenshots.front_end import NEWEST, OLDEST, front_end
 
-__all__ = ["HOSTS", "NO_REAL", "REAL", "Site", "faint_texts", "foreign_texts", "site_of", "until"]
+__all__ = ["HOSTS", "NEWEST", "NO_REAL", "REAL", "Site", "faint_texts", "foreign_texts", "site_of", "until"]
 
 #: The page that ComfyUI 0.3.64 pins on a host that behaves so, the newest page on the newer one.
 HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real ComfyUI": ("real", None)}

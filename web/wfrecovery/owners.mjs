@@ -26,13 +26,23 @@ export function whoseText(record, status) {
   const owner = otherOwnerOf(record, status)
   if (!owner) return waitsElsewhere(record, status) ? t('Waits for a ComfyUI that has its nodes') : ''
   const name = ownerName(owner)
-  if (owner.life === 'dead') {
-    // What was never sent to a ComfyUI, or is rendered by another service, is not for this one.
-    const ours = stageOf(record) !== 'created' && ['comfyui', undefined, null].includes(record.metadata.engine)
-    return ours ? t('{name} is gone: taken over in a moment', { name }) : t('{name} is gone: the next main.py goes on', { name })
-  }
+  if (owner.life === 'dead')
+    return isForComfyUI(record) ? t('{name} is gone: taken over in a moment', { name }) : t('{name} is gone: the next main.py goes on', { name })
   if (owner.life === 'doubt') return t('Not sure whether {name} still runs; known within 90 s', { name })
   return owner.kind === 'comfyui' ? t('On {name}', { name }) : name
+}
+
+/** The same in the few words that a line of the list has room for. */
+export function whoseNote(record, status) {
+  const owner = otherOwnerOf(record, status)
+  if (owner?.life === 'dead') return isForComfyUI(record) ? t('Its owner is gone: taken over in a moment') : t('Its owner is gone: the next main.py goes on')
+  if (owner?.life === 'doubt') return t('Still running? {name}', { name: ownerName(owner) })
+  return whoseText(record, status)
+}
+
+/** What was never sent to a ComfyUI, or is rendered by another service, is not for this one. */
+function isForComfyUI(record) {
+  return stageOf(record) !== 'created' && ['comfyui', undefined, null].includes(record.metadata.engine)
 }
 
 /** Whether this ComfyUI has refused its graph, and another one may take it. */

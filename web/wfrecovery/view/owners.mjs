@@ -24,7 +24,7 @@ export class Owners {
     this._list = h('ul', { class: 'wfr-owners' })
     this.element = h(
       'details',
-      { class: 'wfr-setup', 'data-wfr': 'owners', hidden: true },
+      { class: 'wfr-setup wfr-others', 'data-wfr': 'owners', hidden: true },
       h('summary', {}, this._mark, h('strong', {}, t('Other programs')), this._words),
       h(
         'div',
@@ -91,7 +91,7 @@ export class Owners {
         'aria-describedby': 'wfr-take-over-meaning',
         // keys typed here are not meant for ComfyUI's shortcuts; Escape closes, as in every dialog
         onkeydown: (event) => event.stopPropagation(),
-        onclose: () => dialog.remove(),
+        onclose: () => this._closed(dialog, owner),
       },
       h('h2', { id: 'wfr-take-over-title' }, question),
       h('p', { id: 'wfr-take-over-meaning' }, takeOverText(owner)),
@@ -102,6 +102,14 @@ export class Owners {
     document.body.append(dialog)
     dialog.showModal()
     leave.focus() // a key that was pressed once too often takes nothing over
+  }
+
+  /** Back to where it was asked from; that button may have been made anew meanwhile. */
+  _closed(dialog, { boot }) {
+    dialog.remove()
+    if (!this.element.isConnected || this.element.hidden) return
+    const ask = this._list.querySelector(`[data-owner="${CSS.escape(boot)}"]`) ?? this.element.querySelector('summary')
+    ask.focus()
   }
 
   async _take(owner, take, error) {

@@ -2,7 +2,7 @@
 
 import { fill, h, icon, setText } from './dom.mjs'
 import { showThumbnail } from './thumbnail.mjs'
-import { isAttended, whoseText } from '../owners.mjs'
+import { isAttended, whoseNote, whoseText } from '../owners.mjs'
 import { t } from '../texts.mjs'
 import {
   agoText,
@@ -72,7 +72,7 @@ export class TaskRow {
     const attempts = record.metadata?.attempts ?? 0
     setText(this._attempts, attempts > 1 ? t('{n} attempts', { n: attempts }) : '')
     this._showFeishu(record)
-    this._showNote(record, progress, whoseText(record, status))
+    this._showNote(record, progress, whoseNote(record, status), whoseText(record, status))
     this._showProgress(record, progress, status)
     this.element.classList.toggle('wfr-unattended', !isAttended(record, status))
   }
@@ -95,7 +95,7 @@ export class TaskRow {
   }
 
   /** The third line: what is wrong, what runs, where it is if not here, or how long it took. */
-  _showNote(record, progress, whose) {
+  _showNote(record, progress, whose, wholly) {
     const reason = feishuReason(record)
     const error = errorText(record)
     let text = ''
@@ -108,7 +108,7 @@ export class TaskRow {
       text = took && t('Took {time}', { time: took })
     }
     setText(this._note, text)
-    this._note.title = text
+    this._note.title = whose ? wholly : text
   }
 
   _showProgress(record, progress, status) {
