@@ -67,8 +67,9 @@ class Writer:
     async def wait(self, writes: Sequence[Future[Any]], most: float = PATIENCE_SECONDS) -> None:
         """Wait until these are written, or could not be, or for `most` seconds; hardly at all while nothing can be."""
         left = [asyncio.wrap_future(write) for write in writes]
-        ends = time.monotonic() + most
-        while left and (rest := min(BEHIND_SECONDS, ends - time.monotonic())) > 0:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + most
+        while left and (rest := min(BEHIND_SECONDS, ends - loop.time())) > 0:
             _, pending = await asyncio.wait(left, timeout=rest)
             left = list(pending)
             if self.behind:

@@ -211,12 +211,8 @@ def test_files_of_another_user_prove_nothing_unless_they_can_be_read(hidden: str
             OwnerProcess(folder, user=12345) as owner,
             OwnerProcess(folder, user=12346, first="os.makedirs(looker.owners.folder, exist_ok=True)") as other,
         ):
-            if hidden != "both":
-                (folder / "wfrecovery" / "owners").chmod(0o755)
-                (folder / "wfrecovery").chmod(0o755)
-                owner.file("json").chmod(0o644)
-            if hidden == "none":
-                owner.file("lock").chmod(0o644)
+            for kind in {"lock": ["lock"], "both": ["lock", "json"], "none": []}[hidden]:
+                owner.file(kind).chmod(0o600)  # as under an older umask: ours follow the folder's mode
             assert other.ask(f"looker.may_take({owner.boot!r})") == "False"
             owner.kill()
             other.ask("setattr(looker.clock, 'now', 2000)")
@@ -433,7 +429,7 @@ def test_only_files_of_the_dead_that_no_record_names_are_removed(owner: OwnerPro
     for file in foreign:
         file.write_text("{}")
     looker.owners.sweep({named.boot})
-    gone = {dead.file("ended"), folder / f".{dead.boot}.json.77-0.tmp"}
+    gone = {dead.file("ended"), *(folder / f".{process.boot}.json.77-0.tmp" for process in (dead, named))}
     assert set(folder.iterdir()) == {*left, *foreign} - gone
 
 
