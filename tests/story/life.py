@@ -13,7 +13,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,8 @@ from wfrecovery.server_routes.plugin import Plugin, Surroundings
 
 #: As ComfyUI has it, before any plugin listens.
 INTERRUPT = nodes.interrupt_processing
+
+Handler = Callable[[Any], Awaitable[Any]]
 #: Turns that all prompts in the queue may take.
 MOST_TURNS = 2000
 
@@ -65,9 +67,11 @@ BESIDE = Beside()
 class Request:
     """As much of a request as handlers look at."""
 
-    def __init__(self, method: str, path: str, body: Any = None, **match: str) -> None:
+    def __init__(
+        self, method: str, path: str, body: Any = None, query: Mapping[str, str] | None = None, **match: str
+    ) -> None:
         self.method, self.path, self.match_info = method, path, match
-        self.headers, self.query, self.content_type = {}, {}, "application/json"
+        self.headers, self.query, self.content_type = {}, dict(query or {}), "application/json"
         self._body = json.dumps(body or {})
         self.content_length, self.content = len(self._body), self
 
@@ -90,7 +94,7 @@ class Server(PromptServer):
         self.sockets = {}
         self.last_node_id = self.last_prompt_id = self.client_id = self.progress = None
         self.on_prompt_handlers = []
-        self.routes.post("/prompt")(self._post_prompt)
+        self._add_prompt_routes()
 
     async def _post_prompt(self, request: web.Request) -> web.Response:
         response = await super()._post_prompt(request)
@@ -124,6 +128,11 @@ class Worker:
     def waits(self) -> bool:
         """Whether it has taken nothing yet."""
         return self._waits
+
+    @property
+    def idle(self) -> bool:
+        """Whether it runs nothing."""
+        return self._prompt is None
 
     def die(self) -> None:
         if self._prompt is not None:
@@ -240,16 +249,20 @@ class Life(Process):
 
     def boot(self, passes: Callable[[], None] | None = None) -> None:
         """Load the plugin, start, and let the recovery come to its end; `passes` is called between its steps."""
+        self.load()
+        self.run(self._recovered(passes))
+
+    def load(self) -> None:
+        """Load the plugin and start; what it then does by itself is still to come."""
         with self.on():
             self.plugin = Plugin(self.server, self._around)
             self.opened(self.plugin._db)
             self.plugin.install()
-        self.run(self._start(passes))
+        self.run(self._start())
 
-    async def _start(self, passes: Callable[[], None] | None) -> None:
+    async def _start(self) -> None:
         for start in self.server.app.on_startup:
             await start(self.server.app)
-        await self._recovered(passes)
 
     async def _recovered(self, passes: Callable[[], None] | None = None) -> None:
         for _ in range(MOST_PASSES):
@@ -263,23 +276,34 @@ class Life(Process):
         raise AssertionError("the recovery does not come to its end")
 
     def post(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """`POST /prompt`, through the plugin's middleware: status and answer."""
-        response = self.run(self.server.app.middlewares[0](Request("POST", "/prompt", body), self.server._post_prompt))
-        return response.status, json.loads(response.text)
+        """`POST /prompt`: status and answer."""
+        return self.ask("/prompt", body)
 
-    def ask(self, path: str, **match: str) -> tuple[int, dict[str, Any]]:
-        """`POST` to one of the plugin's own routes."""
-        handler = next(
-            route.handler
-            for route in self.server.routes
-            if (route.method, route.path) == ("POST", f"/wfrecovery/{path}")
-        )
-        response = self.run(handler(Request("POST", path, {}, **match)))
-        return response.status, json.loads(response.text)
+    def route(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
+        """Who answers that, and what stands in the place of the names in its path."""
+        parts = path.split("/")
+        for route in self.server.routes:
+            names = route.path.split("/")
+            if route.method == method and len(names) == len(parts):
+                match = {name[1:-1]: part for name, part in zip(names, parts, strict=True) if name.startswith("{")}
+                if all(name == part or name.startswith("{") for name, part in zip(names, parts, strict=True)):
+                    return route.handler, match
+        return None
+
+    async def served(self, request: Request, handler: Handler) -> web.Response:
+        """The answer, through the plugin's middleware."""
+        return await self.server.app.middlewares[0](request, handler)
+
+    def ask(self, path: str, body: Any = None, method: str = "POST") -> tuple[int, Any]:
+        """Somebody asks: status and answer."""
+        found = self.route(method, path)
+        assert found is not None, path
+        response = self.run(self.served(Request(method, path, body, **found[1]), found[0]))
+        return response.status, json.loads(response.text) if response.text else None
 
     def act(self, task_id: str, action: str) -> int:
         """Retry or push, as the page's button does."""
-        return self.ask("tasks/{task_id}/{action}", task_id=task_id, action=action)[0]
+        return self.ask(f"/wfrecovery/tasks/{task_id}/{action}")[0]
 
     def recover(self) -> None:
         """What the page's menu does, to its end."""

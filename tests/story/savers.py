@@ -41,6 +41,8 @@ class Studio:
     put: Callable[[Path, bytes], None]
     #: whether a moody node is in the mood, by its prompt
     fails: Callable[[str], bool]
+    #: what a deadly node does to the ComfyUI that it runs in
+    kills: Callable[[], None] = lambda: None
 
 
 #: The studio of the story that is told now: nodes are made by ComfyUI, which hands them nothing of ours.
@@ -93,6 +95,17 @@ class Moody(Node):
         await turn("mood")
         if STUDIO[-1].fails(get_executing_context().prompt_id):
             raise ValueError("not in the mood")
+        return (images,)
+
+
+class Deadly(Node):
+    """Takes ComfyUI down."""
+
+    WFRECOVERY_MAKES = "same"
+
+    async def run(self, images: tuple[Sketch, ...]) -> tuple[Any, ...]:
+        await turn("deadly")
+        STUDIO[-1].kills()
         return (images,)
 
 
@@ -248,7 +261,7 @@ SAVERS: Mapping[str, type[Saver]] = {
     )
 }
 CLASSES: Mapping[str, type[Node]] = {
-    **{class_.__name__: class_ for class_ in (EmptyImage, Think, Moody, PreviewImage)},
+    **{class_.__name__: class_ for class_ in (EmptyImage, Think, Moody, Deadly, PreviewImage)},
     **SAVERS,
 }
 for _class in CLASSES.values():

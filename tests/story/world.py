@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 import uuid
@@ -26,19 +25,14 @@ from unittest import mock
 from life import MOST_TURNS, Life
 from line import Line
 from marks import number_of
+from place import MEMORY, in_the_place_of_comfyui
 from process import Computer, Killed
-from savers import CLASSES, IMAGE, SAVERS, SHAPES, STUDIO, Shape, Sketch, Studio
+from savers import IMAGE, SAVERS, SHAPES, Shape, Sketch, Studio
 from table_support import Steps
 
-from wfrecovery.bridge.table.folder_test import FolderTest
-from wfrecovery.demo.comfyui_host import comfyui_version, execution, folder_paths, nodes
-from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.feishu_host import sheet as grid
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn
-from wfrecovery.server_routes import plugin
 
-#: Where nothing waits for a disk.
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 #: The column that says which row a row is.
 MARK = "记号"
 ROWS = 3
@@ -156,7 +150,8 @@ class World:
         limits = self.feishu.limits
         limits.sheet_calls_per_second = limits.sheet_v3_calls_per_minute = limits.downloads_per_second = None
         self.line = Line(self.feishu)
-        self._take_the_place_of_comfyui(six, {**self.feishu.environment(), "WFRECOVERY_LOST_PROMPTS": lost})
+        environment = {**self.feishu.environment(), "WFRECOVERY_LOST_PROMPTS": lost}
+        in_the_place_of_comfyui(self._undo, self.base, six, environment, Studio(self._file, self._put, self._fails))
         self.life: Life | None = None
         self.posts: list[Post] = []
         self.runs: list[Run] = []
@@ -179,26 +174,6 @@ class World:
         self._cut = False
         self._calls: tuple[int, str] | None = None
         self._written_at = 0
-
-    def _take_the_place_of_comfyui(self, six: bool, environment: dict[str, str]) -> None:
-        undo = self._undo
-        undo.enter_context(mock.patch.dict(os.environ, environment))
-        undo.enter_context(mock.patch.dict(nodes.NODE_CLASS_MAPPINGS, CLASSES))
-        undo.enter_context(mock.patch.multiple(options, shape=6 if six else 5))
-        places = {f"{name}_directory": str(self.base / name) for name in ("output", "user", "temp")}
-        undo.enter_context(mock.patch.multiple(folder_paths, **places))
-        undo.enter_context(mock.patch.object(execution, "PromptQueue", execution.PromptQueue))
-        # What takes another process, and what would stay in this one.
-        undo.enter_context(mock.patch.object(plugin, "tested", return_value=FolderTest()))
-        undo.enter_context(mock.patch.object(plugin.OrderlyEnd, "install", return_value=None))
-        execution.configure()
-        modules = {"folder_paths": folder_paths, "nodes": nodes, "execution": execution}
-        for name, module in {**modules, "comfyui_version": comfyui_version}.items():
-            before = sys.modules.get(name)
-            sys.modules[name] = module
-            undo.callback(_put_back, name, before)
-        STUDIO.append(Studio(self._file, self._put, self._fails))
-        undo.callback(STUDIO.pop)
 
     def close(self) -> None:
         """End the story."""
@@ -489,13 +464,6 @@ class World:
             if not any(record["metadata"]["feishu"]["state"] == "pending" for record in self.records().values()):
                 return
             self.wait()
-
-
-def _put_back(name: str, module: Any) -> None:
-    if module is None:
-        del sys.modules[name]
-    else:
-        sys.modules[name] = module
 
 
 def _row(number: int) -> dict[str, Any]:
