@@ -99,6 +99,7 @@ class Owners:
         """Note that this process ends in good order: what runs in it is not to blame."""
         me = self._me
         if me is not None and self.in_process(me.boot):
+            self._files.atomic.make_folder(self.folder)  # somebody may have deleted it since the last beat
             with contextlib.suppress(FileExistsError):
                 self._disk.create(self._path(me.boot, "ended"))
 
