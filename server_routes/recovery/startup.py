@@ -24,6 +24,7 @@ from ...bridge.table.manager import (
     taken_up,
     unsubmitted,
 )
+from ...bridge.table.owners import OwnedError
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time
 from ...bridge.table.values import QueuePlace, Result
 from ..host import Host
@@ -38,8 +39,6 @@ log = logging.getLogger("wfrecovery")
 
 #: Tasks decided between two lines of progress in the log.
 BATCH: Final = 50
-#: An input that no class has.
-_PAST_CACHE: Final = "wfrecovery_run"
 
 
 @dataclass
@@ -170,6 +169,8 @@ class StartupRecovery:
                 task = None if self._writer.behind else await asyncio.to_thread(self._get, task_id)
             if task is not None and not task.stage.final:
                 await self._recover_one(task, files)
+        except OwnedError as error:  # another ComfyUI was faster
+            log.info("[wfrecovery] %s", error)
         except Exception as error:
             self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
