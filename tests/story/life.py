@@ -89,6 +89,7 @@ class Server(PromptServer):
         self.loop, self.accepted = loop, accepted
         self.prompt_queue = execution.PromptQueue(self)
         self.number = 0
+        self.address, self.port = "127.0.0.1", 8188
         self.app = SimpleNamespace(middlewares=[], on_startup=[])
         self.routes = web.RouteTableDef()
         self.sockets = {}

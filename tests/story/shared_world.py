@@ -198,7 +198,7 @@ class SharedWorld:
     def start_by_mistake(self) -> None:
         """A second one on the same port: it loads its plugins, and ends without the port."""
         life = self._life()
-        life.server.start_multi_address, life.server.port = True, None  # type: ignore[attr-defined]
+        life.server.port = None  # type: ignore[attr-defined]
         life.load()
         for _ in range(10):
             life.step()
