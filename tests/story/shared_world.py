@@ -67,9 +67,12 @@ class Marks:
 
     starts: list[Start] = field(default_factory=list)
     rows: dict[int, Row] = field(default_factory=dict)
-    #: how often ComfyUI went down while a task ran, or before one that was counted could begin
+    #: how often ComfyUI went down while a task ran
     crashes: Counter[str] = field(default_factory=Counter)
-    unbegun: Counter[str] = field(default_factory=Counter)
+    #: ComfyUIs that went down before they began anything: the first prompt of a life is counted as it is put
+    unbegun: int = 0
+    #: of which tasks somebody wanted the end; and was answered
+    wished: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     #: folders were deleted so often
     deleted: int = 0
@@ -99,6 +102,7 @@ class SharedWorld:
         #: records of other versions: what a newer program has written stays as it is
         self.newer: dict[Path, bytes] = {}
         self._now: Life | None = None
+        self._beat_at = 0.0
         self._undo = contextlib.ExitStack()
         environment = {"WFRECOVERY_LOST_PROMPTS": "auto", "WFRECOVERY_OUTPUT": str(self.output)}
         studio = Studio(self._file, self._put, lambda _: False, self._kills)
@@ -167,18 +171,24 @@ class SharedWorld:
             self._now = None
 
     def wait(self, seconds: float) -> None:
-        """Time goes by, with everybody's beats."""
+        """Time goes by, with everybody's beats; others may look between two of them."""
         while seconds > 0:
-            self.computer.passed(min(seconds, BEAT))
-            seconds -= BEAT
-            for process in self.processes():
-                if not process.stopped:
-                    with self.mortal(process):
-                        process.beat()
-                elif isinstance(process, Life) and self.marks.beat_alone:
-                    for start in self.running(process):
-                        self.marks.row(start.graph).doubtful = True
+            passed = min(seconds, BEAT / 2)
+            self.computer.passed(passed)
+            seconds -= passed
             self.breathe(20)
+            if self.computer.now - self._beat_at >= BEAT:
+                self._beat_at = self.computer.now
+                self._beats()
+
+    def _beats(self) -> None:
+        for process in self.processes():
+            if not process.stopped:
+                with self.mortal(process):
+                    process.beat()
+            elif isinstance(process, Life) and self.marks.beat_alone:
+                for start in self.running(process):
+                    self.marks.row(start.graph).doubtful = True
 
     # ------------------------------------------------------------------ life and death
 
@@ -241,7 +251,7 @@ class SharedWorld:
         if life is None or life.stopped:
             return
         with self.mortal(life):
-            with life.on():
+            with life.on(), contextlib.suppress(OSError):  # logged
                 life.plugin._orderly._mark()
             for start in self.running(life):
                 start.over = True
@@ -252,6 +262,7 @@ class SharedWorld:
         for table, name in names:
             table[name] = None
         if isinstance(process, Life):
+            self.marks.unbegun += process.worker.waits
             for start in self.running(process):
                 start.over = True
                 self.marks.crashes[start.task_id] += 1
@@ -281,10 +292,13 @@ class SharedWorld:
         records = [record for _, record in sorted(self.records().items()) if record["status"] == "在处理中"]
         if life is None or not records or self.computer.full or self.computer.held:
             return
+        meant, path, body = _CANCELS[how](self, life, records[which % len(records)])
+        self.marks.wished |= meant
         with self.mortal(life, dies):
-            wished = _CANCELS[how](self, life, records[which % len(records)])
-            self.marks.cancelled |= wished
-            for number in {start.graph for start in self.marks.starts if start.task_id in wished}:
+            status, answer = life.ask(path, body)
+            done = meant if status < 400 else set()
+            self.marks.cancelled |= done if how != "many" else done & set(answer["done"])
+            for number in {start.graph for start in self.marks.starts if start.task_id in meant}:
                 self.marks.row(number).whole = False  # the next batch may enter its row anew
 
     def _at(self, name: str) -> Life | None:
@@ -396,33 +410,28 @@ class SharedWorld:
         ]
 
 
-def _ours(world: SharedWorld, life: Life, record: dict[str, Any]) -> set[str]:
-    status, _ = life.ask(f"/wfrecovery/tasks/{record['task_id']}/cancel", {})
-    return {record["task_id"]} if status < 400 else set()
+#: Which tasks a person means, and what is sent for that.
+Wish = tuple[set[str], str, Any]
 
 
-def _many(world: SharedWorld, life: Life, record: dict[str, Any]) -> set[str]:
-    status, answer = life.ask("/wfrecovery/tasks/cancel", {"filter": {"status": "在处理中"}})
-    return set(answer["done"]) if status < 400 else set()
+def _ours(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
+    return {record["task_id"]}, f"/wfrecovery/tasks/{record['task_id']}/cancel", {}
 
 
-def _interrupt(world: SharedWorld, life: Life, record: dict[str, Any]) -> set[str]:
-    running = {start.task_id for start in world.running(life)}
-    status, _ = life.ask("/interrupt", {})
-    return running if status < 400 else set()
+def _many(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
+    return set(world.records()), "/wfrecovery/tasks/cancel", {"filter": {"status": "在处理中"}}
 
 
-def _delete(world: SharedWorld, life: Life, record: dict[str, Any]) -> set[str]:
-    waiting = _waiting(life)
-    prompt_id = record["comfyui_task_id"]
-    status, _ = life.ask("/queue", {"delete": [prompt_id]})
-    return {record["task_id"]} & waiting if status < 400 else set()
+def _interrupt(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
+    return {start.task_id for start in world.running(life)}, "/interrupt", {}
 
 
-def _clear(world: SharedWorld, life: Life, record: dict[str, Any]) -> set[str]:
-    waiting = _waiting(life)
-    status, _ = life.ask("/queue", {"clear": True})
-    return waiting if status < 400 else set()
+def _delete(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
+    return {record["task_id"]} & _waiting(life), "/queue", {"delete": [record["comfyui_task_id"]]}
+
+
+def _clear(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
+    return _waiting(life), "/queue", {"clear": True}
 
 
 def _waiting(life: Life) -> set[str]:
@@ -430,7 +439,7 @@ def _waiting(life: Life) -> set[str]:
     return {item[3].get("extra_pnginfo", {}).get("wfrecovery", {}).get("task_id", "") for item in items}
 
 
-_CANCELS: dict[str, Callable[[SharedWorld, Life, dict[str, Any]], set[str]]] = {
+_CANCELS: dict[str, Callable[[SharedWorld, Life, dict[str, Any]], Wish]] = {
     "ours": _ours,
     "many": _many,
     "interrupt": _interrupt,

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import test_shared_found as found
 from filelock import FileLock, Timeout
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from shared_machine import SharedMachine
+from shared_world import SharedWorld
 
 from wfrecovery.bridge.table.lives import Life, Lives, OwnerFile, path_of
 from wfrecovery.bridge.table.owners import Owners
@@ -20,6 +22,7 @@ from wfrecovery.server_routes.queue import keeping, recording
 #: Stories in which the fault has to come to light.
 BUDGET = 60
 
+world = found.world
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -64,7 +67,7 @@ def counted_when_queued(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(keeping, "starting", lambda db, task: dataclasses.replace(starting(db, task), attempts=task.attempts))
 
 
-@pytest.mark.parametrize("mutant", [no_owner_check, any_lock_file_will_do, no_wish_check, counted_when_queued])
+@pytest.mark.parametrize("mutant", [no_owner_check, counted_when_queued])
 def test_a_wrong_program_is_caught(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant(monkeypatch)
     told = settings(
@@ -78,3 +81,19 @@ def test_a_wrong_program_is_caught(mutant: Patch, monkeypatch: pytest.MonkeyPatc
     )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(seed(0)(SharedMachine), settings=told)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "story"),
+    [
+        (any_lock_file_will_do, found.test_an_owner_whose_lock_was_deleted_lives),
+        (no_wish_check, found.test_a_wish_that_another_comfyui_has_taken_is_obeyed),
+    ],
+)
+def test_a_wrong_program_is_caught_by_a_story(
+    mutant: Patch, story: Callable[[SharedWorld], None], monkeypatch: pytest.MonkeyPatch, world: SharedWorld
+) -> None:
+    """What random stories meet too seldom."""
+    mutant(monkeypatch)
+    with pytest.raises(AssertionError):
+        story(world)
