@@ -36,8 +36,8 @@ DEADLY = Shape(("SaveImage",), before="Deadly")
 SHAPE_OF = {1: "one", 2: "slow", 3: "slow", 4: "one", 5: "slow", 6: "one"}
 #: Seconds between two beats.
 BEAT = 5.0
-#: Beats until an owner that cannot be proved to live is dead, and what it has left is done by others.
-MOST_ROUNDS = 60
+#: Beats until all is done: where no lock tells who is dead, each death takes eighteen of them to be seen.
+MOST_ROUNDS = 240
 MOST_TURNS = 100
 
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from shared_machine import BeatMachine, SharedMachine
 from test_story_machine import HISTORIES, SEED
 
-SHARE = {SharedMachine: 12, BeatMachine: 4}
+SHARE = {SharedMachine: 14, BeatMachine: 3}
 
 
 @pytest.mark.parametrize("machine", [SharedMachine, BeatMachine])
