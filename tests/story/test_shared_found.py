@@ -28,12 +28,14 @@ def ends_well(world: SharedWorld) -> None:
 def test_main_py_and_a_restarted_comfyui_do_not_wait_for_each_other(world: SharedWorld) -> None:
     """main.py has taken over what a killed ComfyUI had in its queue; the plugin's record still says: queued."""
     world.begin("one")
-    world.wait(5.0)
-    world.work("A", 2)
+    world.rest()
+    for _ in range(2):
+        world.wait(2.0)
+        world.work("A", 2)
     life = world.comfys["A"]
     assert life is not None
     world.kill(life)
-    world.wait(5.0)
+    world.wait(2.5)
     ends_well(world)
 
 
