@@ -65,18 +65,26 @@ class Following:
         self._limits = limits
         self._starts = Starts()
         self._places = asyncio.Semaphore(BATCH)
+        self._loop: asyncio.AbstractEventLoop | None = None
         #: files with a task's id in them, where main.py shares ComfyUI's output folder
         self.on_disk: Mapping[str, Sequence[Found]] = {}
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
-        async with self._places:
+        async with self._turn():
             with self._db.owners.work.during(task_id):
                 try:
                     return await self._to_the_end(task_id)
                 except BaseException:  # also cancelled: whoever follows next need not wait for us
                     self.let_go(task_id)
                     raise
+
+    def _turn(self) -> asyncio.Semaphore:
+        """A `main.py` with a menu runs one loop after the other, and a semaphore belongs to one."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._places = loop, asyncio.Semaphore(BATCH)
+        return self._places
 
     async def _to_the_end(self, task_id: str) -> TaskRecord:
         in_vain = 0

@@ -97,7 +97,7 @@ class TaskRecoveryManager:
         """
         ended = await self._once_more()
         while self._following:
-            followed, self._following = self._following, {}
+            followed, self._following = self._followed(), {}
             for result in await asyncio.gather(*followed.values()):
                 if result is not None:
                     ended.append(record_to_json(result))
@@ -146,7 +146,7 @@ class TaskRecoveryManager:
         """
         task = await self._follow.read(task_id)
         self._watch.saw(task)
-        followed = self._following.get(task_id)
+        followed = self._followed().get(task_id)
         if not task.stage.final:
             await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
         if not await self._delivery.plugin_publishes():
@@ -184,13 +184,16 @@ class TaskRecoveryManager:
         if record.workflow_type != expected.value:
             raise ValueError(f"{record.task_id} is {record.workflow_type}, not {expected.value}")
         ended = record if record.stage.final else await self._recover_guarded(record)
-        if ended is None and record.task_id in self._following:
+        if ended is None and record.task_id in self._followed():
             ended = await self._following.pop(record.task_id)
         await self.publish()
         return ended is not None and ended.status is WorkflowStatus.COMPLETED
 
     async def _recover_all(self, tasks: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-        results = await asyncio.gather(*map(self._recover_guarded, tasks))
+        """Those that nobody here brings to their end already."""
+        followed, work = self._followed(), self._db.owners.work
+        left = [task for task in tasks if task.task_id not in followed and not work.on(task.task_id)]
+        results = await asyncio.gather(*map(self._recover_guarded, left))
         return [record_to_json(task) for task in results if task is not None]
 
     async def _recover_guarded(self, task: TaskRecord) -> TaskRecord | None:
@@ -259,6 +262,14 @@ class TaskRecoveryManager:
             log.exception("[wfrecovery] %s could not be followed; it stays as it is", task_id)
             return None
         return record if record.stage.final else None
+
+    def _followed(self) -> dict[str, asyncio.Task[TaskRecord | None]]:
+        """What is followed; what a loop has followed that has ended, nobody follows any more."""
+        loop = asyncio.get_running_loop()
+        for task_id, follower in list(self._following.items()):
+            if follower.get_loop() is not loop or follower.cancelled():
+                del self._following[task_id]
+        return self._following
 
     def _unfinished(self) -> list[TaskRecord]:
         """What has to be decided. What waits for a person is the page's."""

@@ -198,10 +198,10 @@ class Owners:
         return owner is not None and self._lives.ended_well(owner.boot)
 
     def begin_anew(self) -> None:
-        """This thread recovers before it does anything else: whatever it has entered before, it has let go of."""
+        """Who calls recovers before he does anything else: whatever he has entered before, he has let go of."""
         for owners in list(_here.values()):
             if owners.folder == self.folder:
-                owners.work.end_of_thread()
+                owners.work.end_of_caller()
 
     def lost_power(self, owner: Owner | None) -> bool:
         """Whether an owner ran under another kernel, which has ended since."""

@@ -19,7 +19,8 @@ class _Worker:
     """Who is at work on a task: an asyncio task, or else a thread."""
 
     still: Callable[[], bool]
-    thread: int | None = None
+    #: the asyncio task, or else the thread
+    key: int
 
 
 class Work:
@@ -49,11 +50,11 @@ class Work:
         finally:
             self.end(task_id)
 
-    def end_of_thread(self) -> None:
-        """Who calls begins anew: what its thread was at work on outside of asyncio is no longer worked on."""
-        caller = threading.get_ident()
+    def end_of_caller(self) -> None:
+        """Who calls begins anew: what he was at work on, or his thread outside of asyncio, is no longer worked on."""
+        callers = {threading.get_ident(), _caller().key}
         with self._mutex:
-            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.thread != caller}
+            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.key not in callers}
 
     def on(self, task_id: str) -> bool:
         """Whether somebody here is at work on it."""
@@ -76,4 +77,6 @@ def _caller() -> _Worker:
         thread = weakref.ref(threading.current_thread())
         return _Worker(lambda: (found := thread()) is not None and found.is_alive(), threading.get_ident())
     known = weakref.ref(task)
-    return _Worker(lambda: (found := known()) is not None and not found.done() and not found.get_loop().is_closed())
+    return _Worker(
+        lambda: (found := known()) is not None and not found.done() and not found.get_loop().is_closed(), id(task)
+    )
