@@ -74,10 +74,26 @@ class Following:
         async with self._turn():
             with self._db.owners.work.during(task_id):
                 try:
-                    return await self._to_the_end(task_id)
+                    task = await self._to_the_end(task_id)
                 except BaseException:  # also cancelled: whoever follows next need not wait for us
                     self.let_go(task_id)
                     raise
+                if not task.stage.final:
+                    await asyncio.to_thread(self.let_go, task_id)
+                return task
+
+    async def once(self, task: TaskRecord) -> tuple[TaskRecord, Decision]:
+        """Decide what happens to a task of a former run, and do that; what is left for later is let go of."""
+        with self._db.owners.work.during(task.task_id):
+            try:
+                task = await self.take(task)
+                decision = await self.act(task, await self.look(task))
+            except BaseException:
+                self.let_go(task.task_id)
+                raise
+            if decision.action is Action.LEAVE:
+                await asyncio.to_thread(self.let_go, task.task_id)
+            return task, decision
 
     def _turn(self) -> asyncio.Semaphore:
         """A `main.py` with a menu runs one loop after the other, and a semaphore belongs to one."""
@@ -199,7 +215,7 @@ class Following:
     async def _count_if_running(self, task: TaskRecord) -> None:
         seen = await self._comfy.look_up(task.comfyui_task_id or "")
         if seen.place is Place.RUNNING:
-            await written(self._db, task.task_id, _seen_running)
+            await written(self._db, task.task_id, self._if_ours(_seen_running))
 
     async def _counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
@@ -208,9 +224,7 @@ class Following:
         ours = await asyncio.to_thread(self._ours)
         if not self._starts.counts(task, ours):
             return task
-        return await written(
-            self._db, task.task_id, lambda record: dataclasses.replace(record, attempts=record.attempts + 1)
-        )
+        return await written(self._db, task.task_id, self._if_ours(_once_more))
 
     def _ours(self) -> list[TaskRecord]:
         return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
@@ -265,12 +279,16 @@ class Following:
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
         """Record an end, unless somebody else has taken the task, or ended it."""
+        await written(self._db, task.task_id, self._if_ours(change))
+
+    def _if_ours(self, change: Change) -> Change:
+        """The change for a task that has not ended; it raises OwnedError where somebody else has taken that."""
 
         def ours(record: TaskRecord) -> TaskRecord:
             self._db.owners.check(record)
             return record if record.stage.final else change(record)
 
-        await written(self._db, task.task_id, ours)
+        return ours
 
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
         """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
@@ -348,6 +366,10 @@ class Following:
 def _seen_running(task: TaskRecord) -> TaskRecord:
     """One count per start: of one that was seen running before, it is counted."""
     return started(task) if task.stage is Stage.QUEUED else task
+
+
+def _once_more(task: TaskRecord) -> TaskRecord:
+    return dataclasses.replace(task, attempts=task.attempts + 1)
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

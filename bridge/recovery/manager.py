@@ -127,6 +127,7 @@ class TaskRecoveryManager:
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
         self._db.owners.work.begin(task_id)
         try:
+            await asyncio.to_thread(self._db.table.update, task_id, self._submitting.taking)  # else the graph is theirs
             await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
             submitting = partial(self._submitting.submitting, prompt_id)
             task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
@@ -220,9 +221,7 @@ class TaskRecoveryManager:
             log.info("[wfrecovery] %s", OwnedError(task.task_id, owner, self._db.owners.name_of(owner)))
             return None
         if not await self._follow.is_others(task):
-            with self._db.owners.work.during(task.task_id):
-                task = await self._follow.take(task)
-                decision = await self._follow.act(task, await self._follow.look(task))
+            task, decision = await self._follow.once(task)
             if decision.action is Action.LEAVE:
                 self._left[task.task_id] = None
                 return None

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
+from ..table.database import Change
 from ..table.manager import DatabaseManager, cancelled, failed, submitted, taken_up
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord
@@ -65,13 +66,17 @@ class Submitting:
             )
         except PromptRefusedError as error:
             reason = Wording(error.reason, error.reason)
-            await written(self._db, task.task_id, lambda record: failed(record, reason))
+            await written(self._db, task.task_id, self._if_ours(lambda record: failed(record, reason)))
             return None
         except ComfyUIError as error:
             log.warning("[wfrecovery] %s: %s", task.task_id, error)
             return task.comfyui_task_id
-        await written(self._db, task.task_id, partial(_accepted, self._db, prompt_id))
+        await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, prompt_id)))
         return prompt_id
+
+    def _if_ours(self, change: Change) -> Change:
+        """The change that an answer brings, unless the plugin, or who has taken the task meanwhile, knows better."""
+        return lambda record: change(record) if self._db.owners.is_me(record.owner) else record
 
     async def graph(self, task_id: str) -> dict[str, Any] | None:
         """What can be submitted again."""
