@@ -1,0 +1,312 @@
+"""What a `main.py` is at work on, and what it is done with: returned, cancelled, interrupted, left for later.
+
+The engine is in the test's own process: each step of it is the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_row, recovered, until
+
+from wfrecovery import bridge
+from wfrecovery.bridge.engines.comfyui import PromptRefusedError
+from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.table.owners import OwnedError
+from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.values import Owner, OwnerKind
+
+STEPS = ["add", "submit", "finish", "wait"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+# ------------------------------------------------------------------ a main.py with a menu
+
+
+@pytest.mark.parametrize("same_manager", [True, False], ids=["one manager", "a new one"])
+@pytest.mark.parametrize("rows", [3, 20])
+@pytest.mark.parametrize("step", STEPS)
+def test_ctrl_c_and_again(tmp_path: Path, engine: Engine, step: str, rows: int, same_manager: bool) -> None:
+    """The loop ends, the process goes on: back in the menu, recovery takes up what was begun, and nothing twice."""
+    db, recovery = main_py(tmp_path, engine)
+    stopped = asyncio.Event()
+
+    async def row(number: int) -> None:
+        task_id = enter(db, number)
+        if step == "add":
+            stopped.set()
+            await asyncio.sleep(600)
+        if step == "submit":
+            engine.on_the_way = lambda _: asyncio.sleep(600)
+        await recovery.submit(task_id, GRAPH)
+        await recovery.finish(task_id)
+
+    async def batch() -> None:
+        tasks = [asyncio.create_task(row(number)) for number in range(2, 2 + rows)]
+        await until(stopped.is_set if step == "add" else lambda: len(engine.sent) == rows)
+        if step == "wait":
+            await recovery.check_and_recover_tasks()
+            await asyncio.sleep(0.05)
+        raise KeyboardInterrupt
+        await asyncio.gather(*tasks)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(batch())
+    engine.on_the_way = lambda _: None
+    engine.end_all()
+    sent = list(engine.sent)
+    if not same_manager:
+        db, recovery = main_py(tmp_path, engine)
+    ended = asyncio.run(recovered(recovery))
+    assert not db.get_incomplete_tasks()
+    assert engine.sent == sent
+    assert len(ended) == rows
+    if step != "add":
+        assert {task["status"] for task in ended} == {"已完成"}
+
+    async def again() -> list[dict[str, Any]]:
+        return await asyncio.gather(*[process_row(db, recovery, number) for number in range(100, 100 + rows)])
+
+    assert {task["status"] for task in asyncio.run(again())} == {"已完成"}
+
+
+def test_what_ended_meanwhile_is_nobody_s_any_more(tmp_path: Path, engine: Engine) -> None:
+    """Followed, interrupted, ended by another program; then the menu again, with the same manager."""
+    db, recovery = main_py(tmp_path, engine)
+    task_id = enter(db, 2)
+
+    async def begin() -> None:
+        await recovery.submit(task_id, GRAPH)
+        await recovery.check_and_recover_tasks()
+        await until(lambda: db.table.get(task_id).stage is Stage.QUEUED)
+        raise KeyboardInterrupt
+
+    async def follow() -> None:
+        await recovery.check_and_recover_tasks()
+        await asyncio.sleep(0.05)
+        raise KeyboardInterrupt
+
+    for part in (begin, follow):
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(part())
+    _, their_recovery = main_py(tmp_path, engine)
+    engine.end_all()
+    assert [task["task_id"] for task in asyncio.run(recovered(their_recovery))] == [task_id]
+    assert asyncio.run(recovered(recovery)) == []
+    assert asyncio.run(recovery.finish(task_id))["status"] == "已完成"
+
+
+# ------------------------------------------------------------------ recovery while a batch runs
+
+
+def test_recovery_while_a_row_is_between_its_entry_and_its_submission(tmp_path: Path, engine: Engine) -> None:
+    """By the same program, as one that recovers every few minutes; and by another one in the same process."""
+    db, recovery = main_py(tmp_path, engine)
+    _, other = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        uploaded = asyncio.Event()
+
+        async def row() -> dict[str, Any]:
+            task_id = enter(db, 2)
+            await uploaded.wait()
+            await recovery.submit(task_id, GRAPH)
+            return await recovery.finish(task_id)
+
+        task = asyncio.create_task(row())
+        await until(db.get_incomplete_tasks)
+        assert await recovered(other) == []
+        assert await recovered(recovery) == []
+        uploaded.set()
+        await until(lambda: engine.sent)
+        assert await recovery.check_and_recover_tasks() == []
+        assert await recovery.check_and_recover_tasks() == []
+        engine.end_all()
+        assert (await task)["status"] == "已完成"
+        assert await recovery.wait_until_done() == []
+
+    asyncio.run(story())
+    assert len(engine.sent) == 1
+
+
+def test_recovery_twice_follows_once(tmp_path: Path, engine: Engine) -> None:
+    """ComfyUI goes down then: it is queued again by one of them."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        for number in (2, 3):
+            await recovery.submit(enter(db, number), GRAPH)
+        await recovery.check_and_recover_tasks()
+        await recovery.check_and_recover_tasks()
+        engine.crash()
+        await until(lambda: len(engine.sent) >= 4)
+        engine.end_all()
+        assert len(await recovery.wait_until_done()) == 2
+
+    asyncio.run(story())
+    assert len(engine.sent) == 4
+
+
+def test_who_catches_his_own_trouble_recovers_what_he_had_begun(tmp_path: Path, engine: Engine) -> None:
+    """All in one loop, and in one task of it."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        enter(db, 2)
+        await recovery.submit(enter(db, 3), GRAPH)
+        engine.end_all()
+        ended = await recovered(recovery)
+        assert [task["status"] for task in ended] == ["失败", "已完成"]
+
+    asyncio.run(story())
+
+
+def test_a_row_that_is_cancelled_by_itself(tmp_path: Path, engine: Engine) -> None:
+    """Another takes it up in the same process, and in another; the rows beside it go on."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        rows = {number: asyncio.create_task(process_row(db, recovery, number)) for number in (2, 3, 4)}
+        await until(lambda: len(engine.sent) == 3 and all(db.table.get(x).owner for x in db.table.ids()))
+        rows[3].cancel()
+        await asyncio.wait({rows[3]})
+        (task,) = [task for task in db.table.active() if task.row_number == 3]
+        await until(lambda: db.table.get(task.task_id).owner is None)
+        engine.end_all()
+        _, other = main_py(tmp_path, engine)
+        assert [task["row_number"] for task in await recovered(other)] == [3]
+        assert {(await row)["status"] for number, row in rows.items() if number != 3} == {"已完成"}
+
+    asyncio.run(story())
+    assert len(engine.sent) == 3
+
+
+# ------------------------------------------------------------------ let go of
+
+
+def test_what_is_left_for_later_is_let_go_of(tmp_path: Path, engine: Engine) -> None:
+    """ComfyUI does not answer. Whoever shares the table takes it as soon as it does, though this main.py lives on."""
+    db, recovery = main_py(tmp_path, engine)
+    asyncio.run(submitted(db, recovery, 2))
+    _, second = main_py(tmp_path, engine)
+    engine.reachable = False
+    assert asyncio.run(recovered(second)) == []
+    (task,) = db.table.active()
+    assert task.owner is None
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(asyncio.wait_for(recovery.finish(task.task_id), 0.1))
+    assert db.table.get(task.task_id).owner is None, "who is cancelled lets go"
+
+
+async def submitted(db: bridge.DatabaseManager, recovery: bridge.TaskRecoveryManager, number: int) -> str:
+    task_id = enter(db, number)
+    await recovery.submit(task_id, GRAPH)
+    return task_id
+
+
+def test_what_cannot_be_fetched_is_let_go_of(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(engine, "download", no_disk)
+    db, recovery = main_py(tmp_path, engine)
+    engine.at_first = DONE
+    ended = asyncio.run(process_row(db, recovery, 2))
+    assert (ended["status"], ended["metadata"].get("owner")) == ("在处理中", None)
+
+
+# ------------------------------------------------------------------ somebody else's
+
+
+def taken_by_another(task: Any) -> Any:
+    """As a person's wish has it, or because this process was silent for too long."""
+    return dataclasses.replace(task, owner=Owner(OwnerKind.MAIN, "f" * 32))
+
+
+@pytest.mark.parametrize("end", [DONE, Sighting(Place.FAILED), Sighting(Place.ABSENT)], ids=lambda end: end.place.value)
+def test_the_late_end_of_who_was_given_up_changes_nothing(tmp_path: Path, engine: Engine, end: Sighting) -> None:
+    """Its owner's beat is young: nobody but that one writes."""
+    db, recovery = main_py(tmp_path, engine)
+    beat = db.owners.folder / f"{'f' * 32}.json"
+
+    async def story() -> None:
+        task_id = await submitted(db, recovery, 2)
+        row = asyncio.create_task(recovery.finish(task_id))
+        await asyncio.sleep(0.05)
+        beat.write_bytes(b"{}")
+        theirs = db.table.update(task_id, taken_by_another)
+        engine.end_all(end)
+        await asyncio.sleep(0.3)
+        assert db.table.get(task_id) == theirs
+        db.table.update(task_id, lambda task: task.entering(Stage.CANCELLED))
+        assert (await row)["status"] == "失败"
+
+    asyncio.run(story())
+    assert len(engine.sent) == 1
+
+
+@pytest.mark.parametrize("answer", ["accepted", "refused"])
+def test_the_late_answer_to_who_was_given_up_changes_nothing(tmp_path: Path, engine: Engine, answer: str) -> None:
+    """Its request was long on its way, and the engine gives prompts ids of its own."""
+    db, recovery = main_py(tmp_path, engine)
+    engine.own_ids = True
+
+    async def taken(_: str) -> None:
+        (task,) = db.table.active()
+        (db.owners.folder / f"{'f' * 32}.json").write_bytes(b"{}")
+        theirs.append(
+            db.table.update(
+                task.task_id, lambda task: dataclasses.replace(taken_by_another(task), comfyui_task_id="theirs")
+            )
+        )
+        if answer == "refused":
+            raise PromptRefusedError("no such node")
+
+    theirs: list[Any] = []
+    engine.on_the_way = taken
+    asyncio.run(submitted(db, recovery, 2))
+    assert list(db.table.active()) == theirs
+
+
+def test_who_may_not_submit_leaves_no_graph(tmp_path: Path, engine: Engine) -> None:
+    """Two programs have entered the same row: the second gets the first one's task, and not to submit it."""
+    db, recovery = main_py(tmp_path, engine)
+    other, their_recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        entered, uploaded = asyncio.Event(), asyncio.Event()
+
+        async def first() -> dict[str, Any]:
+            task_id = enter(db, 2)
+            entered.set()
+            await uploaded.wait()
+            await recovery.submit(task_id, GRAPH)
+            return await recovery.finish(task_id)
+
+        row = asyncio.create_task(first())
+        await entered.wait()
+        task_id = enter(other, 2)
+        with pytest.raises(OwnedError, match="is at work on it"):
+            await their_recovery.submit(task_id, {"theirs": {}})
+        assert db.table.graph(task_id) is None
+        uploaded.set()
+        await until(lambda: engine.sent)
+        engine.end_all()
+        assert (await row)["status"] == "已完成"
+        assert db.table.graph(task_id)["prompt"] == GRAPH
+
+    asyncio.run(story())
+    assert len(engine.sent) == 1
