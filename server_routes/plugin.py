@@ -122,7 +122,6 @@ class Plugin:
             on_change=self._changed,
             on_progress=self._events.changed,
         )
-        self._orderly = OrderlyEnd(self._db.owners.ending)
         self._watch = Watch(self._db, self._recovery, self._requests, self._recorder, self._writer)
         self._retention = Retention(self._db, lambda: self._settings.keep_days)
         self._status = Status(
