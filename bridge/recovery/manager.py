@@ -24,7 +24,7 @@ from ..table.values import Owner, OwnerKind
 from .decisions import Action
 from .delivering import RunDelivery
 from .following import BATCH, LOOK_SECONDS, Following
-from .submitting import Submitting
+from .submitting import Submitting, is_submitted
 
 log = logging.getLogger("wfrecovery")
 
@@ -127,7 +127,9 @@ class TaskRecoveryManager:
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
         self._db.owners.work.begin(task_id)
         try:
-            await asyncio.to_thread(self._db.table.update, task_id, self._submitting.taking)  # else the graph is theirs
+            task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
+            if task.stage.final or is_submitted(task):
+                return task.comfyui_task_id
             await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
             submitting = partial(self._submitting.submitting, prompt_id)
             task = await asyncio.to_thread(self._db.table.update, task_id, submitting)

@@ -43,11 +43,12 @@ class Submitting:
             return cancelled(task, CANCELLED)
         return taken_up(self._db.owners.me, task)
 
+    def beginning(self, task: TaskRecord) -> TaskRecord:
+        """The same for one that may be submitted already: whoever is at work on that, it stays as it is."""
+        return task if is_submitted(task) else self.taking(task)
+
     def submitting(self, prompt_id: str, task: TaskRecord) -> TaskRecord:
-        """The same for one that is about to be submitted: with its prompt_id, unless it has one already. What waits or
-        runs is submitted, whoever is at work on it, and stays as it is."""
-        if task.comfyui_task_id and task.stage is not Stage.CREATED:
-            return task
+        """The same for one that is about to be submitted: with its prompt_id, unless it has one already."""
         taken = self.taking(task)
         if taken.stage.final:
             return taken
@@ -81,6 +82,11 @@ class Submitting:
     async def graph(self, task_id: str) -> dict[str, Any] | None:
         """What can be submitted again."""
         return await asyncio.to_thread(self._db.table.graph, task_id)
+
+
+def is_submitted(task: TaskRecord) -> bool:
+    """Whether an engine has its prompt. What only carries a prompt_id has perhaps never arrived."""
+    return task.comfyui_task_id is not None and task.stage is not Stage.CREATED
 
 
 def _accepted(db: DatabaseManager, prompt_id: str, task: TaskRecord) -> TaskRecord:
