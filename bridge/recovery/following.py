@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,13 +21,13 @@ from ..settings import Settings
 from ..table.manager import DatabaseManager, blameless, cancelled, failed, started, unsubmitted
 from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
-from ..table.records import RecordError, Stage, TaskRecord
+from ..table.records import RecordError, Stage, TaskRecord, id_sort_key
 from ..table.values import Owner, Result
 from ..wording import Wording
 from .collecting import Change, Fetched, adopted, collected, files_here
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
-from .starts import Starts
+from .starts import gone, suspect, went_down
 from .submitting import Submitting
 from .writing import written
 
@@ -63,7 +62,7 @@ class Following:
     ) -> None:
         self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
         self._limits = limits
-        self._starts = Starts()
+        self._to_send: set[tuple[str, int, str]] = set()
         self._places = asyncio.Semaphore(BATCH)
         self._loop: asyncio.AbstractEventLoop | None = None
         #: files with a task's id in them, where main.py shares ComfyUI's output folder
@@ -134,8 +133,7 @@ class Following:
         with_power = await asyncio.to_thread(self._db.owners.lost_power, task.owner)
         taken = await written(self._db, task.task_id, self._submitting.taking)
         if with_power and not taken.stage.final:
-            self._starts.excuse(taken)
-            taken = await written(self._db, task.task_id, blameless)
+            taken = await written(self._db, task.task_id, lambda record: gone(blameless(record)))
         return taken
 
     async def _read_or_restore(self, before: TaskRecord, graph: Mapping[str, Any] | None) -> TaskRecord:
@@ -219,12 +217,16 @@ class Following:
 
     async def _counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
-        if not await self._counts_starts():
+        if task.queue is None or not await self._counts_starts():
             return task
-        ours = await asyncio.to_thread(self._ours)
-        if not self._starts.counts(task, ours):
-            return task
-        return await written(self._db, task.task_id, self._if_ours(_once_more))
+        other = suspect(await asyncio.to_thread(self._ours))
+        if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
+            return await written(self._db, task.task_id, self._if_ours(gone))  # somebody has taken it out
+        change = partial(went_down, self._db, self._submitting.is_ours)
+        return await written(self._db, task.task_id, self._if_ours(change))
+
+    async def _is_lost(self, task: TaskRecord) -> bool:
+        return (await self._comfy.look_up(task.comfyui_task_id or "")).place is Place.ABSENT
 
     def _ours(self) -> list[TaskRecord]:
         return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
@@ -274,8 +276,22 @@ class Following:
                 prompt_id = str(graph.get("prompt_id") or new_prompt_id())
                 task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id))
                 if not task.stage.final:
-                    await self._submitting.send(task, graph["prompt"])
+                    await self._send_in_turn(task, graph["prompt"])
         return decision
+
+    async def _send_in_turn(self, task: TaskRecord, prompt: Mapping[str, Any]) -> None:
+        """What was lost together is sent again in the order in which it was entered, one after the other: what takes
+        ComfyUI down is then begun before what waited behind it, and is to blame. Each sees the loss at a look of its
+        own: that is waited for."""
+        place = id_sort_key(task.task_id)
+        self._to_send.add(place)
+        try:
+            await asyncio.sleep(2 * LOOK_SECONDS)
+            while min(self._to_send) != place:  # noqa: ASYNC110 - an Event would belong to one loop
+                await asyncio.sleep(LOOK_SECONDS / 100)
+            await self._submitting.send(task, prompt)
+        finally:
+            self._to_send.discard(place)
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
         """Record an end, unless somebody else has taken the task, or ended it."""
@@ -366,10 +382,6 @@ class Following:
 def _seen_running(task: TaskRecord) -> TaskRecord:
     """One count per start: of one that was seen running before, it is counted."""
     return started(task) if task.stage is Stage.QUEUED else task
-
-
-def _once_more(task: TaskRecord) -> TaskRecord:
-    return dataclasses.replace(task, attempts=task.attempts + 1)
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

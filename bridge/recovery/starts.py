@@ -2,39 +2,56 @@
 
 What was seen running was counted then. Where nothing was seen, of all that went down together the oldest one is to
 blame, for ComfyUI runs one after the other; and it alone: forty rows that waited behind it have not been started.
+
+Who stands in ComfyUI's queue has a `queue` in his record, from the answer to his submission on. Whoever sees a loss
+first takes that from all that went down: so each crash is judged once, by whichever program, over restarts of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable
 
+from ..table.disk import DurabilityUnknownError
+from ..table.manager import DatabaseManager
 from ..table.records import Stage, TaskRecord
 
-#: A task, and which time it was submitted.
-Submission = tuple[str, str | None]
+
+def suspect(tasks: Iterable[TaskRecord]) -> TaskRecord | None:
+    """Who is to blame if ComfyUI has gone down with `tasks`: who was seen running, else the oldest in its queue."""
+
+    def turn(task: TaskRecord) -> tuple[bool, str, str]:
+        return task.stage is not Stage.RUNNING, (task.queue and task.queue.queued_at) or "", task.task_id
+
+    there = (task for task in tasks if task.queue is not None and task.stage in (Stage.QUEUED, Stage.RUNNING))
+    return min(there, key=turn, default=None)
 
 
-class Starts:
-    """Judges one crash after the other. Who is not to blame for one is remembered until his turn to be judged comes."""
-
-    def __init__(self) -> None:
-        self._judged: dict[Submission, bool] = {}
-
-    def counts(self, lost: TaskRecord, ours: Iterable[TaskRecord]) -> bool:
-        """Whether the loss of `lost` counts one start more; `ours` are all tasks of ours that have not ended."""
-        if _submission(lost) not in self._judged:
-            together = [task for task in (*ours, lost) if task.stage in (Stage.QUEUED, Stage.RUNNING)]
-            fresh = {_submission(task): task for task in together if _submission(task) not in self._judged}
-            blamed = None
-            if not any(task.stage is Stage.RUNNING for task in fresh.values()):
-                blamed = min(fresh, key=lambda submission: (submission[1] or "", submission[0]), default=None)
-            self._judged.update({submission: submission == blamed for submission in fresh})
-        return self._judged.pop(_submission(lost), False)
-
-    def excuse(self, task: TaskRecord) -> None:
-        """What is known to have ended for another reason counts nothing."""
-        self._judged[_submission(task)] = False
+def gone(task: TaskRecord) -> TaskRecord:
+    """`task` as ComfyUI has lost it, for no fault of its own."""
+    return dataclasses.replace(task, queue=None)
 
 
-def _submission(task: TaskRecord) -> Submission:
-    return task.task_id, task.queue.queued_at if task.queue is not None else None
+def went_down(db: DatabaseManager, is_ours: Callable[[TaskRecord], bool], lost: TaskRecord) -> TaskRecord:
+    """The change of a task with which ComfyUI has gone down. The others that went down are changed with it, as all of
+    this is under the table's lock; the one to blame comes last, for a crash in between must not make it another."""
+    there = {task.task_id: task for task in db.table.active() if task.queue is not None and is_ours(task)}
+    to_blame = suspect(there.values())
+    if lost.queue is None or to_blame is None:  # judged before
+        return lost
+    for task_id in sorted(there.keys() - {lost.task_id}, key=lambda task_id: task_id == to_blame.task_id):
+        with contextlib.suppress(DurabilityUnknownError):
+            db.table.update(task_id, _blamed if task_id == to_blame.task_id else _without_place)
+    return _blamed(lost) if lost.task_id == to_blame.task_id else gone(lost)
+
+
+def _without_place(task: TaskRecord) -> TaskRecord:
+    return task if task.stage.final else gone(task)
+
+
+def _blamed(task: TaskRecord) -> TaskRecord:
+    """One start more; that of what was seen running is counted already."""
+    if task.stage is Stage.QUEUED:
+        task = dataclasses.replace(task, attempts=task.attempts + 1)
+    return _without_place(task)

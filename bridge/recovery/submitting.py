@@ -13,7 +13,7 @@ from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
 from ..table.database import Change
 from ..table.manager import DatabaseManager, cancelled, failed, submitted, taken_up
 from ..table.record_json import record_to_json
-from ..table.records import Stage, TaskRecord
+from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
 from .decisions import CANCELLED
 from .writing import written
@@ -72,7 +72,8 @@ class Submitting:
         except ComfyUIError as error:
             log.warning("[wfrecovery] %s: %s", task.task_id, error)
             return task.comfyui_task_id
-        await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, prompt_id)))
+        at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
+        await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, prompt_id, at)))
         return prompt_id
 
     def _if_ours(self, change: Change) -> Change:
@@ -89,5 +90,5 @@ def is_submitted(task: TaskRecord) -> bool:
     return task.comfyui_task_id is not None and task.stage is not Stage.CREATED
 
 
-def _accepted(db: DatabaseManager, prompt_id: str, task: TaskRecord) -> TaskRecord:
-    return submitted(db.owners.me, dataclasses.replace(task, comfyui_task_id=prompt_id))
+def _accepted(db: DatabaseManager, prompt_id: str, at: str, task: TaskRecord) -> TaskRecord:
+    return submitted(db.owners.me, dataclasses.replace(task, comfyui_task_id=prompt_id), at)

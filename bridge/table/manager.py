@@ -306,11 +306,11 @@ def blameless(task: TaskRecord) -> TaskRecord:
     return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=task.earlier_runs + 1)
 
 
-def submitted(owner: Owner, task: TaskRecord) -> TaskRecord:
+def submitted(owner: Owner, task: TaskRecord, at: str | None = None) -> TaskRecord:
     """`task` as its prompt waits in a ComfyUI without the plugin; the plugin, where there is one, has taken it over."""
     if task.owner != owner or task.stage.final:
         return task
-    return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=now_text()))
+    return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=at or now_text()))
 
 
 def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:

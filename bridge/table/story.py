@@ -48,7 +48,7 @@ def _lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
 
 def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
     stage = after.stage
-    queued_anew = before is not None and before.queue not in (None, after.queue)
+    queued_anew = before is not None and after.queue not in (None, before.queue)
     started = stage is Stage.RUNNING and after.attempts != (before.attempts if before is not None else 0)
     if before is not None and stage is before.stage and not (stage is Stage.QUEUED and queued_anew) and not started:
         return
@@ -60,7 +60,7 @@ def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[Story
         case Stage.RUNNING:
             if before is None:
                 yield _line("queued")
-            elif before.stage is not Stage.QUEUED or queued_anew:
+            elif before.stage is not Stage.QUEUED or (queued_anew and before.queue is not None):
                 yield from _queued(before)
             yield _line("started", attempt=after.attempts)
         case Stage.ASKING:

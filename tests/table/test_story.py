@@ -68,6 +68,15 @@ def test_a_crash_a_second_attempt_and_an_adoption(table: WorkflowDatabase) -> No
     assert [line.get("attempt") for line in story_of(table) if line["what"] == "started"] == [1, 2]
 
 
+def test_what_was_lost_is_queued_again_when_its_place_in_the_queue_is_known(table: WorkflowDatabase) -> None:
+    """As `main.py` counts: a loss is noted first, with the start that it cost, and then comes the answer."""
+    table.create(img(1, stage=Stage.QUEUED, queue=QueuePlace("a")))
+    table.update(TASK, lambda task: add_attempt(replace(task, queue=None)))
+    assert told(table) == ["queued"]
+    table.update(TASK, queued("b"))
+    assert told(table) == ["queued", "lost", "queued_again"]
+
+
 def test_a_prompt_that_starts_in_the_same_write_as_it_is_queued_again(table: WorkflowDatabase) -> None:
     table.create(img(1, stage=Stage.RUNNING, attempts=1, queue=QueuePlace("a")))
     table.update(TASK, lambda task: add_attempt(replace(task, queue=QueuePlace("b"))))
