@@ -198,10 +198,15 @@ class Owners:
         return owner is not None and self._lives.ended_well(owner.boot)
 
     def begin_anew(self) -> None:
-        """Who calls recovers before he does anything else: whatever he has entered before, he has let go of."""
+        """Who calls recovers before he does anything else: whatever he has entered before, he has let go of.
+
+        In an asyncio task that is what he has entered into this very table object; with another one, the same task may
+        go on with it.
+        """
+        self.work.end_of_task()
         for owners in list(_here.values()):
             if owners.folder == self.folder:
-                owners.work.end_of_caller()
+                owners.work.end_of_thread()
 
     def lost_power(self, owner: Owner | None) -> bool:
         """Whether an owner ran under another kernel, which has ended since."""

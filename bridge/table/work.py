@@ -50,11 +50,17 @@ class Work:
         finally:
             self.end(task_id)
 
-    def end_of_caller(self) -> None:
-        """Who calls begins anew: what he was at work on, or his thread outside of asyncio, is no longer worked on."""
-        callers = {threading.get_ident(), _caller().key}
+    def end_of_thread(self) -> None:
+        """Who calls begins anew: what his thread was at work on outside of asyncio is no longer worked on."""
+        self._end_of(threading.get_ident())
+
+    def end_of_task(self) -> None:
+        """The same for the asyncio task that calls."""
+        self._end_of(_caller().key)
+
+    def _end_of(self, key: int) -> None:
         with self._mutex:
-            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.key not in callers}
+            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.key != key}
 
     def on(self, task_id: str) -> bool:
         """Whether somebody here is at work on it."""

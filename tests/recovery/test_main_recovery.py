@@ -278,3 +278,24 @@ def test_a_prompt_that_is_gone_and_has_no_graph_leaves_its_row_s_cell_alone(
     db.add_workflow_task(row, "图片合成", bridge.new_prompt_id())
     (task,) = asyncio.run(recover(comfy, tmp_path / "output"))
     assert (task["status"], task["metadata"]["feishu"]["state"]) == ("失败", "off")
+
+
+def test_a_second_table_object_leaves_alone_what_the_first_one_is_about_to_submit(
+    comfy: ComfyProcess, tmp_path: Path
+) -> None:
+    """Also in one and the same asyncio task: what it has entered into the one it may go on with."""
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "second"}},
+    }
+
+    async def story() -> None:
+        first, second = (bridge.DatabaseManager(tmp_path / "output") for _ in range(2))
+        client = bridge.ComfyUIClient(comfy.url)
+        at_work = bridge.TaskRecoveryManager(first, client)
+        task_id = first.add_workflow_task({"row_number": 2, "product_name": "产品", "model_name": "模特"}, "图片合成")
+        assert await bridge.TaskRecoveryManager(second, client).check_and_recover_tasks() == []
+        assert await at_work.submit(task_id, graph)
+        assert (await at_work.finish(task_id))["status"] == "已完成"
+
+    asyncio.run(story())
