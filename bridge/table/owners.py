@@ -263,7 +263,10 @@ def _beat_all() -> None:
     while True:
         pause.wait(BEAT_SECONDS)
         for owners in list(_with_beat):
-            owners.beat()
+            try:
+                owners.beat()
+            except Exception:  # whatever it is: the others' beats, and its next one, must move
+                log.exception("[wfrecovery] a beat did not move")
             del owners  # or the last one of the round would never go
 
 
