@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ NODE_CLASS_MAPPINGS = {"KillComfyUI": KillComfyUI}
 
 #: Recovers, then brings the rows of FIRST … LAST to their end; tells what it does. `steps` are waited for on its input.
 MAIN = """
-import asyncio, json, sys
+import asyncio, json, queue, sys, threading
 from wfrecovery import bridge
 
 url, output, first, last, killer, steps, seconds = sys.argv[1:]
@@ -52,10 +52,18 @@ url, output, first, last, killer, steps, seconds = sys.argv[1:]
 def say(*words):
     print(*words, flush=True)
 
+steps, lines = steps.split(","), queue.SimpleQueue()
+threading.Thread(target=lambda: [lines.put(line) for line in sys.stdin], daemon=True).start()
+
 async def step(name, number=0):
     say(name, number)
-    if name in steps.split(","):
-        await asyncio.to_thread(sys.stdin.readline)
+    while name in steps:
+        try:
+            if lines.get_nowait() == "all\\n":
+                steps.clear()
+            return
+        except queue.Empty:
+            await asyncio.sleep(0.02)
 
 def workflow(number):
     graph = {
@@ -81,22 +89,29 @@ async def process_row(recovery, db, row):
     await step("submitted", row.row_number)
     return await recovery.finish(task_id)
 
+db, comfy = bridge.DatabaseManager(output), bridge.ComfyUIClient(url)
+recovery = bridge.TaskRecoveryManager(db, comfy)
+
 async def main():
-    db, comfy = bridge.DatabaseManager(output), bridge.ComfyUIClient(url)
-    recovery = bridge.TaskRecoveryManager(db, comfy)
     await comfy.wait_until_reachable(150)
     ended = await recovery.check_and_recover_tasks()
     await step("recovered", len(ended))
     rows = [bridge.RowData(n, product_name=f"产品{n}", model_name="模特") for n in range(int(first), int(last))]
     rows = recovery.rows_to_do(rows, "图片合成")
-    if any(True for _ in db.table.ids()) and steps == "once":
+    if any(True for _ in db.table.ids()) and "once" in steps:
         rows = []
     done = await asyncio.gather(*[process_row(recovery, db, row) for row in rows])
     say("batch", sum(task is not None for task in done))
     ended += await recovery.wait_until_done()
     say("end", json.dumps(sorted(task["row_number"] for task in [*ended, *done] if task)))
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    say("menu")
+    lines.get()
+    steps.clear()
+    asyncio.run(main())
 """
 
 
@@ -104,7 +119,7 @@ class Main:
     """One `main.py`. At the end of the block it is killed, if it has not ended."""
 
     def __init__(
-        self, url: str, output: Path, rows: range, *, killer: int = 0, steps: str = "", seconds: float = 0, **env: str
+        self, url: str, output: Path, rows: range, *, killer: int = 0, steps: str = "", seconds: float = 0
     ) -> None:
         words = (url, output, rows.start, rows.stop, killer, steps, seconds)
         self.process = subprocess.Popen(
@@ -113,7 +128,7 @@ class Main:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "PYTHONUTF8": "1", **env},
+            env={**os.environ, "PYTHONUTF8": "1"},
         )
         self.said: list[str] = []
         self._heard = threading.Condition()
@@ -146,10 +161,10 @@ class Main:
     def _line(self, beginnings: tuple[str, ...]) -> str:
         return next((line for line in self.said if line.startswith(beginnings)), "")
 
-    def go_on(self) -> None:
-        """Take the next step."""
+    def go_on(self, how_far: str = "") -> None:
+        """Take the next step, or "all"."""
         assert self.process.stdin
-        self.process.stdin.write("\n")
+        self.process.stdin.write(how_far + "\n")
         self.process.stdin.flush()
 
     def kill(self) -> None:
@@ -224,17 +239,3 @@ def until(condition: Callable[[], Any]) -> Any:
         assert time.monotonic() < end
         time.sleep(0.02)
     return found
-
-
-@contextlib.contextmanager
-def started(*mains: Main) -> Iterator[None]:
-    """Several at once."""
-    with contextlib.ExitStack() as stack:
-        for main in mains:
-            stack.enter_context(main)
-        yield
-
-
-def environment(**settings: Any) -> Mapping[str, str]:
-    """Settings of a `main.py`."""
-    return {f"WFRECOVERY_{name.upper()}": str(value) for name, value in settings.items()}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from main_processes import Main, Supervised, pictures, records, until
+import pytest
+import requests
+from main_processes import PATIENCE, RENDER_NODES, ROOT, Main, Supervised, pictures, records, until
 
 from wfrecovery.bridge.table.records import Stage
+from wfrecovery.demo.launch import ComfyProcess
 
 KILLER = 2
 FORTY = range(KILLER, KILLER + 41)
@@ -54,3 +63,115 @@ def assert_only_the_killer_failed(comfy: Supervised, output: Path) -> None:
     assert set(blamed.values()) <= {1}, blamed
     assert comfy.killed() == 3 + len(blamed)
     assert min(pictures(comfy, number) for number in tasks) == 1
+
+
+# ------------------------------------------------------------------ several at once
+
+
+PLACES = ("plugin, one table", "plugin, two tables", "no plugin")
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ComfyProcess, Path]]:
+    """A ComfyUI, and the folder of the `main.py`s."""
+    plugins = [RENDER_NODES, *([] if request.param == "no plugin" else [ROOT])]
+    with ComfyProcess(tmp_path / "comfyui", plugins=plugins) as comfy:
+        yield comfy, comfy.output if request.param == "plugin, one table" else tmp_path / "output"
+
+
+def test_two_main_py_at_once(place: tuple[ComfyProcess, Path]) -> None:
+    """On one table, and partly with the same rows: each row once, and nobody waits for the other's batch."""
+    comfy, output = place
+    with (
+        Main(comfy.url, output, range(2, 8), steps="added,submitted") as slow,
+        Main(comfy.url, output, range(5, 12)) as quick,
+    ):
+        slow.hears("added")
+        rows = quick.ends()
+        assert set(range(8, 12)) <= set(rows)
+        slow.go_on("all")
+        assert sorted({*rows, *slow.ends()}) == list(range(2, 12))
+    assert {pictures(comfy, number) for number in range(2, 12)} == {1}
+    assert {task.stage for task in records(output).values()} == {Stage.FINISHED}
+
+
+def test_a_row_between_its_entry_and_its_submission_is_left_alone(place: tuple[ComfyProcess, Path]) -> None:
+    """By a second `main.py`, and by the command line, which is content; then the first one goes on."""
+    comfy, output = place
+    with Main(comfy.url, output, range(2, 3), steps="added") as first:
+        first.hears("added 2")
+        with Main(comfy.url, output, range(0)) as second:
+            assert second.ends() == []
+        assert recover(comfy, output).returncode == 0
+        (task,) = records(output).values()
+        assert (task.stage, task.error_message) == (Stage.CREATED, None)
+        first.go_on()
+        assert first.ends() == [2]
+    assert pictures(comfy, 2) == 1
+
+
+def test_what_a_killed_main_py_had_entered_and_not_submitted_is_free(place: tuple[ComfyProcess, Path]) -> None:
+    comfy, output = place
+    with Main(comfy.url, output, range(2, 3), steps="added") as first:
+        first.hears("added 2")
+    told = recover(comfy, output).stdout
+    if output == comfy.output:  # the plugin decides about what it renders alone
+        assert "the next main.py takes over" in told
+    else:
+        assert "lost before it was submitted" in told
+    with Main(comfy.url, output, range(2, 3)) as again:
+        assert again.ends() == [2]
+    assert pictures(comfy, 2) == 1
+
+
+def recover(comfy: ComfyProcess, output: Path) -> subprocess.CompletedProcess[str]:
+    """`wfrecovery recover` on that table."""
+    env = {**os.environ, "COMFYUI_URL": comfy.url, "WFRECOVERY_OUTPUT": str(output), "LANG": "C.UTF-8"}
+    command = [sys.executable, "-c", "from wfrecovery.bridge.cli.main import main; raise SystemExit(main())", "recover"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+
+# ------------------------------------------------------------------ a menu, and Ctrl-C
+
+
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [(PLACES[0], "submitted"), (PLACES[1], "following"), (PLACES[2], "added"), (PLACES[2], "following")],
+    indirect=["place"],
+)
+def test_ctrl_c_in_a_main_py_with_a_menu(place: tuple[ComfyProcess, Path], step: str) -> None:
+    """A real SIGINT; the program goes back to its menu, and the next thing that it does is to recover."""
+    comfy, output = place
+    with Main(comfy.url, output, range(2, 5), steps=f"menu,{step}", seconds=0.3) as main:
+        for number in (2, 3, 4):
+            main.hears(f"{'submitted' if step == 'following' else step} {number}")
+        main.process.send_signal(signal.SIGINT)
+        main.hears("menu")
+        main.go_on("all")
+        rows = main.ends()  # what was never submitted is 失败, and its row is taken again
+        assert rows == ([2, 2, 3, 3, 4, 4] if step == "added" else [2, 3, 4])
+    assert {pictures(comfy, number) for number in (2, 3, 4)} == {1}
+
+
+def test_page_prompts_that_ask_are_the_page_s(tmp_path: Path) -> None:
+    """ComfyUI went down with prompts in its queue that have no row. Beside them a batch begins, and ends."""
+    with Supervised(tmp_path, plugin=True) as comfy:
+        graph = {
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+            "2": {"class_type": "WfrSleep", "inputs": {"image": ["1", 0], "seconds": 600.0}},
+            "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "page"}},
+        }
+        for _ in range(9):
+            requests.post(f"{comfy.url}/prompt", json={"prompt": graph}, timeout=60).raise_for_status()
+        comfy.kill()
+        until(lambda: asking(comfy) == 9)
+        with Main(comfy.url, comfy.output, range(2, 5)) as main:
+            assert main.ends() == [2, 3, 4]
+        assert asking(comfy) == 9
+
+
+def asking(comfy: ComfyProcess) -> int:
+    """How many prompts wait for a person."""
+    with contextlib.suppress(OSError):
+        return int(comfy.get("/wfrecovery/status")["recovery"]["asking"])
+    return -1

@@ -6,7 +6,12 @@ The engine is in the test's own process: each step of it is the test's.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_r
 from wfrecovery import bridge
 from wfrecovery.bridge.engines.comfyui import PromptRefusedError
 from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.table.lives import Surroundings
+from wfrecovery.bridge.table.manager import started, wished_away
 from wfrecovery.bridge.table.owners import OwnedError
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import Owner, OwnerKind
@@ -310,3 +317,185 @@ def test_who_may_not_submit_leaves_no_graph(tmp_path: Path, engine: Engine) -> N
 
     asyncio.run(story())
     assert len(engine.sent) == 1
+
+
+@pytest.mark.parametrize("stage", ["created", "submitted"])
+def test_what_another_engine_renders_is_left_alone_and_said_so(
+    tmp_path: Path, engine: Engine, stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "wfrecovery")
+    cloud = Engine("runninghub:team")
+    db, recovery = main_py(tmp_path, cloud)
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    if stage == "created":
+        db.table.update(task_id, lambda task: dataclasses.replace(task, stage=Stage.CREATED, owner=None))
+    before = db.table.get(task_id)
+    _, other = main_py(tmp_path, engine)
+    assert asyncio.run(recovered(other)) == []
+    assert db.table.get(task_id) == before
+    assert "runninghub:team renders it" in caplog.text
+    cloud.end_all()
+    assert [task["task_id"] for task in asyncio.run(recovered(main_py(tmp_path, cloud)[1]))] == [task_id]
+    assert (engine.sent, len(cloud.sent)) == ([], 1)
+
+
+# ------------------------------------------------------------------ a person's wish
+
+
+def test_what_is_cancelled_while_it_is_followed_is_stopped_in_comfyui(tmp_path: Path, engine: Engine) -> None:
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> dict[str, Any]:
+        task_id = await submitted(db, recovery, 2)
+        row = asyncio.create_task(recovery.finish(task_id))
+        await asyncio.sleep(0.05)
+        main_py(tmp_path, engine)[0].table.update(task_id, wished_away)
+        return await asyncio.wait_for(row, 60)
+
+    ended = asyncio.run(story())
+    assert (ended["metadata"]["stage"], ended["metadata"]["feishu"]["state"]) == ("cancelled", "off")
+    assert engine.cancelled == engine.sent
+    assert asyncio.run(recovered(recovery)) == []
+
+
+def test_what_is_cancelled_before_it_is_submitted_is_never_sent(tmp_path: Path, engine: Engine) -> None:
+    db, recovery = main_py(tmp_path, engine)
+    task_id = enter(db, 2)
+    db.table.update(task_id, wished_away)
+    assert asyncio.run(recovery.submit(task_id, GRAPH)) is None
+    assert asyncio.run(recovery.finish(task_id))["metadata"]["stage"] == "cancelled"
+    assert engine.sent == []
+
+
+def test_what_is_cancelled_while_comfyui_is_down_is_not_queued_again(tmp_path: Path, engine: Engine) -> None:
+    db, recovery = main_py(tmp_path, engine)
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    db.table.update(task_id, wished_away)
+    engine.crash()
+    (ended,) = asyncio.run(recovered(main_py(tmp_path, engine)[1]))
+    assert ended["metadata"]["stage"] == "cancelled"
+    assert len(engine.sent) == 1
+
+
+# ------------------------------------------------------------------ whose fault a loss is
+
+
+@pytest.mark.parametrize(("kernel", "attempts"), [("another", 0), ("ours", 1)])
+@pytest.mark.parametrize("seen", ["waiting", "running"])
+def test_what_was_lost_with_the_power_does_not_count(
+    tmp_path: Path, engine: Engine, kernel: str, attempts: int, seen: str
+) -> None:
+    around = Surroundings(kernel=lambda: kernel, beats=False)
+    db, recovery = main_py(tmp_path, engine, around=around)
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    if seen == "running":
+        db.table.update(task_id, started)
+    db.owners.close()
+    engine.crash()
+    clock = iter(range(0, 10_000, 10))
+    ours = Surroundings(clock=lambda: float(next(clock)), kernel=lambda: "ours", locks_hold=lambda _: True, beats=False)
+    db, recovery = main_py(tmp_path, engine, around=ours)
+    engine.at_first = DONE
+    (ended,) = asyncio.run(recovered(recovery))
+    assert (ended["status"], ended["metadata"]["attempts"]) == ("已完成", attempts)
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 3])
+def test_how_often_is_a_setting(tmp_path: Path, engine: Engine, allowed: int) -> None:
+    """`main.py` dies each time as well; `WFRECOVERY_MAX_ATTEMPTS` counts starts, as in the plugin."""
+    settings = bridge.load_settings(environ={"WFRECOVERY_MAX_ATTEMPTS": str(allowed)})
+    db, recovery = main_py(tmp_path, engine)
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    for _ in range(allowed - 1):
+        engine.crash()
+        recovery = bridge.TaskRecoveryManager(bridge.DatabaseManager(tmp_path), engine, settings=settings)
+        assert asyncio.run(recovery.check_and_recover_tasks()) == []
+    engine.crash()
+    db.owners.close()
+    recovery = bridge.TaskRecoveryManager(bridge.DatabaseManager(tmp_path), engine, settings=settings)
+    (ended,) = asyncio.run(recovered(recovery))
+    assert (ended["task_id"], ended["status"], ended["metadata"]["attempts"]) == (task_id, "失败", allowed)
+    assert len(engine.sent) == allowed
+
+
+def test_a_prompt_that_somebody_takes_out_of_the_queue_is_nobody_s_fault(tmp_path: Path, engine: Engine) -> None:
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> list[dict[str, Any]]:
+        rows = [asyncio.create_task(process_row(db, recovery, number)) for number in (2, 3, 4)]
+        await until(lambda: len(engine.sent) == 3)
+        await until(lambda: all(task.queue for task in db.table.active()))
+        del engine.known[engine.sent[2]]
+        await until(lambda: len(engine.sent) == 4)
+        engine.end_all()
+        return await asyncio.gather(*rows)
+
+    assert [task["metadata"]["attempts"] for task in asyncio.run(story())] == [0, 0, 0]
+
+
+# ------------------------------------------------------------------ a table that cannot be written for a while
+
+
+def holder_of(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that holds the table's lock until it is killed."""
+    program = Path(__file__).parents[1] / "table" / "table_processes.py"
+    env = {**os.environ, "PYTHONPATH": str(program.parent)}
+    command = [sys.executable, program, "hold", folder]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+
+
+def test_a_row_ends_while_somebody_stands_still_with_the_table_s_lock(
+    tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    db, recovery = main_py(tmp_path, engine, lock_timeout=0.2)
+
+    async def story() -> dict[str, Any]:
+        task_id = await submitted(db, recovery, 2)
+        row = asyncio.create_task(recovery.finish(task_id))
+        await asyncio.sleep(0.05)
+        process = holder_of(tmp_path)
+        with process:
+            try:
+                assert await asyncio.to_thread(process.stdout.readline) == b"ready\n"
+                process.send_signal(signal.SIGSTOP)
+                engine.end_all()
+                await until(lambda: "cannot be written yet" in caplog.text)
+                assert db.table.get(task_id).stage is Stage.QUEUED
+            finally:
+                process.kill()
+        return await asyncio.wait_for(row, 60)
+
+    assert asyncio.run(story())["status"] == "已完成"
+    assert len(engine.sent) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_row_ends_while_the_disk_is_full(tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs: {mounted.stderr.decode()}")
+    try:
+        db, recovery = main_py(small, engine)
+
+        async def story() -> dict[str, Any]:
+            task_id = await submitted(db, recovery, 2)
+            row = asyncio.create_task(recovery.finish(task_id))
+            await asyncio.sleep(0.05)
+            filler = small / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            engine.end_all()
+            await until(lambda: "tried again" in caplog.text)
+            assert db.table.get(task_id).stage is Stage.QUEUED
+            filler.unlink()
+            return await asyncio.wait_for(row, 60)
+
+        assert asyncio.run(story())["status"] == "已完成"
+        assert len(engine.sent) == 1
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
