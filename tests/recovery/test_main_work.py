@@ -75,6 +75,7 @@ def test_ctrl_c_and_again(tmp_path: Path, engine: Engine, step: str, rows: int, 
     engine.on_the_way = lambda _: None
     engine.end_all()
     sent = list(engine.sent)
+    before = db  # it lives on in the menu
     if not same_manager:
         db, recovery = main_py(tmp_path, engine)
     ended = asyncio.run(recovered(recovery))
@@ -88,6 +89,7 @@ def test_ctrl_c_and_again(tmp_path: Path, engine: Engine, step: str, rows: int, 
         return await asyncio.gather(*[process_row(db, recovery, number) for number in range(100, 100 + rows)])
 
     assert {task["status"] for task in asyncio.run(again())} == {"已完成"}
+    assert before.owners.me
 
 
 def test_what_ended_meanwhile_is_nobody_s_any_more(tmp_path: Path, engine: Engine) -> None:

@@ -19,6 +19,7 @@ import pytest
 from filelock import FileLock
 from owner_processes import FOR_EVER, Looker, OwnerProcess, QuickDisk, task_of
 
+from wfrecovery.bridge.table import lives
 from wfrecovery.bridge.table.lives import SILENCE_SECONDS, Life, OwnerFile
 from wfrecovery.bridge.table.owners import OwnedError
 from wfrecovery.bridge.table.values import Owner, OwnerKind
@@ -197,6 +198,15 @@ def test_a_free_lock_that_is_another_file_proves_nothing(owner: OwnerProcess, lo
 
 def test_a_free_lock_that_is_another_file_is_believed_of_nobody(owner: OwnerProcess, looker: Looker) -> None:
     made_again(owner.file("lock"))
+    assert looker.waits_for(owner.boot) == SILENCE_SECONDS
+
+
+def test_a_lock_that_is_replaced_while_it_is_looked_at_proves_nothing(
+    owner: OwnerProcess, looker: Looker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = lives.file_at(owner.file("lock"))
+    made_again(owner.file("lock"))
+    monkeypatch.setattr(lives, "file_at", lambda _: noted)  # as it was a moment ago
     assert looker.waits_for(owner.boot) == SILENCE_SECONDS
 
 
