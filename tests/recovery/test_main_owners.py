@@ -120,7 +120,7 @@ def test_what_a_killed_main_py_had_entered_and_not_submitted_is_free(place: tupl
     else:
         assert "lost before it was submitted" in told
     with Main(comfy.url, output, range(2, 3)) as again:
-        assert again.ends() == [2]
+        assert set(again.ends()) == {2}
     assert pictures(comfy, 2) == 1
 
 
