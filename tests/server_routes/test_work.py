@@ -79,7 +79,14 @@ def _write(folder: Path, record: TaskRecord) -> None:
 def status_of(team: Team) -> Status:
     """As the plugin puts it together; ComfyUI itself is asked nothing that lies on the disk."""
     nobody: Any = SimpleNamespace(
-        version="", worker_alive=True, last_error=None, error=None, why_not_publishing=None, current=team.settings
+        version="",
+        worker_alive=True,
+        behind=None,
+        waiting=0,
+        last_error=None,
+        error=None,
+        why_not_publishing=None,
+        current=team.settings,
     )
     nobody.state = RecoveryState()
     return Status(
