@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,8 +101,8 @@ class TableFiles:
         return self.done / month_of(task_id) / name
 
     def path_of(self, task_id: str) -> Path | None:
-        """Where the record lies. Asked in this order because records move from `active` to `done`."""
-        paths: Iterable[Path] = (self.active_path(task_id), self.done_path(task_id))
+        """Where the record lies; it may move between two looks, there and back again."""
+        paths = (self.active_path(task_id), self.done_path(task_id)) * _LOOKS
         return next((path for path in paths if self.disk.exists(path)), None)
 
     # ---------------------------------------------------------------- graphs

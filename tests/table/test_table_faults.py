@@ -459,6 +459,28 @@ def test_a_record_that_moves_to_done_between_two_looks_is_found(tmp_path: Path) 
     assert WorkflowDatabase(tmp_path, disk=MovesMeanwhile()).get(job_id(1)).stage is Stage.FINISHED
 
 
+@pytest.mark.parametrize("moves", [1, 2, 3, 4])
+def test_where_a_record_lies_is_found_while_it_moves_there_and_back(tmp_path: Path, moves: int) -> None:
+    """It moves just ahead of each look, so that it never lies where that looks. Whether it is there decides whether its
+    id is free, and whether a prompt that still waits has to be recorded anew."""
+    table = WorkflowDatabase(tmp_path)
+    table.create(job(1))
+    places = table.files.active_path(job_id(1)), table.files.done_path(job_id(1))
+    places[1].parent.mkdir(parents=True)
+    left = [moves]
+
+    class MovesAhead(Disk):
+        def exists(self, path: Path) -> bool:
+            if path in places and path.exists() and left[0]:
+                left[0] -= 1
+                path.rename(places[1 - places.index(path)])
+            return super().exists(path)
+
+    looking = WorkflowDatabase(tmp_path, disk=MovesAhead())
+    assert looking.files.path_of(job_id(1)) in places
+    assert left == [0]
+
+
 def test_one_record_that_cannot_be_read_stops_nobody_and_is_not_moved(tmp_path: Path) -> None:
     """A disk error now is no proof of damage: the file stays where it is."""
     table = WorkflowDatabase(tmp_path)
