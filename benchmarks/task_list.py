@@ -19,7 +19,7 @@ from pathlib import Path
 import requests
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
-from wfrecovery.bridge.table.manager import new_task
+from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import FeishuState, Result

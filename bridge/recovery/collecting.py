@@ -16,8 +16,9 @@ from ..results.embedded import embedded_tag
 from ..results.find import find_results
 from ..results.reported import resolve
 from ..results.whole import why_not_whole
+from ..table.changes import failed, finished
 from ..table.content import stamped
-from ..table.manager import DatabaseManager, failed, finished
+from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, parse_time
 from ..table.values import Result
 from ..wording import Wording

@@ -18,7 +18,8 @@ from ..results.file_names import result_path
 from ..results.find import Found
 from ..results.whole_result import whole_result
 from ..settings import Settings
-from ..table.manager import DatabaseManager, blameless, cancelled, failed, started, unsubmitted
+from ..table.changes import blameless, cancelled, failed, started, unsubmitted
+from ..table.manager import DatabaseManager
 from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
 from ..table.records import RecordError, Stage, TaskRecord, id_sort_key
@@ -133,7 +134,7 @@ class Following:
         with_power = await asyncio.to_thread(self._db.owners.lost_power, task.owner)
         taken = await written(self._db, task.task_id, self._submitting.taking)
         if with_power and not taken.stage.final:
-            taken = await written(self._db, task.task_id, lambda record: gone(blameless(record)))
+            taken = await written(self._db, task.task_id, _gone_with_power)
         return taken
 
     async def _read_or_restore(self, before: TaskRecord, graph: Mapping[str, Any] | None) -> TaskRecord:
@@ -382,6 +383,11 @@ class Following:
 def _seen_running(task: TaskRecord) -> TaskRecord:
     """One count per start: of one that was seen running before, it is counted."""
     return started(task) if task.stage is Stage.QUEUED else task
+
+
+def _gone_with_power(task: TaskRecord) -> TaskRecord:
+    """What stood in no queue any more was judged before."""
+    return task if task.queue is None else gone(blameless(task))
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
+from ..table.changes import cancelled, failed, submitted, taken_up
 from ..table.database import Change
-from ..table.manager import DatabaseManager, cancelled, failed, submitted, taken_up
+from ..table.manager import DatabaseManager
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording

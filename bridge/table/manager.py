@@ -1,4 +1,4 @@
-"""All changes of state of a task, by name. What `main.py` calls, and what the plugin calls."""
+"""The table as programs use it: what `main.py` and the plugin call. The changes themselves are in `changes.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ..inside import relative
-from ..wording import Wording, wording_of
+from ..wording import Wording
+from .changes import (
+    cancelled,
+    failed,
+    finished,
+    let_go,
+    new_task,
+    pending_again,
+    start_settled,
+    taken_over,
+    taken_up,
+)
 from .content import taken
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
@@ -27,12 +38,10 @@ from .records import (
     TaskRecord,
     WorkflowStatus,
     WorkflowType,
-    now_text,
-    stage_zh,
     workflow_type_of,
 )
 from .rows import RowData, cell_text
-from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
+from .values import FeishuState, Owner, OwnerKind, Result
 
 log = logging.getLogger("wfrecovery")
 
@@ -159,6 +168,23 @@ class DatabaseManager:
             if self.owners.is_me(self.table.get(task_id).owner):
                 self.table.update(task_id, partial(let_go, self.owners.me))
 
+    def take_lost(self, task_id: str) -> TaskRecord:
+        """Be at work on what a ComfyUI has lost: nobody else touches it from now on.
+
+        Its last start is judged by how the process ended in which it began. Raises OwnedError where another process is
+        at work on it.
+        """
+
+        def taking(task: TaskRecord) -> TaskRecord:
+            self.owners.check(task)
+            began_in = task.queue.started_by if task.queue is not None else None
+            if began_in not in (None, self.owners.me.boot):
+                ended_well = self.owners.ended_well(Owner(OwnerKind.COMFYUI, began_in))
+                task = start_settled(task, counts=not ended_well)
+            return taken_up(self.owners.me, task)
+
+        return self.table.update(task_id, taking)
+
     def take_over(self, boot: str) -> int:
         """Be at work on everything that an owner was at work on, dead or not, because a person says so.
 
@@ -171,7 +197,7 @@ class DatabaseManager:
         named = meant(boot, boots, {me.boot})
         theirs = [task_id for task_id, owner in owned.items() if owner.boot == named]
         for task_id in theirs:
-            self.table.update(task_id, lambda task: _taken_over(me, task) if _is_of(task, named) else task)
+            self.table.update(task_id, partial(taken_over, me, named))
         return len(theirs)
 
     def sweep(self) -> None:
@@ -184,11 +210,11 @@ class DatabaseManager:
 
     def push_again(self, task_id: str) -> bool:
         """Put a blocked or pushed result back into the outbox."""
-        return self._change(task_id, _pending_again)
+        return self._change(task_id, pending_again)
 
     def put_back(self, task_id: str) -> TaskRecord:
         """The same, raising TaskError with the reason where that is not possible."""
-        return self.table.update(task_id, _pending_again)
+        return self.table.update(task_id, pending_again)
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
@@ -248,12 +274,6 @@ class DatabaseManager:
         return True
 
 
-def new_task(task_id: str, stage: Stage, *, row_number: int | None = None, **fields: Any) -> TaskRecord:
-    """A task at its beginning, with the other fields of a record; one with a row has an outbox entry from the start."""
-    state = FeishuState.OFF if row_number is None else FeishuState.PENDING
-    return TaskRecord(task_id, row_number=row_number, stage=stage, outbox=Outbox(state), **fields)
-
-
 def feishu_row_data(row: RowData) -> dict[str, Any]:
     """What is kept of a row to find it again: its identity, not its pictures."""
     return {
@@ -262,111 +282,6 @@ def feishu_row_data(row: RowData) -> dict[str, Any]:
         "model_name": row.model_name,
         "prompt": row.prompt,
     }
-
-
-def _is_of(task: TaskRecord, boot: str) -> bool:
-    return task.owner is not None and task.owner.boot == boot
-
-
-def taken_up(owner: Owner, task: TaskRecord) -> TaskRecord:
-    """`task` with `owner` at work on it; what has ended, or waits for a person, needs nobody."""
-    if task.stage.final or task.stage is Stage.ASKING:
-        return task
-    batch = owner.boot if task.stage is Stage.CREATED else task.batch
-    return dataclasses.replace(task, owner=owner, batch=batch)
-
-
-def _taken_over(me: Owner, task: TaskRecord) -> TaskRecord:
-    """What a ComfyUI was never sent it cannot render: the next `main.py` takes it up."""
-    unsent = task.stage is Stage.CREATED and me.kind == OwnerKind.COMFYUI
-    return dataclasses.replace(task, owner=None) if unsent else taken_up(me, task)
-
-
-def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:
-    """`task` without `owner`, where that still is at work on it."""
-    return dataclasses.replace(task, owner=None) if task.owner == owner else task
-
-
-def wished_away(task: TaskRecord) -> TaskRecord:
-    """`task` with a person's wish that it end; the first one stays. What has ended has nothing left to wish for."""
-    if task.stage.final or task.cancel_requested:
-        return task
-    return dataclasses.replace(task, cancel_requested=now_text())
-
-
-def started(task: TaskRecord) -> TaskRecord:
-    """`task` as ComfyUI begins to run it: one attempt more."""
-    return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
-
-
-def blameless(task: TaskRecord) -> TaskRecord:
-    """`task` whose last start does not count: what ended it was no crash of its making. Its files keep their run."""
-    if task.stage is not Stage.RUNNING or task.attempts < 1:
-        return task
-    return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=task.earlier_runs + 1)
-
-
-def submitted(owner: Owner, task: TaskRecord, at: str | None = None) -> TaskRecord:
-    """`task` as its prompt waits in a ComfyUI without the plugin; the plugin, where there is one, has taken it over."""
-    if task.owner != owner or task.stage.final:
-        return task
-    return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=at or now_text()))
-
-
-def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:
-    """`task` as 已完成 with its files; finishing what is finished changes nothing."""
-    if task.stage is Stage.FINISHED:
-        return task
-    results = task.results if results is None else results
-    record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
-    if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
-        record = record.with_outbox(state=FeishuState.PENDING)
-    return record
-
-
-def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
-    """`task` as 失败; the first reason stays."""
-    if task.stage is Stage.FAILED:
-        return task
-    return _ended(task, Stage.FAILED, reason)
-
-
-def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
-    """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
-    return failed(task, reason).with_outbox(state=FeishuState.OFF)
-
-
-def cancelled(task: TaskRecord, reason: Wording | str) -> TaskRecord:
-    """`task` as cancelled by the user; its row's cell is left as it is."""
-    if task.stage is Stage.CANCELLED:
-        return task
-    return _ended(task, Stage.CANCELLED, reason).with_outbox(state=FeishuState.OFF)
-
-
-def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
-    reason = wording_of(reason)
-    chinese = None if reason.zh == reason.en else reason.zh
-    return task.entering(stage, error_message=reason.en, error_message_zh=chinese, finished_at=now_text())
-
-
-def _pending_again(task: TaskRecord) -> TaskRecord:
-    if not task.stage.final or task.stage is Stage.CANCELLED:
-        raise TaskError(
-            Wording(
-                f"{task.task_id} is {task.stage.value}: there is no result to push",
-                f"{task.task_id} {stage_zh(task.stage)}，没有可以推送的结果",
-            )
-        )
-    if task.row_number is None:
-        raise TaskError(
-            Wording(
-                f"{task.task_id} has no row in a sheet: there is nothing to push",
-                f"{task.task_id} 不属于表格的任何一行，没有可以推送的内容",
-            )
-        )
-    # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
-    fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
-    return task.with_outbox(state=FeishuState.PENDING, **fresh)
 
 
 def _as_texts(row: RowData) -> RowData:

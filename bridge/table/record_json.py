@@ -334,7 +334,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "sha256": _text,
         "stamp": _stamp,
     },
-    QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts},
+    QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts, "started_by": _text},
     Owner: {"kind": _kind, "boot": _text},
     NodeReport: {"results": _many(Result), "done": _flag},
     StoryLine: {

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from .records import Stage, TaskRecord
-from .values import FeishuState, StoryLine
+from .values import FeishuState, QueuePlace, StoryLine
 
 #: The first line and the newest ones are kept.
 MAX_LINES: Final = 30
@@ -48,8 +48,8 @@ def _lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
 
 def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
     stage = after.stage
-    queued_anew = before is not None and after.queue not in (None, before.queue)
-    started = stage is Stage.RUNNING and after.attempts != (before.attempts if before is not None else 0)
+    queued_anew = before is not None and _place(after) not in (None, _place(before))
+    started = stage is Stage.RUNNING and after.attempts > (before.attempts if before is not None else 0)
     if before is not None and stage is before.stage and not (stage is Stage.QUEUED and queued_anew) and not started:
         return
     match stage:
@@ -71,6 +71,11 @@ def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[Story
             yield _error("failed", after)
         case Stage.CANCELLED:
             yield _error("cancelled", after)
+
+
+def _place(task: TaskRecord) -> QueuePlace | None:
+    """Where it stands in the queue, whether or not it has begun there."""
+    return None if task.queue is None else dataclasses.replace(task.queue, started_by=None)
 
 
 def _queued(before: TaskRecord | None) -> Iterator[StoryLine]:

@@ -58,6 +58,8 @@ class QueuePlace:
     queued_at: str | None = None
     #: other prompt_ids under which the task went on, when a node queued its own prompt again
     parts: tuple[str, ...] = ()
+    #: the owner, by its token, in which it began; None again when it is settled whether that start counts
+    started_by: str | None = None
     rest: Rest = field(default_factory=dict, repr=False)
 
 

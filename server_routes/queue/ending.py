@@ -16,8 +16,8 @@ from ...bridge.results.find import find_results
 from ...bridge.results.formats import kind_by_name
 from ...bridge.results.reported import outside_reason, resolve
 from ...bridge.results.whole import why_not_whole
+from ...bridge.table.changes import cancelled, failed, finished
 from ...bridge.table.content import stamp_of, stamped
-from ...bridge.table.manager import cancelled, failed, finished
 from ...bridge.table.records import TaskRecord, parse_time
 from ...bridge.table.values import Result
 from ...bridge.wording import Wording

@@ -10,8 +10,9 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from ...bridge.recovery.decisions import CANCELLED
+from ...bridge.table.changes import cancelled
 from ...bridge.table.disk import DurabilityUnknownError
-from ...bridge.table.manager import DatabaseManager, cancelled
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import OwnerKind, Result
 from ...bridge.wording import Wording

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from ...bridge.engines.history import Place, files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
-from ...bridge.table.manager import DatabaseManager, wished_away
+from ...bridge.table.changes import wished_away
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
 from ..host import WORKER_NAME, Host
 from .ending import DELETED, Ended, Endings, look

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from ...bridge.redact import redact, without_secrets
 from ...bridge.results.expected import expected_files
+from ...bridge.table.changes import new_task, started
 from ...bridge.table.limits import bounded
-from ...bridge.table.manager import DatabaseManager, new_task, started
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, stage_zh
 from ...bridge.table.values import FeishuState, NodeReport, OwnerKind, QueuePlace, Result
@@ -54,12 +55,12 @@ def record_prompt(
         db.table.get(task_id)
     except TaskError:
         record = dataclasses.replace(fresh, queue=queue, owner=db.owners.me, engine=ENGINE)
-        return db.table.create(started(record) if runs else record, graph)
+        return db.table.create(_begun(db, record) if runs else record, graph)
 
     def queued(task: TaskRecord) -> TaskRecord:
         check_may_run(db, task)
         record = dataclasses.replace(_queued(task, item.prompt_id, queue), owner=db.owners.me)
-        return started(record) if runs else record
+        return _begun(db, record) if runs else record
 
     with db.table.locked():  # the graph of a task that is somebody else's by now stays as it is
         record = db.table.update(task_id, queued)
@@ -94,7 +95,13 @@ def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
 def starting(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
     """`task` as it begins to run here, or the part of it that does. Raises NotToRunError."""
     check_may_run(db, task)
-    return dataclasses.replace(started(task), owner=db.owners.me)
+    return _begun(db, dataclasses.replace(task, owner=db.owners.me))
+
+
+def _begun(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
+    """One attempt more, and in whom: how that one ends tells whether the attempt counts."""
+    queue = dataclasses.replace(task.queue or QueuePlace(), started_by=db.owners.me.boot)
+    return started(dataclasses.replace(task, queue=queue))
 
 
 def files_of(item: QueueItem, host: Host) -> dict[str, int | None]:

@@ -9,7 +9,8 @@ from functools import partial
 
 from ...bridge.recovery.decisions import CANCELLED
 from ...bridge.results.contents import Contents
-from ...bridge.table.manager import DatabaseManager, cancelled, wished_away
+from ...bridge.table.changes import cancelled, wished_away
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
 from ...bridge.table.values import FeishuState
 from ...bridge.wording import Wording

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final
 
 from ...bridge.engines.comfyui import refusal_text
+from ...bridge.table.changes import failed, let_go
 from ...bridge.table.lives import Life
-from ...bridge.table.manager import DatabaseManager, failed, let_go
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import Owner, OwnerKind
 from ...bridge.wording import Wording

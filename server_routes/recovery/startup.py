@@ -16,14 +16,8 @@ from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
 from ...bridge.results.whole_result import whole_result
 from ...bridge.settings import Settings
-from ...bridge.table.manager import (
-    DatabaseManager,
-    blameless,
-    cancelled,
-    failed,
-    taken_up,
-    unsubmitted,
-)
+from ...bridge.table.changes import cancelled, failed, unsubmitted
+from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.owners import OwnedError
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time
 from ...bridge.table.values import QueuePlace, Result
@@ -174,19 +168,8 @@ class StartupRecovery:
         except Exception as error:
             self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
-    def _taken(self, task: TaskRecord) -> TaskRecord:
-        """The task, with this process at work on it: nobody else touches it from now on. Raises OwnedError."""
-
-        def taking(record: TaskRecord) -> TaskRecord:
-            self._db.owners.check(record)
-            if self._db.owners.ended_well(record.owner):
-                record = blameless(record)
-            return taken_up(self._db.owners.me, record)
-
-        return self._db.table.update(task.task_id, taking)
-
     async def _recover_one(self, task: TaskRecord, files: Sequence[Found]) -> None:
-        task = await asyncio.to_thread(self._taken, task)
+        task = await asyncio.to_thread(self._db.take_lost, task.task_id)
         if task.stage.final:
             return
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)

@@ -14,7 +14,8 @@ from table_processes import QuickDisk
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.settings import load_settings
-from wfrecovery.bridge.table.manager import DatabaseManager, new_task
+from wfrecovery.bridge.table.changes import new_task
+from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture

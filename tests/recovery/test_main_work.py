@@ -21,8 +21,8 @@ from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_r
 from wfrecovery import bridge
 from wfrecovery.bridge.engines.comfyui import PromptRefusedError
 from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.table.changes import started, wished_away
 from wfrecovery.bridge.table.lives import Surroundings
-from wfrecovery.bridge.table.manager import started, wished_away
 from wfrecovery.bridge.table.owners import OwnedError
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import Owner, OwnerKind

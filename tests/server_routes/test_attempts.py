@@ -68,6 +68,23 @@ def test_orderly_stops_count_for_nothing(comfy: Comfy, stop: Callable[[Comfy], N
     assert record["metadata"]["attempts"] == 1
 
 
+def test_an_orderly_stop_is_no_start_in_the_story(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        prompt = comfy.queue(picture("row2", seconds=600), row(2))
+        comfy.until_stage(prompt, "running")
+        waiting = comfy.queue(picture("row3"), row(3))
+        by_term(comfy)
+        comfy.recovered()
+        comfy.until_stage(prompt, "running")
+        comfy.call("POST", "/interrupt", json={})
+        comfy.finished(waiting)
+        stories = [[line["what"] for line in comfy.record(one)["metadata"]["story"]] for one in (prompt, waiting)]
+    assert stories == [
+        ["queued", "started", "lost", "queued_again", "started", "cancelled"],
+        ["queued", "lost", "queued_again", "started", "finished"],
+    ]
+
+
 def test_after_an_orderly_stop_a_crash_counts(tmp_path: Path) -> None:
     with Comfy(tmp_path / "comfyui") as comfy:
         prompt = comfy.queue(picture("row2", seconds=600), row(2))

@@ -16,7 +16,7 @@ from PIL import Image
 from plugin_support import PATIENCE, Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
-from wfrecovery.bridge.table.manager import new_task
+from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from table_support import add_attempt, img
 
+from wfrecovery.bridge.table.changes import failed, finished
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import FileStamp
 from wfrecovery.bridge.table.files import encode
 from wfrecovery.bridge.table.index import TaskIndex
-from wfrecovery.bridge.table.manager import failed, finished
 from wfrecovery.bridge.table.record_json import delivery_in, parsed, record_from_json, record_to_json
 from wfrecovery.bridge.table.records import SCHEMA, RecordError, Stage, TaskRecord, WorkflowType
 from wfrecovery.bridge.table.values import (
@@ -137,6 +137,7 @@ PLACES = built(
     number=st.none() | NUMBERS | st.floats(allow_nan=False, allow_infinity=False),
     queued_at=MAYBE_TEXTS,
     parts=st.lists(TEXTS, max_size=3).map(tuple),
+    started_by=MAYBE_TEXTS,
     rest=RESTS,
 )
 #: also of a kind that only a newer program knows

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from table_support import GRAPH, WatchedDisk, add_attempt, img, job
 
+from wfrecovery.bridge.table.changes import cancelled, failed, finished
 from wfrecovery.bridge.table.database import WorkflowDatabase
-from wfrecovery.bridge.table.manager import DatabaseManager, cancelled, failed, finished
+from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.story import MAX_LINES, MAX_TEXT
 from wfrecovery.bridge.table.values import FeishuState, QueuePlace, Result

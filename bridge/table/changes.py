@@ -1,0 +1,130 @@
+"""The changes of a record that have a name: each makes a new record of the old one, and is carried out by the table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ..wording import Wording, wording_of
+from .records import Stage, TaskError, TaskRecord, now_text, stage_zh
+from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
+
+
+def new_task(task_id: str, stage: Stage, *, row_number: int | None = None, **fields: Any) -> TaskRecord:
+    """A task at its beginning, with the other fields of a record; one with a row has an outbox entry from the start."""
+    state = FeishuState.OFF if row_number is None else FeishuState.PENDING
+    return TaskRecord(task_id, row_number=row_number, stage=stage, outbox=Outbox(state), **fields)
+
+
+def taken_up(owner: Owner, task: TaskRecord) -> TaskRecord:
+    """`task` with `owner` at work on it; what has ended, or waits for a person, needs nobody."""
+    if task.stage.final or task.stage is Stage.ASKING:
+        return task
+    batch = owner.boot if task.stage is Stage.CREATED else task.batch
+    return dataclasses.replace(task, owner=owner, batch=batch)
+
+
+def taken_over(me: Owner, boot: str, task: TaskRecord) -> TaskRecord:
+    """`task` in the hands of `me`, where `boot` had it. What a ComfyUI was never sent it cannot render: the next
+    `main.py` takes it up."""
+    if task.owner is None or task.owner.boot != boot:
+        return task
+    unsent = task.stage is Stage.CREATED and me.kind == OwnerKind.COMFYUI
+    return dataclasses.replace(task, owner=None) if unsent else taken_up(me, task)
+
+
+def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:
+    """`task` without `owner`, where that still is at work on it."""
+    return dataclasses.replace(task, owner=None) if task.owner == owner else task
+
+
+def wished_away(task: TaskRecord) -> TaskRecord:
+    """`task` with a person's wish that it end; the first one stays. What has ended has nothing left to wish for."""
+    if task.stage.final or task.cancel_requested:
+        return task
+    return dataclasses.replace(task, cancel_requested=now_text())
+
+
+def started(task: TaskRecord) -> TaskRecord:
+    """`task` as ComfyUI begins to run it: one attempt more."""
+    return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())
+
+
+def blameless(task: TaskRecord) -> TaskRecord:
+    """`task` whose last start does not count: what ended it was no crash of its making. Its files keep their run."""
+    if task.stage is not Stage.RUNNING or task.attempts < 1:
+        return task
+    return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=task.earlier_runs + 1)
+
+
+def start_settled(task: TaskRecord, *, counts: bool) -> TaskRecord:
+    """`task`, lost by the ComfyUI in which it had begun, with that start settled once and for all: it may be taken over
+    several times before it begins again, and each who had it may end in good order."""
+    if task.queue is None or task.queue.started_by is None:
+        return task
+    task = task if counts else blameless(task)
+    return dataclasses.replace(task, queue=dataclasses.replace(task.queue or QueuePlace(), started_by=None))
+
+
+def submitted(owner: Owner, task: TaskRecord, at: str | None = None) -> TaskRecord:
+    """`task` as its prompt waits in a ComfyUI without the plugin; the plugin, where there is one, has taken it over."""
+    if task.owner != owner or task.stage.final:
+        return task
+    return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=at or now_text()))
+
+
+def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:
+    """`task` as 已完成 with its files; finishing what is finished changes nothing."""
+    if task.stage is Stage.FINISHED:
+        return task
+    results = task.results if results is None else results
+    record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
+    if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
+        record = record.with_outbox(state=FeishuState.PENDING)
+    return record
+
+
+def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
+    """`task` as 失败; the first reason stays."""
+    if task.stage is Stage.FAILED:
+        return task
+    return _ended(task, Stage.FAILED, reason)
+
+
+def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
+    """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
+    return failed(task, reason).with_outbox(state=FeishuState.OFF)
+
+
+def cancelled(task: TaskRecord, reason: Wording | str) -> TaskRecord:
+    """`task` as cancelled by the user; its row's cell is left as it is."""
+    if task.stage is Stage.CANCELLED:
+        return task
+    return _ended(task, Stage.CANCELLED, reason).with_outbox(state=FeishuState.OFF)
+
+
+def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
+    reason = wording_of(reason)
+    chinese = None if reason.zh == reason.en else reason.zh
+    return task.entering(stage, error_message=reason.en, error_message_zh=chinese, finished_at=now_text())
+
+
+def pending_again(task: TaskRecord) -> TaskRecord:
+    """`task` with its result in the outbox again; raises TaskError where there is none."""
+    if not task.stage.final or task.stage is Stage.CANCELLED:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}: there is no result to push",
+                f"{task.task_id} {stage_zh(task.stage)}，没有可以推送的结果",
+            )
+        )
+    if task.row_number is None:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} has no row in a sheet: there is nothing to push",
+                f"{task.task_id} 不属于表格的任何一行，没有可以推送的内容",
+            )
+        )
+    # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
+    fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
+    return task.with_outbox(state=FeishuState.PENDING, **fresh)
