@@ -107,6 +107,7 @@ class Plugin:
             on_change=self._changed,
             on_progress=self._events.progressed,
             on_start=self._orderly.goes_on,
+            to_queue=lambda: self._recovery.undecided,
             pool=around.pool,
         )
         requeueing = Requeueing(self._host, self._db, self._intake, self._writer, self._changed)

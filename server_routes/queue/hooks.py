@@ -39,6 +39,12 @@ class QueueListener(Protocol):
     def deleted(self, raw_items: list[Any]) -> None:
         """Taken out before they ran."""
 
+    def missed(self, meant: Callable[[Any], bool]) -> None:
+        """Somebody wants what is meant taken out; nothing that waits is."""
+
+    def wiped(self) -> None:
+        """Somebody wants nothing to wait any more; what waited is deleted."""
+
     def interrupted(self) -> None:
         """Somebody wants what runs to stop; ComfyUI has been told so."""
 
@@ -140,6 +146,8 @@ def _wrap_delete(queue: Any, listener: QueueListener) -> None:
         result = original(spy, *args, **kwargs)
         if result:
             listener.deleted(matched[:1])
+        else:
+            listener.missed(function)
         return result
 
     queue.delete_queue_item = delete_queue_item
@@ -154,6 +162,7 @@ def _wrap_wipe(queue: Any, listener: QueueListener) -> None:
             pending = list(getattr(queue, "queue", ()))
             result = original(*args, **kwargs)
         listener.deleted(pending)
+        listener.wiped()
         return result
 
     queue.wipe_queue = wipe_queue

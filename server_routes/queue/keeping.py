@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from ...bridge.recovery.decisions import CANCELLED
-from ...bridge.table.changes import cancelled
+from ...bridge.table.changes import cancelled, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
@@ -66,8 +66,9 @@ class Keeper:
     def _ours(self, task: TaskRecord) -> bool:
         return task.owner is None or task.owner.kind != OwnerKind.COMFYUI or self._db.owners.is_me(task.owner)
 
-    def _keep_record(self, prompt: Prompt, *, runs: bool = True) -> None:
-        """Somebody may have emptied the folder: a prompt that is still here is recorded again."""
+    def _keep_record(self, prompt: Prompt, *, runs: bool | None = None) -> None:
+        """Somebody may have emptied the folder: a prompt that is still here is recorded again, and whether it runs."""
+        runs = prompt.began is not None if runs is None else runs
         task_id = prompt.task_id
         if task_id is not None and self._db.table.files.path_of(task_id) is None:
             log.warning("[wfrecovery] the record of %s is gone: it is made anew", task_id)
@@ -80,8 +81,12 @@ class Keeper:
     def heal(self) -> None:
         """Make anew what somebody has deleted of what waits and runs here."""
         self._db.table.keep_table_id()
-        for prompt, runs in self._prompts.recorded():
-            self._keep_record(prompt, runs=runs)
+        for prompt in self._prompts.recorded():
+            self._keep_record(prompt)
+
+    def wish(self, task_id: str) -> None:
+        """Note that a person wants the end of a task that does not stand in the queue yet."""
+        self._on_change(self._db.table.update(task_id, wished_away))
 
     def start(self, prompt: Prompt) -> None:
         """Count it; or find that it must not run."""

@@ -118,8 +118,8 @@ class Prompts:
             return prompt
 
     def all_running(self) -> list[Prompt]:
-        """Those that run: one, in ComfyUI as it is."""
-        return [prompt for prompt, runs in self.recorded() if runs]
+        """Those of them that run: one, in ComfyUI as it is."""
+        return [prompt for prompt in self.recorded() if prompt.began is not None]
 
     def running(self, prompt_id: str | None = None) -> Prompt | None:
         """The one that runs; with `prompt_id`, if it is that one. What the worker took unseen counts as running."""
@@ -130,11 +130,10 @@ class Prompts:
                     return prompt
             return None
 
-    def recorded(self) -> list[tuple[Prompt, bool]]:
-        """What is recorded of those that wait and run, and whether each runs."""
+    def recorded(self) -> list[Prompt]:
+        """What is recorded of those that wait and run."""
         with self._mutex:
-            running = [*self._running.values(), *(prompt for prompt in self._waiting if prompt.starts_unseen)]
-            return [(prompt, prompt in running) for prompt in self._all() if prompt.recorded]
+            return [prompt for prompt in self._all() if prompt.recorded]
 
     def _all(self) -> list[Prompt]:
         return [*self._waiting, *self._running.values()]

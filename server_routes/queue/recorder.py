@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -51,7 +51,8 @@ class Recorder:
     """Hears what happens in the queue, and has it written.
 
     `on_change` gets each changed record, on the writing thread; `on_progress` task_id, value, maximum and node, and
-    `on_start` nothing, on ComfyUI's worker thread.
+    `on_start` nothing, on ComfyUI's worker thread. `to_queue` tells what the recovery is about to queue again, by task
+    id, as items of the queue.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class Recorder:
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
         on_start: Callable[[], None],
+        to_queue: Callable[[], Mapping[str, Any]],
         pool: Pool = one_thread,
     ) -> None:
         self._host, self._db, self._writer, self._record_others = host, db, writer, record_others
         self._intake, self._prompts, self._on_progress, self._on_start = intake, prompts, on_progress, on_start
+        self._to_queue = to_queue
         self._own_files = OwnFiles(db.output_dir)
         self._keeper = Keeper(
             host,
@@ -193,6 +196,20 @@ class Recorder:
             prompt = self._prompts.deleted(raw)
             if prompt is not None and prompt.recorded:
                 awaited(self._writer.submit(self._keeper.change, prompt, lambda task: ended_by_wish(task, DELETED)))
+
+    @_guarded
+    def missed(self, meant: Callable[[Any], bool]) -> None:
+        """A prompt is to be taken out that the recovery is about to queue again: as if it stood in the queue."""
+        self._unwanted(task_id for task_id, item in self._to_queue().items() if meant(item))
+
+    @_guarded
+    def wiped(self) -> None:
+        """The queue is cleared while the recovery fills it: what has not come yet is meant as well."""
+        self._unwanted(self._to_queue())
+
+    def _unwanted(self, task_ids: Iterable[str]) -> None:
+        for task_id in list(task_ids):
+            awaited(self._writer.submit(self._keeper.wish, task_id))
 
     @_guarded
     def interrupted(self) -> None:

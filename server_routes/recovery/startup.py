@@ -74,6 +74,8 @@ class StartupRecovery:
         self._endings, self._contents = endings, Contents(db.table.files, db.output_dir)
         self._on_change, self._on_progress = on_change, on_progress
         self.state = RecoveryState()
+        #: what is not decided yet, by task id, each as the item that it would be in the queue
+        self.undecided: dict[str, tuple[Any, ...]] = {}
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> bool:
@@ -96,16 +98,19 @@ class StartupRecovery:
         except Exception as error:
             self._writer.report("recovery stopped", error)
         finally:
+            self.undecided.clear()
             self.state.state, self.state.finished_at = "idle", now_text()
             self._on_progress()
 
     async def _recover(self) -> None:
         await asyncio.to_thread(self._db.sweep)
         order = await asyncio.to_thread(self.to_decide)
+        self.undecided = await asyncio.to_thread(self._as_items, order)
         self.state.total = len(order)
         found = await asyncio.to_thread(self._results_on_disk, order)
         for task_id in order:
             await self._recover_guarded(task_id, found.get(task_id, ()))
+            self.undecided.pop(task_id, None)
             self.state.done += 1
             self._on_progress()
             if self.state.done % BATCH == 0:
@@ -132,6 +137,11 @@ class StartupRecovery:
         if owner is not None and not self._db.owners.is_me(owner):
             return False
         return self._db.owners.me.boot not in task.refused_by or not self._requeueing.others_may(task)
+
+    def _as_items(self, task_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+        """As little of each as whoever looks for it in the queue goes by."""
+        tasks = (task for task_id in task_ids if (task := self._get(task_id)) is not None)
+        return {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
 
     def _results_on_disk(self, task_ids: Sequence[str]) -> dict[str, list[Found]]:
         tasks = {task_id: task for task_id in task_ids if (task := self._get(task_id)) is not None}

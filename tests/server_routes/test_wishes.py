@@ -49,6 +49,11 @@ def by_delete(comfy: Comfy, prompt: str) -> None:
     assert comfy.call("POST", "/queue", json={"delete": [prompt]}).status_code == 200
 
 
+def by_delete_of_all(comfy: Comfy, _: str) -> None:
+    prompts = [record["comfyui_task_id"] for record in comfy.records()]
+    assert comfy.call("POST", "/queue", json={"delete": prompts}).status_code == 200
+
+
 def by_clear(comfy: Comfy, _: str) -> None:
     assert comfy.call("POST", "/api/queue", json={"clear": True}).status_code == 200
 
@@ -128,6 +133,28 @@ def test_all_are_cancelled_while_the_recovery_queues_them_again(tmp_path: Path) 
         assert [record["task_id"] for record in comfy.records()] == ids  # none came back under another id
         assert {record["metadata"]["stage"] for record in comfy.records()} == {"cancelled"}
         assert not comfy.pictures()
+
+
+@pytest.mark.parametrize("cancel", [by_clear, by_delete_of_all])
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_queue_is_cleared_while_the_recovery_fills_it(
+    tmp_path: Path, host: Any, cancel: Callable[[Comfy, str], None]
+) -> None:
+    """What it has not queued again yet stood in the queue for whoever clears it: nothing comes after that."""
+    with Comfy(tmp_path / "comfyui", host) as comfy:
+        for number in range(2, 82):
+            comfy.queue(picture(f"row{number}", seconds=600), row(number))
+        comfy.kill()
+        comfy.start()
+        until(lambda: comfy.status()["recovery"]["done"] >= 3)
+        cancel(comfy, "")
+        at_once = comfy.status()["recovery"]
+        comfy.recovered()
+        assert at_once["state"] == "running", "the recovery was over before: more rows are needed"
+        assert len(comfy.pending()) <= 1  # what ran, runs
+        assert len(comfy.records()) == 80
+        stages = sorted(record["metadata"]["stage"] for record in comfy.records())
+        assert stages == ["cancelled"] * 79 + ["running"]
 
 
 def test_a_cancelled_task_runs_again_when_a_person_wants_that(tmp_path: Path) -> None:

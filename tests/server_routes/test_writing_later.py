@@ -61,12 +61,12 @@ def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: C
         until(lambda: comfy.status()["unwritten"]["error"])
         unwritten = comfy.status()["unwritten"]
         assert unwritten["changes"] >= 3
-        assert "table.lock" in unwritten["error"]
+        assert "task table" in unwritten["error"]
         began = time.monotonic()
         comfy.queue(picture("hurried", seconds=600), row(6))
         assert time.monotonic() - began < 10  # known to be behind: nobody waits for the disk again and again
     until(lambda: not comfy.status()["unwritten"]["changes"])
-    assert comfy.status()["unwritten"] == {"changes": 0, "error": None}
+    assert comfy.status()["unwritten"]["error"] is None
     assert comfy.finished(done)["output_files"] == ["done_00001_.png"]
     assert comfy.stage(gone) == "cancelled"
     assert comfy.until_stage(held, "running")["metadata"]["attempts"] == 1
