@@ -73,6 +73,7 @@ class Keeper:
         if task_id is not None and self._db.table.files.path_of(task_id) is None:
             log.warning("[wfrecovery] the record of %s is gone: it is made anew", task_id)
             self._db.table.keep_table_id()
+            self._db.owners.beat()  # else the record would name nobody who can be seen to live, or to be dead
             prompt.task_id = self._db.table.claim_id(
                 row_tag_of(prompt.item.prompt, prompt.item.extra_data).workflow_type, wanted=task_id
             )
