@@ -48,6 +48,8 @@ class Columns:
     video_status: str = "视频是否已实现"
     #: for a link to the video; without a title there is none
     video_link: str = ""
+    #: which task a row was entered for; a sheet need not have it
+    task_id: str = "任务号"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..feishu.client import FeishuClient
 from ..feishu.errors import FeishuError
 from ..feishu.sheet import SheetLayoutError, SheetTable, column_letters
 from ..settings import Settings
-from ..table.rows import cell_text
+from ..table.cells import cell_text
 from ..wording import Wording
 from .checks import Findings, after
 from .feishu_advice import advice_on

@@ -240,7 +240,7 @@ class FeishuClient:
         return upper + lower, revision  # the older one: what changed between the two readings is noticed
 
     def _values(self, cell_range: str) -> tuple[list[list[Any]], int | None]:
-        query = "valueRenderOption=ToString&dateTimeRenderOption=FormattedString"
+        query = "valueRenderOption=UnformattedValue&dateTimeRenderOption=FormattedString"
         data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
         return (data.get("valueRange") or {}).get("values") or [], _revision(data)
 

@@ -11,7 +11,6 @@ from .client import FeishuClient
 from .deliverables import Deliverables
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
-from .sheet import SheetTable
 from .status_delivery import StatusDelivery, says_nothing, status_field
 
 #: Brings a task's video (the path) to where a link can show it, and returns the link's address.
@@ -21,25 +20,25 @@ VideoLink = Callable[[TaskRecord, Path], str]
 class Delivery:
     """What one flush delivers. Not for several threads; the caller holds the publisher's locks."""
 
-    def __init__(self, feishu: FeishuClient, db: DatabaseManager, video_link: VideoLink | None = None) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError."""
-        self._feishu, self._db, self._video_link = feishu, db, video_link
+    def __init__(
+        self,
+        feishu: FeishuClient,
+        db: DatabaseManager,
+        reader: SheetReader,
+        video_link: VideoLink | None = None,
+    ) -> None:
+        self._feishu, self._db, self._reader, self._video_link = feishu, db, reader, video_link
         self._links: dict[str, str] = {}
-        self._reader, self._deliverables = SheetReader(feishu), Deliverables(db)
+        self._deliverables = Deliverables(db)
         self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
-
-    @property
-    def sheet(self) -> SheetTable:
-        """The sheet by the newest reading."""
-        return self._reader.sheet
 
     def deliver(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell, or its video to where it is linked; the status comes last, by
         `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError, ResultGoneError."""
         if says_nothing(task, self._feishu):
             return
-        self.sheet.address(self.sheet.row_of(task), status_field(task))
+        self._reader.sheet.address(self._reader.row(task), status_field(task))
         if task.status is WorkflowStatus.FAILED:
             return
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
@@ -47,7 +46,7 @@ class Delivery:
             return
         video = self._deliverables.path(task)
         if self._video_link is not None:
-            self.sheet.place("video_link")
+            self._reader.sheet.place("video_link")
             self._links[task.task_id] = self._video_link(task, video)
 
     def write_statuses(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum
 from typing import Final
 
+from ..table.cells import UNNAMED_PICTURE
 from ..table.manager import DatabaseManager
-from ..table.records import TaskRecord
+from ..table.records import TaskRecord, now_text, parse_time
+from ..table.row_identity import short
 from ..table.values import Sent
 from ..wording import Wording
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .errors import FeishuError, Remedy
-from .reading import Place, Reading, SheetReader, row_number_of
-from .sheet import RowNotFoundError
+from .finding import RowNotFoundError
+from .reading import Place, Reading, SheetReader, Write
+from .sheet import row_number_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -25,9 +31,22 @@ _REPAIR_ROUNDS: Final = 10
 #: A picture that Feishu calls too large is halved so often.
 _HALVINGS: Final = 5
 _SMALLEST_PICTURE: Final = 16 * 1024
+#: A picture that was sent so often and never showed is a person's to look after.
+MOST_SENDS: Final = 4
+#: Seconds for which a picture that was sent is only looked for.
+_SEEN_WITHIN: Final = 20.0
 
 #: Name and bytes of a picture.
 Picture = tuple[str, bytes]
+
+
+class _Found(Enum):
+    """Where a picture is that was sent."""
+
+    THERE = "in its row"
+    #: it went into another row, which has its own back
+    TAKEN_BACK = "taken back"
+    NOWHERE = "nowhere"
 
 
 class PictureDelivery:
@@ -42,8 +61,11 @@ class PictureDelivery:
         """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError,
         ResultGoneError."""
         noted = task.outbox.writing
-        if noted is not None and self._arrived(task, noted, None):
-            return
+        if noted is not None:
+            if self._found(task, noted, None) is _Found.THERE:
+                return
+            _wait_to_see(noted)
+            self._check_sends(task)
         original, limit = self._deliverables.picture(task), LARGEST_PICTURE
         for halving in range(_HALVINGS + 1):
             name, content = picture_for_cell(*original, limit)
@@ -59,76 +81,133 @@ class PictureDelivery:
 
     def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
         self._reader.look_again()
-        row = self._reader.sheet.row_of(task)
+        row = self._reader.row(task)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
+        self._check_understood(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
-        self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=sent))
+        noted = self._db.table.update(
+            task.task_id, lambda record: record.with_outbox(writing=sent, sends=record.outbox.sends + 1)
+        )
+        self._reader.sent(noted)
         earlier = self._reader.current
-        try:
-            if self._reader.confirm(self._feishu.write_picture(address, name, content)):
-                self._reader.note_picture(row, task)
-                return
-        except FeishuError as error:
-            if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
-                raise
-            self._reader.read()
-            if not self._arrived(task, sent, earlier):
-                raise
-        else:
-            self._reader.read()
-            if not self._arrived(task, sent, earlier):
-                raise FeishuError(
-                    Wording(
-                        "rows moved while the picture was on its way; it is sent again",
-                        "发送图片时有人移动了行；会重新发送",
-                    )
+        revision, unanswered = self._write(task, address, name, content)
+        if self._reader.confirm(Write.PICTURE, revision):
+            self._reader.note_picture(row, task)
+            return
+        self._reader.read()
+        found = self._found(task, sent, earlier)
+        if found is _Found.THERE:
+            self._reader.learn(Write.PICTURE, earlier, revision, [(row, "composite_image")])
+            return
+        if found is _Found.TAKEN_BACK:
+            raise FeishuError(
+                Wording(
+                    "rows moved while the picture was on its way; it is sent again",
+                    "发送图片时有人移动了行；会重新发送",
                 )
+            )
+        if unanswered is not None:
+            raise unanswered
+        seen = replace(sent, answered_at=now_text())
+        self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=seen))
+        raise _not_seen(sent)
 
-    def _arrived(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
-        """Whether a picture that was sent stands in its row, by the current reading; one that went astray is taken
-        back. `earlier` is the reading by which it was sent, None after a restart."""
+    def _write(
+        self, task: TaskRecord, address: str, name: str, content: bytes
+    ) -> tuple[int | None, FeishuError | None]:
+        """The revision after it; and the error after which nobody knows whether it was written."""
         try:
-            row = self._reader.sheet.row_of(task)
+            return self._feishu.write_picture(address, name, content), None
+        except FeishuError as error:
+            if not error.outcome_unknown:
+                self._not_sent(task)
+                raise
+            if error.slow:  # it may arrive yet, the next flush looks
+                raise
+            return None, error
+
+    def _not_sent(self, task: TaskRecord) -> None:
+        """It was refused: nothing of it can be in the sheet."""
+        self._db.table.update(
+            task.task_id, lambda record: record.with_outbox(writing=None, sends=max(0, record.outbox.sends - 1))
+        )
+
+    def _check_understood(self, row: int) -> None:
+        """Nothing is written over what is not understood, such as a formula."""
+        if self._reader.sheet.text(row, "composite_image") is None:
+            title = self._reader.sheet.columns.composite_image
+            raise RowNotFoundError(
+                Wording(
+                    f"the cell {title!r} of row {row} holds something that is not understood, perhaps a formula: "
+                    "it is not written over → empty it, then push again",
+                    f"第 {row} 行的“{title}”单元格里有无法识别的内容（可能是公式），不会覆盖 → 请清空它，再重新推送",
+                ),
+                [row],
+            )
+
+    def _check_sends(self, task: TaskRecord) -> None:
+        """Each picture that was sent stays in the spreadsheet for ever, shown or not: there is room for 4,000."""
+        if task.outbox.sends < MOST_SENDS:
+            return
+        row = self._reader.row(task)
+        raise RowNotFoundError(
+            Wording(
+                f"the picture was sent {task.outbox.sends} times, and row {row} does not show it → look at the sheet, "
+                "then push again, or decide: wfrecovery decide",
+                f"图片已发送 {task.outbox.sends} 次，第 {row} 行仍未显示 → 请查看表格，再重新推送，"
+                "或自己决定：wfrecovery decide",
+            ),
+            [row],
+        )
+
+    def _found(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> _Found:
+        """Where a picture that was sent is, by the current reading; one that went astray is taken back. `earlier` is
+        the reading by which it was sent, None after a restart."""
+        try:
+            row = self._reader.row(task)
         except RowNotFoundError:
-            self._take_back(sent, earlier)
+            self._take_back(task, sent, earlier)
             raise
         shown = self._reader.sheet.picture(row)
         if shown is not None and shown != sent.before:
-            return True
-        if row != row_number_of(sent.cell):
-            self._take_back(sent, earlier)
-        return False
+            return _Found.THERE
+        moved = row != row_number_of(sent.cell)
+        return _Found.TAKEN_BACK if moved and self._take_back(task, sent, earlier) else _Found.NOWHERE
 
-    def _take_back(self, sent: Sent, earlier: Reading | None) -> None:
+    def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
         row = row_number_of(sent.cell)
         shown = self._reader.sheet.picture(row) if row in self._reader.sheet.row_numbers() else None
-        if (
-            shown is None
-            or shown == sent.before
-            or hashlib.sha256(self._feishu.media(shown)).hexdigest() != sent.sha256
-        ):
-            return
-        there = self._reader.sheet.same_rows(earlier.sheet, row) if earlier else ()
+        if shown is None or shown == sent.before or not self._is_ours(shown, sent, row):
+            return False
+        there = self._reader.earlier_rows(earlier, row) if earlier else ()
         if not earlier or len(there) != 1:
-            here = " · ".join(filter(None, self._reader.sheet.key(row)[:2]))
-            raise RowNotFoundError(
-                Wording(
-                    f"rows moved while the picture was on its way, and it stands in row {row} ({here}) now: "
-                    "take it out there, then push again",
-                    f"发送图片时有人移动了行，图片现在在第 {row} 行（{here}）：请在那里删掉它，再重新推送",
-                )
-            )
+            raise _astray(row, self._reader)
         self._give_back(row, self._own_picture(earlier, there[0]))
+        # It stands nowhere now: the next time it is sent at once.
+        self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=None))
+        return True
 
-    def _own_picture(self, earlier: Reading, row: int) -> Picture | None:
-        """What a row showed by an earlier reading."""
+    def _is_ours(self, token: str, sent: Sent, row: int) -> bool:
+        """Whether a row shows the very bytes that were sent."""
+        if UNNAMED_PICTURE in token or "," in token:
+            raise _astray(row, self._reader)  # the answer does not say which picture it is
+        return hashlib.sha256(self._feishu.media(token)).hexdigest() == sent.sha256
+
+    def _own_picture(self, earlier: Reading, row: int) -> Picture | str:
+        """What a row showed by an earlier reading, to be written again: a picture, or a text. Raises RowNotFoundError
+        for what cannot be restored exactly."""
         if row in earlier.sent:
             return picture_for_cell(*self._deliverables.picture(earlier.sent[row]))
+        cell = earlier.sheet.cell(row, "composite_image")
+        if cell is None or isinstance(cell, str):
+            return cell or ""
         token = earlier.sheet.picture(row)
-        return ("picture.png", self._feishu.media(token)) if token else None
+        if token is None or UNNAMED_PICTURE in token or "," in token or earlier.sheet.text(row, "composite_image"):
+            raise _astray(row, self._reader)
+        return ("picture.png", self._feishu.media(token))
 
-    def _give_back(self, row: int, own: Picture | None) -> None:
+    def _give_back(self, row: int, own: Picture | str) -> None:
         """Write a row's own picture into it again. Rows may move under that too: it is looked for where it went, until
         all have their own."""
         waiting = [(self._reader.place(row), own)]
@@ -142,7 +221,7 @@ class PictureDelivery:
                 log.warning("[wfrecovery] rows moved under a write: row %d gets its own picture back", number)
                 self._write_own(self._reader.sheet.address(number, "composite_image"), own)
                 self._reader.read()
-                now, there = self._reader.row_of(place), self._reader.sheet.same_rows(earlier.sheet, number)
+                now, there = self._reader.row_of(place), self._reader.earlier_rows(earlier, number)
                 if now and self._reader.sheet.picture(now) != earlier.sheet.picture(number):
                     waiting.pop()
                 elif len(there) != 1:  # a row that no reading has seen has it now
@@ -156,19 +235,49 @@ class PictureDelivery:
         if waiting or strangers:
             raise _to_check([*strangers, *(place for place, _ in waiting)])
 
-    def _write_own(self, cell: str, own: Picture | None) -> None:
+    def _write_own(self, cell: str, own: Picture | str) -> None:
         try:
-            if own:
-                self._feishu.write_picture(cell, *own)
+            if isinstance(own, str):
+                self._feishu.write_cells({cell: own})
             else:
-                self._feishu.write_cells({cell: ""})
+                self._feishu.write_picture(cell, *own)
         except FeishuError as error:  # where nobody knows, reading tells
             if not error.outcome_unknown or error.slow:
                 raise
 
 
+def _wait_to_see(sent: Sent) -> None:
+    """What was written just now may be shown a little later: it is not sent again at once."""
+    if 0 <= time.time() - parse_time(sent.answered_at) < _SEEN_WITHIN:
+        raise _not_seen(sent)
+
+
+def _not_seen(sent: Sent) -> FeishuError:
+    cell = sent.cell.partition(":")[2]
+    return FeishuError(
+        Wording(
+            f"the picture was sent to {cell}, and does not show there yet; it is looked for again",
+            f"图片已发送到 {cell}，但还没有显示；会再次查看",
+        )
+    )
+
+
+def _astray(row: int, reader: SheetReader) -> RowNotFoundError:
+    here = short([reader.sheet.optional_text(row, name) for name in ("product_name", "model_name")])
+    return RowNotFoundError(
+        Wording(
+            f"rows moved while the picture was on its way, and it stands in row {row} ({here}) now: "
+            "put that row's own picture back there, then push again",
+            f"发送图片时有人移动了行，图片现在在第 {row} 行（{here}）：请把那一行自己的图片放回去，再重新推送",
+        ),
+        [row],
+    )
+
+
 def _to_check(places: Iterable[Place]) -> RowNotFoundError:
-    rows = ", ".join(" · ".join(filter(None, place.key[:2])) or str(place.row) for place in places)
+    rows = ", ".join(
+        short([place.identity.product_name, place.identity.model_name]) or str(place.row) for place in places
+    )
     return RowNotFoundError(
         Wording(
             f"rows kept moving while pictures were written: check the pictures of {rows}, then push these again, too",

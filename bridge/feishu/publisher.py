@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from ..redact import redact
 from ..table.files import FOLDER_NAME
-from ..table.index import MAX_PROMPT, TaskEntry
+from ..table.index import TaskEntry
 from ..table.locks import NoLocksError, held, process_lock
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
@@ -30,7 +30,9 @@ from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
-from .sheet import RowNotFoundError, SheetLayoutError
+from .finding import RowNotFoundError
+from .reading import SheetReader
+from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 
 log = logging.getLogger("wfrecovery")
@@ -79,6 +81,8 @@ class Publisher:
         self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
         #: why the newest flush did not deliver everything
         self.last_problem: Wording | None = None
+        #: the sheet as the newest flush knew it
+        self._reader: SheetReader | None = None
 
     @property
     def last_error(self) -> str | None:
@@ -170,15 +174,17 @@ class Publisher:
             yield
 
     def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
+        # Looked at again under the publisher's lock: another process may have pushed some meanwhile.
+        ready = [task for task in map(self._current, tasks) if task is not None]
         try:
-            delivery = Delivery(self._feishu, self._db, self._video_links())
+            reader = self._reading()
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
+        reader.claim(ready)
+        delivery = Delivery(self._feishu, self._db, reader, self._video_links())
         self.last_problem = None
-        # Read again under the publisher's lock: another process may have pushed some meanwhile.
-        ready = [task for task in map(self._current, tasks) if task is not None]
-        rest = self._without_older(ready, delivery)
+        rest = self._without_older(ready, reader)
         while rest:
             part, rest = rest[:TASKS_PER_WRITE], rest[TASKS_PER_WRITE:]
             delivered, stop = self._deliver(part, delivery, report)
@@ -194,6 +200,16 @@ class Publisher:
             if stop is not None:
                 self._leave_untried(rest, stop, report)
                 break
+
+    def _reading(self) -> SheetReader:
+        """The sheet, by the reading that we have where that still holds. Raises FeishuError and SheetLayoutError."""
+        reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
+        if reader is None:
+            reader = SheetReader(self._feishu)
+        else:
+            reader.look_again()
+        self._reader = reader
+        return reader
 
     def _video_links(self) -> VideoLink | None:
         """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
@@ -252,18 +268,18 @@ class Publisher:
 
     # ------------------------------------------------------------------ several results of one row
 
-    def _without_older(self, tasks: Sequence[TaskRecord], delivery: Delivery) -> list[TaskRecord]:
+    def _without_older(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> list[TaskRecord]:
         """`tasks` without those whose row has a newer result already, or gets it in this flush: statuses and pictures
         never go back to an older one."""
         since = min(map(_finished, tasks), default=(0.0, ""))
         newest: dict[tuple[str | None, int], TaskEntry] = {}
         for entry in self._db.index.entries():
             if entry.status is WorkflowStatus.COMPLETED and entry.row_number is not None and _finished(entry) > since:
-                place = entry.workflow_type, self._row(entry, delivery)
+                place = entry.workflow_type, self._row(entry, reader)
                 newest[place] = max(newest.get(place, entry), entry, key=_finished)
         kept = []
         for task in tasks:
-            row = self._row(task, delivery)
+            row = self._row(task, reader)
             by = newest.get((task.workflow_type, row)) if row else None
             if by is None or _finished(by) <= _finished(task):
                 kept.append(task)
@@ -272,11 +288,10 @@ class Publisher:
             self._store(task.task_id, partial(_superseded, by=by.task_id))
         return kept
 
-    def _row(self, task: TaskRecord | TaskEntry, delivery: Delivery) -> int:
+    def _row(self, task: TaskRecord | TaskEntry, reader: SheetReader) -> int:
         """Its row in the sheet, 0 where that cannot be told."""
-        with contextlib.suppress(RowNotFoundError, SheetLayoutError, TaskError):
-            whole = isinstance(task, TaskRecord) or len(task.prompt) <= MAX_PROMPT
-            return delivery.sheet.row_of(task if whole else self._db.table.get(task.task_id))
+        with contextlib.suppress(RowNotFoundError, SheetLayoutError):
+            return reader.row(task)
         return 0
 
     # ------------------------------------------------------------------ what failed

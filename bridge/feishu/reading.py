@@ -1,9 +1,10 @@
-"""The sheet as one flush knows it: read once, and confirmed by the answer to each write.
+"""The sheet as a publisher knows it: read once, confirmed by the answer to each write, and kept while it holds.
 
-Feishu knows no conditional write. But each change of a spreadsheet raises its revision by one, and each write's answer
-carries the new one: as long as that is the revision of our reading plus one, nobody has changed the sheet meanwhile,
-and the reading holds for the next row as well. Where it is not, the sheet is read again, and it is looked for where
-the write went. That `revision` counts so is documented nowhere: where it does not, each picture costs a reading.
+Feishu knows no conditional write. But each answer carries a revision: where that is the one of our reading plus one,
+nobody has changed the sheet meanwhile, and the reading holds for the next row as well. Where it is not, the sheet is
+read again, and it is looked for where the write went. How `revision` counts is documented nowhere. So it is believed
+for one kind of write only after a reading has shown that it counts that by one; and where it does not, each write costs
+a reading.
 """
 
 from __future__ import annotations
@@ -11,17 +12,29 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Final
 
+from ..table.cells import cell_text
 from ..table.records import TaskRecord
-from ..table.rows import cell_text
+from ..table.row_identity import RowIdentity, nearest
 from .client import FeishuClient
-from .sheet import RowNotFoundError, SheetTable
+from .finding import Claim, RowFinder, RowNotFoundError, RowOwner
+from .sheet import SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
+#: The same where the revision is known to count: should somebody have moved rows since, the answer tells at once.
+_COUNTED_SECONDS: Final = 60.0
+
+
+class Write(Enum):
+    """The kinds of writes, each of which may count in its own way."""
+
+    PICTURE = "picture"
+    CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,10 @@ class Reading:
 class Place:
     """A row that no task of this flush is for, as it is found again when rows move."""
 
-    key: tuple[str, ...]
+    identity: RowIdentity
     row: int
+    #: the reading in which it has that number
+    sheet: SheetTable
 
 
 class SheetReader:
@@ -49,6 +64,9 @@ class SheetReader:
     def __init__(self, feishu: FeishuClient) -> None:
         """Reads the sheet; raises FeishuError and SheetLayoutError."""
         self._feishu = feishu
+        self._claims: Sequence[Claim] = ()
+        #: the kinds of writes that the revision is known to count by one
+        self._counted: set[Write] = set()
         self.read()
 
     @property
@@ -61,24 +79,44 @@ class SheetReader:
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
         sheet = self._feishu.read_sheet()
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
+        self._finder = RowFinder(sheet, self._claims)
 
-    def confirm(self, revision: int | None) -> bool:
+    def claim(self, tasks: Collection[TaskRecord]) -> None:
+        """The tasks whose results wait for their rows: each row is one's only."""
+        self._claims = [Claim.of(task) for task in tasks]
+        self._finder = RowFinder(self.sheet, self._claims)
+
+    def sent(self, task: TaskRecord) -> None:
+        """The task's picture leaves for the cell that its outbox entry names."""
+        claims = {claim.task_id: claim for claim in self._claims}
+        self._claims = list({**claims, task.task_id: Claim.of(task)}.values())
+
+    def confirm(self, kind: Write, revision: int | None) -> bool:
         """Whether a write's answer shows that nobody else changed the sheet since the reading."""
-        if revision is None or self.current.revision is None or revision != self.current.revision + 1:
+        if kind not in self._counted or not self._is_next(revision):
             return False
         self.current = replace(self.current, revision=revision)
         self._confirmed_at = time.monotonic()
         return True
 
+    def learn(self, kind: Write, earlier: Reading, revision: int | None, cells: Collection[tuple[int, str]]) -> None:
+        """Whether that kind of write counts by one, by the reading after it: if only the `cells` (row number, column
+        field) of the write are others than before it."""
+        counts = revision is not None and earlier.revision is not None and revision == earlier.revision + 1
+        if counts and self.current.revision == revision and _same_but(earlier.sheet, self.sheet, cells):
+            self._counted.add(kind)
+
     def look_again(self) -> None:
         """Make sure that the reading still holds: converting a picture or uploading a video takes its time."""
-        if time.monotonic() - self._confirmed_at <= _TRUSTED_SECONDS:
+        trusted = _COUNTED_SECONDS if self._counted == set(Write) else _TRUSTED_SECONDS
+        if time.monotonic() - self._confirmed_at <= trusted:
             return
-        revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
-        if revision is not None and revision == self.current.revision:
-            self._confirmed_at = time.monotonic()
-        else:
-            self.read()
+        if self._counted:
+            revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
+            if revision is not None and revision == self.current.revision:
+                self._confirmed_at = time.monotonic()
+                return
+        self.read()
 
     def note_picture(self, row: int, task: TaskRecord) -> None:
         """A task's picture stands in a row now, and the answer has confirmed it."""
@@ -87,26 +125,62 @@ class SheetReader:
     def note_values(self, written: Mapping[tuple[int, str], Any]) -> None:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""
         self.current = replace(self.current, sheet=self.sheet.with_values(written))
+        self._finder = RowFinder(self.sheet, self._claims)
+
+    def _is_next(self, revision: int | None) -> bool:
+        known = self.current.revision
+        return revision is not None and known is not None and revision == known + 1
+
+    # ------------------------------------------------------------------ rows
+
+    def row(self, task: RowOwner) -> int:
+        """The row of a task by the newest reading. Raises RowNotFoundError, SheetLayoutError."""
+        return self._finder.row_of(task)
 
     def place(self, row: int) -> Place:
         """A row, as it is found again when rows move."""
-        return Place(self.sheet.key(row), row)
+        return Place(self.sheet.identity(row), row, self.sheet)
 
     def row_of(self, owner: TaskRecord | Place) -> int | None:
         """Its row by the newest reading; None where that cannot be told."""
         if isinstance(owner, Place):
-            return self.sheet.row_with(owner.key, owner.row)
+            if owner.sheet is self.sheet:
+                return owner.row
+            found = _narrowed(self.sheet, owner.identity)
+            return found[0] if len(found) == 1 else None
         with contextlib.suppress(RowNotFoundError):
-            return self.sheet.row_of(owner)
+            return self.row(owner)
         return None
+
+    def earlier_rows(self, earlier: Reading, row: int) -> Sequence[int]:
+        """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""
+        return _narrowed(earlier.sheet, self.sheet.identity(row))
 
     def stands(self, owner: TaskRecord | Place, field: str, value: Any) -> bool:
         """Whether a cell of its row shows this value."""
         row = self.row_of(owner)
-        return row is not None and self.sheet.text(row, field) == cell_text(value)
+        return row is not None and self.sheet.text(row, field) == cell_text(value).strip()
 
 
-def row_number_of(address: str) -> int:
-    """The row of a cell's address, 0 where it names none."""
-    digits = address.rpartition(":")[2].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    return int(digits) if digits.isdecimal() else 0
+def _narrowed(sheet: SheetTable, identity: RowIdentity) -> Sequence[int]:
+    found = sheet.index.may_be(identity) if identity.named else []
+    return nearest(identity, {number: sheet.identity(number) for number in found}) if len(found) > 1 else found
+
+
+def _same_but(one: SheetTable, other: SheetTable, cells: Collection[tuple[int, str]]) -> bool:
+    """Whether two readings differ in nothing but these cells."""
+    if one.header != other.header or one.places != other.places:
+        return False
+    blank = dict.fromkeys(cells)
+    return _cells(one.with_values(blank).values) == _cells(other.with_values(blank).values)
+
+
+def _cells(values: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Without blanks at the end of rows and of the sheet, which may be left out."""
+    rows = [list(row) for row in values]
+    for row in rows:
+        while row and row[-1] in (None, ""):
+            row.pop()
+    while rows and not rows[-1]:
+        rows.pop()
+    return rows

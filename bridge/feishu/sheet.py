@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ..settings import Columns
-from ..table.rows import RowData, cell_text, is_picture, same_text
+from ..table.cells import cell_text, pictures_in, read_cell
+from ..table.records import is_task_id
+from ..table.row_identity import PICTURES, TEXTS, RowIdentity, RowIndex, key_text, picture_key
+from ..table.rows import RowData
 from ..wording import Wording
 
 #: The header is looked for in the first rows; above it people keep a title or notes.
 HEADER_ROWS: Final = 5
-KEY_FIELDS: Final = ("product_name", "model_name", "prompt")
+_WORDS: Final = re.compile(r"[\s,，、;；]+")
 
 
 class SheetLayoutError(ValueError):
@@ -26,27 +30,6 @@ class SheetLayoutError(ValueError):
     def __init__(self, wording: Wording) -> None:
         self.wording = wording
         super().__init__(wording.en)
-
-
-class RowNotFoundError(LookupError):
-    """The row of a task cannot be told for sure: nothing is written."""
-
-    def __init__(self, wording: Wording) -> None:
-        self.wording = wording
-        super().__init__(wording.en)
-
-
-class RowOwner(Protocol):
-    """Whatever was made for a row: a task's record, or its entry in the index."""
-
-    @property
-    def row_number(self) -> int | None: ...
-    @property
-    def product_name(self) -> str: ...
-    @property
-    def model_name(self) -> str: ...
-    @property
-    def prompt(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -94,18 +77,19 @@ class SheetTable:
         cells = self.values[row] if 0 <= row < len(self.values) else ()
         return cells[place] if place < len(cells) else None
 
-    def text(self, row_number: int, field: str) -> str:
-        """The cell's text, without blanks around it."""
-        return cell_text(self.cell(row_number, field)).strip()
+    def text(self, row_number: int, field: str) -> str | None:
+        """The cell's text, without blanks around it; None for a cell that is not understood."""
+        text = read_cell(self.cell(row_number, field))
+        return None if text is None else text.strip()
 
     def picture(self, row_number: int) -> str | None:
-        """The token of the picture that a row shows; Feishu never uses a token twice."""
-        cell = self.cell(row_number, "composite_image")
-        return str(cell.get("fileToken")) if is_picture(cell) else None
+        """The token of the picture that a row shows, of all where there are several; Feishu never uses one twice."""
+        return ",".join(pictures_in(self.cell(row_number, "composite_image"))) or None
 
     def with_values(self, changes: Mapping[tuple[int, str], Any]) -> SheetTable:
         """The same sheet with some cells, (row number, field) → value, written since."""
         values = list(self.values)
+        values += [[] for _ in range(max((row for row, _ in changes), default=0) - len(values))]
         for (row_number, field), value in changes.items():
             row, place = list(values[row_number - 1]), self.place(field)
             row += [None] * (place + 1 - len(row))
@@ -176,7 +160,7 @@ class SheetTable:
         titles = [cell_text(cell).strip() for cell in self.values[self.header]]
         rows = []
         for number in self.row_numbers():
-            if not any(self._optional_text(number, field) for field in ("product_name", "model_name")):
+            if not any(self.optional_text(number, field) for field in ("product_name", "model_name")):
                 continue
             cells = self.values[number - 1]
             rows.append(
@@ -184,12 +168,12 @@ class SheetTable:
                     row_number=number,
                     product_image=self._optional(number, "product_image"),
                     model_image=self._optional(number, "model_image"),
-                    prompt=self._optional_text(number, "prompt"),
-                    status=self._optional_text(number, "image_status"),
+                    prompt=self.optional_text(number, "prompt"),
+                    status=self.optional_text(number, "image_status"),
                     composite_image=self._optional(number, "composite_image"),
-                    product_name=self._optional_text(number, "product_name"),
-                    model_name=self._optional_text(number, "model_name"),
-                    video_status=self._optional_text(number, "video_status"),
+                    product_name=self.optional_text(number, "product_name"),
+                    model_name=self.optional_text(number, "model_name"),
+                    video_status=self.optional_text(number, "video_status"),
                     original_data={title: cell for title, cell in zip(titles, cells, strict=False) if title},
                 )
             )
@@ -198,87 +182,44 @@ class SheetTable:
     def _optional(self, row_number: int, field: str) -> Any:
         return self.cell(row_number, field) if field in self.places else None
 
-    def _optional_text(self, row_number: int, field: str) -> str:
-        return self.text(row_number, field) if field in self.places else ""
+    def optional_text(self, row_number: int, field: str) -> str:
+        """The cell's text, "" where there is no such column, or the cell is not understood."""
+        return (self.text(row_number, field) or "") if field in self.places else ""
 
-    def key(self, row_number: int) -> tuple[str, ...]:
-        """What tells a row from the others: product, model and prompt, as they are compared."""
-        return tuple(same_text(self._optional_text(row_number, field)) for field in KEY_FIELDS)
-
-    def same_rows(self, earlier: SheetTable, row_number: int) -> Sequence[int]:
-        """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""
-        return earlier._rows_by_key.get(self.key(row_number), ())
-
-    def row_with(self, key: tuple[str, ...], row_number: int | None) -> int | None:
-        """The row with this key: the one of that number, else the only one; None where it cannot be told."""
-        found = self._rows_by_key.get(key, ())
-        return row_number if row_number in found else found[0] if len(found) == 1 else None
+    def identity(self, row_number: int) -> RowIdentity:
+        """What tells a row from the others."""
+        return self.index.rows[row_number]
 
     @cached_property
-    def _rows_by_key(self) -> Mapping[tuple[str, ...], Sequence[int]]:
-        """Row numbers by product, model and prompt, and by product and model alone. Made once: where one row was
-        inserted above, every task has to look for its row."""
-        found: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for number in self.row_numbers():
-            key = self.key(number)
-            found[key].append(number)
-            found[key[:2]].append(number)
+    def index(self) -> RowIndex:
+        """All rows below the header. Made once: where one was inserted above, every task has to look for its row."""
+        return RowIndex({number: self._identity(number) for number in self.row_numbers()})
+
+    def _identity(self, row_number: int) -> RowIdentity:
+        parts: dict[str, str | None] = {}
+        for names, key in ((TEXTS, key_text), (PICTURES, picture_key)):
+            for name in names:
+                if name in self.places:
+                    # what is not understood is like nothing else, not even like itself in another row
+                    text = key(self.cell(row_number, name))
+                    parts[name] = f"\0{row_number}" if text is None else text
+        return RowIdentity(**parts)
+
+    def task_ids(self, row_number: int) -> Sequence[str]:
+        """The tasks that a row was entered for, where the sheet has a column for that."""
+        return [word for word in _WORDS.split(self.optional_text(row_number, "task_id")) if is_task_id(word)]
+
+    def rows_of_task(self, task_id: str) -> Sequence[int]:
+        """The rows that name a task: one, unless a person has copied it."""
+        return self._rows_by_task.get(task_id, ())
+
+    @cached_property
+    def _rows_by_task(self) -> Mapping[str, Sequence[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for number in self.row_numbers() if "task_id" in self.places else ():
+            for task_id in dict.fromkeys(self.task_ids(number)):
+                found[task_id].append(number)
         return found
-
-    def row_of(self, task: RowOwner) -> int:
-        """The row that a task was made for: where it was, if product and model still stand there, else the only
-        row that has them. Raises RowNotFoundError that names what was looked for and what was found."""
-        wanted = self._identity(task)
-        if not (wanted["product_name"] or wanted["model_name"]):
-            raise RowNotFoundError(
-                Wording(
-                    f"the task names no product and no model, so row {task.row_number} cannot be checked "
-                    "→ put the result in by hand, and have tasks name them (main.py, or the Row Task node)",
-                    f"任务没有产品名和模特名，无法核对第 {task.row_number} 行"
-                    " → 请手动放入结果，并让任务带上这两项（main.py 或 Row Task 节点）",
-                )
-            )
-        for field in wanted:
-            self.place(field)
-        key = tuple(wanted.values())
-        row = self.row_with(key, task.row_number)
-        if row is None:
-            raise RowNotFoundError(self._not_found(task, wanted, self._rows_by_key.get(key, ())) + _MEND_THE_ROW)
-        return row
-
-    def _identity(self, task: RowOwner) -> dict[str, str]:
-        """What the task's row must say, by column field, in the order of KEY_FIELDS."""
-        wanted = {"product_name": same_text(task.product_name), "model_name": same_text(task.model_name)}
-        prompt = same_text(task.prompt)
-        return {**wanted, "prompt": prompt} if prompt and "prompt" in self.places else wanted
-
-    def _not_found(self, task: RowOwner, wanted: Mapping[str, str], found: Sequence[int]) -> Wording:
-        looked_for = " · ".join(f"{getattr(self.columns, field)} {_short(text)}" for field, text in wanted.items())
-        number = task.row_number or 0
-        if found:
-            rows = ", ".join(map(str, found[:10])) + (" …" if len(found) > 10 else "")
-            return Wording(
-                f"{looked_for} stands in several rows ({rows}), and no longer in row {number}",
-                f"{looked_for} 出现在好几行（{rows}），而不再是第 {number} 行",
-            )
-        if number in self.row_numbers():
-            now = " · ".join(_short(self.text(number, field)) for field in wanted)
-            return Wording(
-                f"{looked_for} stands in no row; row {number} now has {now}",
-                f"哪一行都没有 {looked_for}；第 {number} 行现在是 {now}",
-            )
-        return Wording(
-            f"{looked_for} stands in no row; the sheet has no row {number}",
-            f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
-        )
-
-
-_MEND_THE_ROW: Final = Wording(" → put that right in the sheet, then push again", " → 请在表格里改好，再重新推送")
-
-
-def _short(text: str) -> str:
-    """A text in quotes, cut where it is a long prompt."""
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def read_table(
@@ -317,3 +258,9 @@ def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
         if wanted and len(found) == 1:
             places[field] = found[0]
     return places
+
+
+def row_number_of(address: str) -> int:
+    """The row of a cell's address, 0 where it names none."""
+    digits = address.rpartition(":")[2].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    return int(digits) if digits.isdecimal() else 0

@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from ..table.cells import cell_text
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, WorkflowType
-from ..table.rows import cell_text
+from ..table.row_identity import short
 from ..wording import Wording
 from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
-from .reading import Place, Reading, SheetReader, row_number_of
-from .sheet import RowNotFoundError, SheetLayoutError
+from .finding import RowNotFoundError
+from .reading import Place, Reading, SheetReader, Write
+from .sheet import SheetLayoutError, row_number_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -25,6 +27,9 @@ TASKS_PER_WRITE: Final = RANGES_PER_WRITE // 2
 _STATUS_ROUNDS: Final = 3
 #: How often what other rows lost is written back when rows keep moving under that as well.
 _REPAIR_ROUNDS: Final = 10
+
+#: What was written so often and never showed is a person's to look after.
+MOST_SENDS: Final = 4
 
 #: What a status cell may say for us to write into it; anything else a person has written on purpose.
 _OURS: Final = frozenset({"", "否", "处理中", "在处理中", "失败", "已完成"})
@@ -53,12 +58,15 @@ class StatusDelivery:
         try:
             self._reader.look_again()
             for _ in range(_STATUS_ROUNDS):
-                cells, failures = self._cells(tasks)
+                cells, unknown = self._cells([task for task in tasks if not _waits(failures.get(task.task_id))])
+                failures.update(unknown)
                 open_tasks = {task.task_id: task for task, _, _ in cells.values()}.values()
                 if not cells:
                     return failures
                 self._note_statuses(cells)
-                if self._write_cells(cells):
+                settled, problems = self._write_cells(cells)
+                failures.update(problems)
+                if settled:
                     return failures
             stopped = FeishuError(Wording("rows keep moving while statuses are written", "写状态时一直有人在移动行"))
         except FeishuError as error:
@@ -80,8 +88,9 @@ class StatusDelivery:
                 break
         return failures
 
-    def _write_cells(self, cells: Cells) -> bool:
-        """True when they stand where they should; else the sheet was read again and what went astray put right."""
+    def _write_cells(self, cells: Cells) -> tuple[bool, dict[str, Exception]]:
+        """True when they stand where they should, else the sheet was read again and what went astray put right; and
+        for which tasks a person has to look after it, or it has to be looked for later."""
         earlier = self._reader.current
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
@@ -89,17 +98,35 @@ class StatusDelivery:
             if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._reader.read()
-            self._restore(cells, earlier)
+            lost = self._restore(cells, earlier)
             if any(not self._reader.stands(task, field, value) for task, field, value in cells.values()):
                 raise
-            return True
-        if all(map(self._reader.confirm, revisions)):
-            written = {(row_number_of(address), field): value for address, (_, field, value) in cells.items()}
+            return True, lost
+        written = {(row_number_of(address), field): value for address, (_, field, value) in cells.items()}
+        if all(self._reader.confirm(Write.CELLS, revision) for revision in revisions):
             self._reader.note_values(written)
-            return True
+            return True, {}
         self._reader.read()
-        self._restore(cells, earlier)
-        return False
+        if len(revisions) == 1:
+            self._reader.learn(Write.CELLS, earlier, revisions[0], written)
+        lost = self._restore(cells, earlier)
+        return False, {**self._unseen(cells), **lost}
+
+    def _unseen(self, cells: Cells) -> dict[str, Exception]:
+        """What Feishu has taken and does not show, although its row is where it was."""
+        unseen: dict[str, Exception] = {}
+        for address, (task, field, value) in cells.items():
+            if self._reader.row_of(task) == row_number_of(address) and not self._reader.stands(task, field, value):
+                sends = self._count_send(task)
+                unseen[task.task_id] = _not_seen(address, sends)
+        return unseen
+
+    def _count_send(self, task: TaskRecord) -> int:
+        """How often its status has been written and not shown."""
+        counted = self._db.table.update(
+            task.task_id, lambda record: record.with_outbox(status_sends=record.outbox.status_sends + 1)
+        )
+        return counted.outbox.status_sends
 
     def _cells(
         self, tasks: Sequence[TaskRecord]
@@ -112,7 +139,7 @@ class StatusDelivery:
             if says_nothing(task, self._feishu):
                 continue
             try:
-                row, field = self._reader.sheet.row_of(task), status_field(task)
+                row, field = self._reader.row(task), status_field(task)
                 value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
@@ -126,7 +153,7 @@ class StatusDelivery:
     def _status(self, task: TaskRecord, row: int) -> str | None:
         """The status to write, None where the cell is to be left as it is."""
         shown, wanted = self._reader.sheet.text(row, status_field(task)), task.status.value
-        if shown == wanted or shown not in _OURS:
+        if shown == wanted or shown not in _OURS:  # also what is not understood
             return None
         noted = task.outbox.status_before
         if noted is not None and shown != noted:  # written before, and changed by somebody since
@@ -139,36 +166,45 @@ class StatusDelivery:
         """Note what each status cell shows before it is written: a person's edit after that is theirs to keep."""
         for task, field, _ in cells.values():
             if field != "video_link" and self._db.table.get(task.task_id).outbox.status_before is None:
-                shown = self._reader.sheet.text(self._reader.sheet.row_of(task), field)
+                shown = self._reader.sheet.text(self._reader.row(task), field)
                 self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, status_before=shown))
 
-    def _restore(self, cells: Cells, earlier: Reading) -> None:
+    def _restore(self, cells: Cells, earlier: Reading) -> dict[str, Exception]:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
-        again, where rows moved under that as well."""
+        again, where rows moved under that as well. Returns the tasks whose value stands where nobody knows what stood
+        there before: nothing is emptied on suspicion."""
         written: Mapping[str, tuple[TaskRecord | Place, str, Any]] = cells
         own: dict[tuple[Place, str], str] = {}
+        unknown: dict[str, Exception] = {}
         for _ in range(_REPAIR_ROUNDS):
-            lost = self._displaced(written, earlier)
-            known = {(place.key, field) for place, field in own}
-            own.update({where: text for where, text in lost.items() if (where[0].key, where[1]) not in known})
+            for address, (place, field, text) in self._displaced(written, earlier).items():
+                owner = written[address][0]
+                if text is None and isinstance(owner, TaskRecord):
+                    unknown[owner.task_id] = _spoiled(address, self._reader)
+                elif text is None:
+                    log.error("[wfrecovery] rows moved under a write: please check cell %s", address)
+                elif (place.identity, field) not in {(known.identity, where) for known, where in own}:
+                    own[place, field] = text
             written = {
                 self._reader.sheet.address(row, field): (place, field, text)
                 for (place, field), text in own.items()
                 if (row := self._reader.row_of(place)) and not self._reader.stands(place, field, text)
             }
             if not written:
-                return
+                return unknown
             log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(written))
             earlier = self._reader.current
             self._feishu.write_cells({address: text for address, (_, _, text) in written.items()})
             self._reader.read()
         log.error("[wfrecovery] rows keep moving under the writes: please check %s", ", ".join(written))
+        return unknown
 
     def _displaced(
         self, written: Mapping[str, tuple[TaskRecord | Place, str, Any]], earlier: Reading
-    ) -> dict[tuple[Place, str], str]:
-        """The rows that got what is another's, with their own text by the reading before."""
-        found = {}
+    ) -> dict[str, tuple[Place, str, str | None]]:
+        """The rows that got what is another's, by the address, with their own text by the reading before; None where
+        that cannot be told."""
+        found: dict[str, tuple[Place, str, str | None]] = {}
         for address, (owner, field, value) in written.items():
             number = row_number_of(address)
             shown = self._reader.sheet.text(number, field)
@@ -178,14 +214,9 @@ class StatusDelivery:
                 or self._reader.row_of(owner) == number
             ):
                 continue
-            own = {
-                cell_text(earlier.sheet.cell(row, field)) for row in self._reader.sheet.same_rows(earlier.sheet, number)
-            }
-            if shown in own:
-                continue
-            if len(own) != 1:  # a row that no reading has seen is not done: rather nothing than a false word
-                log.warning("[wfrecovery] rows moved under a write: please check cell %s", address)
-            found[self._reader.place(number), field] = own.pop() if len(own) == 1 else ""
+            own = {earlier.sheet.text(row, field) for row in self._reader.earlier_rows(earlier, number)}
+            if shown not in own:
+                found[address] = self._reader.place(number), field, own.pop() if len(own) == 1 else None
         return found
 
 
@@ -202,3 +233,39 @@ def status_field(task: TaskRecord) -> str:
 def _link(task: TaskRecord, address: str) -> dict[str, str]:
     """A cell with a link (Feishu: writing values, types)."""
     return {"type": "url", "text": Path(task.output_files[0]).name, "link": address}
+
+
+def _waits(error: Exception | None) -> bool:
+    """Whether it was written, and is to be looked for later."""
+    return isinstance(error, FeishuError)
+
+
+def _not_seen(address: str, sends: int) -> Exception:
+    cell = address.partition(":")[2]
+    if sends < MOST_SENDS:
+        return FeishuError(
+            Wording(
+                f"{cell} was written, and does not show it yet; it is looked at again",
+                f"{cell} 已写入，但还没有显示；会再次查看",
+            )
+        )
+    return RowNotFoundError(
+        Wording(
+            f"{cell} was written {sends} times, and does not show it → look at the sheet, then push again",
+            f"{cell} 已写入 {sends} 次，仍未显示 → 请查看表格，再重新推送",
+        ),
+        [row_number_of(address)],
+    )
+
+
+def _spoiled(address: str, reader: SheetReader) -> Exception:
+    cell, row = address.partition(":")[2], row_number_of(address)
+    here = short([reader.sheet.optional_text(row, name) for name in ("product_name", "model_name")])
+    return RowNotFoundError(
+        Wording(
+            f"rows moved while statuses were written: cell {cell} of another row ({here}) was written over, and what "
+            "stood there is not known → put that right, then push again",
+            f"写状态时有人移动了行：另一行（{here}）的单元格 {cell} 被覆盖，原内容未知 → 请改正它，再重新推送",
+        ),
+        [row],
+    )

@@ -18,7 +18,7 @@ from ..table.lives import Life
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
 from ..table.record_json import record_to_json
-from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time, workflow_type_of
+from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time
 from ..table.rows import RowData
 from ..table.values import Owner, OwnerKind
 from .decisions import Action
@@ -158,13 +158,7 @@ class TaskRecoveryManager:
 
     def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
         """`rows` without those that a task is at work on, or whose result still has to reach the sheet."""
-        kind = workflow_type_of(workflow_type).value
-        taken = {
-            (task.product_name, task.model_name, task.prompt)
-            for task in self._db.table.active()
-            if task.workflow_type == kind and task.status is not WorkflowStatus.FAILED
-        }
-        return [row for row in rows if (row.product_name, row.model_name, row.prompt) not in taken]
+        return self._db.rows_without_task(rows, workflow_type)
 
     async def publish(self) -> FlushReport:
         """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""

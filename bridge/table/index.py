@@ -6,7 +6,6 @@ folder of their month has changed, and a record is read only when its file is an
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import threading
 import time
@@ -19,13 +18,13 @@ from typing import Final
 
 from .database import WorkflowDatabase
 from .records import Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
+from .row_identity import RowIdentity
 from .values import FeishuState, Owner
 
 #: A folder that changed so shortly before it was listed may change again within the same tick of the disk's clock
 #: (2 s on FAT): its time is no proof yet that nothing happened since.
 TICK_SECONDS: Final = 2.0
-#: Longer texts are cut, so that a task costs the same whatever was written into its row.
-MAX_PROMPT: Final = 1000
+#: A longer text is cut.
 MAX_ERROR: Final = 300
 
 
@@ -40,8 +39,8 @@ class TaskEntry:
     row_number: int | None
     product_name: str
     model_name: str
-    #: 提示词 as the row had it; a long one is cut as `short_prompt` does
-    prompt: str
+    #: what tells the row apart
+    identity: RowIdentity
     #: ComfyUI's prompt_id
     comfyui_task_id: str | None
     finished_at: str | None
@@ -65,7 +64,6 @@ class TaskEntry:
     @classmethod
     def of(cls, record: TaskRecord) -> TaskEntry:
         """The entry of a record; texts that many tasks have in common are kept once."""
-        prompt = record.row_data.get("prompt")
         error = record.error_message[:MAX_ERROR] if record.error_message else None
         searched = (
             record.task_id,
@@ -84,7 +82,7 @@ class TaskEntry:
             row_number=record.row_number,
             product_name=sys.intern(record.product_name),
             model_name=sys.intern(record.model_name),
-            prompt=sys.intern(short_prompt(prompt)) if isinstance(prompt, str) else "",
+            identity=record.identity,
             comfyui_task_id=record.comfyui_task_id,
             finished_at=record.finished_at,
             error=error,
@@ -94,13 +92,6 @@ class TaskEntry:
             text=" ".join(str(part) for part in searched if part is not None).lower(),
             order=(parse_time(record.created_at), id_sort_key(record.task_id)),
         )
-
-
-def short_prompt(prompt: str) -> str:
-    """`prompt` as entries hold it: whole, or its beginning and a digest of the whole, so that it can be compared."""
-    if len(prompt) <= MAX_PROMPT:
-        return prompt
-    return f"{prompt[:MAX_PROMPT]}…{hashlib.sha256(prompt.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 class TaskIndex:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..inside import relative
 from ..wording import Wording
+from .cells import cell_text
 from .changes import (
     cancelled,
     failed,
@@ -27,7 +27,7 @@ from .changes import (
 from .content import taken
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
-from .index import TaskIndex
+from .index import TaskEntry, TaskIndex
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
@@ -40,7 +40,8 @@ from .records import (
     WorkflowType,
     workflow_type_of,
 )
-from .rows import RowData, cell_text
+from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ
+from .rows import RowData
 from .values import FeishuState, Owner, OwnerKind, Result
 
 log = logging.getLogger("wfrecovery")
@@ -68,6 +69,8 @@ class DatabaseManager:
         #: this program as an owner of tasks, from the first one on that it takes; and the others
         self.owners = Owners(self.table.files, kind, around=around)
         self._entering = threading.Lock()
+        #: task id → the number of its row by the newest reading that this program has worked with
+        self._stands_in: dict[str, int] = {}
 
     @property
     def output_dir(self) -> Path:
@@ -89,13 +92,15 @@ class DatabaseManager:
         number or an unknown workflow type.
         """
         row = _as_texts(row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data))
+        identity = identity_of(row)
         if type(row.row_number) is not int or row.row_number < 1:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
         with self._entering, self.table.locked():
             me = self.owners.me
-            existing = self._task_of_row(row, kind)
+            existing = self._task_of_row(identity, row.row_number, kind)
             if existing is not None:
+                self._stands_in[existing.task_id] = row.row_number
                 if existing.stage is Stage.CREATED and self.owners.at_work(existing) is None:
                     self.table.update(existing.task_id, partial(taken_up, me))
                     self.owners.work.begin(existing.task_id)
@@ -113,7 +118,8 @@ class DatabaseManager:
                     model_name=row.model_name,
                     workflow_type=kind,
                     comfyui_task_id=comfyui_task_id,
-                    row_data=feishu_row_data(row),
+                    row_data=feishu_row_data(row, identity),
+                    row=identity,
                     owner=me,
                     batch=me.boot,
                 )
@@ -251,17 +257,43 @@ class DatabaseManager:
                 raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
         return tuple(name for name in found.values() if name is not None)
 
-    def _task_of_row(self, row: RowData, kind: str) -> TaskRecord | None:
-        """The oldest task that is at work on this row for this workflow, or whose result still has to be pushed."""
-        wanted = (kind, row.row_number, row.product_name, row.model_name)
-        for entry in reversed(self.index.entries()):
-            named = (entry.workflow_type, entry.row_number, entry.product_name, entry.model_name)
-            if named == wanted and entry.status is not WorkflowStatus.FAILED:
-                with contextlib.suppress(TaskError):
-                    task = self.table.get(entry.task_id)
-                    if not task.settled and task.status is not WorkflowStatus.FAILED:
-                        return task
-        return None
+    def rows_without_task(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
+        """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
+        reach the sheet. Of rows that look the same, as many are left out as there are tasks."""
+        kind = workflow_type_of(workflow_type).value
+        index = RowIndex({row.row_number: identity_of(row) for row in rows})
+        places = [(task, _may_be(task.identity, index)) for task in self._unsettled(kind)]
+        stands_in = {task.task_id: task.row_number for task, numbers in places if task.row_number in numbers}
+        taken = set(stands_in.values())
+        for task, numbers in places:
+            free = [number for number in numbers if number not in taken]
+            if task.task_id not in stands_in and free:
+                stands_in[task.task_id] = free[0]
+                taken.add(free[0])
+        self._stands_in.update(stands_in)
+        return [row for row in rows if row.row_number not in taken]
+
+    def _unsettled(self, kind: str) -> Iterator[TaskEntry]:
+        """The tasks of a workflow that are at work on their row, or whose result has to be pushed; oldest first."""
+        return (entry for entry in reversed(self.index.entries()) if entry.workflow_type == kind and _keeps_row(entry))
+
+    def _task_of_row(self, row: RowIdentity, row_number: int, kind: str) -> TaskRecord | None:
+        """The task that is at work on this row for this workflow, or whose result still has to be pushed.
+
+        That is the one of this number; else one that another program has entered, whose row may have moved since. Of
+        one's own reading the numbers are known.
+        """
+        index, me = RowIndex({row_number: row}), self.owners.me.boot
+        moved = None
+        for entry in self._unsettled(kind):
+            task = self.table.look(entry.task_id) if _may_be(entry.identity, index) else None
+            if task is None or not _keeps_row(task):
+                continue
+            if self._stands_in.get(task.task_id, task.row_number) == row_number:
+                return task
+            if moved is None and task.batch != me and task.task_id not in self._stands_in:
+                moved = task
+        return moved
 
     def _change(self, task_id: str, change: Change) -> bool:
         try:
@@ -274,14 +306,31 @@ class DatabaseManager:
         return True
 
 
-def feishu_row_data(row: RowData) -> dict[str, Any]:
-    """What is kept of a row to find it again: its identity, not its pictures."""
+def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
+    """What is kept of a row to find it again; of its pictures no more than which they are."""
+    pictures = {name: picture for name in PICTURES if (picture := getattr(identity, name))}
     return {
         "row_number": row.row_number,
         "product_name": row.product_name,
         "model_name": row.model_name,
         "prompt": row.prompt,
+        **pictures,
     }
+
+
+def _keeps_row(task: TaskRecord | TaskEntry) -> bool:
+    """Whether a row has this task: it is at work on it, or its result still has to be pushed."""
+    open_entry = task.feishu_state in (FeishuState.PENDING, FeishuState.BLOCKED)
+    return (
+        task.row_number is not None
+        and task.status is not WorkflowStatus.FAILED
+        and (open_entry or not task.stage.final)
+    )
+
+
+def _may_be(wanted: RowIdentity, index: RowIndex) -> list[int]:
+    """The rows that may be this one, as far as anybody can tell: in doubt nothing is paid for twice."""
+    return [number for number in index.may_be(wanted) if not pictures_differ(wanted, index.rows[number])]
 
 
 def _as_texts(row: RowData) -> RowData:

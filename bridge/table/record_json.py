@@ -22,6 +22,7 @@ from .records import (
     TaskRecord,
     WorkflowStatus,
 )
+from .row_identity import RowIdentity
 from .values import (
     FeishuState,
     Kind,
@@ -71,6 +72,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "attempts": record.attempts,
         "stage": record.stage.value,
         "feishu": outbox_to_json(record.outbox),
+        "row": None if record.row is None else record.row.to_json(),
         "earlier_runs": record.earlier_runs or None,
         "finished_at": record.finished_at,
         "error_message_zh": record.error_message_zh,
@@ -343,12 +345,12 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "attempt": _number,
         **dict.fromkeys(("node", "text", "text_zh"), _text),
     },
-    Sent: dict.fromkeys(("cell", "before", "sha256"), _text),
+    Sent: dict.fromkeys(("cell", "before", "sha256", "answered_at"), _text),
     Outbox: {
         "state": FeishuState,
         "writing": _one(Sent),
         "upload": _object,
-        **dict.fromkeys(("attempts", "refused"), _number),
+        **dict.fromkeys(("attempts", "refused", "sends", "status_sends"), _number),
         **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), _text),
         **dict.fromkeys(("status_before", "file", "by", "superseded_by"), _text),
     },
@@ -357,6 +359,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
 _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "feishu_row_data": ("row_data", _object),
     "processing_start_time": ("started_at", lambda value: None if value is None else _text(value)),
+    "row": ("row", lambda value: RowIdentity.from_json(_object(value))),
     "earlier_runs": ("earlier_runs", _number),
     "finished_at": ("finished_at", _text),
     "error_message_zh": ("error_message_zh", _text),

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from ..wording import Wording, wording_of
+from .row_identity import RowIdentity, identity_in
 from .values import FeishuState, NodeReport, Outbox, Owner, QueuePlace, Result, StoryLine
 
 SCHEMA: Final = 2
@@ -221,6 +222,8 @@ class TaskRecord:
     rebuilt_at: str | None = None
     #: the row's cells, as they came with the task
     row_data: Mapping[str, Any] = field(default_factory=dict)
+    #: what tells the row apart; None where an older program has entered it
+    row: RowIdentity | None = None
     results: tuple[Result, ...] = ()
     outbox: Outbox = field(default_factory=Outbox)
     queue: QueuePlace | None = None
@@ -258,9 +261,9 @@ class TaskRecord:
         return tuple(result.path for result in self.results)
 
     @property
-    def prompt(self) -> str:
-        """The text of the row's 提示词, which tells rows of one product and model apart."""
-        return str(self.row_data.get("prompt") or "")
+    def identity(self) -> RowIdentity:
+        """What tells the row apart."""
+        return self.row or identity_in(self.product_name, self.model_name, self.row_data)
 
     @property
     def feishu_state(self) -> FeishuState:

@@ -133,6 +133,8 @@ class Sent:
     before: str | None = None
     #: of the bytes that were sent, in hex; an earlier version noted none
     sha256: str = ""
+    #: when Feishu said that it is there
+    answered_at: str = ""
     rest: Rest = field(default_factory=dict, repr=False)
 
 
@@ -154,6 +156,10 @@ class Outbox:
     #: what the status cell showed before we first wrote it
     status_before: str | None = None
     writing: Sent | None = None
+    #: how often the picture has left for the sheet
+    sends: int = 0
+    #: how often its status was written and did not show
+    status_sends: int = 0
     #: of several results the one that is delivered, by its path
     file: str | None = None
     #: how far a video's upload is; its meaning is `feishu/drive_progress`'s

@@ -64,8 +64,10 @@ class TaskFilter:
             kind = None if self.workflow_type == OTHER else self.workflow_type
             entries = [entry for entry in entries if entry.workflow_type == kind]
         for word in (self.q or "").lower().split():
-            prompts = {prompt for prompt in {entry.prompt for entry in entries} if word in prompt.lower()}
-            entries = [entry for entry in entries if word in entry.text or entry.prompt in prompts]
+            prompts = {
+                prompt for prompt in {entry.identity.prompt for entry in entries} if word in (prompt or "").lower()
+            }
+            entries = [entry for entry in entries if word in entry.text or entry.identity.prompt in prompts]
         return entries
 
 

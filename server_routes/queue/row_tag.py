@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ...bridge.redact import without_secrets
+from ...bridge.table.cells import cell_text
 from ...bridge.table.records import WorkflowType
-from ...bridge.table.rows import cell_text
 
 _NODE: Final = "WfrecoveryRowTask"
 _WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")

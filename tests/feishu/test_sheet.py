@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfrecovery.bridge.feishu.sheet import RowNotFoundError, SheetLayoutError, SheetTable, column_letters, read_table
+from wfrecovery.bridge.feishu.finding import Claim, RowFinder, RowNotFoundError
+from wfrecovery.bridge.feishu.sheet import SheetLayoutError, SheetTable, column_letters, read_table
 from wfrecovery.bridge.settings import Columns
 from wfrecovery.bridge.table.records import TaskRecord
-from wfrecovery.bridge.table.rows import cell_text, is_picture
+from wfrecovery.bridge.table.cells import cell_text, is_picture
 
 COLUMNS = Columns()
-TITLES = {name: title for name, title in dataclasses.asdict(COLUMNS).items() if title}
+TITLES = {name: title for name, title in dataclasses.asdict(COLUMNS).items() if title and name != "task_id"}
 HEADER = list(TITLES.values())
 PICTURE = {"fileToken": "UeZN", "height": 4, "width": 4, "text": "", "type": "embed-image", "link": "https://x"}
 
 
-PUSH_AGAIN = " → put that right in the sheet, then push again"
+DECIDE = " → put that right in the sheet and push again, or decide: wfrecovery decide"
 
 
 def row(product: Any, model: Any, prompt: Any = None) -> list[Any]:
@@ -34,6 +35,10 @@ def table(*rows: list[Any], header: list[Any] | None = None, columns: Columns = 
 def task(number: int | None, product: str, model: str, prompt: str | None = None) -> TaskRecord:
     data = {} if prompt is None else {"prompt": prompt}
     return TaskRecord("img_20261123_001", row_number=number, product_name=product, model_name=model, row_data=data)
+
+
+def row_of(sheet: SheetTable, wanted: TaskRecord, *others: TaskRecord) -> int:
+    return RowFinder(sheet, [Claim.of(record) for record in (wanted, *others)]).row_of(wanted)
 
 
 # ------------------------------------------------------------------ addresses and cells
@@ -80,7 +85,8 @@ def test_a_cell_reads_as_a_person_reads_it(cell: Any, text: str) -> None:
 
 def test_only_an_embedded_picture_is_a_picture() -> None:
     assert is_picture(PICTURE)
-    for cell in (None, "embed-image", {"type": "url"}, [PICTURE]):
+    assert is_picture([{"type": "text", "text": "new"}, PICTURE])
+    for cell in (None, "embed-image", {"type": "url"}, [{"type": "text", "text": "embed-image"}]):
         assert not is_picture(cell)
 
 
@@ -122,7 +128,7 @@ def test_the_header_may_stand_in_the_third_row_below_notes() -> None:
     notes = "填写说明：产品图、产品名、模特图、模特名、提示词、图片是否已处理、产品模特合成图、视频是否已实现 都要填"
     sheet = read_table("sid", [[notes], [], HEADER, row("杯子", "小林")], COLUMNS)
     assert list(sheet.row_numbers()) == [4]
-    assert sheet.row_of(task(4, "杯子", "小林")) == 4
+    assert row_of(sheet, task(4, "杯子", "小林")) == 4
     assert sheet.address(4, "image_status") == "sid!F4:F4"
 
 
@@ -147,7 +153,7 @@ def test_columns_after_z_are_addressed() -> None:
 def test_renamed_columns_are_used() -> None:
     columns = Columns(product_name="SKU", model_name="Model")
     sheet = table(["7", "x"], header=["SKU", "Model"], columns=columns)
-    assert sheet.row_of(task(2, "7", "x")) == 2
+    assert row_of(sheet, task(2, "7", "x")) == 2
 
 
 def test_short_and_missing_rows_are_empty_cells() -> None:
@@ -177,69 +183,69 @@ def test_rows_of_a_sheet_with_few_columns_leave_the_rest_blank() -> None:
 
 
 def test_the_recorded_row_is_kept_where_it_still_matches() -> None:
-    assert table(row("a", "x"), row("b", "y")).row_of(task(3, "b", "y")) == 3
+    assert row_of(table(row("a", "x"), row("b", "y")), task(3, "b", "y")) == 3
 
 
 @pytest.mark.parametrize("cell", ["7", 7, 7.0, [{"type": "text", "text": "7"}], " 7 "])
 def test_a_number_and_rich_text_match_their_text(cell: Any) -> None:
-    assert table(row("a", "x"), row(cell, "y")).row_of(task(2, " 7", "y ")) == 3
+    assert row_of(table(row("a", "x"), row(cell, "y")), task(2, " 7", "y ")) == 3
 
 
 def test_a_row_that_moved_is_found() -> None:
     rows = [row("a", "x"), row("b", "y"), row("c", "z")]
-    assert table(row("new", "n"), *rows).row_of(task(3, "b", "y")) == 4, "inserted above"
-    assert table(*rows[1:]).row_of(task(3, "b", "y")) == 2, "deleted above"
-    assert table(*rows[::-1]).row_of(task(4, "c", "z")) == 2, "sorted"
+    assert row_of(table(row("new", "n"), *rows), task(3, "b", "y")) == 4, "inserted above"
+    assert row_of(table(*rows[1:]), task(3, "b", "y")) == 2, "deleted above"
+    assert row_of(table(*rows[::-1]), task(4, "c", "z")) == 2, "sorted"
 
 
 def test_product_alone_or_model_alone_is_no_match() -> None:
     sheet = table(row("a", "x"), row("b", "y"))
     for wanted in (task(2, "a", "y"), task(3, "a", "y"), task(2, "a", ""), task(2, "", "x")):
         with pytest.raises(RowNotFoundError):
-            sheet.row_of(wanted)
+            row_of(sheet, wanted)
 
 
 def test_a_row_that_is_gone_names_what_was_looked_for_and_what_stands_there() -> None:
     with pytest.raises(RowNotFoundError) as caught:
-        table(row("a", "x"), row("b", "y")).row_of(task(3, "c", "z"))
-    assert str(caught.value) == "产品名 'c' · 模特名 'z' stands in no row; row 3 now has 'b' · 'y'" + PUSH_AGAIN
+        row_of(table(row("a", "x"), row("b", "y")), task(3, "c", "z"))
+    assert str(caught.value) == "产品名 'c' · 模特名 'z' stands in no row; row 3 now has 'b' · 'y'" + DECIDE
     with pytest.raises(RowNotFoundError, match="the sheet has no row 9"):
-        table(row("a", "x")).row_of(task(9, "c", "z"))
+        row_of(table(row("a", "x")), task(9, "c", "z"))
 
 
 def test_several_matching_rows_are_all_named_and_none_is_taken() -> None:
-    sheet = table(row("new", "n"), row("a", "x"), row("a", "x"))
-    with pytest.raises(RowNotFoundError) as caught:
-        sheet.row_of(task(2, "a", "x"))
-    assert (
-        str(caught.value)
-        == "产品名 'a' · 模特名 'x' stands in several rows (3, 4), and no longer in row 2" + PUSH_AGAIN
-    )
+    sheet = table(row("new", "n"), row("a", "x", "red"), row("a", "x", "blue"))
+    for number in (2, 3, 4):
+        with pytest.raises(RowNotFoundError) as caught:
+            row_of(sheet, task(number, "a", "x"))
+        assert caught.value.rows == (3, 4)
+        said = "产品名 'a' · 模特名 'x' stands in several rows (3, 4), and nothing tells which is the task's"
+        assert str(caught.value).startswith(said + DECIDE)
 
 
 def test_the_prompt_tells_two_rows_of_one_product_and_model_apart() -> None:
     sheet = table(row("new", "n"), row("a", "x", "红"), row("a", "x", "蓝"))
-    assert sheet.row_of(task(2, "a", "x", "蓝")) == 4
-    assert sheet.row_of(task(3, "a", "x", "蓝")) == 4, "row 3 now is the red one"
+    assert row_of(sheet, task(2, "a", "x", "蓝")) == 4
+    assert row_of(sheet, task(3, "a", "x", "蓝")) == 4, "row 3 now is the red one"
 
 
 def test_a_task_that_names_nothing_has_no_row() -> None:
     with pytest.raises(RowNotFoundError, match="names no product and no model"):
-        table(row(None, None), row("a", "x")).row_of(task(2, " ", ""))
+        row_of(table(row(None, None), row("a", "x")), task(2, " ", ""))
 
 
 def test_the_header_itself_is_never_a_row() -> None:
     with pytest.raises(RowNotFoundError):
-        table(row("a", "x")).row_of(task(1, "产品名", "模特名"))
+        row_of(table(row("a", "x")), task(1, "产品名", "模特名"))
 
 
 def test_a_task_without_a_row_number_is_found_by_its_names() -> None:
-    assert table(row("a", "x"), row("b", "y")).row_of(task(None, "b", "y")) == 3
+    assert row_of(table(row("a", "x"), row("b", "y")), task(None, "b", "y")) == 3
 
 
 def test_a_sheet_without_a_key_column_has_no_rows_for_tasks() -> None:
     with pytest.raises(SheetLayoutError, match="模特名"):
-        table(["a"], header=["产品名", "提示词"]).row_of(task(2, "a", "x"))
+        row_of(table(["a"], header=["产品名", "提示词"]), task(2, "a", "x"))
 
 
 NAMES = st.tuples(st.text("ab 产品1", max_size=3), st.text("xy1 ", max_size=2))
@@ -267,10 +273,10 @@ def test_after_any_change_of_rows_a_task_finds_its_own_row_or_none(
     for number, (product, model) in enumerate(before, 2):
         wanted = (product.strip(), model.strip())
         if wanted in places and wanted != ("", ""):
-            assert sheet.row_of(task(number, product, model)) == places[wanted]
+            assert row_of(sheet, task(number, product, model)) == places[wanted]
         else:
             with pytest.raises(RowNotFoundError):
-                sheet.row_of(task(number, product, model))
+                row_of(sheet, task(number, product, model))
 
 
 @given(rows=st.lists(NAMES, max_size=8), wanted=NAMES, number=st.none() | st.integers(1, 12))
@@ -279,7 +285,7 @@ def test_with_doubles_a_row_is_only_returned_if_product_and_model_stand_there(
 ) -> None:
     sheet = table(*(row(*names) for names in rows))
     try:
-        found = sheet.row_of(task(number, *wanted))
+        found = row_of(sheet, task(number, *wanted))
     except RowNotFoundError:
         return
     assert [part.strip() for part in rows[found - 2]] == [part.strip() for part in wanted]

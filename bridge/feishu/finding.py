@@ -1,0 +1,204 @@
+"""Which row of a read sheet a task belongs to, or that nobody can tell: then nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ..table.cells import agree
+from ..table.records import TaskRecord, WorkflowType
+from ..table.row_identity import RowIdentity, Verdict, compare, interchangeable, nearest, short
+from ..wording import Wording
+from .sheet import SheetTable, row_number_of
+
+
+class RowNotFoundError(LookupError):
+    """The row of a task cannot be told for sure: nothing is written. `rows`: the numbers of those that it may be."""
+
+    def __init__(self, wording: Wording, rows: Iterable[int] = ()) -> None:
+        self.wording, self.rows = wording, tuple(rows)
+        super().__init__(wording.en)
+
+
+class RowOwner(Protocol):
+    """Whatever was made for a row: a task's record, or its entry in the index."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def workflow_type(self) -> str | None: ...
+    @property
+    def row_number(self) -> int | None: ...
+    @property
+    def identity(self) -> RowIdentity: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A task whose result waits for its row. Of rows that look the same each may have one result."""
+
+    task_id: str
+    workflow_type: str | None
+    row_number: int | None
+    identity: RowIdentity
+    #: the row that its picture has left for
+    sent_to: int | None = None
+
+    @classmethod
+    def of(cls, task: TaskRecord) -> Claim:
+        """What a task wants."""
+        sent = task.outbox.writing
+        sent_to = row_number_of(sent.cell) if sent is not None else None
+        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to)
+
+
+class RowFinder:
+    """Finds rows in one reading of the sheet. Not for several threads."""
+
+    def __init__(self, sheet: SheetTable, claims: Sequence[Claim] = ()) -> None:
+        self.sheet = sheet
+        self._claims = claims
+        #: rows that look the same, and for which workflow → task id → its row
+        self._shared: dict[tuple[str | None, tuple[int, ...]], Mapping[str, int]] = {}
+
+    def row_of(self, task: RowOwner) -> int:
+        """The row that a task was made for. Raises RowNotFoundError that names what was looked for and what was found,
+        and SheetLayoutError where the columns for that are missing."""
+        wanted = task.identity
+        if not wanted.named:
+            raise RowNotFoundError(_nameless(task))
+        for field in ("product_name", "model_name"):
+            self.sheet.place(field)
+        own = self.sheet.rows_of_task(task.task_id)
+        if len(own) == 1:
+            self._check_unchanged(task, own[0])
+            return own[0]
+        found = [number for number in own or self.sheet.index.may_be(wanted) if own or self._may_have(number, task)]
+        found = found if len(found) < 2 else nearest(wanted, {number: self.sheet.identity(number) for number in found})
+        if not found:
+            raise RowNotFoundError(self._not_found(task) + _DECIDE, self._near(task))
+        return found[0] if len(found) == 1 else self._of_several(task, tuple(found))
+
+    def _may_have(self, number: int, task: RowOwner) -> bool:
+        """A row that was entered for another task of this workflow is that one's."""
+        others = (task_id for task_id in self.sheet.task_ids(number) if task_id[:3] == task.task_id[:3])
+        return not any(others)
+
+    def _check_unchanged(self, task: RowOwner, number: int) -> None:
+        """A name may have been corrected; with another 提示词 the row wants another picture."""
+        mine, theirs = task.identity.prompt, self.sheet.identity(number).prompt
+        if mine is not None and theirs is not None and not agree(mine, theirs):
+            title = self.sheet.columns.prompt
+            raise RowNotFoundError(
+                Wording(
+                    f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
+                    f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
+                )
+                + _DECIDE,
+                [number],
+            )
+
+    # ------------------------------------------------------------------ rows that look the same
+
+    def _of_several(self, task: RowOwner, rows: tuple[int, ...]) -> int:
+        if not interchangeable([self.sheet.identity(number) for number in rows]):
+            raise RowNotFoundError(self._ambiguous(task, rows), rows)
+        if task.row_number in rows and not any(claim.task_id == task.task_id for claim in self._claims):
+            return int(task.row_number or 0)
+        key = task.workflow_type, rows
+        if key not in self._shared:
+            self._shared[key] = self._share_out(task.workflow_type, rows)
+        row = self._shared[key].get(task.task_id)
+        if row is None:
+            raise RowNotFoundError(self._ambiguous(task, rows), rows)
+        return row
+
+    def _share_out(self, workflow_type: str | None, rows: tuple[int, ...]) -> Mapping[str, int]:
+        """Rows that look the same among the tasks for them: each the one of its number, the others what is left; who
+        has sent his picture already one that shows it."""
+        group = {self.sheet.identity(number) for number in rows}
+        claims = [claim for claim in self._claims if claim.workflow_type == workflow_type and _wants(claim, group)]
+        shares: dict[str, int] = {}
+        for claim in claims:
+            number = claim.sent_to if claim.sent_to in rows else claim.row_number
+            if number in rows and number not in shares.values():
+                shares[claim.task_id] = int(number or 0)
+        for claim in (claim for claim in claims if claim.task_id not in shares):
+            free = [
+                number for number in rows if number not in shares.values() and not self._done(number, workflow_type)
+            ]
+            shown = [number for number in free if self.sheet.picture(number) is not None]
+            fitting = shown if claim.sent_to is not None and shown else [n for n in free if n not in shown] or free
+            if fitting:
+                shares[claim.task_id] = fitting[0]
+        return shares
+
+    def _done(self, number: int, workflow_type: str | None) -> bool:
+        field = "video_status" if workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
+        return self.sheet.optional_text(number, field) == "已完成"
+
+    # ------------------------------------------------------------------ what to say
+
+    def _near(self, task: RowOwner) -> list[int]:
+        """The row of its number, where that still has something of the task's: it may have been changed."""
+        number = task.row_number or 0
+        if number not in self.sheet.row_numbers():
+            return []
+        there = self.sheet.identity(number)
+        parts = [(getattr(task.identity, name), getattr(there, name)) for name in ("product_name", "model_name")]
+        return [number] if any(mine and theirs and agree(mine, theirs) for mine, theirs in parts) else []
+
+    def _looked_for(self, task: RowOwner) -> str:
+        titles, wanted = self.sheet.columns, task.identity
+        parts = {name: getattr(wanted, name) for name in ("product_name", "model_name", "prompt")}
+        return " · ".join(f"{getattr(titles, name)} {short([text])}" for name, text in parts.items() if text)
+
+    def _ambiguous(self, task: RowOwner, rows: Sequence[int]) -> Wording:
+        looked_for = self._looked_for(task)
+        named = ", ".join(map(str, rows[:10])) + (" …" if len(rows) > 10 else "")
+        column = self.sheet.columns.task_id
+        return (
+            Wording(
+                f"{looked_for} stands in several rows ({named}), and nothing tells which is the task's",
+                f"{looked_for} 出现在好几行（{named}），无法判断哪一行属于这个任务",
+            )
+            + _DECIDE
+            + Wording(
+                f"; a column {column!r} makes rows certain from the next batch on",
+                f"；加一列“{column}”，以后的批次就能准确对应",
+            )
+        )
+
+    def _not_found(self, task: RowOwner) -> Wording:
+        looked_for, number = self._looked_for(task), task.row_number or 0
+        if number in self.sheet.row_numbers():
+            there = self.sheet.identity(number)
+            now = short([there.product_name, there.model_name, there.prompt if task.identity.prompt else None])
+            return Wording(
+                f"{looked_for} stands in no row; row {number} now has {now or 'nothing'}",
+                f"哪一行都没有 {looked_for}；第 {number} 行现在是 {now or '空'}",
+            )
+        return Wording(
+            f"{looked_for} stands in no row; the sheet has no row {number}",
+            f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
+        )
+
+
+def _wants(claim: Claim, group: Iterable[RowIdentity]) -> bool:
+    return all(compare(claim.identity, row) is not Verdict.DIFFERENT for row in group)
+
+
+def _nameless(task: RowOwner) -> Wording:
+    return Wording(
+        f"the task names no product and no model, so row {task.row_number} cannot be checked "
+        "→ put the result in by hand, and have tasks name them (main.py, or the Row Task node)",
+        f"任务没有产品名和模特名，无法核对第 {task.row_number} 行"
+        " → 请手动放入结果，并让任务带上这两项（main.py 或 Row Task 节点）",
+    )
+
+
+_DECIDE: Final = Wording(
+    " → put that right in the sheet and push again, or decide: wfrecovery decide",
+    " → 请在表格里改好再重新推送，或自己决定：wfrecovery decide",
+)

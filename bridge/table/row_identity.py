@@ -1,0 +1,191 @@
+"""What tells a row of the sheet apart, and the one comparison of two rows that everybody uses.
+
+There are two kinds: what went into the render (提示词, the pictures of product and model), and labels (the names of
+product and model). What one side does not know tells nothing. Row numbers tell nothing either: rows move.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from .cells import UNNAMED_PICTURE, agree, pictures_in, read_cell, same_text, value_text
+from .rows import RowData
+
+#: A longer text is kept as its beginning and a digest of the whole: a row costs the same whatever was written into it.
+LONGEST: Final = 1000
+#: Parts that are texts, and parts that are pictures.
+TEXTS: Final = ("product_name", "model_name", "prompt")
+PICTURES: Final = ("product_image", "model_image")
+
+
+class Verdict(Enum):
+    """What a comparison of two rows says."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    #: nothing differs, but one side does not know everything
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class RowIdentity:
+    """A row by all that tells it apart. None is what is not known, "" what is known to be empty."""
+
+    product_name: str | None = None
+    model_name: str | None = None
+    prompt: str | None = None
+    #: which picture: its token, or the text that stands in its place
+    product_image: str | None = None
+    model_image: str | None = None
+    #: in a Bitable
+    record_id: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether it names a product or a model: without, there is nothing to find it by."""
+        return bool(self.product_name or self.model_name or self.record_id)
+
+    def to_json(self) -> dict[str, str]:
+        """What is known, by name."""
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RowIdentity:
+        """What can be read of it."""
+        return cls(**{name: sys.intern(text) for name in _NAMES if isinstance(text := data.get(name), str)})
+
+
+_NAMES: Final = tuple(item.name for item in dataclasses.fields(RowIdentity))
+
+
+def compare(one: RowIdentity, other: RowIdentity) -> Verdict:
+    """Whether two rows, read at any times in any ways, are one and the same.
+
+    Pictures do not count: a person may have replaced one. They separate rows that are else the same, see `nearest`.
+    """
+    if one.record_id is not None and other.record_id is not None:
+        return Verdict.SAME if one.record_id == other.record_id else Verdict.DIFFERENT
+    parts = [(getattr(one, name), getattr(other, name)) for name in TEXTS]
+    known = [(mine, theirs) for mine, theirs in parts if mine is not None and theirs is not None]
+    if not all(agree(mine, theirs) for mine, theirs in known):
+        return Verdict.DIFFERENT
+    if not any(mine for mine, _ in known) or any((mine is None) != (theirs is None) for mine, theirs in parts):
+        return Verdict.CANNOT_TELL
+    return Verdict.SAME
+
+
+def pictures_differ(one: RowIdentity, other: RowIdentity) -> bool:
+    """Whether a picture that both know is another one."""
+    return any(_differ(getattr(one, name), getattr(other, name)) for name in PICTURES)
+
+
+class RowIndex:
+    """The rows of one reading, by number: to look for one costs the same however many there are."""
+
+    def __init__(self, rows: Mapping[int, RowIdentity]) -> None:
+        self.rows = rows
+        self._known = [name for name in TEXTS if all(getattr(row, name) is not None for row in rows.values())]
+        self._by_text: dict[tuple[str, ...], defaultdict[tuple[str, ...], list[int]]] = {}
+
+    def may_be(self, wanted: RowIdentity) -> list[int]:
+        """The numbers of the rows that `wanted` may be: all that are not different."""
+        parts = tuple(name for name in self._known if getattr(wanted, name) is not None)
+        if parts not in self._by_text:
+            by_text = self._by_text[parts] = defaultdict(list)
+            for number, row in self.rows.items():
+                by_text[_values(row, parts)].append(number)
+        found: Collection[int] = self._by_text[parts].get(_values(wanted, parts), ())
+        # What was read as a rounded percentage has another value than its cell.
+        if not found and any((getattr(wanted, name) or "").endswith("%") for name in parts):
+            found = self.rows.keys()
+        return [number for number in found if compare(wanted, self.rows[number]) is not Verdict.DIFFERENT]
+
+
+def _values(row: RowIdentity, parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value_text(getattr(row, name)) for name in parts)
+
+
+def nearest(wanted: RowIdentity, rows: Mapping[int, RowIdentity]) -> list[int]:
+    """Of several rows that `wanted` may be, by number, those that are nearest to it: in the very letters of their
+    texts, then in their pictures. What separates none of them separates nothing."""
+    left = list(rows)
+    for part in (*TEXTS, *PICTURES):
+        mine = getattr(wanted, part)
+        exactly = [number for number in left if mine is not None and getattr(rows[number], part) == mine]
+        left = exactly or left
+    return left
+
+
+def interchangeable(rows: Collection[RowIdentity]) -> bool:
+    """Whether rows agree in everything that went into the render, so that each may have the result of any."""
+    first = next(iter(rows))
+    return all(_alike(getattr(first, part), getattr(row, part)) for row in rows for part in (*TEXTS, *PICTURES))
+
+
+def identity_of(row: RowData) -> RowIdentity:
+    """The identity of a row as `main.py` hands it on.
+
+    An empty 提示词 is known to be empty only where the whole row was read: else nobody may have asked for it.
+    """
+    read = bool(row.original_data)
+    return RowIdentity(
+        product_name=key_text(row.product_name),
+        model_name=key_text(row.model_name),
+        prompt=key_text(row.prompt) if row.prompt or read else None,
+        product_image=picture_key(row.product_image) if row.product_image or read else None,
+        model_image=picture_key(row.model_image) if row.model_image or read else None,
+    )
+
+
+def identity_in(product_name: str, model_name: str, row_data: Mapping[str, Any]) -> RowIdentity:
+    """The identity in what came along with a prompt, or stands in an older record: what is not named is not known."""
+    prompt = row_data.get("prompt")
+    record_id = row_data.get("record_id")
+    return RowIdentity(
+        product_name=key_text(product_name),
+        model_name=key_text(model_name),
+        prompt=key_text(prompt) if prompt else None,
+        product_image=picture_key(row_data.get("product_image")) or None,
+        model_image=picture_key(row_data.get("model_image")) or None,
+        record_id=record_id if isinstance(record_id, str) and record_id else None,
+    )
+
+
+def key_text(cell: Any) -> str | None:
+    """A cell's text as rows are compared by it; None for a cell that is not understood."""
+    text = read_cell(cell)
+    if text is None:
+        return None
+    text = same_text(text)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}…{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return sys.intern(text)
+
+
+def picture_key(cell: Any) -> str | None:
+    """Which picture a cell shows: its token; a path or link where it holds a text; None where that cannot be told."""
+    tokens = pictures_in(cell)
+    if not tokens:
+        return key_text(cell)
+    return None if UNNAMED_PICTURE in tokens else sys.intern(",".join(tokens))
+
+
+def short(texts: Iterable[str | None]) -> str:
+    """Texts for a sentence, the empty ones left out, long ones cut."""
+    return " · ".join(repr(text if len(text) <= 60 else f"{text[:60]}…") for text in texts if text)
+
+
+def _differ(mine: str | None, theirs: str | None) -> bool:
+    return mine is not None and theirs is not None and mine != theirs
+
+
+def _alike(mine: str | None, theirs: str | None) -> bool:
+    """The same in two rows of one reading; a column that is not there is like itself."""
+    return mine == theirs
