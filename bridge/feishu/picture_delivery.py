@@ -122,6 +122,7 @@ class PictureDelivery:
             if not error.outcome_unknown:
                 self._not_sent(task)
                 raise
+            self._reader.doubt()
             if error.slow:  # it may arrive yet, the next flush looks
                 raise
             return None, error

@@ -43,6 +43,8 @@ _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
 _LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
+#: A newer result that was itself refused so often no longer holds back an older one of its row.
+_REFUSED_OFTEN: Final = 3
 
 
 #: Records in memory at once, delivered by one reading of the sheet.
@@ -120,7 +122,7 @@ class Publisher:
         try:
             for task in self._db.table.active():
                 if task.feishu_state is FeishuState.BLOCKED:
-                    self._db.push_again(task.task_id)
+                    self._db.try_again(task.task_id)
         except OSError as error:  # a full disk: main.py goes on all the same
             self.last_problem = _table_trouble(error)
             log.error("[wfrecovery] %s", self.last_problem)
@@ -184,7 +186,7 @@ class Publisher:
         reader.claim(ready)
         delivery = Delivery(self._feishu, self._db, reader, self._video_links())
         self.last_problem = None
-        rest = self._without_older(ready, reader)
+        kept = rest = self._without_older(ready, reader)
         while rest:
             part, rest = rest[:TASKS_PER_WRITE], rest[TASKS_PER_WRITE:]
             delivered, stop = self._deliver(part, delivery, report)
@@ -200,6 +202,9 @@ class Publisher:
             if stop is not None:
                 self._leave_untried(rest, stop, report)
                 break
+        if len(kept) < len(ready):  # what held them back may be in the sheet by now
+            kept_ids = {task.task_id for task in kept}
+            self._without_older([task for task in ready if task.task_id not in kept_ids], reader)
 
     def _reading(self) -> SheetReader:
         """The sheet, by the reading that we have where that still holds. Raises FeishuError and SheetLayoutError."""
@@ -269,24 +274,41 @@ class Publisher:
     # ------------------------------------------------------------------ several results of one row
 
     def _without_older(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> list[TaskRecord]:
-        """`tasks` without those whose row has a newer result already, or gets it in this flush: statuses and pictures
-        never go back to an older one."""
-        since = min(map(_finished, tasks), default=(0.0, ""))
+        """`tasks` without those that a newer result of their row has made useless, or is about to: statuses and
+        pictures never go back to an older one. One that cannot be delivered holds back none."""
+        newer = self._newer_results(tasks, reader)
+        kept = []
+        for task in tasks:
+            by = newer.get(task.task_id)
+            if by is None:
+                kept.append(task)
+            elif by.feishu_state is FeishuState.PUSHED:
+                log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
+                self._store(task.task_id, partial(_superseded, by=by.task_id))
+        return kept
+
+    def _newer_results(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> dict[str, TaskEntry]:
+        """Task id → the newest result of its row and workflow, where that is another one's and can be delivered."""
+        since = min((task.result_order for task in tasks), default=0)
         newest: dict[tuple[str | None, int], TaskEntry] = {}
         for entry in self._db.index.entries():
-            if entry.status is WorkflowStatus.COMPLETED and entry.row_number is not None and _finished(entry) > since:
+            if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and self._goes_in(entry):
                 place = entry.workflow_type, self._row(entry, reader)
-                newest[place] = max(newest.get(place, entry), entry, key=_finished)
-        kept = []
+                newest[place] = max(newest.get(place, entry), entry, key=_order)
+        found = {}
         for task in tasks:
             row = self._row(task, reader)
             by = newest.get((task.workflow_type, row)) if row else None
-            if by is None or _finished(by) <= _finished(task):
-                kept.append(task)
-                continue
-            log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
-            self._store(task.task_id, partial(_superseded, by=by.task_id))
-        return kept
+            if by is not None and _order(by) > _order(task):
+                found[task.task_id] = by
+        return found
+
+    def _goes_in(self, entry: TaskEntry) -> bool:
+        """Whether a result is in the sheet, or gets there unless it is refused again and again."""
+        if entry.feishu_state is not FeishuState.PENDING or entry.row_number is None:
+            return entry.feishu_state is FeishuState.PUSHED
+        task = self._db.table.look(entry.task_id)
+        return task is not None and task.outbox.refused < _REFUSED_OFTEN
 
     def _row(self, task: TaskRecord | TaskEntry, reader: SheetReader) -> int:
         """Its row in the sheet, 0 where that cannot be told."""
@@ -354,9 +376,9 @@ def _in_future(noted: str | None, now: float) -> bool:
     return now < parse_time(noted) <= now + _LONGEST_SERVER_WAIT
 
 
-def _finished(task: TaskRecord | TaskEntry) -> tuple[float, str]:
-    """When it was finished; the id decides within a millisecond."""
-    return parse_time(task.finished_at), task.task_id
+def _order(task: TaskRecord | TaskEntry) -> tuple[int, str]:
+    """Which of two results is newer; of two that an older program has finished in one millisecond the id decides."""
+    return task.result_order, task.task_id
 
 
 def _needs_person(error: Exception) -> bool:

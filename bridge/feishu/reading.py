@@ -118,6 +118,10 @@ class SheetReader:
                 return
         self.read()
 
+    def doubt(self) -> None:
+        """Nobody knows what becomes of a write that is on its way: the reading is looked at again before the next."""
+        self._confirmed_at = -math.inf
+
     def note_picture(self, row: int, task: TaskRecord) -> None:
         """A task's picture stands in a row now, and the answer has confirmed it."""
         self.current = replace(self.current, sent={**self.current.sent, row: task})

@@ -95,6 +95,7 @@ class StatusDelivery:
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
         except FeishuError as error:
+            self._reader.doubt()
             if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._reader.read()

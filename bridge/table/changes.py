@@ -79,6 +79,7 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
         return task
     results = task.results if results is None else results
     record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
+    record = record.with_outbox(order=0)
     if task.stage is Stage.FAILED and task.row_number is not None:  # what the sheet heard was the failure
         record = record.with_outbox(state=FeishuState.PENDING)
     return record
@@ -107,6 +108,12 @@ def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
     reason = wording_of(reason)
     chinese = None if reason.zh == reason.en else reason.zh
     return task.entering(stage, error_message=reason.en, error_message_zh=chinese, finished_at=now_text())
+
+
+def pushed_again(task: TaskRecord) -> TaskRecord:
+    """`task` with its result in the outbox again because a person says so: it is sent whatever was tried before, and is
+    the newest of its row. Raises TaskError where there is none."""
+    return pending_again(task).with_outbox(sends=0, status_sends=0, order=0, superseded_by=None)
 
 
 def pending_again(task: TaskRecord) -> TaskRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -23,6 +24,7 @@ from .records import (
     NewerSchemaError,
     RecordError,
     RevisionConflictError,
+    Stage,
     TaskError,
     TaskRecord,
     id_sort_key,
@@ -173,8 +175,24 @@ class WorkflowDatabase:
             now = now_text()
             changed = with_story(record, changed, now)
             changed = dataclasses.replace(changed, revision=record.revision + 1, updated_at=now)
+            if changed.stage is Stage.FINISHED and changed.outbox.order == 0:
+                changed = changed.with_outbox(order=self._next_order())
             self.files.write(changed)
             return changed
+
+    def _next_order(self) -> int:
+        """The number of a result: higher than all before it, also where the clock was set back since. Under the lock.
+
+        It is the time in ms, so that results without a number, of an older program, have their place between them.
+        """
+        path = self.folder / "order"
+        try:
+            last = int(self._disk.read(path))
+        except (FileNotFoundError, ValueError):  # deleted, or damaged: the clock alone decides
+            last = 0
+        number = max(last + 1, int(time.time() * 1000))
+        self.files.atomic.write(path, str(number).encode())
+        return number
 
     def write_graph(self, task_id: str, graph: Mapping[str, Any], *, replace: bool = False) -> None:
         """Add the graph of a task that was entered without one; an existing graph is left unless `replace`."""

@@ -44,6 +44,8 @@ class TaskEntry:
     #: ComfyUI's prompt_id
     comfyui_task_id: str | None
     finished_at: str | None
+    #: of two results of one row the newer one has the higher number
+    result_order: int
     #: the beginning of `error_message`
     error: str | None
     #: who is at work on it
@@ -85,6 +87,7 @@ class TaskEntry:
             identity=record.identity,
             comfyui_task_id=record.comfyui_task_id,
             finished_at=record.finished_at,
+            result_order=record.result_order,
             error=error,
             owner=record.owner,
             unwanted=record.cancel_requested is not None,

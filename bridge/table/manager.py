@@ -20,6 +20,7 @@ from .changes import (
     let_go,
     new_task,
     pending_again,
+    pushed_again,
     start_settled,
     taken_over,
     taken_up,
@@ -215,12 +216,16 @@ class DatabaseManager:
             self.owners.sweep(named | {task.batch for task in active if task.batch is not None})
 
     def push_again(self, task_id: str) -> bool:
-        """Put a blocked or pushed result back into the outbox."""
+        """Put a blocked or pushed result back into the outbox because a person says so: it is its row's newest then."""
+        return self._change(task_id, pushed_again)
+
+    def try_again(self, task_id: str) -> bool:
+        """Give a blocked result another try, as at each start."""
         return self._change(task_id, pending_again)
 
     def put_back(self, task_id: str) -> TaskRecord:
-        """The same, raising TaskError with the reason where that is not possible."""
-        return self.table.update(task_id, pending_again)
+        """As `push_again`; raises TaskError with the reason where that is not possible."""
+        return self.table.update(task_id, pushed_again)
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""

@@ -266,6 +266,11 @@ class TaskRecord:
         return self.row or identity_in(self.product_name, self.model_name, self.row_data)
 
     @property
+    def result_order(self) -> int:
+        """Of two results of one row the newer one has the higher number."""
+        return self.outbox.order or int(parse_time(self.finished_at) * 1000)
+
+    @property
     def feishu_state(self) -> FeishuState:
         return self.outbox.state
 

@@ -168,6 +168,9 @@ class Outbox:
     by: str | None = None
     #: the newer result of the same row
     superseded_by: str | None = None
+    #: which of two results is newer: the higher one, whatever the clock says; 0 until the table has numbered it,
+    #: None where an older program has finished it
+    order: int | None = None
     rest: Rest = field(default_factory=dict, repr=False)
 
     @property

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from wfrecovery.bridge.feishu.finding import Claim, RowFinder, RowNotFoundError
 from wfrecovery.bridge.feishu.sheet import SheetLayoutError, SheetTable, column_letters, read_table
 from wfrecovery.bridge.settings import Columns
-from wfrecovery.bridge.table.records import TaskRecord
 from wfrecovery.bridge.table.cells import cell_text, is_picture
+from wfrecovery.bridge.table.records import TaskRecord
 
 COLUMNS = Columns()
 TITLES = {name: title for name, title in dataclasses.asdict(COLUMNS).items() if title and name != "task_id"}
