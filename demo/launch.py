@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -89,6 +89,9 @@ class ComfyProcess:
     ``base`` holds its folders and log and survives restarts, the port is kept over them. ``real`` is the folder of a
     real ComfyUI; without it the stand-in runs, in the given shape. ``plugins`` appear in ``base/custom_nodes``.
     """
+
+    #: how the process is started
+    _popen: Callable[..., subprocess.Popen[bytes]] = staticmethod(subprocess.Popen)
 
     def __init__(
         self,
@@ -211,7 +214,7 @@ class ComfyProcess:
     def _start_on(self, port: int, timeout: float) -> None:
         with self.log_path.open("ab") as log:
             offset = log.tell()
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 self._command(port),
                 cwd=self.real or self.base,
                 env=self._environment(),

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from hypothesis import settings
 from plugin_support import Comfy, Shared, Start
 from publishing_support import Team, rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
+from wfrecovery.demo.launch import ComfyProcess
 
 # Some two hundred processes are started: without compiled modules each would compile all of its own anew, as would
 # each worker of the tests.
@@ -24,6 +26,7 @@ sys.dont_write_bytecode = False
 for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _usual)
+ComfyProcess._popen = staticmethod(preloaded.start)
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
 

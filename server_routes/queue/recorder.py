@@ -234,7 +234,10 @@ class Recorder:
             told = node not in prompt.cached or node in prompt.named
             if told and node not in prompt.done and (ended or f"{node}…" not in prompt.done):
                 prompt.done.add(node if ended else f"{node}…")
-                self._writer.submit(self._keeper.change, prompt, functools.partial(with_node, node=node, done=ended))
+                change = functools.partial(with_node, node=node, done=ended)
+                write = self._writer.submit(self._keeper.change, prompt, change)
+                if not ended:  # on disk before that node can save anything: it tells that nobody knows what is to come
+                    self._writer.wait_here(write)
         if event == "executed" and isinstance(data, Mapping):
             node = str(data.get("node"))
             named = look(

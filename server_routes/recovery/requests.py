@@ -62,11 +62,8 @@ class Requests:
         return dataclasses.replace(change(task), owner=self._db.owners.me, cancel_requested=None, refused_by=())
 
     async def cancel(self, task_id: str) -> None:
-        """Take a task out of the queue, or interrupt it; its record says cancelled, as it may have said before. Raises
-        TaskError for one that ended otherwise."""
+        """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
         task = await asyncio.to_thread(self._db.table.get, task_id)
-        if task.stage is Stage.CANCELLED:
-            return
         if task.stage.final:
             raise TaskError(
                 Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")

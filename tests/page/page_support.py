@@ -57,10 +57,15 @@ class Site(ComfyPage):
 
     def open_detail(self, prompt_id: str) -> Locator:
         """A task's page in the panel."""
-        self.open_list()
-        self.task(prompt_id).click()
         detail = self.hook("detail", task_id=self.task_id(prompt_id))
-        detail.wait_for()
+
+        def opened() -> bool:
+            if not detail.is_visible():  # a task that comes in at that moment pushes the list down under the click
+                self.open_list()
+                self.task(prompt_id).click()
+            return detail.is_visible()
+
+        until(opened, what=f"the page of {prompt_id}")
         return detail
 
     def open_list(self) -> Locator:

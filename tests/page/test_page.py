@@ -33,7 +33,19 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module", params=HOSTS)
+#: On the real ComfyUI as well: its front end is the oldest one here, so what is only seen is seen there.
+on_real = pytest.mark.on_real
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The hosts of a test."""
+    if "opened" in metafunc.fixturenames:
+        everywhere = metafunc.definition.get_closest_marker("on_real") is not None
+        hosts = [host for host in HOSTS if everywhere or host != "real ComfyUI"]
+        metafunc.parametrize("opened", hosts, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def opened(
     request: pytest.FixtureRequest, chromium: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
@@ -58,6 +70,7 @@ def site(opened: Site) -> Iterator[Site]:
 # ------------------------------------------------------------------ what is seen
 
 
+@on_real
 def test_the_menu_starts_a_recovery_and_one_message_sums_it_up(site: Site) -> None:
     before = site.comfy.status()["recovery"]["started_at"]
     site.choose("Extensions", "Workflow Recovery", "Recover tasks")
@@ -82,6 +95,7 @@ def test_a_running_recovery_shows_how_far_it_is(site: Site) -> None:
         site.comfy.finished(prompt)
 
 
+@on_real
 def test_tasks_appear_as_they_are_queued_and_move_as_they_run(site: Site) -> None:
     site.open_list()
     prompt = site.comfy.queue(picture("live", seconds=5, color=0x40A0C0), row(5))
@@ -151,6 +165,7 @@ def test_the_keyboard_opens_a_task_and_comes_back(site: Site) -> None:
 # ------------------------------------------------------------------ what can be done with a task
 
 
+@on_real
 def test_a_failed_task_says_why_and_at_which_node_and_is_retried(site: Site) -> None:
     prompt = site.comfy.queue(failing("retry", "the model file is gone"), row(11))
     site.comfy.until_stage(prompt, "failed")
@@ -164,6 +179,7 @@ def test_a_failed_task_says_why_and_at_which_node_and_is_retried(site: Site) -> 
     expect(detail).to_have_attribute("data-stage", "failed")
 
 
+@on_real
 def test_a_running_task_is_cancelled_and_stays_so(site: Site) -> None:
     prompt = site.comfy.queue(picture("cancel", seconds=600), row(12))
     site.comfy.until_stage(prompt, "running")
@@ -207,6 +223,7 @@ def test_all_failed_tasks_are_retried_at_once_and_cancelled_ones_are_not(site: S
     assert [r for r in site.comfy.records() if r["metadata"]["stage"] == "cancelled"] == cancelled
 
 
+@on_real
 def test_the_result_and_the_graph_of_a_task_open(site: Site) -> None:
     workflow = {
         "version": 0.4,
@@ -255,6 +272,7 @@ def another_picture(file: Path) -> None:
     Image.new("RGB", (32, 16), "orange").save(file)
 
 
+@on_real
 @pytest.mark.parametrize("became", ["missing", "replaced"])
 def test_a_result_that_is_gone_is_never_shown_and_is_rendered_again(site: Site, became: str) -> None:
     words, reason = {
@@ -357,6 +375,7 @@ def test_a_video_is_played_as_this_tasks(site: Site) -> None:
 # ------------------------------------------------------------------ crashes, and a server that is not as it should be
 
 
+@on_real
 def test_after_a_kill_the_page_comes_back_and_asks_once(site: Site) -> None:
     site.open_list()
     running = site.comfy.queue(picture("killed", seconds=600), row(20))
@@ -438,6 +457,7 @@ def test_comfyui_works_when_our_script_is_broken(opened: Site) -> None:
 # ------------------------------------------------------------------ settings, languages, themes
 
 
+@on_real
 def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> None:
     assert site.setting("wfrecovery.maxAttempts") == 4
     site.set("wfrecovery.lostPrompts", "auto")

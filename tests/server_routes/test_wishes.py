@@ -119,7 +119,7 @@ def test_all_are_cancelled_while_the_recovery_queues_them_again(tmp_path: Path) 
 
         def cancel_all() -> None:
             answer = comfy.call("POST", "/wfrecovery/tasks/cancel", json={"filter": {"status": "在处理中"}}).json()
-            assert not answer["refused"], answer
+            assert all("is cancelled already" in why for why in answer["refused"].values()), "the other was first"
             done.extend(answer["done"])
 
         people = [threading.Thread(target=cancel_all) for _ in range(2)]
