@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from ..table.cells import agree
 from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import RowIdentity, Verdict, compare, interchangeable, nearest, short
+from ..table.row_identity import RowIdentity, Verdict, compare, interchangeable, nearest, resembles, short
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 
@@ -145,9 +145,7 @@ class RowFinder:
         number = task.row_number or 0
         if number not in self.sheet.row_numbers():
             return []
-        there = self.sheet.identity(number)
-        parts = [(getattr(task.identity, name), getattr(there, name)) for name in ("product_name", "model_name")]
-        return [number] if any(mine and theirs and agree(mine, theirs) for mine, theirs in parts) else []
+        return [number] if resembles(task.identity, self.sheet.identity(number)) else []
 
     def _looked_for(self, task: RowOwner) -> str:
         titles, wanted = self.sheet.columns, task.identity

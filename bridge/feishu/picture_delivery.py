@@ -80,7 +80,7 @@ class PictureDelivery:
                 return
 
     def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
-        self._reader.look_again()
+        self._reader.look_again(Write.PICTURE)
         row = self._reader.row(task)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         self._check_understood(row)
@@ -170,7 +170,7 @@ class PictureDelivery:
             self._take_back(task, sent, earlier)
             raise
         shown = self._reader.sheet.picture(row)
-        if shown is not None and shown != sent.before:
+        if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
             return _Found.THERE
         moved = row != row_number_of(sent.cell)
         return _Found.TAKEN_BACK if moved and self._take_back(task, sent, earlier) else _Found.NOWHERE

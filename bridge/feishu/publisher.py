@@ -147,6 +147,7 @@ class Publisher:
         except Timeout:
             report.busy = True
         except (OSError, TaskError) as error:  # a full disk, a table that is locked for long: nothing can be noted
+            self._reader = None
             self.last_problem = _table_trouble(error)
             if self.last_problem != problem:
                 log.error("[wfrecovery] %s", self.last_problem)
@@ -179,11 +180,10 @@ class Publisher:
         # Looked at again under the publisher's lock: another process may have pushed some meanwhile.
         ready = [task for task in map(self._current, tasks) if task is not None]
         try:
-            reader = self._reading()
+            reader = self._reading(ready)
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
-        reader.claim(ready)
         delivery = Delivery(self._feishu, self._db, reader, self._video_links())
         self.last_problem = None
         kept = rest = self._without_older(ready, reader)
@@ -206,13 +206,11 @@ class Publisher:
             kept_ids = {task.task_id for task in kept}
             self._without_older([task for task in ready if task.task_id not in kept_ids], reader)
 
-    def _reading(self) -> SheetReader:
-        """The sheet, by the reading that we have where that still holds. Raises FeishuError and SheetLayoutError."""
+    def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
+        """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
-        if reader is None:
-            reader = SheetReader(self._feishu)
-        else:
-            reader.look_again()
+        reader = reader or SheetReader(self._feishu)
+        reader.begin(tasks)
         self._reader = reader
         return reader
 

@@ -13,7 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
@@ -26,8 +26,9 @@ from .sheet import SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
-#: The same where the revision is known to count: should somebody have moved rows since, the answer tells at once.
-_COUNTED_SECONDS: Final = 60.0
+#: A picture may go by an older one where its answer is known to tell whether that still held: what it was written over
+#: can be put back. A text that a person has just typed could not.
+_PICTURE_SECONDS: Final = 60.0
 
 
 class Write(Enum):
@@ -55,7 +56,7 @@ class Place:
     identity: RowIdentity
     row: int
     #: the reading in which it has that number
-    sheet: SheetTable
+    sheet: SheetTable = field(compare=False)
 
 
 class SheetReader:
@@ -63,7 +64,7 @@ class SheetReader:
 
     def __init__(self, feishu: FeishuClient) -> None:
         """Reads the sheet; raises FeishuError and SheetLayoutError."""
-        self._feishu = feishu
+        self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
         self._claims: Sequence[Claim] = ()
         #: the kinds of writes that the revision is known to count by one
         self._counted: set[Write] = set()
@@ -80,11 +81,6 @@ class SheetReader:
         sheet = self._feishu.read_sheet()
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
         self._finder = RowFinder(sheet, self._claims)
-
-    def claim(self, tasks: Collection[TaskRecord]) -> None:
-        """The tasks whose results wait for their rows: each row is one's only."""
-        self._claims = [Claim.of(task) for task in tasks]
-        self._finder = RowFinder(self.sheet, self._claims)
 
     def sent(self, task: TaskRecord) -> None:
         """The task's picture leaves for the cell that its outbox entry names."""
@@ -106,11 +102,29 @@ class SheetReader:
         if counts and self.current.revision == revision and _same_but(earlier.sheet, self.sheet, cells):
             self._counted.add(kind)
 
-    def look_again(self) -> None:
-        """Make sure that the reading still holds: converting a picture or uploading a video takes its time."""
-        trusted = _COUNTED_SECONDS if self._counted == set(Write) else _TRUSTED_SECONDS
-        if time.monotonic() - self._confirmed_at <= trusted:
+    def begin(self, tasks: Collection[TaskRecord]) -> None:
+        """Begin a flush of `tasks`, if need be by the reading of the one before.
+
+        That does for results that go their usual way. What was tried before, or has no row in it, may be mended since.
+        """
+        self._claims = [Claim.of(task) for task in tasks]
+        self._finder = RowFinder(self.sheet, self._claims)
+        if self._fresh:
+            self._fresh = False
             return
+        self._flush_began = time.monotonic()
+        if any(task.outbox.attempts or task.outbox.writing or self.row_of(task) is None for task in tasks):
+            self._look()
+
+    def look_again(self, kind: Write) -> None:
+        """Make sure that the reading still holds: converting a picture or uploading a video takes its time."""
+        now = time.monotonic()
+        if kind is Write.PICTURE and kind in self._counted and now - self._confirmed_at <= _PICTURE_SECONDS:
+            return
+        if self._confirmed_at < self._flush_began or now - self._confirmed_at > _TRUSTED_SECONDS:
+            self._look()
+
+    def _look(self) -> None:
         if self._counted:
             revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
             if revision is not None and revision == self.current.revision:
@@ -125,6 +139,11 @@ class SheetReader:
     def note_picture(self, row: int, task: TaskRecord) -> None:
         """A task's picture stands in a row now, and the answer has confirmed it."""
         self.current = replace(self.current, sent={**self.current.sent, row: task})
+
+    def has_picture(self, task: TaskRecord, row: int) -> bool:
+        """Whether its picture is known to stand in a row, although this reading does not show it."""
+        sent = self.current.sent.get(row)
+        return sent is not None and sent.task_id == task.task_id
 
     def note_values(self, written: Mapping[tuple[int, str], Any]) -> None:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""

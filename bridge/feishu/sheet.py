@@ -196,7 +196,7 @@ class SheetTable:
         return RowIndex({number: self._identity(number) for number in self.row_numbers()})
 
     def _identity(self, row_number: int) -> RowIdentity:
-        parts: dict[str, str | None] = {}
+        parts: dict[str, Any] = {}
         for names, key in ((TEXTS, key_text), (PICTURES, picture_key)):
             for name in names:
                 if name in self.places:

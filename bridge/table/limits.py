@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..redact import without_secrets
 from .records import TaskRecord
-from .row_identity import RowIdentity
+from .row_identity import PICTURES, TEXTS
 
 #: Letters of a name, and of any other text of our own; a cell of a sheet holds 50 000.
 _NAME: Final = 1_000
@@ -22,7 +22,7 @@ _TEXT: Final = 60_000
 _ROW_BYTES: Final = 256 * 1024
 _MORE_BYTES: Final = 256 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
-_IDENTITY: Final = ("row_number", *(item.name for item in dataclasses.fields(RowIdentity)), "document")
+_IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _TAG: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
 #: Objects and lists inside one another.
 _DEPTH: Final = 40

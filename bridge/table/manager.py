@@ -41,7 +41,7 @@ from .records import (
     WorkflowType,
     workflow_type_of,
 )
-from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ
+from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ, resembles
 from .rows import RowData
 from .values import FeishuState, Owner, OwnerKind, Result
 
@@ -275,6 +275,11 @@ class DatabaseManager:
             if task.task_id not in stands_in and free:
                 stands_in[task.task_id] = free[0]
                 taken.add(free[0])
+        for task, numbers in places:
+            number = task.row_number
+            if not numbers and number in index.rows.keys() - taken and resembles(task.identity, index.rows[number]):
+                log.warning("[wfrecovery] %s", _changed(task, number))
+                taken.add(number)
         self._stands_in.update(stands_in)
         return [row for row in rows if row.row_number not in taken]
 
@@ -285,20 +290,26 @@ class DatabaseManager:
     def _task_of_row(self, row: RowIdentity, row_number: int, kind: str) -> TaskRecord | None:
         """The task that is at work on this row for this workflow, or whose result still has to be pushed.
 
-        That is the one of this number; else one that another program has entered, whose row may have moved since. Of
-        one's own reading the numbers are known.
+        That is the one of this number, also where a person has changed the row since; else one that another program
+        has entered, whose row may have moved. Of one's own reading the numbers are known.
         """
         index, me = RowIndex({row_number: row}), self.owners.me.boot
-        moved = None
+        moved = changed = None
         for entry in self._unsettled(kind):
-            task = self.table.look(entry.task_id) if _may_be(entry.identity, index) else None
+            here = self._stands_in.get(entry.task_id, entry.row_number) == row_number
+            may_be = bool(_may_be(entry.identity, index))
+            task = self.table.look(entry.task_id) if may_be or (here and resembles(entry.identity, row)) else None
             if task is None or not _keeps_row(task):
                 continue
-            if self._stands_in.get(task.task_id, task.row_number) == row_number:
+            if here and may_be:
                 return task
-            if moved is None and task.batch != me and task.task_id not in self._stands_in:
+            if here:
+                changed = changed or task
+            elif moved is None and task.batch != me and task.task_id not in self._stands_in:
                 moved = task
-        return moved
+        if moved is None and changed is not None:
+            log.warning("[wfrecovery] %s", _changed(changed, row_number))
+        return moved or changed
 
     def _change(self, task_id: str, change: Change) -> bool:
         try:
@@ -330,6 +341,15 @@ def _keeps_row(task: TaskRecord | TaskEntry) -> bool:
         task.row_number is not None
         and task.status is not WorkflowStatus.FAILED
         and (open_entry or not task.stage.final)
+    )
+
+
+def _changed(task: TaskRecord | TaskEntry, number: int | None) -> Wording:
+    return Wording(
+        f"row {number} was changed while {task.task_id} is at work on it, or its result waits: it is not rendered "
+        f"again before that is decided → wfrecovery decide {task.task_id}",
+        f"第 {number} 行在 {task.task_id} 处理期间（或结果等待推送时）被修改：在决定之前不会重新生成"
+        f" → wfrecovery decide {task.task_id}",
     )
 
 

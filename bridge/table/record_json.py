@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -22,7 +23,7 @@ from .records import (
     TaskRecord,
     WorkflowStatus,
 )
-from .row_identity import RowIdentity
+from .row_identity import PICTURES, TEXTS, RowIdentity
 from .values import (
     FeishuState,
     Kind,
@@ -72,7 +73,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "attempts": record.attempts,
         "stage": record.stage.value,
         "feishu": outbox_to_json(record.outbox),
-        "row": None if record.row is None else record.row.to_json(),
+        "row": None if record.row is None else value_to_json(record.row),
         "earlier_runs": record.earlier_runs or None,
         "finished_at": record.finished_at,
         "error_message_zh": record.error_message_zh,
@@ -337,6 +338,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "stamp": _stamp,
     },
     QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts, "started_by": _text},
+    RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id"), lambda value: sys.intern(_text(value))),
     Owner: {"kind": _kind, "boot": _text},
     NodeReport: {"results": _many(Result), "done": _flag},
     StoryLine: {
@@ -359,7 +361,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
 _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "feishu_row_data": ("row_data", _object),
     "processing_start_time": ("started_at", lambda value: None if value is None else _text(value)),
-    "row": ("row", lambda value: RowIdentity.from_json(_object(value))),
+    "row": ("row", _one(RowIdentity)),
     "earlier_runs": ("earlier_runs", _number),
     "finished_at": ("finished_at", _text),
     "error_message_zh": ("error_message_zh", _text),

@@ -6,12 +6,11 @@ product and model). What one side does not know tells nothing. Row numbers tell 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -46,23 +45,13 @@ class RowIdentity:
     model_image: str | None = None
     #: in a Bitable
     record_id: str | None = None
+    #: what a newer program has written
+    rest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def named(self) -> bool:
         """Whether it names a product or a model: without, there is nothing to find it by."""
         return bool(self.product_name or self.model_name or self.record_id)
-
-    def to_json(self) -> dict[str, str]:
-        """What is known, by name."""
-        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> RowIdentity:
-        """What can be read of it."""
-        return cls(**{name: sys.intern(text) for name in _NAMES if isinstance(text := data.get(name), str)})
-
-
-_NAMES: Final = tuple(item.name for item in dataclasses.fields(RowIdentity))
 
 
 def compare(one: RowIdentity, other: RowIdentity) -> Verdict:
@@ -110,6 +99,13 @@ class RowIndex:
 
 def _values(row: RowIdentity, parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value_text(getattr(row, name)) for name in parts)
+
+
+def resembles(one: RowIdentity, other: RowIdentity) -> bool:
+    """Whether a row of the same number may be the same one, changed by a person: most texts are what they were."""
+    parts = [(getattr(one, name), getattr(other, name)) for name in TEXTS]
+    same = [agree(mine, theirs) for mine, theirs in parts if mine and theirs]
+    return any(same) and same.count(True) >= same.count(False)
 
 
 def nearest(wanted: RowIdentity, rows: Mapping[int, RowIdentity]) -> list[int]:

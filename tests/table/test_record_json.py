@@ -21,6 +21,7 @@ from wfrecovery.bridge.table.files import encode
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.record_json import delivery_in, parsed, record_from_json, record_to_json
 from wfrecovery.bridge.table.records import SCHEMA, RecordError, Stage, TaskRecord, WorkflowType
+from wfrecovery.bridge.table.row_identity import RowIdentity
 from wfrecovery.bridge.table.values import (
     FeishuState,
     Kind,
@@ -104,11 +105,12 @@ OURS = {
         "cancel_requested",
         "batch",
         "refused_by",
+        "row",
     ),
     "node_outputs",
     *(
         item.name
-        for cls in (Result, QueuePlace, NodeReport, Owner, StoryLine, Sent, Outbox)
+        for cls in (Result, QueuePlace, NodeReport, Owner, StoryLine, Sent, Outbox, RowIdentity)
         for item in dataclasses.fields(cls)
     ),
 } - {"rest"}
@@ -158,7 +160,10 @@ OUTBOXES = built(
     state=st.sampled_from(FeishuState),
     attempts=NUMBERS,
     refused=NUMBERS,
-    writing=st.none() | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, rest=RESTS),
+    sends=NUMBERS,
+    status_sends=NUMBERS,
+    order=st.none() | NUMBERS,
+    writing=st.none() | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, rest=RESTS),
     upload=st.none() | OBJECTS,
     rest=RESTS,
     **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), MAYBE_TEXTS),
@@ -175,6 +180,13 @@ RECORDS = built(
     earlier_runs=NUMBERS,
     adopted=st.booleans(),
     row_data=OBJECTS,
+    row=st.none()
+    | built(
+        RowIdentity,
+        **dict.fromkeys(("product_name", "model_name", "prompt", "product_image", "model_image"), MAYBE_TEXTS),
+        record_id=MAYBE_TEXTS,
+        rest=RESTS,
+    ),
     results=st.lists(RESULTS, max_size=3, unique_by=lambda result: result.path).map(tuple),
     outbox=OUTBOXES,
     queue=st.none() | PLACES,

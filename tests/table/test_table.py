@@ -171,7 +171,8 @@ def test_a_row_being_worked_on_is_not_entered_twice(db: DatabaseManager) -> None
     assert db.add_workflow_task(row(prompt="山上"), IMAGE) == task_id
     assert len(list(db.table.ids())) == 1
     assert db.add_workflow_task(row(), VIDEO) != task_id
-    assert db.add_workflow_task(row(product_name="产品Z"), IMAGE) != task_id
+    assert db.add_workflow_task(row(product_name="产品Z"), IMAGE) == task_id, "a name that was corrected"
+    assert db.add_workflow_task(row(product_name="产品Z", model_name="模特Z"), IMAGE) != task_id
     assert db.add_workflow_task(row(68), IMAGE) != task_id
 
 

@@ -17,10 +17,11 @@ from table_support import MONTH, finish, img, job, job_id, pushed
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
-from wfrecovery.bridge.table.index import MAX_ERROR, MAX_PROMPT, TaskEntry, TaskIndex, short_prompt
+from wfrecovery.bridge.table.index import MAX_ERROR, TaskEntry, TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.record_json import record_to_json
 from wfrecovery.bridge.table.records import Stage, WorkflowStatus
+from wfrecovery.bridge.table.row_identity import LONGEST, key_text
 from wfrecovery.bridge.table.values import FeishuState, Outbox
 
 
@@ -93,29 +94,29 @@ def test_an_entry_tells_what_the_record_says(table: WorkflowDatabase, index: Tas
         Stage.FAILED,
         FeishuState.BLOCKED,
     )
-    assert (found.prompt, found.comfyui_task_id, found.error) == ("白底，柔光", "p-1", "Boom")
+    assert (found.identity.prompt, found.comfyui_task_id, found.error) == ("白底，柔光", "p-1", "Boom")
     assert found.finished_at == "2026-11-23T10:00:00.000+08:00"
     for word in ("img_2026", "61", "产品a", "模特b", "p-1", "boom"):
         assert word in found.text
 
 
-@pytest.mark.parametrize("row", [None, "x", {"prompt": 5}, {}])
+@pytest.mark.parametrize("row", [None, "x", {"prompt": {"?": 5}}, {}])
 def test_a_row_that_somebody_edited_badly_has_no_prompt(row: Any, table: WorkflowDatabase, index: TaskIndex) -> None:
     record = record_to_json(table.create(img(1)))
     record["metadata"] = {"stage": "queued", "feishu_row_data": row, "finished_at": 7}
     (table.folder / "active" / f"{img(1).task_id}.json").write_text(json.dumps(record), "utf-8")
     (found,) = index.entries()
-    assert (found.prompt, found.finished_at) == ("", None)
+    assert (found.identity.prompt, found.finished_at) == (None, None)
 
 
 def test_long_texts_are_cut_and_prompts_stay_comparable(table: WorkflowDatabase, index: TaskIndex) -> None:
     prompt, other = "光" * 50_000 + "a", "光" * 50_000 + "b"
     table.create(img(1, error_message="x" * 5000, stage=Stage.FAILED, row_data={"prompt": prompt}))
     (found,) = index.entries()
-    assert len(found.prompt) < MAX_PROMPT + 100
-    assert found.prompt == short_prompt(prompt) != short_prompt(other)
+    assert len(found.identity.prompt or "") < LONGEST + 100
+    assert found.identity.prompt == key_text(prompt) != key_text(other)
     assert len(found.error or "") == MAX_ERROR
-    assert short_prompt("白底") == "白底"
+    assert key_text("白底") == "白底"
 
 
 def test_newest_first_over_months_kinds_and_numbers(table: WorkflowDatabase, index: TaskIndex) -> None:
