@@ -39,6 +39,8 @@ def test_an_expired_token_is_invalid(client: Client, clock: Clock) -> None:
 def test_a_wrong_secret(client: Client, feishu: FeishuStandIn) -> None:
     path = "/open-apis/auth/v3/tenant_access_token/internal"
     asked = {"app_id": feishu.app_id, "app_secret": "wrong"}
+    assert client.send("POST", path, json=asked).json()["code"] == 10015
+    feishu.switches.wrong_secret_code = 10014
     assert client.send("POST", path, json=asked).json()["code"] == 10014
 
 

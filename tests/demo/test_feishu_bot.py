@@ -64,3 +64,11 @@ def test_the_bots_own_safety(client: Client, feishu: FeishuStandIn) -> None:
 def test_a_bad_message(client: Client, feishu: FeishuStandIn, body: dict[str, Any]) -> None:
     answer = client.session.post(feishu.webhook_url, json=body, timeout=120).json()
     assert answer == {"code": 9499, "msg": "Bad Request", "data": {}}
+
+
+def test_the_bot_of_years_ago_answers_without_a_code(client: Client, feishu: FeishuStandIn) -> None:
+    feishu.switches.bot_old_answer = True
+    answer = client.session.post(feishu.webhook_url, json=TEXT, timeout=120)
+    assert (answer.status_code, answer.json()) == (200, {"StatusCode": 0, "StatusMessage": "success"})
+    refused = client.session.post(feishu.webhook_url, json={}, timeout=120).json()
+    assert refused["code"] == 9499

@@ -66,3 +66,30 @@ def test_sizes_of_pictures() -> None:
     jpeg = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08" + (20).to_bytes(2, "big") + (30).to_bytes(2, "big")
     assert pixel_size(jpeg) == (30, 20)
     assert pixel_size(b"no picture") == (0, 0)
+
+
+def test_a_header_over_two_merged_rows_is_read_with_its_merges() -> None:
+    with FeishuStandIn(ROWS, header_rows=2) as feishu:
+        client = Client(feishu)
+        with client.session:
+            client.login()
+            assert client.read("sid001!B1:C4") == [["产品名", "模特图"], [None, None], ["杯子", None], ["帽子", None]]
+            path = f"/open-apis/sheets/v3/spreadsheets/{feishu.spreadsheet_token}/sheets/query"
+            merges = client.send("GET", path).json()["data"]["sheets"][0]["merges"]
+        assert merges == [
+            {"start_row_index": 0, "end_row_index": 1, "start_column_index": n, "end_column_index": n} for n in range(8)
+        ]
+
+
+def test_a_header_over_two_merged_rows_stays_one() -> None:
+    sheet = FeishuStandIn(ROWS, header_rows=2).sheet
+    assert (sheet.header_row, sheet.first_row, sheet.find_rows(产品名="帽子")) == (1, 3, [4])
+    sheet.sort("产品名", reverse=True)
+    assert [sheet.text(f"B{n}") for n in (1, 2, 3, 4)] == ["产品名", "", "杯子", "帽子"]
+    assert len(sheet.merges) == 8
+    sheet.insert_row(2)
+    assert (sheet.header_rows, sheet.first_row, str(sheet.merges[0])) == (3, 4, "A1:A3")
+    sheet.insert_row(1, ["说明"])
+    assert (sheet.header_row, sheet.first_row, str(sheet.merges[0])) == (2, 5, "A2:A4")
+    sheet.delete_row(3)
+    assert (sheet.header_row, sheet.first_row, sheet.text("B4")) == (2, 4, "杯子")
