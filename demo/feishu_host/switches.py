@@ -57,7 +57,7 @@ class Limits:
 class Switches:
     """How the service answers where it is known to vary, or where nobody has written it down.
 
-    A value that a switch does not know is refused with ValueError: misspelt, it would switch nothing.
+    Unknown names and values are refused (AttributeError, ValueError): misspelt, they would switch nothing.
     """
 
     # On the wire
@@ -154,8 +154,10 @@ class Switches:
     bot_old_answer: bool = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        choices = _choices().get(name)
-        if choices is not None and value not in choices:
+        if name not in _choices():
+            raise AttributeError(f"there is no switch {name}")
+        choices = _choices()[name]
+        if choices and value not in choices:
             raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}")
         super().__setattr__(name, value)
 
@@ -221,9 +223,9 @@ UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
 
 @lru_cache(maxsize=1)
 def _choices() -> dict[str, tuple[Any, ...]]:
-    """The values of each switch that has a fixed set of them."""
+    """All switches, and the values of those that have a fixed set of them."""
     hints = get_type_hints(Switches)
-    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return {name: get_args(hint) if get_origin(hint) is Literal else () for name, hint in hints.items()}
 
 
 def _known(settings: Limits | Switches, name: str) -> None:

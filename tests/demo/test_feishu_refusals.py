@@ -96,7 +96,8 @@ def test_nobody_writes_into_a_protected_range(client: Client, feishu: FeishuStan
     assert batch(client, ("F2:F2", [["x"]]))["code"] == 90218
     assert client.v2("POST", "values_prepend", json=body)["code"] == 90218
     assert client.image("sid001!G2:G2").json()["code"] == 90218
-    assert client.put("sid001!F3:F3", [["x"]])["code"] == 0, "beside it all may"
+    beside = [client.put(f"sid001!{area}", [["x"]])["code"] for area in ("E2:E2", "H2:H2", "F1:F1", "F3:F3")]
+    assert beside == [0, 0, 0, 0]
     feishu.switches.protected_code = 90213
     assert client.put("sid001!F2:F2", [["x"]])["code"] == 90213
     feishu.sheet.insert_row(2)
@@ -128,8 +129,11 @@ def test_a_sheet_that_is_full_of_cells(client: Client, feishu: FeishuStandIn) ->
     assert client.put("sid001!F3:F3", [["已完成"]])["code"] == 0, "what is filled may change"
     feishu.switches.sheet_full_code = 90226
     assert client.put("sid001!A3:A3", [["x"]])["code"] == 90226
+    feishu.limits.sheet_cells = 3
+    assert client.put("sid001!F3:F3", [["否"]])["code"] == 0, "also where there is too much already"
+    feishu.limits.sheet_cells = 19
     feishu.sheet.delete_row(2)
-    assert client.put("sid001!G2:G2", [["x"]])["code"] == 0
+    assert client.put("sid001!A2:A2", [["x"]])["code"] == 0, "there is room again"
 
 
 @pytest.mark.parametrize(("code", "status"), [(90226, 200), (90219, 200), (1310247, 400)])

@@ -34,7 +34,9 @@ def many(harsh: bool = False, **fixed: Any) -> list[Switches]:
     return [Switches.drawn(rng, harsh=harsh, **fixed) for _ in range(400)]
 
 
-def test_a_misspelt_value_switches_nothing() -> None:
+def test_what_is_misspelt_is_refused() -> None:
+    with pytest.raises(AttributeError, match="revison"):
+        Switches().revison = "two"  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="pictures two"):
         Switches(revision="pictures_two")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="document_access"):
