@@ -2,5 +2,5 @@
 
 It imports nothing of the project, neither ``bridge`` nor the other host, so that no mistake is made alike on both ends
 of the wire. Start with ``stand_in``, which puts it together; ``service`` shows the way of a request, ``sheet`` what it
-works on.
+works on, and ``switches`` all that is known to vary or known to nobody.
 """

@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def _load_rows(path: Path) -> dict[str, Any]:
-    """A list of rows, or an object with `rows` and any of header, header_row and sheet_title."""
+    """A list of rows, or an object with `rows` and any of header, header_row, header_rows and sheet_title."""
     loaded = json.loads(path.read_text(encoding="utf-8"))
     given: dict[str, Any] = loaded if isinstance(loaded, dict) else {"rows": loaded}
     return {**given, "rows": [row_from_json(row, path.parent) for row in given["rows"]]}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .wire import ApiError, Kind, Request, Route, Switches
+from .switches import Switches
+from .wire import ApiError, Kind, Request, Route
 
 __all__ = ["AppApi"]
 

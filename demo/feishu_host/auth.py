@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from .switches import Switches
 from .wire import Answer, ApiError, Kind, Request, Route, json_answer
 
 __all__ = ["TokenService"]
@@ -19,13 +20,14 @@ RENEW_BELOW: Final = 1800
 class TokenService:
     """Gives out tokens, checks them, revokes them."""
 
-    def __init__(self, app_id: str, app_secret: str, clock: Callable[[], float]) -> None:
+    def __init__(self, app_id: str, app_secret: str, switches: Switches, clock: Callable[[], float]) -> None:
         self.app_id = app_id
         self.app_secret = app_secret
         #: how often a token was asked for, successfully or not
         self.fetches = 0
         #: tokens given out, oldest first
         self.issued: list[str] = []
+        self._switches = switches
         self._clock = clock
         self._expires: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -66,7 +68,7 @@ class TokenService:
             if asked["app_id"] != self.app_id:
                 raise ApiError(10014, "app id not exists", 200)
             if asked["app_secret"] != self.app_secret:
-                raise ApiError(10014, "app secret invalid", 200)
+                raise ApiError(self._switches.wrong_secret_code, "app secret invalid", 200)
             token, left = self._current()
         # The token stands at the top level, not in data.
         return json_answer({"code": 0, "msg": "ok", "tenant_access_token": token, "expire": left})

@@ -6,7 +6,8 @@ import threading
 from typing import Any, Final
 
 from .drive_api import DriveApi
-from .wire import ApiError, Kind, Limits, Request, Route
+from .switches import Limits
+from .wire import ApiError, Kind, Request, Route
 
 __all__ = ["BitableApi"]
 

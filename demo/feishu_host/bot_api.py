@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from .wire import Answer, ApiError, Kind, Limits, RateWindows, Request, Route, Switches, json_answer
+from .switches import Limits, Switches
+from .wire import Answer, ApiError, Kind, RateWindows, Request, Route, json_answer
 
 __all__ = ["BotApi"]
 
@@ -55,8 +56,10 @@ class BotApi:
             if refused:
                 return json_answer({"code": refused, "msg": _SAYS[refused], "data": {}})
             self.messages.append(message)
-        old = {"Extra": None, "StatusCode": 0, "StatusMessage": "success"}
-        return json_answer({"code": 0, "msg": "success", "data": {}, **old})
+        old = {"StatusCode": 0, "StatusMessage": "success"}
+        if self._switches.bot_old_answer:
+            return json_answer(old)
+        return json_answer({"code": 0, "msg": "success", "data": {}, "Extra": None, **old})
 
     def _refused(self, request: Request, message: dict[str, Any]) -> int:
         """The code of the first thing that is wrong; 0 if nothing is."""

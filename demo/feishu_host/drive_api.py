@@ -11,18 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from .sheet import Spreadsheet
-from .wire import (
-    Answer,
-    ApiError,
-    Kind,
-    Limits,
-    Part,
-    Request,
-    Route,
-    Switches,
-    parse_multipart,
-)
+from .spreadsheet import Spreadsheet
+from .switches import Limits, Switches
+from .wire import Answer, ApiError, Kind, Part, Request, Route, parse_multipart
 
 __all__ = ["DriveApi", "StoredFile", "WikiApi"]
 

@@ -69,6 +69,22 @@ class Fault(str, enum.Enum):
     WRITE_CONFLICT_1254291 = "WRITE_CONFLICT_1254291"
     #: the custom bot has too much to do: at full and half hours
     BOT_LIMITED_11232 = "BOT_LIMITED_11232"
+    #: the month's calls are used up: HTTP 429, and waiting does not help
+    QUOTA_99991403 = "QUOTA_99991403"
+    #: a write changes nothing; meets a protected cell; finds no room for one more cell
+    UNCHANGED_90216 = "UNCHANGED_90216"
+    PROTECTED_90218 = "PROTECTED_90218"
+    CELLS_90219 = "CELLS_90219"
+    #: the front door's own page about a body that is too large
+    HTML_413 = "HTML_413"
+    #: what the list of codes says to try again: anywhere, in the wiki (131001), in drive (the last two)
+    AGAIN_1503 = "AGAIN_1503"
+    AGAIN_1642 = "AGAIN_1642"
+    AGAIN_96001 = "AGAIN_96001"
+    AGAIN_96002 = "AGAIN_96002"
+    AGAIN_131001 = "AGAIN_131001"
+    AGAIN_1064230 = "AGAIN_1064230"
+    AGAIN_1066002 = "AGAIN_1066002"
 
 
 #: what a client should get over by itself, without waiting long
@@ -89,7 +105,20 @@ RETRYABLE: Final = (
     Fault.HALF_BATCH,
     Fault.HTTP_500_JSON,
     Fault.CONTENTION_1061045,
+    Fault.AGAIN_1503,
+    Fault.AGAIN_1642,
+    Fault.AGAIN_96001,
+    Fault.AGAIN_96002,
+    Fault.AGAIN_131001,
+    Fault.AGAIN_1064230,
+    Fault.AGAIN_1066002,
 )
+
+
+def _writes(operation: str, path: str) -> bool:
+    """Whether it writes to a sheet."""
+    return "/sheets/v2/" in path and not operation.endswith("_get")
+
 
 _OPEN: Final = ("tenant_access_token", "bot_hook")
 #: where a fault can strike, by operation and path; the others can strike anywhere
@@ -104,9 +133,17 @@ _WHERE: Final[dict[Fault, Callable[[str, str], bool]]] = {
             Fault.TOKEN_REVOKED_200,
             Fault.TOKEN_REVOKED_LATE,
             Fault.SCOPE_MISSING_99991672,
+            Fault.QUOTA_99991403,
+            Fault.AGAIN_1503,
+            Fault.AGAIN_1642,
+            Fault.AGAIN_96001,
+            Fault.AGAIN_96002,
         ),
         lambda operation, path: operation not in _OPEN,
     ),
+    **dict.fromkeys((Fault.UNCHANGED_90216, Fault.PROTECTED_90218, Fault.CELLS_90219), _writes),
+    Fault.AGAIN_131001: lambda operation, path: "/wiki/" in path,
+    **dict.fromkeys((Fault.AGAIN_1064230, Fault.AGAIN_1066002), lambda operation, path: "/drive/" in path),
     **dict.fromkeys(
         (Fault.APP_DISABLED_99991662, Fault.IP_DENIED_99991401), lambda operation, path: operation != "bot_hook"
     ),
@@ -114,7 +151,7 @@ _WHERE: Final[dict[Fault, Callable[[str, str], bool]]] = {
     Fault.CONTENTION_1061045: lambda operation, path: "/drive/" in path and "upload" in operation,
     **dict.fromkeys((Fault.FULL, Fault.NOT_ADDED), lambda operation, path: "/sheets/" in path or "/drive/" in path),
     Fault.TOO_LARGE_90221: lambda operation, path: operation in ("values_get", "values_batch_get"),
-    Fault.TOO_LARGE_90227: lambda operation, path: "/sheets/v2/" in path and not operation.endswith("_get"),
+    Fault.TOO_LARGE_90227: _writes,
     Fault.UPLOAD_EXPIRED_1061021: lambda operation, path: operation.endswith(("upload_part", "upload_finish")),
     Fault.WRITE_CONFLICT_1254291: lambda operation, path: "/bitable/" in path,
     Fault.BOT_LIMITED_11232: lambda operation, path: operation == "bot_hook",

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Final
 
 from .auth import TokenService
-from .wire import ApiError, Kind, Limits, RateWindows, Request, Route, Switches, rate_limited
+from .switches import Limits, Switches
+from .wire import ApiError, Kind, RateWindows, Request, Route, quota_used_up, rate_limited, sheet_error
 
 __all__ = ["Gate"]
 
 _DAY: Final = 24 * 3600.0
+_MONTH: Final = 30 * _DAY
 
 
 class Gate:
@@ -21,6 +23,7 @@ class Gate:
         self,
         tokens: TokenService,
         spreadsheet_token: str,
+        wiki_token: str,
         limits: Limits,
         switches: Switches,
         clock: Callable[[], float],
@@ -32,6 +35,7 @@ class Gate:
         self.closing = threading.Event()
         self._tokens = tokens
         self._spreadsheet_token = spreadsheet_token
+        self._wiki_token = wiki_token
         self._windows = RateWindows(clock)
 
     def pause(self, seconds: float) -> None:
@@ -49,6 +53,7 @@ class Gate:
         if route.kind is not Kind.OPEN:
             self._tokens.check(request.headers.get("Authorization"), self.switches.invalid_token_status)
             self._check_app()
+            self._check_month()
         self._check_scopes(route)
         self._check_rate(route)
         if "spreadsheet" in request.params:
@@ -61,15 +66,18 @@ class Gate:
         """The app lacks every scope that would do."""
         message = f"Access denied. One of the following scopes is required: [{', '.join(route.scopes)}]"
         missing = [{"type": "action_scope_required", "subject": scope} for scope in route.scopes]
-        return ApiError(99991672, message, 400, error={"permission_violations": missing})
+        # A page that only a person can open; it grants what is asked for.
+        url = f"https://open.feishu.cn/app/{self._tokens.app_id}/auth?q={','.join(route.scopes)}&op_from=openapi"
+        helps = [{"url": f"{url}&token_type=tenant", "description": "grant one of the scopes"}]
+        return ApiError(99991672, message, 400, error={"permission_violations": missing, "helps": helps})
 
     def not_added(self, path: str) -> ApiError:
         """The app has the scope, but nobody gave it the document or folder."""
         if "/drive/" in path:
             return ApiError(1061004, "forbidden.", 403)
         if "/sheets/v3/" in path:
-            return ApiError(1310213, "permission denied", 400)
-        return ApiError(90213, "permission denied", self.switches.sheet_error_status)
+            return sheet_error(1310213, "permission denied", self.switches.sheet_error_status)
+        return sheet_error(90213, "permission denied", self.switches.sheet_error_status)
 
     def _check_app(self) -> None:
         """Calls for a token are not concerned: Feishu's page on the list of addresses says so."""
@@ -77,6 +85,10 @@ class Gate:
             raise ApiError(99991662, "app not in use", 400)
         if self.switches.denied_ip:
             raise ApiError(99991401, f"ip {self.switches.denied_ip} is denied by app setting", 400)
+
+    def _check_month(self) -> None:
+        if not self._windows.admit("month", self.limits.calls_per_month, _MONTH):
+            raise quota_used_up()
 
     def _check_scopes(self, route: Route) -> None:
         if not route.scopes or self.switches.scopes is None or self.switches.scopes & set(route.scopes):
@@ -100,9 +112,11 @@ class Gate:
 
     def _check_document(self, request: Request, route: Route) -> None:
         new = "/sheets/v3/" in request.path
-        status = 400 if new else self.switches.sheet_error_status
-        if request.params["spreadsheet"] != self._spreadsheet_token:
-            raise ApiError(1310214 if new else 90214, "spreadsheet not found", status)
+        asked, missing = request.params["spreadsheet"], 1310214 if new else 90214
+        if new and asked == self._wiki_token:
+            missing = self.switches.wiki_token_code
+        if asked != self._spreadsheet_token:
+            raise sheet_error(missing, "spreadsheet not found", self.switches.sheet_error_status)
         needed = {"edit"} if route.kind is Kind.WRITE else {"edit", "view"}
         if self.switches.document_access not in needed:
             raise self.not_added(request.path)

@@ -34,6 +34,20 @@ class Area:
         """The same columns from the same start, `rows` high."""
         return Area(self.first_row, self.first_column, self.first_row + rows - 1, self.last_column)
 
+    def holds(self, row: int, column: int) -> bool:
+        return (
+            self.first_row <= row
+            and (self.last_row is None or row <= self.last_row)
+            and self.first_column <= column <= self.last_column
+        )
+
+    def touches(self, other: Area) -> bool:
+        """Whether they have a cell in common."""
+        below = other.last_row is not None and other.last_row < self.first_row
+        above = self.last_row is not None and self.last_row < other.first_row
+        beside = other.last_column < self.first_column or self.last_column < other.first_column
+        return not (below or above or beside)
+
     def __str__(self) -> str:
         end = "" if self.last_row is None else str(self.last_row)
         start = f"{column_letters(self.first_column)}{self.first_row}"
@@ -81,6 +95,6 @@ def cell_position(cell: str) -> tuple[int, int]:
 
 def moved(area: Area, at: int, count: int) -> Area:
     """The area after rows from `at` on moved by `count`."""
-    last = area.last_row or area.first_row
     first = area.first_row + (count if area.first_row >= at else 0)
-    return Area(first, area.first_column, last + (count if last >= at else 0), area.last_column)
+    last = area.last_row if area.last_row is None else area.last_row + (count if area.last_row >= at else 0)
+    return Area(first, area.first_column, last, area.last_column)

@@ -11,7 +11,17 @@ from typing import Any, Final
 
 from .faults import Fault, FaultPlan, Rule
 from .gate import Gate
-from .wire import Answer, ApiError, Kind, Request, Route, json_answer, rate_limited
+from .wire import (
+    Answer,
+    ApiError,
+    Kind,
+    Request,
+    Route,
+    json_answer,
+    quota_used_up,
+    rate_limited,
+    too_large_for_the_front_door,
+)
 
 __all__ = ["Call", "FeishuService", "Visit"]
 
@@ -26,8 +36,11 @@ _ERRORS: Final = {
     Fault.HALF_BATCH: (90203, "Fail"),
     Fault.TOO_LARGE_90227: (90227, "TooLargeRequest"),
     Fault.TOO_LARGE_90221: (90221, "TooLargeResponse"),
+    Fault.UNCHANGED_90216: (90216, "no change"),
+    Fault.PROTECTED_90218: (90218, "locked cell"),
+    Fault.CELLS_90219: (90219, "cell excess"),
 }
-#: code, message and HTTP status of the other faults
+#: code, message and HTTP status of the other faults; that of the codes to try again is a guess
 _OTHER_ERRORS: Final = {
     Fault.HTTP_500_JSON: (5000, "internal error", 500),
     Fault.CONTENTION_1061045: (1061045, "resource contention occurred, please retry", 200),
@@ -36,6 +49,13 @@ _OTHER_ERRORS: Final = {
     Fault.UPLOAD_EXPIRED_1061021: (1061021, "upload id expired", 400),
     Fault.WRITE_CONFLICT_1254291: (1254291, "Write conflict", 200),
     Fault.BOT_LIMITED_11232: (11232, "frequency limited psm[lark.oapi.app_platform_runtime]appID[1500]", 200),
+    Fault.AGAIN_1503: (1503, "internal error, try again", 200),
+    Fault.AGAIN_1642: (1642, "internal error, try again", 200),
+    Fault.AGAIN_96001: (96001, "service busy, try again", 200),
+    Fault.AGAIN_96002: (96002, "service busy, try again", 200),
+    Fault.AGAIN_131001: (131001, "rpc fail", 400),
+    Fault.AGAIN_1064230: (1064230, "locked for data migration", 400),
+    Fault.AGAIN_1066002: (1066002, "concurrency error, please retry", 400),
 }
 #: the twins in v3, with HTTP 400; 1315201 is v3's internal error
 _V3_CODES: Final = {90235: 1310235, 90217: 1310217, 90242: 1310242, 90203: 1315201}
@@ -153,7 +173,9 @@ class FeishuService:
         """What goes back, spoilt if a fault was planned for this call."""
         call, request = visit.call, visit.request
         call.body_bytes = len(request.body)
-        rule = self.faults.pick(call.operation, request.path) if visit.route is not None else None
+        rule = (
+            None if visit.route is None or self._too_large(request) else self.faults.pick(call.operation, request.path)
+        )
         call.fault = rule.kind.value if rule is not None else ""
         log_id = f"standin{int(call.started * 1000):016d}"
         try:
@@ -167,6 +189,10 @@ class FeishuService:
         call.code = None if answer.cut else answer.code
         call.ended = time.monotonic()
         return answer
+
+    def _too_large(self, request: Request) -> bool:
+        limit = self._gate.limits.front_door_bytes
+        return limit is not None and len(request.body) > limit
 
     def _find(self, request: Request) -> Route | None:
         for route in self._routes:
@@ -184,6 +210,8 @@ class FeishuService:
         return call
 
     def _carry_out(self, visit: Visit, rule: Rule | None) -> Answer:
+        if self._too_large(visit.request):
+            return too_large_for_the_front_door()
         if visit.route is None:
             return Answer(404, b"404 page not found", "text/plain")
         if rule is None:
@@ -227,6 +255,10 @@ class FeishuService:
                 answer = error.answer("")
                 answer.delay = rule.seconds
                 return answer
+        if kind is Fault.QUOTA_99991403:
+            raise quota_used_up()
+        if kind is Fault.HTML_413:
+            return too_large_for_the_front_door()
         if kind is Fault.HTML_502:
             return Answer(502, _HTML_502, "text/html")
         if kind is Fault.RESET_BEFORE:

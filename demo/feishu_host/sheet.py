@@ -1,22 +1,21 @@
-"""The stand-in's spreadsheet: sheets, rows, pictures and merges, without any HTTP.
+"""One sheet of the stand-in's spreadsheet: rows, pictures, merges, protection and drop-downs, without any HTTP.
 
 Row numbers and columns count from 1, as people see them. All methods can be called from any thread.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from typing import Any, Final, Literal, TypeAlias
 
-from .cells import CellValue, CellWrite, Picture, PictureWrite, RowValues, plain_text
-from .pictures import pixel_size
+from .book import Book
+from .cells import CellValue, CellWrite, Choice, Mixed, Picture, PictureWrite, RowValues, plain_text, with_types
+from .late import Old, Row
 from .ranges import Area, cell_position, column_letters, moved, parse_area
+from .rendering import picture_json
 
-__all__ = ["DEFAULT_HEADER", "Sheet", "Spreadsheet"]
+__all__ = ["DEFAULT_HEADER", "Sheet"]
 
 DEFAULT_HEADER: Final = (
     "产品图",
@@ -32,112 +31,44 @@ DEFAULT_HEADER: Final = (
 GRID_ROWS: Final = 200
 GRID_COLUMNS: Final = 20
 
-
-class Spreadsheet:
-    """One document with its sheets. `revision` goes up by one with every change."""
-
-    def __init__(self, token: str, clock: Callable[[], float] = time.time, title: str = "商品") -> None:
-        self.token = token
-        self.title = title
-        self.owner_id = "ou_standin_owner"
-        self.clock = clock
-        self.revision = 1
-        self.sheets: list[Sheet] = []
-        #: every picture that was ever stored, also those that were overwritten: they count to Feishu's limit
-        self.pictures: dict[str, Picture] = {}
-        #: called with the lock held after each change
-        self.on_change: Callable[[Spreadsheet], None] | None = None
-        self.base_url = ""
-        self.lock = threading.RLock()
-        self._depth = 0
-
-    @property
-    def url(self) -> str:
-        """Where a person opens it."""
-        return f"{self.base_url}/sheets/{self.token}"
-
-    @property
-    def next_revision(self) -> int:
-        """What the change under way makes of it: it counts when it is complete."""
-        return self.revision + 1
-
-    @contextmanager
-    def change(self) -> Iterator[None]:
-        """Hold the lock; at the outer end count one revision and tell the listener."""
-        with self.lock:
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-            if self._depth == 0:
-                self.revision += 1
-                if self.on_change is not None:
-                    self.on_change(self)
-
-    def add_sheet(
-        self, title: str, rows: Sequence[RowValues] = (), *, header: Sequence[str] = DEFAULT_HEADER, header_row: int = 1
-    ) -> Sheet:
-        """Add a sheet: the header in `header_row`, the rows under it, given by title or in the header's order."""
-        with self.change():
-            sheet = Sheet(self, title, f"sid{len(self.sheets) + 1:03d}", header, header_row)
-            self.sheets.append(sheet)
-            for number, values in enumerate(rows, header_row + 1):
-                sheet.insert_row(number, values)
-            return sheet
-
-    def by_id(self, sheet_id: str) -> Sheet | None:
-        return next((sheet for sheet in self.sheets if sheet.sheet_id == sheet_id), None)
-
-    def by_title(self, title: str) -> Sheet | None:
-        return next((sheet for sheet in self.sheets if sheet.title == title), None)
-
-    def store_picture(self, data: bytes, name: str) -> Picture:
-        """Keep the bytes under a new token, as each write does, also of the same bytes."""
-        with self.lock:
-            width, height = pixel_size(data)
-            token = f"standinPicture{len(self.pictures) + 1:05d}"
-            picture = Picture(token, name, data, hashlib.sha256(data).hexdigest(), width, height)
-            self.pictures[token] = picture
-            return picture
-
-    def cell_json(self, value: CellValue) -> Any:
-        """The cell as the API shows it: a picture is an object, not a list."""
-        if not isinstance(value, Picture):
-            return value
-        query = f"height=1280&mount_node_token={self.token}&mount_point=sheet_image&policy=equal&width=1280"
-        return {
-            "fileToken": value.token,
-            "height": value.height,
-            "width": value.width,
-            "text": "",
-            "type": "embed-image",
-            "link": f"{self.base_url}/_standin/picture/{value.token}?{query}",
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the bytes of the pictures."""
-        with self.lock:
-            return {"revision": self.revision, "sheets": [sheet.to_json() for sheet in self.sheets]}
+_Mark: TypeAlias = Literal["merged", "protected", "one of a list", "several of a list"]
+#: whether they take several
+_DROP_DOWNS: Final[Mapping[_Mark, bool]] = {"one of a list": False, "several of a list": True}
 
 
 class Sheet:
     """One sheet. Made by `Spreadsheet.add_sheet`."""
 
-    def __init__(self, book: Spreadsheet, title: str, sheet_id: str, header: Sequence[str], header_row: int) -> None:
+    def __init__(
+        self, book: Book, title: str, sheet_id: str, header: Sequence[str], header_row: int, header_rows: int
+    ) -> None:
         self.book = book
         self.title = title
         self.sheet_id = sheet_id
         #: where the titles stand; moves when rows are inserted or deleted above
         self.header_row = header_row
+        #: how many rows the header is high; each title is merged over all of them
+        self.header_rows = header_rows
         self.picture_writes: list[PictureWrite] = []
         self.cell_writes: list[CellWrite] = []
-        self.merges: list[Area] = []
-        self._rows: list[list[CellValue]] = [[] for _ in range(header_row - 1)] + [list(header)]
+        self._rows: list[Row] = [[] for _ in range(header_row + header_rows - 1)]
+        self._rows[header_row - 1] = list(header)
+        bottom = header_row + header_rows - 1
+        high = [Area(header_row, column, bottom, column) for column in range(1, len(header) + 1)]
+        self._marks: dict[_Mark, list[Area]] = {"merged": high if header_rows > 1 else []}
 
     @property
     def revision(self) -> int:
         return self.book.revision
+
+    @property
+    def merges(self) -> list[Area]:
+        return self._marked("merged")
+
+    @property
+    def first_row(self) -> int:
+        """The first row below the header."""
+        return self.header_row + self.header_rows
 
     @property
     def last_row(self) -> int:
@@ -163,6 +94,11 @@ class Sheet:
         return max(GRID_COLUMNS, max(map(len, self._rows), default=0))
 
     @property
+    def filled_cells(self) -> int:
+        with self.book.lock:
+            return sum(sum(_filled(row)) for row in self._rows)
+
+    @property
     def titles(self) -> list[str]:
         """The header, in order."""
         with self.book.lock:
@@ -178,14 +114,13 @@ class Sheet:
     def find_rows(self, **texts: str) -> list[int]:
         """Numbers of the rows whose cells read so, for example `find_rows(产品名="杯子")`."""
         with self.book.lock:
-            numbers = range(self.header_row + 1, len(self._rows) + 1)
+            numbers = range(self.first_row, len(self._rows) + 1)
             return [n for n in numbers if all(self.row_texts(n).get(title) == text for title, text in texts.items())]
 
     def get(self, cell: str) -> CellValue:
         """The value of a cell such as H7."""
         row, column = cell_position(cell)
-        with self.book.lock:
-            return self.at(row, column)
+        return self.at(row, column)
 
     def at(self, row: int, column: int) -> CellValue:
         with self.book.lock:
@@ -205,15 +140,18 @@ class Sheet:
         """The row as a person reads it."""
         return {title: plain_text(value) for title, value in self.row(number).items()}
 
+    # What people do
+
     def set(self, cell: str, value: Any) -> None:
-        """What a person does: put a value into a cell. Bytes become a picture."""
+        """Put a value into a cell. Bytes become a picture, a list of texts and bytes a cell with all of them."""
         row, column = cell_position(cell)
-        with self.book.change():
+        with self._change():
             self._set(row, column, self._value(value))
+            self.book.late.overwritten(self._rows[row - 1], column)
 
     def insert_row(self, at: int, values: RowValues = ()) -> None:
         """Insert a row so that it becomes number `at`; values by title, or in order."""
-        with self.book.change():
+        with self._change():
             self.insert_blank(at, 1)
             if isinstance(values, Mapping):
                 values = self._in_order(values)
@@ -222,31 +160,36 @@ class Sheet:
 
     def insert_blank(self, at: int, count: int) -> None:
         """Insert empty rows; what was at `at` and below moves down."""
-        with self.book.change():
+        with self._change():
             while len(self._rows) < at - 1:
                 self._rows.append([])
             self._rows[at - 1 : at - 1] = [[] for _ in range(count)]
+            if self.header_row < at < self.first_row:
+                self.header_rows += count
             self.header_row += count if at <= self.header_row else 0
-            self.merges = [moved(area, at, count) for area in self.merges]
+            self._move(at, count)
 
     def delete_row(self, number: int) -> None:
-        """Delete a row; the rows below move up. The header cannot be deleted."""
-        with self.book.change():
+        """Delete a row; the rows below move up. The row with the titles cannot be deleted."""
+        with self._change():
             if number == self.header_row:
                 raise ValueError("the header row cannot be deleted")
             del self._rows[number - 1 : number]
+            if self.header_row < number < self.first_row:
+                self.header_rows -= 1
             self.header_row -= 1 if number < self.header_row else 0
-            kept = [area for area in self.merges if (area.first_row, area.last_row) != (number, number)]
-            self.merges = [moved(area, number + 1, -1) for area in kept]
+            for mark, areas in self._marks.items():
+                self._marks[mark] = [area for area in areas if (area.first_row, area.last_row) != (number, number)]
+            self._move(number + 1, -1)
 
     def sort(self, key: str | Callable[[dict[str, str]], Any], *, reverse: bool = False) -> None:
         """Sort the rows below the header by a title, or by a function of the row's texts. Takes merges apart."""
-        with self.book.change():
-            numbers = range(self.header_row + 1, self.last_row + 1)
+        with self._change():
+            numbers = range(self.first_row, self.last_row + 1)
             chosen = key if callable(key) else (lambda texts: texts[key])
             order = sorted(numbers, key=lambda number: chosen(self.row_texts(number)), reverse=reverse)
-            self._rows[self.header_row :] = [self._rows[number - 1] for number in order]
-            self.merges = [area for area in self.merges if area.first_row <= self.header_row]
+            self._rows[self.first_row - 1 :] = [self._rows[number - 1] for number in order]
+            self._marks["merged"] = [area for area in self.merges if area.first_row < self.first_row]
 
     def merge(self, area: str) -> None:
         """Merge cells: the first keeps its value, the others become empty and stay so, whatever is written there.
@@ -254,37 +197,59 @@ class Sheet:
         What the service does with a write under a merge is documented nowhere; nobody would see the value.
         """
         merged = parse_area(area)
-        with self.book.change():
-            self.merges.append(merged)
+        with self._change():
+            self._mark("merged", merged)
             for row in range(merged.first_row, (merged.last_row or merged.first_row) + 1):
                 for column in range(merged.first_column, merged.last_column + 1):
                     if (row, column) != (merged.first_row, merged.first_column):
                         self._set(row, column, None)
 
+    def protect(self, area: str = "") -> None:
+        """The API may not write there; without a range, nowhere in the sheet."""
+        with self._change():
+            self._mark("protected", parse_area(area or "A:ZZZ"))
+
+    def unprotect(self) -> None:
+        """The API may write everywhere."""
+        with self._change():
+            self._marks["protected"] = []
+
+    def drop_down(self, area: str, *, several: bool = False) -> None:
+        """What stands in these cells is chosen from a list, whoever writes it."""
+        with self._change():
+            self._mark(next(mark for mark, takes in _DROP_DOWNS.items() if takes is several), parse_area(area))
+
+    # What the API does
+
+    def protected(self, area: Area) -> bool:
+        return any(area.touches(there) for there in self._marked("protected"))
+
     def read(self, area: Area) -> list[list[CellValue]]:
-        """The values, filled up with None to the size of the area."""
+        """What reads find, filled up with None to the size of the area."""
         last_row = area.last_row or self.row_count
         columns = range(area.first_column, area.last_column + 1)
         with self.book.lock:
-            return [[self.at(row, column) for column in columns] for row in range(area.first_row, last_row + 1)]
+            return [[self._found(row, column) for column in columns] for row in range(area.first_row, last_row + 1)]
 
     def write(self, area: Area, values: Sequence[Sequence[CellValue]]) -> None:
         """What a values call does, and a record of each cell it wrote."""
-        with self.book.change():
-            written = []
-            for row, cells in enumerate(values, area.first_row):
-                for column, value in enumerate(cells, area.first_column):
-                    self._set(row, column, value)
-                    written.append((row, column, value))
+        with self.book.change(self.sheet_id, "values"):
+            written = [
+                (row, column, value)
+                for row, cells in enumerate(values, area.first_row)
+                for column, value in enumerate(cells, area.first_column)
+            ]
+            self._write(written)
             for row, column, value in written:
                 cell, title = f"{column_letters(column)}{row}", self._title(column)
                 self.cell_writes.append(CellWrite(cell, row, title, value, self.row_texts(row), self.book.clock()))
 
     def write_picture(self, row: int, column: int, data: bytes, name: str) -> Picture:
         """What a `values_image` call does, and a record of it."""
-        with self.book.change():
+        with self.book.change(self.sheet_id, "picture"):
             picture = self.book.store_picture(data, name)
-            self._set(row, column, picture)
+            self.book.written.add(picture.token)
+            self._write([(row, column, picture)])
             cell, title, texts = f"{column_letters(column)}{row}", self._title(column), self.row_texts(row)
             self.picture_writes.append(
                 PictureWrite(cell, row, title, texts, name, picture.sha256, picture.token, self.book.clock(), data)
@@ -292,7 +257,7 @@ class Sheet:
             return picture
 
     def to_json(self) -> dict[str, Any]:
-        """The sheet for a page or a verifier; the cells as the API shows them, pictures with their checksum."""
+        """The sheet for a page or a verifier; pictures with their checksum."""
         with self.book.lock:
             return {
                 "title": self.title,
@@ -307,15 +272,35 @@ class Sheet:
             }
 
     def _shown(self, value: CellValue) -> Any:
-        if not isinstance(value, Picture):
-            return value
-        return {**self.book.cell_json(value), "name": value.name, "sha256": value.sha256}
+        if isinstance(value, Picture):
+            shown = picture_json(value, self.book.token, self.book.base_url)
+            return {**shown, "name": value.name, "sha256": value.sha256}
+        if isinstance(value, Mixed):
+            return [
+                {"type": "text", "text": part} if isinstance(part, str) else self._shown(part) for part in value.parts
+            ]
+        return value if value is None or isinstance(value, (bool, int, float, list, dict)) else plain_text(value)
 
     def _value(self, value: Any) -> CellValue:
         if isinstance(value, (bytes, bytearray)):
-            return self.book.store_picture(bytes(value), "picture.png")
-        checked: CellValue = value
-        return checked
+            return self._picture(value)
+        if isinstance(value, list) and any(isinstance(part, (bytes, str)) for part in value):
+            return Mixed(tuple(part if isinstance(part, str) else self._picture(part) for part in value))
+        return with_types(value)
+
+    def _picture(self, data: bytes | bytearray) -> Picture:
+        return self.book.store_picture(bytes(data), "picture.png")
+
+    def _change(self) -> AbstractContextManager[None]:
+        return self.book.change(self.sheet_id)
+
+    def _write(self, cells: Sequence[tuple[int, int, CellValue]]) -> None:
+        before = []
+        for row, column, value in cells:
+            there = self.at(row, column)
+            self._set(row, column, value)
+            before.append(Old(self._rows[row - 1], column, there))
+        self.book.late.wrote(self.sheet_id, before, self.book.revisions.of(self.sheet_id))
 
     def _set(self, row: int, column: int, value: CellValue) -> None:
         while len(self._rows) < row:
@@ -324,14 +309,34 @@ class Sheet:
         cells.extend([None] * (column - len(cells)))
         cells[column - 1] = None if value == "" or self._covered(row, column) else value
 
+    def _found(self, row: int, column: int) -> CellValue:
+        """What a read finds in a cell: not yet what was written late, and with its drop-down."""
+        value = self.at(row, column)
+        if row <= len(self._rows):
+            value = self.book.late.shown(self._rows[row - 1], column, value)
+        if isinstance(value, (int, float, str, Choice)):
+            values = value.values if isinstance(value, Choice) else (value,)
+            for mark, several in _DROP_DOWNS.items():
+                if any(area.holds(row, column) for area in self._marked(mark)):
+                    return Choice(values, several)
+        return value
+
     def _covered(self, row: int, column: int) -> bool:
         """Whether the cell lies under a merge, and is not its first."""
         return any(
-            area.first_row <= row <= (area.last_row or area.first_row)
-            and area.first_column <= column <= area.last_column
-            and (row, column) != (area.first_row, area.first_column)
-            for area in self.merges
+            area.holds(row, column) and (row, column) != (area.first_row, area.first_column) for area in self.merges
         )
+
+    def _mark(self, mark: _Mark, area: Area) -> None:
+        self._marks[mark] = [*self._marked(mark), area]
+
+    def _marked(self, mark: _Mark) -> list[Area]:
+        return self._marks.get(mark, [])
+
+    def _move(self, at: int, count: int) -> None:
+        """Rows from `at` on have moved; so do the areas."""
+        for mark, areas in self._marks.items():
+            self._marks[mark] = [moved(area, at, count) for area in areas]
 
     def _title(self, column: int) -> str:
         titles = self.titles

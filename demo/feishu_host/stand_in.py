@@ -14,7 +14,6 @@ real one.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import secrets
@@ -28,25 +27,33 @@ from .app_api import AppApi
 from .auth import TokenService
 from .bitable_api import BitableApi
 from .bot_api import BotApi
-from .cells import CellWrite, Picture, PictureWrite, RowValues, cell_from_json, plain_text, row_from_json
+from .cells import CellWrite, Choice, Formatted, Formula, Mixed, Picture, PictureWrite, RowValues, plain_text
+from .control import Control
 from .drive_api import DriveApi, StoredFile, WikiApi
 from .faults import RETRYABLE, Fault, FaultPlan, Rule
 from .gate import Gate
 from .server import FeishuServer
 from .service import Call, FeishuService
-from .sheet import DEFAULT_HEADER, Sheet, Spreadsheet
+from .sheet import DEFAULT_HEADER, Sheet
 from .sheets_api import SheetsApi
-from .wire import Answer, ApiError, Limits, Request, Switches, json_answer
+from .spreadsheet import Spreadsheet
+from .switches import Limits, Switches
+from .tally import Tally
+from .wire import Answer, Request
 
 __all__ = [
     "DEFAULT_HEADER",
     "RETRYABLE",
     "Call",
     "CellWrite",
+    "Choice",
     "Fault",
     "FaultPlan",
     "FeishuStandIn",
+    "Formatted",
+    "Formula",
     "Limits",
+    "Mixed",
     "Picture",
     "PictureWrite",
     "Rule",
@@ -54,21 +61,20 @@ __all__ = [
     "Spreadsheet",
     "StoredFile",
     "Switches",
+    "Tally",
     "plain_text",
 ]
 
 #: where to listen for each host that may stand in the address
 HOSTS: Final = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
-_PAGE: Final = Path(__file__).with_name("page.html")
-_PICTURE_TYPES: Final = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg", b"GIF8": "image/gif", b"BM": "image/bmp"}
-#: an mp4 has its type after the length of its first box
-_MP4: Final = b"ftyp"
 
 
 class FeishuStandIn:
     """One tenant with one app, one spreadsheet, one bitable, one wiki node, one folder and one group with a custom bot.
 
-    `host` is 127.0.0.1, localhost or ::1: over plain HTTP, Feishu's own SDK accepts no other.
+    `header_rows` is how many rows the header is high, its titles merged over all of them. `switches` may be drawn by
+    chance: `Switches.drawn(random.Random(seed))`. `host` is 127.0.0.1, localhost or ::1: over plain HTTP, Feishu's own
+    SDK accepts no other.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class FeishuStandIn:
         *,
         header: Sequence[str] = DEFAULT_HEADER,
         header_row: int = 1,
+        header_rows: int = 1,
         sheet_title: str = "商品表",
         state_file: str | Path | None = None,
         host: str = "127.0.0.1",
@@ -85,6 +92,7 @@ class FeishuStandIn:
         app_secret: str = "",
         spreadsheet_token: str = "",
         webhook_secret: str = "",
+        switches: Switches | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         name = secrets.token_hex(3)
@@ -95,18 +103,19 @@ class FeishuStandIn:
         self.sheet_title = sheet_title
         self.webhook_secret = webhook_secret
         self.limits = Limits()
-        self.switches = Switches()
+        self.switches = switches or Switches()
         self.faults = FaultPlan()
-        self.spreadsheet = Spreadsheet(self.spreadsheet_token, clock)
-        self.tokens = TokenService(self.app_id, self.app_secret, clock)
+        self.spreadsheet = Spreadsheet(self.spreadsheet_token, self.switches, clock)
+        self.tokens = TokenService(self.app_id, self.app_secret, self.switches, clock)
         app_token = f"standinBase{name}"
         self.drive = DriveApi(self.spreadsheet, app_token, self.limits, self.switches, clock)
         self.bitable = BitableApi(app_token, self.drive, self.limits)
         self._bot = BotApi(f"standin-hook-{name}", webhook_secret, self.limits, self.switches, clock)
         self._webhook_path = f"/open-apis/bot/v2/hook/standin-hook-{name}"
-        self._gate = Gate(self.tokens, self.spreadsheet_token, self.limits, self.switches, clock)
+        self._gate = Gate(self.tokens, self.spreadsheet_token, self.wiki_token, self.limits, self.switches, clock)
         self.service = self._assemble()
-        self.spreadsheet.add_sheet(sheet_title, rows, header=header, header_row=header_row)
+        self._control = Control(self.spreadsheet, self.drive, self.tokens, self.service, self.limits, self.switches)
+        self.spreadsheet.add_sheet(sheet_title, rows, header=header, header_row=header_row, header_rows=header_rows)
         self._state_file = Path(state_file) if state_file else None
         if host not in HOSTS:
             raise ValueError(f"host is one of {', '.join(HOSTS)}")
@@ -132,7 +141,7 @@ class FeishuStandIn:
         if self._state_file is not None:
             self.spreadsheet.on_change = self._save
             with self.spreadsheet.lock:
-                self._save(self.spreadsheet)
+                self._save()
         return self
 
     def stop(self) -> None:
@@ -216,6 +225,10 @@ class FeishuStandIn:
         """How many calls were made to an operation such as `values_image`, with this code only if one is given."""
         return self.service.count(match, code)
 
+    def tally(self) -> Tally:
+        """Count from now on: calls by operation, and pictures that were stored."""
+        return Tally(self.calls, self.spreadsheet.pictures)
+
     def add_sheet(self, title: str, rows: Sequence[RowValues] = (), *, header: Sequence[str] = DEFAULT_HEADER) -> Sheet:
         """One more sheet in the same spreadsheet."""
         return self.spreadsheet.add_sheet(title, rows, header=header)
@@ -225,73 +238,11 @@ class FeishuStandIn:
 
     def control(self, request: Request) -> Answer:
         """The page, and the switches for whoever runs the stand-in as a process."""
-        try:
-            return self._control(request)
-        except (KeyError, TypeError, ValueError, IndexError, ApiError) as error:
-            return json_answer({"error": f"{type(error).__name__}: {error}"}, 400)
+        return self._control.answer(request)
 
-    def _control(self, request: Request) -> Answer:
-        match request.method, request.segments:
-            case "GET", [""] | ["sheets", _]:
-                return Answer(200, _PAGE.read_bytes(), "text/html; charset=utf-8")
-            case "GET", ["_standin", "sheet"]:
-                return json_answer(self._sheet_of(request.query("sheet")).to_json())
-            case "GET", ["_standin", "calls"]:
-                counts = {"token_fetches": self.tokens.fetches, "faults": dict(self.faults.struck)}
-                return json_answer({**self.service.calls_json(int(request.query("last", "0"))), **counts})
-            case "GET", ["_standin", "picture", token] | ["file", token]:
-                return self._picture(token)
-            case "POST", ["_standin", "faults"]:
-                self.faults.apply_json(request.json())
-            case "POST", ["_standin", "rows"]:
-                self._change_rows(request.json())
-            case "POST", ["_standin", "settings"]:
-                self._change_settings(request.json())
-            case _:
-                return json_answer({"error": "not found"}, 404)
-        return json_answer({"ok": True})
-
-    def _sheet_of(self, title: str) -> Sheet:
-        sheet = self.spreadsheet.by_title(title) if title else self.sheet
-        if sheet is None:
-            raise KeyError(title)
-        return sheet
-
-    def _picture(self, token: str) -> Answer:
-        found = self.drive.content(token)
-        if found is None:
-            return json_answer({"error": "not found"}, 404)
-        data = found[1]
-        kind = next(
-            (kind for start, kind in _PICTURE_TYPES.items() if data.startswith(start)),
-            "video/mp4" if data[4:8] == _MP4 else "application/octet-stream",
-        )
-        return Answer(200, data, kind, {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"})
-
-    def _change_rows(self, change: dict[str, Any]) -> None:
-        """{"insert": {"at", "values"}}, {"delete": n}, {"sort": title, "reverse"}, {"set": {"cell", "value"}}."""
-        sheet = self._sheet_of(change.get("sheet", ""))
-        if "insert" in change:
-            sheet.insert_row(change["insert"]["at"], row_from_json(change["insert"].get("values", []), Path()))
-        if "delete" in change:
-            sheet.delete_row(change["delete"])
-        if "sort" in change:
-            sheet.sort(change["sort"], reverse=bool(change.get("reverse")))
-        if "set" in change:
-            sheet.set(change["set"]["cell"], cell_from_json(change["set"]["value"], Path()))
-
-    def _change_settings(self, changes: dict[str, Any]) -> None:
-        """{"switches": {…}, "limits": {…}}."""
-        self.switches.apply_json(changes.get("switches", {}))
-        known = {item.name for item in dataclasses.fields(Limits)}
-        for name, value in changes.get("limits", {}).items():
-            if name not in known:
-                raise KeyError(name)
-            setattr(self.limits, name, value)
-
-    def _save(self, book: Spreadsheet) -> None:
+    def _save(self) -> None:
         """The whole spreadsheet, replaced in one step, so that a reader never sees half of it."""
         assert self._state_file is not None
         temporary = self._state_file.with_name(f".{self._state_file.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(book.to_json(), ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(self.spreadsheet.to_json(), ensure_ascii=False), encoding="utf-8")
         temporary.replace(self._state_file)

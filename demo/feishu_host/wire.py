@@ -1,4 +1,4 @@
-"""What the parts of the stand-in share: requests, answers, errors, routes, limits and switches."""
+"""What the parts of the stand-in share: requests, answers, errors, routes and rates."""
 
 from __future__ import annotations
 
@@ -13,87 +13,20 @@ from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 __all__ = [
-    "MEBI",
     "Answer",
     "ApiError",
     "Kind",
-    "Limits",
     "Part",
     "RateWindows",
     "Request",
     "Route",
-    "Switches",
     "json_answer",
     "parse_multipart",
+    "quota_used_up",
     "rate_limited",
+    "sheet_error",
+    "too_large_for_the_front_door",
 ]
-
-MEBI: Final = 1024 * 1024
-
-
-@dataclass
-class Limits:
-    """Feishu's documented limits. A test may lower them; None takes a rate away."""
-
-    write_rows: int = 5_000
-    write_columns: int = 100
-    read_columns: int = 100
-    cell_characters: int = 50_000
-    answer_bytes: int = 10 * MEBI
-    #: not documented; the limit on answers is taken for requests, too
-    body_bytes: int = 10 * MEBI
-    picture_bytes: int = 20 * MEBI
-    pictures: int = 4_000
-    upload_bytes: int = 20 * MEBI
-    #: of an upload in parts; always this much
-    block_bytes: int = 4 * MEBI
-    folder_entries: int = 1_500
-    table_records: int = 1_000
-    uploads_per_day: int = 10_000
-    sheet_calls_per_second: int | None = 100
-    sheet_v3_calls_per_minute: int | None = 100
-    uploads_per_second: int | None = 5
-    downloads_per_second: int | None = 5
-    messages_per_second: int | None = 5
-    messages_per_minute: int | None = 100
-
-
-@dataclass
-class Switches:
-    """How the service answers where it is known to vary, or where nobody has written it down."""
-
-    #: ASGI servers send header names in lower case, and clients have stumbled over it
-    lowercase_headers: bool = False
-    #: the page's table says updatedRange, its sample updateRange
-    picture_range_key: Literal["updateRange", "updatedRange"] = "updateRange"
-    #: HTTP status of the 90xxx codes: documented nowhere
-    sheet_error_status: int = 200
-    #: 400 in production, 200 was seen as well
-    invalid_token_status: int = 400
-    #: every refusal comes as HTTP 200, so that only the body tells
-    errors_as_200: bool = False
-    #: the scopes that the app has; None: all
-    scopes: frozenset[str] | None = None
-    #: an administrator may switch the app off; tokens are given out all the same
-    app_enabled: bool = True
-    #: the app has a list of allowed addresses, and this one, the caller's, is not on it; empty: no list
-    denied_ip: str = ""
-    #: seconds that the service's clock is ahead: in its Date header, and where the custom bot checks a timestamp
-    date_shift: float = 0.0
-    #: what the app may do with the document
-    document_access: Literal["edit", "view", "none"] = "edit"
-    #: whether it was given the folder in drive
-    folder_access: bool = True
-    #: the custom bot's own safety: a word that each message must have, and whether our address may send
-    bot_keyword: str = ""
-    bot_ip_allowed: bool = True
-
-    def apply_json(self, changes: Mapping[str, Any]) -> None:
-        """The same over HTTP. Raises KeyError for an unknown name."""
-        for name, value in changes.items():
-            if name not in vars(self):
-                raise KeyError(name)
-            setattr(self, name, frozenset(value) if name == "scopes" and value is not None else value)
 
 
 @dataclass
@@ -177,6 +110,22 @@ def rate_limited(status: int, limit: int, reset: str) -> ApiError:
     """99991400 with the two headers that say how many calls are allowed and how long to wait."""
     headers = {"x-ogw-ratelimit-limit": str(limit), "x-ogw-ratelimit-reset": reset}
     return ApiError(99991400, "request trigger frequency limit", status, headers=headers)
+
+
+def quota_used_up() -> ApiError:
+    """The tenant has made all the calls that it may make in a month: nobody says when to come back."""
+    return ApiError(99991403, "This month's API call quota has been exceeded", 429)
+
+
+def sheet_error(code: int, message: str, v2_status: int) -> ApiError:
+    """The long codes are those of v3 and have a status of their own."""
+    return ApiError(code, message, 400 if code > 1_000_000 else v2_status)
+
+
+def too_large_for_the_front_door() -> Answer:
+    """The gateway's own page: what is behind it never sees the request."""
+    page = "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n</html>\r\n"
+    return Answer(413, page.encode(), "text/html")
 
 
 def json_answer(body: Mapping[str, Any], status: int = 200, *, headers: dict[str, str] | None = None) -> Answer:

@@ -63,9 +63,9 @@ def test_an_unknown_app_is_told_apart_from_a_wrong_secret() -> None:
     with FeishuStandIn() as feishu, requests.Session() as session:
         session.trust_env = False
         url = f"{feishu.url}/open-apis/auth/v3/tenant_access_token/internal"
-        for body, message in (
-            ({"app_id": "cli_of_nobody", "app_secret": feishu.app_secret}, "app id not exists"),
-            ({"app_id": feishu.app_id, "app_secret": "wrong"}, "app secret invalid"),
+        for body, code, message in (
+            ({"app_id": "cli_of_nobody", "app_secret": feishu.app_secret}, 10014, "app id not exists"),
+            ({"app_id": feishu.app_id, "app_secret": "wrong"}, 10015, "app secret invalid"),
         ):
             answer = session.post(url, json=body, timeout=120).json()
-            assert (answer["code"], answer["msg"]) == (10014, message)
+            assert (answer["code"], answer["msg"]) == (code, message)
