@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-# What several files share stands beside them.
-sys.path.append(str(Path(__file__).parent))
-
 from feishu_caller import ROWS, Client, Clock
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
