@@ -180,10 +180,9 @@ class StatusDelivery:
         for _ in range(_REPAIR_ROUNDS):
             for address, (place, field, text) in self._displaced(written, earlier).items():
                 owner = written[address][0]
-                if text is None and isinstance(owner, TaskRecord):
-                    unknown[owner.task_id] = _spoiled(address, self._reader)
-                elif text is None:
-                    log.error("[wfrecovery] rows moved under a write: please check cell %s", address)
+                if text is None:
+                    task = owner if isinstance(owner, TaskRecord) else next(iter(cells.values()))[0]
+                    unknown[task.task_id] = _spoiled(address, self._reader)
                 elif (place.identity, field) not in {(known.identity, where) for known, where in own}:
                     own[place, field] = text
             written = {

@@ -217,7 +217,7 @@ def test_rows_that_move_under_the_repair_as_well_end_with_their_own_or_are_named
         named = "".join(str(team.record(task_id).outbox.last_error) for task_id in tasks)
         for task_id in tasks:
             record = team.record(task_id)
-            if record.feishu_state is FeishuState.PUSHED and f"{record.product_name} ·" not in named:
+            if record.feishu_state is FeishuState.PUSHED and f"'{record.product_name}'" not in named:
                 team.assert_delivered(task_id, once_elsewhere=True)
         for product in team.products():
             if product.startswith("新品"):

@@ -377,7 +377,7 @@ def test_what_is_only_shown_is_kept_as_it_is_and_harms_nobody(table: WorkflowDat
     assert [entry.task_id for entry in TaskIndex(table).entries()] == [TASK]
     table.update(TASK, lambda task: task.entering(Stage.RUNNING))
     ended = table.update(TASK, finished)
-    assert (ended.stage, ended.feishu_state, ended.prompt) == (Stage.FINISHED, FeishuState.PENDING, before.prompt)
+    assert (ended.stage, ended.feishu_state, ended.identity) == (Stage.FINISHED, FeishuState.PENDING, before.identity)
     assert [line.what for line in ended.story][-1] == "finished"
     assert table.corrupt() == []
 
