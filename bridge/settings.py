@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+
+from .wording import Wording, wording_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +36,10 @@ class LostPrompts(str, Enum):
 
 class SettingsError(ValueError):
     """A setting cannot be used; the message names it and says what it should be."""
+
+    def __init__(self, what: Wording | str) -> None:
+        self.wording = wording_of(what)
+        super().__init__(self.wording.en)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,49 @@ _VARIABLES: Final[Mapping[str, str]] = {
     **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "video_link_column", "language")},
     "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
+
+
+@dataclass(frozen=True)
+class _Address:
+    """What people copy out of a browser's address line, whole or in part."""
+
+    #: what stands before the token
+    before: tuple[str, ...]
+    expected: Wording
+
+
+_ADDRESSES: Final[Mapping[str, _Address]] = {
+    "feishu_spreadsheet_token": _Address(
+        ("sheets", "wiki"),
+        Wording(
+            "the address of an online spreadsheet (https://….feishu.cn/sheets/… or …/wiki/…), or the part of it after "
+            "/sheets/ or /wiki/",
+            "在线电子表格的网址（https://….feishu.cn/sheets/… 或 …/wiki/…），或网址里 /sheets/、/wiki/ 后面的那一段",
+        ),
+    ),
+    "video_folder_token": _Address(
+        ("folder",),
+        Wording(
+            "the address of a folder in Drive (https://….feishu.cn/drive/folder/…), or the part of it after /folder/",
+            "云空间文件夹的网址（https://….feishu.cn/drive/folder/…），或网址里 /folder/ 后面的那一段",
+        ),
+    ),
+}
+#: What other addresses of Feishu's lead to.
+_PLACES: Final[Mapping[str, Wording]] = {
+    "base": Wording("a Bitable, which is not supported yet", "多维表格（暂不支持）"),
+    "sheets": Wording("a spreadsheet", "电子表格"),
+    "wiki": Wording("a wiki", "知识库"),
+    "file": Wording("an uploaded file", "上传的文件"),
+    "drive": Wording("Drive, or a folder in it", "云空间或其中的文件夹"),
+    "slides": Wording("slides", "幻灯片"),
+    **dict.fromkeys(("docx", "docs", "doc"), Wording("a document", "文档")),
+    **dict.fromkeys(("mindnotes", "mindnote"), Wording("a mind map", "思维笔记")),
+}
+_WEB_ADDRESS: Final = re.compile(r"https?://[^\s<>\"'，。]*")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+")
+#: What may stand where a token should be: pages of the wiki and of Drive as a whole.
+_NO_TOKENS: Final = frozenset({"space", "settings", "home", "workspace", "me", "shared"})
 
 
 def load_settings(
@@ -218,12 +269,33 @@ def typed(name: str, value: Any) -> Any:
         if value[:2].lower() not in ("zh", "en"):
             raise SettingsError(f"{variable} is zh or en")
         return value[:2].lower()
-    if name in ("video_folder_token", "feishu_spreadsheet_token"):
-        # people copy the whole address: https://….feishu.cn/sheets/TOKEN?sheet=…, https://….feishu.cn/drive/folder/TOKEN
-        return value.partition("?")[0].rstrip("/").rpartition("/")[2]
+    if name in _ADDRESSES:
+        return _token(variable, value, _ADDRESSES[name])
     if name in ("feishu_domain", "comfyui_url"):
         return _origin(variable, value)
     return value
+
+
+def _token(variable: str, value: str, address: _Address) -> str:
+    """The token in an address, or `value` where it is nothing but one. Hosts differ: feishu.cn, larksuite.com,
+    larkoffice.com, an organisation's own."""
+    found = _WEB_ADDRESS.search(value)
+    path = re.split("[?#]", found[0] if found else value.strip(), maxsplit=1)[0]
+    parts = [part for part in path.rpartition("://")[2].split("/") if part]
+    if found or (len(parts) > 1 and "." in parts[0]):
+        parts = parts[1:]  # the host
+    elif len(parts) <= 1:
+        parts = [address.before[0], *parts]
+    token = next((after for name, after in pairwise(parts) if name in address.before), "")
+    if (_TOKEN.fullmatch(token) and token not in _NO_TOKENS) or not value.strip():
+        return token
+    place = next((_PLACES[part] for part in parts if part in _PLACES and part not in address.before), None)
+    said = Wording(f"{variable} should be ", f"{variable} 应为")
+    if place is not None:
+        said = Wording(
+            f"{variable} is the address of {place.en}; it should be ", f"{variable} 填的是{place.zh}的网址；应为"
+        )
+    raise SettingsError(said + address.expected)
 
 
 def _origin(variable: str, value: str) -> str:

@@ -186,13 +186,97 @@ def test_addresses_lose_their_last_slash() -> None:
     assert (settings.feishu_domain, settings.comfyui_url) == ("https://open.larksuite.com", "http://h:1")
 
 
+HOSTS = ("team.feishu.cn", "team.larksuite.com", "team.sg.larksuite.com", "team.larkoffice.com", "docs.team.example")
+ENDS = ("", "/", "?sheet=sid001", "?from=from_copylink#", "#share", "?a=/sheets/other#/wiki/other", "/?a=1")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("place", ["sheets", "wiki", "space/sheets"])
+def test_the_spreadsheet_may_be_given_by_its_address(host: str, place: str) -> None:
+    for end in ENDS:
+        for begin in ("https://", "http://", "", " 【商品表】https://"):
+            given = f"{begin}{host}/{place}/Sh_tcn-1{end}"
+            settings = load_settings(environ={**FULL, "FEISHU_SPREADSHEET_TOKEN": given})
+            assert settings.feishu_spreadsheet_token == "Sh_tcn-1", given
+
+
+@pytest.mark.parametrize("given", ["shtcn1", "shtcn1/", "shtcn1?sheet=a", "shtcn1#a", "/sheets/shtcn1", "wiki/shtcn1"])
+def test_the_part_of_the_address_will_do(given: str) -> None:
+    assert load_settings(environ={"FEISHU_SPREADSHEET_TOKEN": given}).feishu_spreadsheet_token == "shtcn1"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize(
+    ("place", "en", "zh"),
+    [
+        ("base/TOKEN", "a Bitable, which is not supported yet", "多维表格（暂不支持）"),
+        ("share/base/form/TOKEN", "a Bitable", "多维表格"),
+        ("base/TOKEN?table=tbl1&view=vew1", "a Bitable", "多维表格"),
+        ("docx/TOKEN", "a document", "文档"),
+        ("docs/TOKEN", "a document", "文档"),
+        ("drive/folder/TOKEN", "Drive, or a folder in it", "云空间"),
+        ("drive/me/", "Drive", "云空间"),
+        ("file/TOKEN", "an uploaded file", "上传的文件"),
+        ("slides/TOKEN", "slides", "幻灯片"),
+        ("mindnotes/TOKEN", "a mind map", "思维笔记"),
+        ("wiki/space/TOKEN", "should be the address", "应为在线电子表格的网址"),
+        ("sheets/", "should be the address", "应为在线电子表格的网址"),
+        ("minutes/TOKEN", "should be the address", "应为在线电子表格的网址"),
+        ("", "should be the address", "应为在线电子表格的网址"),
+    ],
+)
+def test_an_address_of_something_else_is_refused_with_what_it_is(host: str, place: str, en: str, zh: str) -> None:
+    for begin in ("https://", ""):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(environ={"FEISHU_SPREADSHEET_TOKEN": f"{begin}{host}/{place}"})
+        told = caught.value.wording
+        assert str(caught.value) == told.en
+        assert en in told.en
+        assert zh in told.zh
+        for text in (told.en, told.zh):
+            assert text.startswith("FEISHU_SPREADSHEET_TOKEN")
+            assert "/sheets/" in text
+            assert "/wiki/" in text
+        assert "TOKEN" not in told.zh.removeprefix("FEISHU_SPREADSHEET_TOKEN"), "a token is never quoted"
+
+
+@pytest.mark.parametrize("given", ["sht cn1", "表格", "sht.cn1", "a&b"])
+def test_what_is_no_token_is_refused_and_not_quoted(given: str) -> None:
+    with pytest.raises(SettingsError, match="FEISHU_SPREADSHEET_TOKEN should be the address") as caught:
+        load_settings(environ={"FEISHU_SPREADSHEET_TOKEN": given})
+    assert given not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_empty_token_in_the_file_is_a_missing_one(tmp_path: Path) -> None:
+    path = config(tmp_path, 'feishu_spreadsheet_token = " "\nvideo_folder_token = ""\n')
+    settings = load_settings(path, {})
+    assert (settings.feishu_spreadsheet_token, settings.video_folder_token) == ("", "")
+
+
+def test_an_address_in_the_file_is_cut_as_well(tmp_path: Path) -> None:
+    path = config(tmp_path, 'feishu_spreadsheet_token = " https://t.feishu.cn/sheets/shtcn1?sheet=a#b "\n')
+    assert load_settings(path, {}).feishu_spreadsheet_token == "shtcn1"
+
+
 def test_the_video_folder_may_be_given_by_its_address() -> None:
     for given in (
         "fldcn123",
         "https://x.feishu.cn/drive/folder/fldcn123/",
         "https://x.feishu.cn/drive/folder/fldcn123?a=1",
+        "https://x.larksuite.com/drive/folder/fldcn123#a",
     ):
         assert load_settings(environ={"WFRECOVERY_VIDEO_FOLDER": given}).video_folder_token == "fldcn123"
+
+
+@pytest.mark.parametrize(
+    ("place", "zh"),
+    [("sheets/x1", "电子表格"), ("wiki/x1", "知识库"), ("base/x1", "多维表格"), ("drive/me/", "云空间")],
+)
+def test_an_address_of_no_folder_is_refused_with_what_it_is(place: str, zh: str) -> None:
+    with pytest.raises(SettingsError, match="WFRECOVERY_VIDEO_FOLDER is the address of") as caught:
+        load_settings(environ={"WFRECOVERY_VIDEO_FOLDER": f"https://x.feishu.cn/{place}"})
+    assert zh in caught.value.wording.zh
+    assert "/drive/folder/" in caught.value.wording.zh
 
 
 def test_the_group_reads_chinese_unless_told_otherwise() -> None:

@@ -102,7 +102,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     try:
         return load_settings(arguments.config)
     except SettingsError as error:
-        raise CommandError("settings", str(error)) from error
+        raise CommandError("settings", error.wording) from error
 
 
 def sentence(error: OSError) -> str:

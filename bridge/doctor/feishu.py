@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 import requests
 
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..wording import Wording
 from . import feishu_app, feishu_bot, feishu_clock, feishu_spreadsheet, feishu_token, feishu_videos
 from .checks import Findings, after
 from .comfyui import no_answer
-from .feishu_advice import console
-from .feishu_asker import Asker, Refusal
+from .feishu_advice import TRY_AGAIN, advice_on, console
+from .feishu_asker import Asker
 from .feishu_questions import TITLES
 from .feishu_token import DOMAINS
 
@@ -55,20 +56,15 @@ def examine(
                 feishu_videos.examine_folder(found, settings, asker)
             feishu_spreadsheet.examine(found, settings, asker, session)
     except requests.RequestException as error:
-        _broke_off(found, no_answer(error))
-    except Refusal as refusal:
-        _broke_off(found, refusal.wording)
+        _broke_off(found, no_answer(error), TRY_AGAIN)
+    except FeishuError as refusal:
+        _broke_off(found, refusal.said, advice_on(refusal))
     finally:
         feishu_clock.examine(found, settings, asker.ahead)
 
 
-def _broke_off(found: Findings, why: Wording) -> None:
+def _broke_off(found: Findings, why: Wording, advice: Wording) -> None:
     """The first question without an answer is the one that could not be asked."""
     asked = {check.id for check in found.checks()}
     name = next(name for name in TITLES if name in found.titles and name not in asked and name != "clock")
-    found.wrong(
-        name,
-        why,
-        Wording("Feishu could not answer just now: try again in a minute", "飞书暂时没能回答：请过一分钟再试"),
-        blocks=after(name, TITLES),
-    )
+    found.wrong(name, why, advice, blocks=after(name, TITLES))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..feishu.errors import ADVICE, FeishuError
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..wording import Wording
-from .feishu_asker import Refusal
 
+TRY_AGAIN: Final = Wording(
+    "Feishu could not answer just now: try again in a minute", "飞书暂时没能回答：请过一分钟再试"
+)
 #: the one that does for all of the sheet
 SHEET_SCOPE: Final = "sheets:spreadsheet"
 
@@ -29,10 +31,11 @@ def add_scope(settings: Settings, scope: str) -> Wording:
     )
 
 
-def advice_on(error: Refusal | FeishuError) -> Wording:
-    """By the code; one that nobody has met yet can be looked up."""
-    known = ADVICE.get(error.code)
-    return known or Wording(
-        f"look up {error.code} at open.feishu.cn/search, and try again",
-        f"在 open.feishu.cn/search 查询 {error.code}，然后再试",
-    )
+def grant_scope(settings: Settings, refusal: FeishuError, scope: str) -> Wording:
+    """What gives the app the scope that a call was refused for: by the page that Feishu names, else by ours."""
+    return refusal.advice if refusal.grant_link else add_scope(settings, scope)
+
+
+def advice_on(error: FeishuError) -> Wording:
+    """What a person does about it; nothing, where waiting helps."""
+    return error.advice if error.needs_person and error.advice else TRY_AGAIN

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..feishu.codes import ADDRESS_DENIED, APP_DISABLED, SCOPE_MISSING
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..wording import Wording
 from .checks import Findings, after
 from .feishu_advice import SHEET_SCOPE, add_scope, console
-from .feishu_asker import Asker, Refusal
+from .feishu_asker import Asker
 from .feishu_questions import TITLES
 
 #: any one of them will do (from each call's page)
@@ -28,24 +30,21 @@ READ_SCOPES: Final = frozenset(
 WRITE_SCOPES: Final = frozenset({"sheets:spreadsheet", "drive:drive", "sheets:spreadsheet:write_only"})
 UPLOAD_SCOPES: Final = frozenset({"drive:drive", "drive:file", "drive:file:upload"})
 
-DISABLED: Final = frozenset({99991662, 99991673, 212100})
-_IP_DENIED: Final = 99991401
-
 
 def examine(found: Findings, settings: Settings, asker: Asker) -> bool:
     """Whether the app may call at all, and with which scopes."""
     try:
         data = asker.get("/open-apis/application/v6/scopes")
-    except Refusal as refusal:
-        if refusal.code in DISABLED:
+    except FeishuError as refusal:
+        if refusal.code in APP_DISABLED:
             disabled(found, settings, refusal)
             return False
-        if refusal.code == _IP_DENIED:
+        if refusal.code == ADDRESS_DENIED:
             found.well("app")
             place = console(settings) + " → 安全设置 → IP 白名单"
             found.wrong(
                 "address",
-                refusal.wording,
+                refusal.said,
                 Wording(
                     f"{place.en}: add the public address that Feishu names, or take the list away",
                     f"{place.zh}：加入飞书提示的公网 IP，或清空白名单",
@@ -53,7 +52,9 @@ def examine(found: Findings, settings: Settings, asker: Asker) -> bool:
                 blocks=after("address", TITLES),
             )
             return False
-        unsaid = Wording(f"Feishu does not tell: {refusal.wording.en}", f"飞书没有说明：{refusal.wording.zh}")
+        if refusal.concerns_all and refusal.code not in SCOPE_MISSING:
+            raise
+        unsaid = Wording("Feishu does not tell: ", "飞书没有说明：") + refusal.said
         for name in found.titles.keys() & {"scope_read", "scope_write", "scope_drive"}:
             found.unknown(name, unsaid)
     else:
@@ -63,12 +64,12 @@ def examine(found: Findings, settings: Settings, asker: Asker) -> bool:
     return True
 
 
-def disabled(found: Findings, settings: Settings, refusal: Refusal) -> None:
+def disabled(found: Findings, settings: Settings, refusal: FeishuError) -> None:
     """Nobody has published or enabled it; the token call may say so, too."""
     place = console(settings) + " → 版本管理与发布"
     found.wrong(
         "app",
-        refusal.wording,
+        refusal.said,
         Wording(
             f"{place.en}: publish a version, and let the administrator enable the app "
             "(飞书管理后台 → 工作台 → 应用管理 → 启用)",

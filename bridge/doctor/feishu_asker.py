@@ -1,4 +1,5 @@
-"""How `doctor` asks Feishu: past the client, for the bare refusal matters here, and the time that an answer tells."""
+"""How `doctor` asks Feishu: past the client, without its settings and its waits, and noting the time that an answer
+tells."""
 
 from __future__ import annotations
 
@@ -8,36 +9,22 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import requests
+from urllib3.exceptions import HTTPError
 
+from ..feishu.answer import read_bounded, token_in
+from ..feishu.envelope import Envelope
+from ..feishu.errors import FeishuError, Remedy, accepted, lacking
 from ..redact import redact
 from ..settings import Settings
-from ..wording import Wording
 
 #: Seconds to connect, and between two bytes.
 _TIMEOUT: Final = (10.0, 30.0)
 #: Seconds before a question is asked again that Feishu was too busy to answer.
 _WAITS: Final = (0.5, 1.5)
 
-#: what a call is refused with that needs a scope which the app has not
-SCOPE_MISSING: Final = frozenset({99991672, 99991676, 99991679})
-
-
-class Refusal(Exception):  # noqa: N818 - an answer, not a mistake of ours
-    """Feishu's answer with a code ≠ 0, or one that is none of its API (code 0)."""
-
-    def __init__(self, code: int, message: str, status: int) -> None:
-        self.code, self.message, self.status = code, redact(message), status
-        super().__init__(f"{code} {message}")
-
-    @property
-    def wording(self) -> Wording:
-        if self.code:
-            return Wording(f"Feishu says {self.code} {self.message}", f"飞书返回 {self.code} {self.message}")
-        return Wording(f"the answer is not Feishu's (HTTP {self.status})", f"响应不是飞书的（HTTP {self.status}）")
-
 
 class Asker:
-    """Asks, and notes how far the clocks are apart."""
+    """Asks, and notes how far the clocks are apart. Raises FeishuError, or what requests raises."""
 
     def __init__(self, settings: Settings, session: requests.Session, now: Callable[[], float]) -> None:
         self._settings, self._session, self._now = settings, session, now
@@ -46,50 +33,42 @@ class Asker:
         self.ahead: float | None = None
 
     def fetch_token(self) -> None:
-        """Raises Refusal, or what requests raises."""
+        """With the credentials of the settings."""
         body = {"app_id": self._settings.feishu_app_id, "app_secret": self._settings.feishu_app_secret}
-        self.token = str(self.post_token(self._settings.feishu_domain, body)["tenant_access_token"])
+        self.token, _ = token_in(self.post_token(self._settings.feishu_domain, body))
 
-    def post_token(self, domain: str, body: Mapping[str, str]) -> Mapping[str, Any]:
+    def post_token(self, domain: str, body: Mapping[str, str]) -> Envelope:
         """The token call at any domain."""
         return self._answer("POST", f"{domain}/open-apis/auth/v3/tenant_access_token/internal", json=body)
 
     def get(self, path: str, **query: str) -> Mapping[str, Any]:
-        """The `data` of a GET; raises Refusal, or what requests raises."""
-        answer = self._answer(
-            "GET",
-            self._settings.feishu_domain + path,
-            params=query,
-            headers={"Authorization": f"Bearer {self.token}"},
-        )
-        data = answer.get("data")
-        return data if isinstance(data, dict) else {}
+        """The `data` of a GET."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return self._answer("GET", self._settings.feishu_domain + path, params=query, headers=headers).data
 
-    def _answer(self, method: str, url: str, **options: Any) -> Mapping[str, Any]:
+    def _answer(self, method: str, url: str, **options: Any) -> Envelope:
         for wait in (*_WAITS, None):
-            response = self._session.request(method, url, timeout=_TIMEOUT, **options)
-            self._note_clock(response.headers.get("Date"))
-            if wait is None or (response.status_code != 429 and response.status_code < 500):
-                break
-            time.sleep(wait)
+            try:
+                return self._ask(method, url, **options)
+            except FeishuError as error:
+                busy = error.remedy is Remedy.RETRY and (error.code or error.status >= 500 or error.status == 429)
+                if wait is None or not busy:
+                    raise error.reworded(redact) from None
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _ask(self, method: str, url: str, **options: Any) -> Envelope:
         try:
-            answer = response.json()
-            code = int(answer["code"])
-        except (ValueError, KeyError, TypeError):
-            raise Refusal(0, response.reason or "", response.status_code) from None
-        if code != 0:
-            raise Refusal(code, _message(answer), response.status_code)
-        return dict(answer)
+            answer = read_bounded(self._session.request(method, url, timeout=_TIMEOUT, stream=True, **options))
+        except requests.RequestException:
+            raise
+        except (HTTPError, ValueError):  # sent on to what is no address
+            raise lacking() from None
+        self._note_clock(answer.headers.get("Date"))
+        return accepted(answer.status_code, answer.headers, answer.content)
 
     def _note_clock(self, date: str | None) -> None:
         try:
             self.ahead = self._now() - parsedate_to_datetime(date or "").timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return
-
-
-def _message(answer: Mapping[str, Any]) -> str:
-    error = answer.get("error")
-    violations = error.get("permission_violations") if isinstance(error, dict) else None
-    scopes = [str(item.get("subject")) for item in violations or () if isinstance(item, dict)]
-    return str(answer.get("msg") or "") + (f" ({', '.join(scopes)})" if scopes else "")

@@ -61,7 +61,7 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
         found.wrong("columns", error.wording, _TITLES_ADVICE, blocks=after("columns", TITLES))
         return
     except FeishuError as error:
-        found.wrong("columns", error.wording, advice_on(error), blocks=after("columns", TITLES))
+        found.wrong("columns", error.said, advice_on(error), blocks=after("columns", TITLES))
         return
     there = [cell_text(cell).strip() for cell in table.values[table.header]]
     _twice(found, table, there)

@@ -7,19 +7,20 @@ from typing import Final
 
 import requests
 
+from ..feishu.codes import APP_DISABLED, CREDENTIALS, NOT_AUTHORISED, meant
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..wording import Wording
 from .checks import Findings, after
 from .comfyui import no_answer
 from .feishu_advice import advice_on, console
-from .feishu_app import DISABLED, disabled
-from .feishu_asker import Asker, Refusal
+from .feishu_app import disabled
+from .feishu_asker import Asker
 from .feishu_questions import TITLES
 
 #: Where apps are made; an app of one is unknown at the other.
 DOMAINS: Final = ("https://open.feishu.cn", "https://open.larksuite.com")
 
-_WRONG_APP: Final = frozenset({10003, 10014, 10015, 99991543})
 _WRONG_DOMAIN: Final = 1000040351
 
 
@@ -43,10 +44,14 @@ def examine(found: Findings, settings: Settings, asker: Asker, domains: Sequence
             blocks=after("feishu", TITLES),
         )
         return False
-    except Refusal as refusal:
+    except FeishuError as refusal:
         found.well("feishu", domain)
+        if refusal.status >= 500 or refusal.status == 429:
+            if refusal.code:
+                found.well("domain", domain)
+            raise  # it has no time, or no calls left for this app
         if not refusal.code or refusal.code == _WRONG_DOMAIN:
-            _wrong_domain(found, refusal.wording, DOMAINS, later)
+            _wrong_domain(found, refusal.said, DOMAINS, later)
             return False
         elsewhere = _elsewhere(settings, asker, domains, refusal)
         if elsewhere:
@@ -55,10 +60,6 @@ def examine(found: Findings, settings: Settings, asker: Asker, domains: Sequence
             return False
         found.well("domain", domain)
         _refused_token(found, settings, refusal)
-        return False
-    except (KeyError, TypeError):
-        found.well("feishu", domain)
-        _wrong_domain(found, Refusal(0, "", 200).wording, DOMAINS, later)
         return False
     for name in ("feishu", "domain"):
         found.well(name, domain)
@@ -78,7 +79,7 @@ def _wrong_domain(found: Findings, detail: Wording, right: Sequence[str], blocks
     )
 
 
-def _elsewhere(settings: Settings, asker: Asker, domains: Sequence[str], refusal: Refusal) -> str:
+def _elsewhere(settings: Settings, asker: Asker, domains: Sequence[str], refusal: FeishuError) -> str:
     """The domain that knows this app, where ours does not. It is asked without the secret."""
     if "not exist" not in refusal.message or settings.feishu_domain not in domains:
         return ""
@@ -86,25 +87,26 @@ def _elsewhere(settings: Settings, asker: Asker, domains: Sequence[str], refusal
         if other != settings.feishu_domain:
             try:
                 asker.post_token(other, {"app_id": settings.feishu_app_id, "app_secret": "unknown"})
-            except Refusal as answer:
-                if answer.code in _WRONG_APP and "secret" in answer.message:
+            except FeishuError as answer:
+                if answer.code in CREDENTIALS and "secret" in answer.message:
                     return other
             except requests.RequestException:
                 continue
     return ""
 
 
-def _refused_token(found: Findings, settings: Settings, refusal: Refusal) -> None:
+def _refused_token(found: Findings, settings: Settings, refusal: FeishuError) -> None:
     later = after("token", TITLES)
     place = console(settings) + " → 凭证与基础信息"
-    if refusal.code in DISABLED or "unauthorized" in refusal.message:
+    code = meant(refusal.code, refusal.message)
+    if code in (*APP_DISABLED, NOT_AUTHORISED) or "unauthorized" in refusal.message:
         found.well("token")
         disabled(found, settings, refusal)
-    elif refusal.code in _WRONG_APP:
+    elif refusal.code in CREDENTIALS:
         which = "FEISHU_APP_ID" if "not exist" in refusal.message else "FEISHU_APP_SECRET"
         found.wrong(
             "token",
-            refusal.wording,
+            refusal.said,
             Wording(
                 f"copy App ID and App Secret anew from {place.en}, and look at {which}: no blanks, nothing cut off",
                 f"从 {place.zh} 重新复制 App ID 和 App Secret，尤其检查 {which}：不要有空格，不要缺字符",
@@ -112,4 +114,4 @@ def _refused_token(found: Findings, settings: Settings, refusal: Refusal) -> Non
             blocks=later,
         )
     else:
-        found.wrong("token", refusal.wording, advice_on(refusal), blocks=later)
+        found.wrong("token", refusal.said, advice_on(refusal), blocks=later)

@@ -6,10 +6,12 @@ import importlib.util
 import sys
 from importlib.metadata import version
 
+from ..feishu.codes import SCOPE_MISSING
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..wording import Wording
 from .checks import Findings
-from .feishu_asker import SCOPE_MISSING, Asker, Refusal
+from .feishu_asker import Asker
 
 
 def examine_sdk(found: Findings) -> None:
@@ -37,14 +39,18 @@ def examine_folder(found: Findings, settings: Settings, asker: Asker) -> None:
         return
     try:
         asker.get("/open-apis/drive/v1/files", folder_token=settings.video_folder_token, page_size="1")
-    except Refusal as refusal:
+    except FeishuError as refusal:
         if refusal.code in SCOPE_MISSING:
             unasked = Wording("not checked: the app may not list it", "未检查：应用没有列出文件夹的权限")
             found.unknown("video_folder", unasked)
+        elif refusal.concerns_all:
+            raise
+        elif not refusal.needs_person:
+            found.unknown("video_folder", refusal.said)
         else:
             found.wrong(
                 "video_folder",
-                refusal.wording,
+                refusal.said,
                 Wording(
                     "WFRECOVERY_VIDEO_FOLDER names no folder that the app can see: put the app's bot into a group, and "
                     "share the folder with that group (… → 分享 → 可编辑)",

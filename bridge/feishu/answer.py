@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import requests
 
 from ..wording import Wording
+from .envelope import Envelope
 from .errors import FeishuError, Remedy
 
 #: Bytes of one answer: a reading of 10 MB at most, or the picture of a cell.
 LARGEST_ANSWER: Final = 64 * 1024 * 1024
 _BLOCK: Final = 64 * 1024
+#: What a header can carry.
+_TOKEN: Final = re.compile(r"[!-~]{1,8192}")
+#: Seconds; Feishu gives a token for two hours.
+_LONGEST_LIFE: Final = 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,6 @@ class Answer:
     status_code: int
     headers: Mapping[str, str]
     content: bytes
-
-    def json(self) -> Any:
-        """Raises ValueError."""
-        return json.loads(self.content)
 
 
 def read_bounded(response: requests.Response) -> Answer:
@@ -46,3 +48,15 @@ def read_bounded(response: requests.Response) -> Answer:
                     remedy=Remedy.FINAL,
                 )
     return Answer(response.status_code, response.headers, bytes(content))
+
+
+def token_in(envelope: Envelope) -> tuple[str, float]:
+    """The access token of an answer, and for how many seconds it is good; raises FeishuError."""
+    token = envelope.body.get("tenant_access_token")  # beside `data`, not in it
+    try:
+        lifetime = float(envelope.body["expire"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        lifetime = math.nan
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token) or math.isnan(lifetime):
+        raise FeishuError(Wording("Feishu's answer has no token in it", "飞书的回应里没有访问凭证（token）"))
+    return token, min(max(lifetime, 0.0), _LONGEST_LIFE)

@@ -10,20 +10,25 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from ..redact import redact
 from ..settings import Settings, load_settings
 from ..table.rows import RowData
 from ..wording import Wording
-from .answer import Answer, read_bounded
-from .errors import NO_SPREADSHEET, FeishuError, FeishuNotConfiguredError, Remedy, answered
-from .sheet import Merge, SheetTable, column_letters, read_table
+from .answer import Answer, read_bounded, token_in
+from .codes import NO_CHANGE
+from .errors import FeishuError, FeishuNotConfiguredError, Reach, Remedy, accepted, answered, lacking
+from .sheet import SheetTable, column_letters, read_table
+from .sheet_list import Grid, grid_of
+from .wiki import spreadsheet_of_node
 
 #: Seconds to connect, and between two bytes of an answer.
 TIMEOUT: Final = (10.0, 60.0)
@@ -43,16 +48,6 @@ MOST_CELLS: Final = 2_000_000
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """A sheet as the list of sheets describes it."""
-
-    sheet_id: str
-    rows: int
-    columns: int
-    merges: tuple[Merge, ...]
-
-
 class FeishuClient:
     """The calls that publishing and `main.py` need, on the sheet that the settings name. Safe to use from threads.
 
@@ -69,8 +64,8 @@ class FeishuClient:
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
         self._url = ""
-        #: the spreadsheet behind a wiki's node, once that is known
-        self._behind_node = ""
+        #: the spreadsheet behind a wiki's node, once that is known; and whether the token has opened one by itself
+        self._behind_node, self._opened = "", False
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -182,49 +177,24 @@ class FeishuClient:
     def _sheets(self) -> list[dict[str, Any]]:
         """The sheets of the spreadsheet; one that lives in a wiki is found by its node (wiki/v2/spaces/get_node)."""
         try:
-            return self._call("GET", f"{self._v3}/sheets/query").get("sheets") or []
-        except FeishuError as error:
-            if error.code not in NO_SPREADSHEET or self._behind_node:
+            return self._listed()
+        except FeishuError as refusal:
+            if self._opened or self._behind_node:
                 raise
-            self._behind_node = self._node_s_spreadsheet()
-            if not self._behind_node:
-                raise
-        return self._sheets()
+            given = self.settings.feishu_spreadsheet_token
+            self._behind_node = spreadsheet_of_node(given, refusal, partial(self._call, "GET"))
+        return self._listed()
 
-    def _node_s_spreadsheet(self) -> str:
-        """The spreadsheet that the settings' token names as a node of a wiki; empty where it names none."""
-        try:
-            data = self._call("GET", f"/open-apis/wiki/v2/spaces/get_node?token={self._spreadsheet}")
-        except FeishuError as error:
-            if not error.needs_person:  # asked again later
-                raise
-            return ""
-        node = data.get("node") or {}
-        return str(node.get("obj_token") or "") if node.get("obj_type") == "sheet" else ""
+    def _listed(self) -> list[dict[str, Any]]:
+        sheets: list[dict[str, Any]] | None = self._call("GET", f"{self._v3}/sheets/query").get("sheets")
+        if sheets is None:
+            raise lacking("sheets/query")
+        self._opened = True
+        return sheets
 
-    def _grid(self) -> _Grid:
-        """The sheet that the settings name, by title first, then by id; asked anew each time, rows come and go."""
-        sheets = self._sheets()
-        wanted = self.settings.feishu_sheet_name
-        for name in ("title", "sheet_id"):
-            for sheet in sheets:
-                if sheet.get(name) == wanted:
-                    grid = sheet.get("grid_properties") or {}
-                    return _Grid(
-                        str(sheet["sheet_id"]),
-                        max(1, int(grid.get("row_count") or 1)),
-                        max(1, int(grid.get("column_count") or 1)),
-                        tuple(map(_merge, sheet.get("merges") or ())),
-                    )
-        titles = ", ".join(str(sheet.get("title")) for sheet in sheets)
-        raise FeishuError(
-            Wording(
-                f"the spreadsheet has no sheet {wanted!r}; it has: {titles or 'none'} → set FEISHU_SHEET_NAME",
-                f"表格里没有工作表“{wanted}”；现有：{titles or '无'} → 请设置 FEISHU_SHEET_NAME",
-            ),
-            code=90215,
-            remedy=Remedy.FINAL,
-        )
+    def _grid(self) -> Grid:
+        """The sheet that the settings name; asked anew each time, rows come and go."""
+        return grid_of(self._sheets(), self.settings.feishu_sheet_name)
 
     def _read_rows(self, columns: str, first: int, last: int) -> tuple[list[list[Any]], int | None]:
         """Rows of `columns`, a range with two places for row numbers; in halves where the answer would be too large."""
@@ -259,7 +229,10 @@ class FeishuClient:
     def _call(self, method: str, path: str, body: Any = None, *, write: bool = False) -> dict[str, Any]:
         if not self.configured:
             raise FeishuNotConfiguredError(self.settings.missing)
-        return self._send(method, path, body, _data, write=write)
+        data = self._send(method, path, body, _written if write else _data, write=write)
+        if not data and not write:
+            raise lacking()
+        return data
 
     def _send(
         self, method: str, path: str, body: Any, read: Callable[[Answer], Result], *, write: bool = False
@@ -277,7 +250,7 @@ class FeishuClient:
         raise AssertionError("unreachable")
 
     def _request(self, method: str, path: str, body: Any, headers: Mapping[str, str], *, write: bool) -> Answer:
-        data = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        data = None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="replace")
         try:
             response = self._session.request(
                 method,
@@ -292,8 +265,8 @@ class FeishuClient:
             raise FeishuError(
                 Wording("Feishu cannot be reached: no connection in time", "连不上飞书：连接超时")
             ) from error
-        except requests.RequestException as error:
-            # Sent or not, read or not: after this nobody knows whether a write happened.
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            # Sent or not, read or not, or sent on to what is no address: nobody knows whether a write happened.
             what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}").changed(self._clean)
             raise FeishuError(what, outcome_unknown=write, slow=isinstance(error, requests.Timeout)) from error
 
@@ -303,17 +276,11 @@ class FeishuClient:
             if self._token and time.monotonic() < self._token_ends:
                 return self._token
             body = {"app_id": self.settings.feishu_app_id, "app_secret": self.settings.feishu_app_secret}
-            response = self._request("POST", "/open-apis/auth/v3/tenant_access_token/internal", body, {}, write=False)
+            answer = self._request("POST", "/open-apis/auth/v3/tenant_access_token/internal", body, {}, write=False)
             try:
-                _data(response)
-                answer = response.json()  # the token is beside `data`, not in it
-                token, lifetime = str(answer["tenant_access_token"]), float(answer["expire"])
+                token, lifetime = token_in(accepted(answer.status_code, answer.headers, answer.content))
             except FeishuError as error:
                 raise error.reworded(self._clean) from None
-            except (ValueError, KeyError, TypeError):
-                raise FeishuError(
-                    Wording("Feishu's answer has no token in it", "飞书的回应里没有访问凭证（token）")
-                ) from None
             self._token, self._token_ends = token, time.monotonic() + max(lifetime - _TOKEN_RESERVE, lifetime / 2)
             return token
 
@@ -333,10 +300,17 @@ def _data(response: Answer) -> dict[str, Any]:
     return answered(response.status_code, response.headers, response.content)
 
 
+def _written(response: Answer) -> dict[str, Any]:
+    """As `_data`; what stands there already is written. What is read afterwards tells whether it does."""
+    return answered(response.status_code, response.headers, response.content, done=NO_CHANGE)
+
+
 def _content(response: Answer) -> bytes:
-    """A downloaded file; drive sends some refusals with HTTP 200, as JSON."""
-    if response.status_code != 200 or "json" in response.headers.get("Content-Type", ""):
+    """A downloaded file; drive sends some refusals with HTTP 200, as JSON, and a proxy its page."""
+    kind = response.headers.get("Content-Type", "").lower()
+    if response.status_code != 200 or "json" in kind or "html" in kind:
         _data(response)
+        raise lacking("download")
     return response.content
 
 
@@ -347,17 +321,13 @@ def _too_many_cells(sheet: str) -> FeishuError:
             f"工作表“{sheet}”使用中的单元格超过 {MOST_CELLS:,} 个 → 请把已完成的行移到另一个工作表",
         ),
         remedy=Remedy.FINAL,
+        reach=Reach.DOCUMENT,
     )
 
 
 def _revision(data: Mapping[str, Any]) -> int | None:
     revision = data.get("revision")
     return revision if type(revision) is int else None
-
-
-def _merge(data: Mapping[str, Any]) -> Merge:
-    rows = (int(data.get("start_row_index") or 0), int(data.get("end_row_index") or 0))
-    return Merge(*rows, int(data.get("start_column_index") or 0), int(data.get("end_column_index") or 0))
 
 
 def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[list[Any]]:

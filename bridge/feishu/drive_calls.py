@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,7 +17,8 @@ import requests
 from ..redact import redact
 from ..settings import Settings
 from ..wording import Wording
-from .errors import ADVICE, FeishuError, Remedy, answered
+from .codes import ADVICE, DRIVE_FULL, FOLDER_REFUSED, REACHES, SCOPE_MISSING
+from .errors import FeishuError, Reach, Remedy, answered
 
 #: Seconds from one upload call to the next; Feishu takes five a second, one after the other.
 GAP: Final = 0.25
@@ -28,7 +28,7 @@ TIMEOUT: Final = 60.0
 _ADVICE: Final[Mapping[int, Wording]] = {
     **ADVICE,
     **dict.fromkeys(
-        (1061003, 1061004, 1061007, 1061041, 1061044),
+        (1061003, 1061004, 1061007, 1061041, 1061044, 1061500),
         Wording(
             "the folder that WFRECOVERY_VIDEO_FOLDER names must be shared with the app, with the right to edit: "
             "put the app's bot into a group and share the folder with that group",
@@ -36,10 +36,24 @@ _ADVICE: Final[Mapping[int, Wording]] = {
             "再把文件夹共享给这个群",
         ),
     ),
+    **dict.fromkeys(
+        (1062505, 1062506),
+        Wording(
+            "Feishu's Drive takes no more here (400,000 entries, 15 folders deep): let WFRECOVERY_VIDEO_FOLDER name "
+            "another folder",
+            "飞书云空间此处放不下了（最多 40 万个节点、15 层目录）：请让 WFRECOVERY_VIDEO_FOLDER 指定另一个文件夹",
+        ),
+    ),
     1062507: Wording(
         "the folder holds 1,500 files, more do not fit: let WFRECOVERY_VIDEO_FOLDER name another one",
         "文件夹里已有 1500 个文件，放不下了：请让 WFRECOVERY_VIDEO_FOLDER 指定另一个文件夹",
     ),
+}
+
+#: What stops one video here stops the next one, too, and no picture.
+_REACHES: Final[Mapping[int, Reach]] = {
+    **REACHES,
+    **dict.fromkeys((*DRIVE_FULL, *FOLDER_REFUSED, *SCOPE_MISSING, 1061004, 1061042, 1061073), Reach.COLUMN),
 }
 
 
@@ -89,9 +103,8 @@ class DriveCalls:
         for last_try in (False, True):
             token = self._token()
             try:
-                with _transport():
-                    raw = send(self._sdk(token)).raw
-                return answered(raw.status_code, raw.headers, raw.content, _ADVICE)
+                raw = _raw_answer(send, self._sdk(token))
+                return answered(raw.status_code, raw.headers, raw.content, _ADVICE, reaches=_REACHES)
             except FeishuError as error:
                 if last_try or error.remedy is not Remedy.REFRESH:
                     hidden = (*self._settings.secrets, self._settings.video_folder_token, token)
@@ -114,7 +127,9 @@ class DriveCalls:
                 builder.domain(given.feishu_domain)
             except ValueError as error:
                 raise FeishuError(
-                    Wording(f"FEISHU_DOMAIN: {error}", f"FEISHU_DOMAIN 不能用：{error}"), remedy=Remedy.FINAL
+                    Wording(f"FEISHU_DOMAIN: {error}", f"FEISHU_DOMAIN 不能用：{error}"),
+                    remedy=Remedy.FINAL,
+                    reach=Reach.COLUMN,
                 ) from error
             # The token comes from us, so that there is one for all calls and an invalid one is not kept for hours.
             self._client = builder.timeout(TIMEOUT).enable_set_token(True).build()
@@ -134,6 +149,7 @@ def imported() -> Any:
                 f"上传视频到飞书云空间需要飞书 SDK，但没有安装（{error}）→ 请运行：{command}",
             ),
             remedy=Remedy.FINAL,
+            reach=Reach.COLUMN,
         ) from error
     return lark_oapi
 
@@ -146,17 +162,30 @@ def built(model: Any, **fields: Any) -> Any:
     return builder.build()
 
 
-@contextmanager
-def _transport() -> Iterator[None]:
-    """What the SDK raises where there is no answer, or none that it can read, as FeishuError."""
+def _raw_answer(send: Callable[[Sdk], Any], sdk: Sdk) -> Any:
+    """The answer as it came: status, headers and bytes. Raises FeishuError where there is none."""
     try:
-        yield
+        return send(sdk).raw
     except requests.ConnectTimeout as error:
         raise FeishuError(Wording("Feishu cannot be reached: no connection in time", "连不上飞书：连接超时")) from error
     except requests.RequestException as error:
         what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}")
         raise FeishuError(what, outcome_unknown=True) from error
-    except (ValueError, TypeError, AttributeError) as error:
-        # The SDK reads the answer before we do: a gateway's page instead of JSON, or JSON of another shape.
-        what = Wording(f"Feishu's answer cannot be read: {error}", f"飞书的回应无法读取：{error}")
-        raise FeishuError(what, outcome_unknown=True) from error
+    except Exception as error:
+        # The SDK reads the answer before we do, and fails over a gateway's page, or JSON of another shape.
+        raw = _in_hand(error)
+        if raw is None:
+            what = Wording(f"Feishu's answer cannot be read: {error}", f"飞书的回应无法读取：{error}")
+            raise FeishuError(what, outcome_unknown=True) from error
+        return raw
+
+
+def _in_hand(error: BaseException) -> Any:
+    """The answer that the SDK had in hand when it failed: its methods keep it as `resp`, and give it to nobody."""
+    trace = error.__traceback__
+    while trace is not None:
+        found = trace.tb_frame.f_locals.get("resp")
+        if isinstance(getattr(found, "status_code", None), int) and isinstance(getattr(found, "content", None), bytes):
+            return found
+        trace = trace.tb_next
+    return None

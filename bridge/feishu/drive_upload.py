@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..wording import Wording
 from .drive_calls import DriveCalls, Pace, Sdk, built, imported
 from .drive_progress import Progress, Source, source_of
-from .errors import FeishuError, Remedy
+from .errors import FeishuError, Reach, Remedy, lacking
 
 #: Larger files go in parts.
 WHOLE_FILE_BYTES: Final = 20 * 1024 * 1024
@@ -61,6 +61,7 @@ class DriveUploader:
                     "还没有设置 WFRECOVERY_VIDEO_FOLDER：它指定飞书云空间里放视频的文件夹",
                 ),
                 remedy=Remedy.FINAL,
+                reach=Reach.COLUMN,
             )
         imported()
         with _ONE_AT_A_TIME:
@@ -88,10 +89,15 @@ class DriveUploader:
             self._send(source)
 
     def _send(self, source: Source) -> None:
-        if source.progress.size <= WHOLE_FILE_BYTES:
-            self._send_whole(source)
-        else:
-            self._send_parts(source)
+        if source.progress.size <= WHOLE_FILE_BYTES and not source.progress.upload_id:
+            try:
+                self._send_whole(source)
+            except FeishuError as error:
+                if error.remedy is not Remedy.SPLIT:
+                    raise
+            else:
+                return
+        self._send_parts(source)
 
     # ------------------------------------------------------------------ the calls
 
@@ -131,10 +137,12 @@ class DriveUploader:
 
         data = self._calls.paced(send)
         try:
-            sizes = {name: int(data[name]) for name in ("block_size", "block_num")}
-            return {"upload_id": str(data["upload_id"]), **sizes, "parts": 0}
-        except (KeyError, TypeError, ValueError):
-            raise _strange("upload_prepare") from None
+            size, number = int(data["block_size"]), int(data["block_num"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise lacking("upload_prepare") from None
+        if not data.get("upload_id") or not (number - 1) * size < progress.size <= number * size:
+            raise lacking("upload_prepare")
+        return {"upload_id": str(data["upload_id"]), "block_size": size, "block_num": number, "parts": 0}
 
     def _send_part(self, upload_id: str, number: int, block: bytes) -> None:
         def send(sdk: Sdk) -> Any:
@@ -153,9 +161,10 @@ class DriveUploader:
             if not error.outcome_unknown and error.status < 500:
                 source.keep(sending=False)
             raise
-        if not data.get("file_token"):
-            raise _strange("upload")
-        source.keep(sending=False, file_token=str(data["file_token"]))
+        token = data.get("file_token")
+        if not isinstance(token, str) or not token:
+            raise lacking("upload")
+        source.keep(sending=False, file_token=token)
 
     def _about(self, progress: Progress) -> dict[str, Any]:
         place = {"parent_type": "explorer", "parent_node": self._settings.video_folder_token}
@@ -194,19 +203,14 @@ class DriveUploader:
                 raise
             metas = ()  # a scope of its own, which an app for uploads need not have
         url = next((meta.get("url") for meta in metas if meta.get("doc_token") == file_token), None)
-        return str(url or documented_address(self._settings.feishu_domain, file_token))
+        if isinstance(url, str) and url.startswith(("https://", "http://")):
+            return url
+        return documented_address(self._settings.feishu_domain, file_token)
 
 
 def documented_address(domain: str, file_token: str) -> str:
     """Where a file of Drive opens for a person, by the examples in Feishu's documentation; no tenant is named."""
     return f"{domain.replace('://open.', '://')}/file/{file_token}"
-
-
-def _strange(operation: str) -> FeishuError:
-    return FeishuError(
-        Wording(f"Feishu's answer to {operation} lacks what it should have", f"飞书对 {operation} 的回应缺少内容"),
-        outcome_unknown=True,
-    )
 
 
 def _file_part(content: bytes) -> dict[str, Any]:

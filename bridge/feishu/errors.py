@@ -1,38 +1,49 @@
-"""Feishu's error codes and what to do about each, as data.
-
-Collected from the documentation of open.feishu.cn, Feishu's own command line tool and public code; the SDK's table is
-not used, it takes the rate limit (99991400) for a refusal.
-"""
+"""What Feishu refuses or does not answer, as one kind of error: what helps, who is concerned, what a person does."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import Any, Final
 
 from ..wording import Wording, wording_of
+from .codes import (
+    ADVICE,
+    MAYBE_DONE,
+    RATE_LIMITED,
+    REACHES,
+    REMEDIES,
+    SCOPE_MISSING,
+    TOO_LARGE,
+    Reach,
+    Remedy,
+    grant,
+    look_up,
+    meant,
+)
+from .envelope import Envelope, envelope_of
 
+__all__ = [
+    "FeishuError",
+    "FeishuNotConfiguredError",
+    "Reach",
+    "Remedy",
+    "accepted",
+    "answered",
+    "lacking",
+    "refused",
+    "wait_of",
+]
 
-class Remedy(Enum):
-    """What helps against an error."""
-
-    #: the same call later, a bounded number of times
-    RETRY = "retry"
-    #: a smaller call
-    SPLIT = "split"
-    #: a new token, then the same call once
-    REFRESH = "refresh"
-    #: a person has to do something
-    FINAL = "final"
+_NOTHING: Final = Wording("", "")
 
 
 class FeishuError(Exception):
     """A call that Feishu refused or did not answer.
 
-    `code` is Feishu's (0 where none came), `status` HTTP's, `wait` the seconds that the server asked for,
-    `outcome_unknown` is True where a write may have happened all the same, `slow` where Feishu may still be at work on
-    it. `wording` is the message in both languages.
+    `code` is Feishu's (0 where none came) and `message` its own words, `status` HTTP's, `wait` the seconds that the
+    server asked for, `outcome_unknown` is True where a write may have happened all the same, `slow` where Feishu may
+    still be at work on it. `said` is what happened, `advice` what a person does about it, `grant_link` the page that
+    Feishu named for a missing scope.
     """
 
     def __init__(
@@ -40,16 +51,25 @@ class FeishuError(Exception):
         what: Wording | str,
         *,
         code: int = 0,
+        message: str = "",
         status: int = 0,
         remedy: Remedy = Remedy.RETRY,
+        reach: Reach = Reach.ROW,
         wait: float | None = None,
         outcome_unknown: bool = False,
         slow: bool = False,
+        advice: Wording = _NOTHING,
+        grant_link: str = "",
     ) -> None:
-        self.code, self.status, self.remedy, self.wait = code, status, remedy, wait
-        self.outcome_unknown, self.slow = outcome_unknown, slow
-        self.wording = wording_of(what)
+        self.code, self.message, self.status, self.remedy, self.reach = code, message, status, remedy, reach
+        self.wait, self.outcome_unknown, self.slow = wait, outcome_unknown, slow
+        self.said, self.advice, self.grant_link = wording_of(what), advice, grant_link
         super().__init__(self.wording.en)
+
+    @property
+    def wording(self) -> Wording:
+        """The whole message, in both languages."""
+        return self.said + " → " + self.advice if self.advice else self.said
 
     @property
     def needs_person(self) -> bool:
@@ -58,17 +78,34 @@ class FeishuError(Exception):
 
     @property
     def concerns_all(self) -> bool:
-        """Whether a person has to mend the app before anything can be written: asking on for each row is of no use."""
-        return self.code in _FOR_ALL
+        """Whether a person has to mend the app or the document before anything can be written: asking on for each row
+        is of no use."""
+        return self.reach in (Reach.DOCUMENT, Reach.APP)
+
+    @property
+    def concerns_column(self) -> bool:
+        """Whether the other rows would be refused as well where they are written into the same column: it is
+        protected, or full. To upload a picture or a video for each of them is of no use."""
+        return self.reach is Reach.COLUMN
 
     @property
     def leave_alone(self) -> bool:
-        """Whether the next call should wait as well: a rate limit, or a call that Feishu may still be at work on."""
-        return self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0 or self.slow
+        """Whether no more calls should go out for now: a rate limit, a call that Feishu may still be at work on, or
+        what concerns all of them."""
+        return (
+            self.concerns_all or self.code == RATE_LIMITED or self.status == 429 or (self.wait or 0.0) > 0 or self.slow
+        )
+
+    def advised(self, advice: Wording) -> FeishuError:
+        """The same error with one more thing that a person may do."""
+        self.advice = self.advice + Wording("; ", "；") + advice if self.advice else advice
+        self.args = (self.wording.en,)
+        return self
 
     def reworded(self, change: Callable[[str], str]) -> FeishuError:
         """The same error with its texts passed through `change`, for example to hide secrets."""
-        self.wording = self.wording.changed(change)
+        self.said, self.advice = self.said.changed(change), self.advice.changed(change)
+        self.message, self.grant_link = change(self.message), change(self.grant_link)
         self.args = (self.wording.en,)
         return self
 
@@ -85,144 +122,130 @@ class FeishuNotConfiguredError(FeishuError):
                 f"飞书还没有设置好：缺少 {names}（环境变量或 config.toml）",
             ),
             remedy=Remedy.FINAL,
+            reach=Reach.APP,
         )
-
-
-RATE_LIMITED: Final = 99991400
-#: The app lacks a scope, is disabled, or is refused by its address. Not 90213, which may be said of one protected cell.
-_FOR_ALL: Final = frozenset({99991672, 99991679, 99991676, 99991401, 99991662, 99991673})
-#: What answers a token that is none of a spreadsheet (which may be one of a wiki's node), or of one that was deleted.
-NO_SPREADSHEET: Final = frozenset({90214, 1310214, 1310249})
-
-REMEDIES: Final[dict[int, Remedy]] = {
-    **dict.fromkeys((99991663, 99991664, 99991665, 99991661, 99991671, 1061005), Remedy.REFRESH),
-    **dict.fromkeys((90221, 90227), Remedy.SPLIT),
-    **dict.fromkeys(
-        # rate limit; internal, busy, processing, loading
-        (RATE_LIMITED, 1500, 1663, 1668, 2200, 5000, 55001, 131009, *range(95201, 95210), *range(96401, 96404), 600),
-        Remedy.RETRY,
-    ),
-    **dict.fromkeys((90203, 90217, 90228, 90235, 90242), Remedy.RETRY),  # sheets v2
-    **dict.fromkeys((1310217, 1310235, 1310242, 1315201, 1315203, 1315210), Remedy.RETRY),  # sheets v3
-    **dict.fromkeys((1061001, 1061006, 1061045), Remedy.RETRY),  # drive
-    11232: Remedy.RETRY,  # a group's custom bot has too much to do
-}
-
-_APP: Final = Wording("open.feishu.cn → 开发者后台 → the app", "open.feishu.cn → 开发者后台 → 该应用")
-_CREDENTIALS: Final = _APP + " → 凭证与基础信息"
-_SCOPES: Final = _APP + Wording(
-    " → 权限管理: add the scope that the message names, then publish a new version of the app",
-    " → 权限管理：开通消息里写的权限，然后发布应用的新版本",
-)
-_DOCUMENT: Final = Wording(
-    "in the sheet: … → 更多 → 添加文档应用, and add the app with the right to edit",
-    "在表格里：… → 更多 → 添加文档应用，添加该应用并给编辑权限",
-)
-
-ADVICE: Final[dict[int, Wording]] = {
-    10014: Wording(
-        "FEISHU_APP_SECRET does not belong to FEISHU_APP_ID; copy both anew from ",
-        "FEISHU_APP_SECRET 与 FEISHU_APP_ID 不匹配；请重新复制这两项：",
-    )
-    + _CREDENTIALS,
-    **dict.fromkeys(
-        (99991543, 10003),
-        Wording(
-            "FEISHU_APP_ID or FEISHU_APP_SECRET is wrong; copy both anew from ",
-            "FEISHU_APP_ID 或 FEISHU_APP_SECRET 不对；请重新复制这两项：",
-        )
-        + _CREDENTIALS,
-    ),
-    **dict.fromkeys((99991672, 99991679, 99991676, 1061073), _SCOPES),
-    99991401: _APP
-    + Wording(" → 安全设置 → IP 白名单: add this machine's address", " → 安全设置 → IP 白名单：加入本机的地址"),
-    **dict.fromkeys(
-        (99991662, 99991673),
-        _APP + Wording(": the app is disabled; enable or publish it", "：应用已停用；请启用或重新发布"),
-    ),
-    **dict.fromkeys((90213, 1310213, 1061004, 91403), _DOCUMENT),
-    **dict.fromkeys(
-        NO_SPREADSHEET,
-        Wording(
-            "FEISHU_SPREADSHEET_TOKEN names no spreadsheet: it is the part of the sheet's address after /sheets/ "
-            "(or /wiki/, which needs the scope wiki:wiki:readonly as well)",
-            "FEISHU_SPREADSHEET_TOKEN 找不到表格：它是表格网址里 /sheets/ 后面的那一段"
-            "（也可以是 /wiki/ 后面的，但还需要权限 wiki:wiki:readonly）",
-        ),
-    ),
-    90215: Wording(
-        "FEISHU_SHEET_NAME names no sheet of this spreadsheet", "FEISHU_SHEET_NAME 在这个表格里没有对应的工作表"
-    ),
-    **dict.fromkeys(
-        (90218, 1310218),
-        Wording(
-            "the cell is protected: let the app edit it, or take the protection off",
-            "单元格受保护：请允许该应用编辑，或取消保护",
-        ),
-    ),
-    **dict.fromkeys(
-        (90219, 90226),
-        Wording(
-            "the spreadsheet is full: delete rows or pictures, or start a new one",
-            "表格已满：请删除一些行或图片，或新建一个表格",
-        ),
-    ),
-    90227: Wording("too large for one request; a picture may have at most 20 MB", "一次请求太大；图片最多 20 MB"),
-    90204: Wording("Feishu refused the picture or the request's form", "飞书不接受这张图片或这个请求的格式"),
-    90202: Wording("Feishu refused the range or a value", "飞书不接受这个范围或内容"),
-    1310247: Wording("the spreadsheet holds 4,000 pictures: start a new one", "表格里已有 4000 张图片：请新建一个表格"),
-    **dict.fromkeys(
-        (1061061, 1061101),
-        Wording(
-            "no room is left in Feishu's Drive: make room or ask the administrator",
-            "飞书云空间已满：请清理或联系管理员",
-        ),
-    ),
-    1061043: Wording("the file is too large for Feishu's Drive", "文件太大，飞书云空间不接受"),
-}
 
 
 def refused(
-    code: int, message: str, status: int, wait: float | None, advice: Mapping[int, Wording] = ADVICE
+    code: int,
+    message: str,
+    status: int,
+    wait: float | None,
+    advice: Mapping[int, Wording] = ADVICE,
+    *,
+    reaches: Mapping[int, Reach] = REACHES,
+    scopes: tuple[str, ...] = (),
+    grant_link: str = "",
 ) -> FeishuError:
     """The error for an answer with `code` ≠ 0 or an HTTP status without a code."""
-    remedy = REMEDIES.get(code)
-    if remedy is None:
-        remedy = Remedy.RETRY if code not in advice and (status >= 500 or status == 429) else Remedy.FINAL
-    if code:
-        said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回 {code} {message}".strip())
-    else:
+    remedy = REMEDIES.get(code) or _by_status(code in advice, status)
+    if not code:
         said = Wording(f"Feishu answered HTTP {status}: {message}", f"飞书返回 HTTP {status}：{message}")
-    hint = advice.get(code)
+    else:
+        said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回 {code} {message}".strip())
+        if scopes:
+            names = ", ".join(scopes)
+            said += Wording(f" (scopes: {names})", f"（权限：{names}）")
+    link = grant_link if code in SCOPE_MISSING else ""
+    hint = grant(scopes, link) if link else advice.get(meant(code, message), _NOTHING)
+    if not hint and remedy is Remedy.SPLIT:
+        hint = TOO_LARGE
+    elif not hint and remedy is Remedy.FINAL and code:
+        hint = look_up(code)
     return FeishuError(
-        said + " → " + hint if hint else said,
+        said,
         code=code,
+        message=message,
         status=status,
         remedy=remedy,
+        reach=reaches.get(code, Reach.ROW),
         wait=wait,
-        outcome_unknown=code == 0 and status >= 500,
+        outcome_unknown=code in MAYBE_DONE or (code == 0 and status >= 500),
+        advice=hint,
+        grant_link=link,
     )
 
 
-def answered(
-    status: int, headers: Mapping[str, str], content: bytes, advice: Mapping[int, Wording] = ADVICE
-) -> dict[str, Any]:
-    """The `data` of an answer, by its body alone: many errors come as HTTP 200. Raises FeishuError."""
-    try:
-        answer = json.loads(content)
-        code, message = int(answer["code"]), str(answer.get("msg") or "")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        if status >= 500 or status == 429:
-            raise refused(0, "no JSON", status, wait_of(headers), advice) from None
-        what = Wording(
-            f"Feishu's answer cannot be read (HTTP {status}) → if that stays so, see FEISHU_DOMAIN, and whether "
-            "a proxy answers in its place",
-            f"飞书的回应无法读取（HTTP {status}）→ 如果一直这样，请检查 FEISHU_DOMAIN，以及是否被代理拦截",
+def _by_status(known: bool, status: int) -> Remedy:
+    """For a code that the table has not, or none at all."""
+    if status == 413:  # the front door, which does not look into the body
+        return Remedy.SPLIT
+    return Remedy.RETRY if not known and (status >= 500 or status == 429) else Remedy.FINAL
+
+
+def accepted(
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    advice: Mapping[int, Wording] = ADVICE,
+    *,
+    reaches: Mapping[int, Reach] = REACHES,
+    done: frozenset[int] = frozenset(),
+) -> Envelope:
+    """An answer that says yes, by its body alone: many errors come as HTTP 200. Codes in `done` count as yes.
+
+    Raises FeishuError, whatever has come.
+    """
+    found = envelope_of(content)
+    if found is None:
+        raise _unreadable(status, headers, advice)
+    if found.code != 0 and found.code not in done:
+        raise refused(
+            found.code,
+            found.message,
+            status,
+            wait_of(headers),
+            advice,
+            reaches=reaches,
+            scopes=found.scopes,
+            grant_link=found.grant_link,
         )
-        raise FeishuError(what, status=status, outcome_unknown=True) from None
-    if code == 0:
-        return answer.get("data") or {}
-    raise refused(code, message + _missing_scopes(answer.get("error")), status, wait_of(headers), advice)
+    if not found.well_formed:
+        raise lacking()
+    return found
+
+
+def answered(
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    advice: Mapping[int, Wording] = ADVICE,
+    *,
+    reaches: Mapping[int, Reach] = REACHES,
+    done: frozenset[int] = frozenset(),
+) -> dict[str, Any]:
+    """The `data` of an answer that says yes; raises FeishuError for every other one."""
+    return accepted(status, headers, content, advice, reaches=reaches, done=done).data
+
+
+def lacking(operation: str = "") -> FeishuError:
+    """A yes without what was asked for. What it was about may have happened."""
+    to = Wording(f" to {operation}", f"对 {operation} ") if operation else Wording("", "")
+    return FeishuError(
+        Wording(f"Feishu's answer{to.en} lacks what it should have", f"飞书{to.zh}的回应缺少应有的内容"),
+        outcome_unknown=True,
+    )
+
+
+def _unreadable(status: int, headers: Mapping[str, str], advice: Mapping[int, Wording]) -> FeishuError:
+    if status == 413:
+        return FeishuError(
+            Wording("too large for Feishu's front door (HTTP 413)", "太大，飞书的入口不接受（HTTP 413）"),
+            status=status,
+            remedy=Remedy.SPLIT,
+            advice=TOO_LARGE,
+        )
+    if status >= 500 or status == 429:
+        return refused(0, "no JSON", status, wait_of(headers), advice)
+    return FeishuError(
+        Wording(f"Feishu's answer cannot be read (HTTP {status})", f"飞书的回应无法读取（HTTP {status}）"),
+        status=status,
+        outcome_unknown=True,
+        advice=Wording(
+            "if that stays so, see FEISHU_DOMAIN, and whether a proxy answers in its place",
+            "如果一直这样，请检查 FEISHU_DOMAIN，以及是否被代理拦截",
+        ),
+    )
 
 
 def wait_of(headers: Mapping[str, str]) -> float | None:
@@ -234,9 +257,3 @@ def wait_of(headers: Mapping[str, str]) -> float | None:
         except (KeyError, ValueError):
             continue
     return None
-
-
-def _missing_scopes(error: Any) -> str:
-    found = error.get("permission_violations") if isinstance(error, Mapping) else None
-    scopes = [str(item.get("subject")) for item in found or () if isinstance(item, Mapping)]
-    return f" (scopes: {', '.join(scopes)})" if scopes else ""

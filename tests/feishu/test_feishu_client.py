@@ -77,7 +77,8 @@ def test_each_error_has_its_remedy(code: int, status: int, remedy: Remedy) -> No
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (10014, "FEISHU_APP_SECRET"),
+        (10015, "FEISHU_APP_SECRET"),
+        (10014, "版本管理与发布"),
         (99991672, "权限管理"),
         (99991401, "IP 白名单"),
         (90213, "添加文档应用"),
