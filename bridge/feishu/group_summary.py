@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..settings import Settings
@@ -44,6 +44,7 @@ class Trouble:
     name: str
     workflow_type: str
     reason: Wording
+    task_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Summary:
     failed: tuple[Trouble, ...] = ()
     #: rendered, and not in the sheet until a person does something
     blocked: tuple[Trouble, ...] = ()
+    #: how many more of these, of which the group was told just before
+    blocked_before: int = 0
     #: from the first sign of the batch to the last
     seconds: float = 0.0
     #: where a person opens the sheet
@@ -65,18 +68,22 @@ class Summary:
 
 def summary_text(summary: Summary, language: str) -> str:
     """The message, in `language` (zh or en). Bounded, however much there is to tell."""
+    need_you = len(summary.blocked) + summary.blocked_before
     heads = (
         Wording(f"wfrecovery: {summary.finished} done", f"wfrecovery：完成 {summary.finished} 个"),
         Wording(f" ({summary.recovered} of them recovered)", f"（其中恢复 {summary.recovered} 个）"),
         Wording(f", {len(summary.failed)} failed", f"，失败 {len(summary.failed)} 个"),
-        Wording(f", {len(summary.blocked)} need you", f"，{len(summary.blocked)} 个需要处理"),
+        Wording(f", {need_you} need you", f"，{need_you} 个需要处理"),
         Wording(f", in {_duration(summary.seconds).en}", f"，用时{_duration(summary.seconds).zh}"),
     )
-    wanted = (True, summary.recovered, summary.failed, summary.blocked, summary.seconds >= 1)
+    wanted = (True, summary.recovered, summary.failed, need_you, summary.seconds >= 1)
     head = "".join(part.text(language) for part, wants in zip(heads, wanted, strict=True) if wants)
     failed = Wording("Failed:", "失败：")
     blocked = Wording("Rendered, but not in the sheet:", "已生成，但没有写入表格：")
     lines = [head, *_listed(failed, summary.failed, language), *_listed(blocked, summary.blocked, language)]
+    if summary.blocked_before:
+        before = f"{summary.blocked_before} not in the sheet as told before"
+        lines.append(Wording(before, f"{summary.blocked_before} 个没有写入表格，原因刚才已说明").text(language))
     if summary.sheet_url:
         lines.append(Wording(f"Sheet: {summary.sheet_url}", f"表格：{summary.sheet_url}").text(language))
     return "\n".join(lines)
@@ -248,7 +255,7 @@ def was_recovered(task: TaskRecord) -> bool:
 
 def _trouble(task: TaskRecord, reason: Wording) -> Trouble:
     name = " · ".join(part for part in (task.product_name, task.model_name) if part)
-    return Trouble(task.row_number, name, task.workflow_type or "", reason)
+    return Trouble(task.row_number, name, task.workflow_type or "", reason, task.task_id)
 
 
 def _reason(en: Any, zh: Any = None) -> Wording:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..engines.comfyui import ComfyUIError, FileUnavailableError, WorkflowClient, new_prompt_id
+from ..engines.comfyui import ComfyUIError, FileUnavailableError, Progress, WorkflowClient, new_prompt_id
 from ..engines.history import ABSENT, Place, Sighting
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
@@ -60,9 +60,11 @@ class Following:
         submitting: Submitting,
         delivery: RunDelivery,
         limits: Settings,
+        *,
+        on_progress: Progress | None = None,
     ) -> None:
         self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
-        self._limits = limits
+        self._limits, self._on_progress = limits, on_progress
         self._to_send: set[tuple[str, int, str]] = set()
         self._places = asyncio.Semaphore(BATCH)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,7 +189,8 @@ class Following:
         """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
         if task.cancel_requested:
             return await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
-        waiting = asyncio.create_task(self._comfy.wait_for_completion(task.comfyui_task_id or ""))
+        following = self._comfy.wait_for_completion(task.comfyui_task_id or "", on_progress=self._on_progress)
+        waiting = asyncio.create_task(following)
         try:
             counting = await self._counts_starts()
             while True:
