@@ -38,9 +38,9 @@ class Words:
 
     def message(self, language: str) -> str:
         """For the group. Bounded, however much there is to tell."""
-        head = Wording("wfrecovery: the batch stands still", "wfrecovery：批处理停住了")
+        head = Wording("wfrecovery: ", "wfrecovery：") + self.what
         lines = [f"• {line.text(language)}" for line in self.why[:_MAX_LINES]]
-        return "\n".join([head.text(language), self.what.text(language), *lines, f"→ {self.advice.text(language)}"])
+        return "\n".join([head.text(language), *lines, f"→ {self.advice.text(language)}"])
 
 
 # ---------------------------------------------------------------------- whoever was at work on them is gone
