@@ -12,7 +12,6 @@ from typing import Any, Final
 from ..engines.comfyui import ComfyUIError, WorkflowClient
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import Summary
-from ..redact import redact
 from ..settings import Settings
 from ..standstill import watch as standstill
 from ..standstill.summary import tell_summary
@@ -33,7 +32,6 @@ class RunStandstill:
         self._comfy, self._feishu = comfy, feishu
         self._watch = StandstillWatch(db, self._settings)
         self._telling = Telling(self._watch, self._settings)
-        self._engine = redact(str(getattr(comfy, "engine", None) or type(comfy).__name__))
         self._followers = 0
         self._looking: asyncio.Task[None] | None = None
         self._speaking: threading.Thread | None = None
@@ -83,13 +81,14 @@ class RunStandstill:
                 log.exception("[wfrecovery] it could not be told whether the batch stands still")
 
     async def _look(self) -> None:
-        plugin, answers = None, True
+        plugin: Mapping[str, Any] | None = None
+        answers = True
         try:
             plugin = await asyncio.wait_for(self._comfy.plugin_status(), _ANSWER_SECONDS)
         except (ComfyUIError, asyncio.TimeoutError):
             answers = False
-        await asyncio.to_thread(self._watch.look, Engine(self._engine, answers))
-        self._speak(tell=self._watch.engine_gone or (answers and not _tells_group(plugin)))
+        await asyncio.to_thread(self._watch.look, Engine.of(self._comfy, answers=answers))
+        self._speak(tell=self._watch.engine_gone or (answers and not (plugin or {}).get("tells_group")))
 
     def _speak(self, *, tell: bool) -> None:
         """In a thread of its own: neither the run nor its end waits for Feishu."""
@@ -104,8 +103,3 @@ class RunStandstill:
                 self._telling.tell()
         except Exception:
             log.exception("[wfrecovery] the group was not told that the batch stands still")
-
-
-def _tells_group(plugin: Mapping[str, Any] | None) -> bool:
-    feishu = plugin.get("feishu") if plugin is not None else None
-    return bool(isinstance(feishu, Mapping) and feishu.get("tells_group"))

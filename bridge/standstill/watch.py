@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Final
 
+from ..redact import redact
 from ..settings import Settings
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
@@ -54,6 +55,11 @@ class Engine:
 
     name: str
     answers: bool
+
+    @classmethod
+    def of(cls, client: object, *, answers: bool) -> Engine:
+        """By the name that its client gives it."""
+        return cls(redact(str(getattr(client, "engine", None) or type(client).__name__)), answers)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,10 @@ class StandstillWatch:
     def engine_gone(self) -> bool:
         """Who renders for this process has not answered for long, whether or not anything waits for that."""
         return self._unanswered >= GONE_SECONDS
+
+    def shown(self) -> dict[str, Any] | None:
+        """The worst of what stands, as a status shows it."""
+        return next((standstill.to_json() for standstill in self.standing), None)
 
     def over(self, told: Mapping[str, Told]) -> set[str]:
         """What the group was told of, and does not stand any more, as far as the last look can tell."""

@@ -35,7 +35,7 @@ class StandstillThread:
 
     def now(self) -> dict[str, Any] | None:
         """The worst of what stands, as the status shows it."""
-        return next((standstill.to_json() for standstill in self._watch.standing), None)
+        return self._watch.shown()
 
     def _run(self) -> None:
         pause = threading.Event()
