@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..engines.comfyui import ComfyUIError, FileUnavailableError, Progress, WorkflowClient, new_prompt_id
+from ..engines.comfyui import ComfyUIError, FileUnavailableError, WorkflowClient, new_prompt_id
 from ..engines.history import ABSENT, Place, Sighting
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
@@ -61,10 +61,10 @@ class Following:
         delivery: RunDelivery,
         limits: Settings,
         *,
-        on_progress: Progress | None = None,
+        wait: Callable[[str], Coroutine[Any, Any, Sighting]],
     ) -> None:
         self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
-        self._limits, self._on_progress = limits, on_progress
+        self._limits, self._wait = limits, wait
         self._to_send: set[tuple[str, int, str]] = set()
         self._places = asyncio.Semaphore(BATCH)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -189,8 +189,7 @@ class Following:
         """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
         if task.cancel_requested:
             return await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
-        following = self._comfy.wait_for_completion(task.comfyui_task_id or "", on_progress=self._on_progress)
-        waiting = asyncio.create_task(following)
+        waiting = asyncio.create_task(self._wait(task.comfyui_task_id or ""))
         try:
             counting = await self._counts_starts()
             while True:

@@ -58,9 +58,8 @@ class TaskRecoveryManager:
         limits = settings or (feishu.settings if feishu is not None else load_settings())
         self._submitting = Submitting(db, comfy)
         self._standing = RunStandstill(db, comfy, feishu)
-        self._follow = Following(
-            db, comfy, self._submitting, self._delivery, limits, on_progress=self._standing.progressed
-        )
+        waits = self._standing.wait_for_completion
+        self._follow = Following(db, comfy, self._submitting, self._delivery, limits, wait=waits)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from ..engines.comfyui import ComfyUIError, WorkflowClient
+from ..engines.history import Sighting
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import Summary
 from ..settings import Settings
@@ -36,8 +38,14 @@ class RunStandstill:
         self._looking: asyncio.Task[None] | None = None
         self._speaking: threading.Thread | None = None
 
-    def progressed(self, *_: int) -> None:
-        """What renders has come on."""
+    async def wait_for_completion(self, prompt_id: str) -> Sighting:
+        """The client's, and heard of: what reports progress does not stand. A client need not report any."""
+        wait: Callable[..., Awaitable[Sighting]] = self._comfy.wait_for_completion
+        if "on_progress" not in inspect.signature(wait).parameters:
+            return await wait(prompt_id)
+        return await wait(prompt_id, on_progress=self._progressed)
+
+    def _progressed(self, *_: int) -> None:
         self._watch.progressed()
 
     @contextlib.asynccontextmanager
@@ -49,8 +57,9 @@ class RunStandstill:
             yield
         finally:
             self._followers -= 1
-            if not self._followers and self._looking is not None:
-                looking, self._looking = self._looking, None
+            looking = self._looking
+            if not self._followers and looking is not None and looking.get_loop() is asyncio.get_running_loop():
+                self._looking = None
                 looking.cancel()
                 await asyncio.wait([looking])
 

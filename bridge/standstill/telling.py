@@ -54,8 +54,9 @@ class Telling:
         """Tell what stands, where a bot is set and nobody has told it."""
         if not self._settings().feishu_webhook_url or self._clock() < self._not_before:
             return
+        told = self._watch.note.read()
         for standstill in self._watch.standing:
-            if not self._refused.issuperset(standstill.keys):
+            if not (standstill.keys.keys() <= told.keys() or self._refused.issuperset(standstill.keys)):
                 new = self._claimed(standstill)
                 if new:
                     self._send(standstill, new)

@@ -10,6 +10,7 @@ Only what was looked at counts: a computer that was asleep, or a clock that was 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ BLOCKED_SECONDS = 60.0
 MINUTE = 60.0
 #: Seconds between two signs of progress for other programs.
 MOVED_SECONDS = 30.0
+_USER: Final = re.compile(r"//[^/]*@")
 
 
 class Kind(str, Enum):
@@ -58,8 +60,9 @@ class Engine:
 
     @classmethod
     def of(cls, client: object, *, answers: bool) -> Engine:
-        """By the name that its client gives it."""
-        return cls(redact(str(getattr(client, "engine", None) or type(client).__name__)), answers)
+        """By the name that its client gives it, without what an address may say of a user."""
+        name = str(getattr(client, "engine", None) or type(client).__name__)
+        return cls(_USER.sub("//", redact(name)), answers)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,23 @@ def test_progress_that_its_client_hears_is_none(run: Run) -> None:
     assert run.texts() == []
 
 
+def test_a_client_need_not_report_progress(run: Run) -> None:
+    """It is somebody's own, and has never heard of it."""
+
+    async def plainly(prompt_id: str) -> Sighting:
+        return await Engine.wait_for_completion(run.engine, prompt_id)
+
+    run.engine.wait_for_completion = plainly  # type: ignore[method-assign, assignment]
+
+    async def end() -> None:
+        rendering = asyncio.create_task(process_row(run.db, run.recovery, 2))
+        await until(lambda: run.engine.sent)
+        run.engine.end_all()
+        assert (await rendering)["status"] == "已完成"
+
+    asyncio.run(end())
+
+
 def test_without_a_bot_nobody_looks(tmp_path: Path, bot: FeishuStandIn) -> None:
     run = Run(tmp_path, bot, feishu_webhook_url="")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from standstill_support import HOUR, MINUTE, Program, Table
 
+from wfrecovery.bridge.engines.comfyui import ComfyUIClient
 from wfrecovery.bridge.standstill.watch import Engine
 from wfrecovery.bridge.table.changes import cancelled, taken_up
 from wfrecovery.bridge.table.records import Stage
@@ -204,3 +205,9 @@ def test_what_a_living_comfyui_renders_does_not_wait_for_another(table: Table, c
     comfy.enter(2, Stage.RUNNING)
     table.passes(10 * MINUTE)
     assert table.texts() == []
+
+
+def test_an_address_is_named_without_its_user() -> None:
+    engine = Engine.of(ComfyUIClient("http://me:secret@127.0.0.1:8188"), answers=True)
+    assert engine.name == "comfyui:http://127.0.0.1:8188"
+    assert Engine.of(object(), answers=True).name == "object"
