@@ -24,6 +24,8 @@ CONFIG_NAME: Final = "config.toml"
 FEISHU_DOMAIN: Final = "https://open.feishu.cn"
 #: A task that took ComfyUI down this often is given up.
 MAX_ATTEMPTS: Final = 3
+#: Minutes without any movement after which the group hears of it.
+STANDSTILL_MINUTES: Final = 15
 
 
 class LostPrompts(str, Enum):
@@ -85,7 +87,9 @@ class Settings:
     video_link_column: str = ""
     #: the Drive folder for the videos: what its address has after /drive/folder/ (the whole address will do)
     video_folder_token: str = field(default="", repr=False)
-    #: group bot for one summary after a recovery or batch; both are secrets
+    #: minutes after which the group hears that nothing moves although there is work; 0: never
+    standstill_minutes: int = STANDSTILL_MINUTES
+    #: group bot for one summary after a recovery or batch, and for a batch that stands still; both are secrets
     feishu_webhook_url: str = field(default="", repr=False)
     feishu_webhook_secret: str = field(default="", repr=False)
     #: of what the group is told: zh or en
@@ -106,17 +110,29 @@ class Settings:
         return not self.missing
 
     @property
+    def tells_group(self) -> bool:
+        """Whether a plugin with these settings tells the group."""
+        return self.feishu_configured and bool(self.feishu_webhook_url)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
         values = (self.feishu_app_secret, self.feishu_webhook_url, self.feishu_webhook_secret)
         return tuple(value for value in values if value)
 
 
-#: More attempts, or days, than anybody means.
+#: More attempts, days, or minutes than anybody means.
 _MOST: Final = 100_000
 _REQUIRED_FOR_FEISHU: Final = ("feishu_app_id", "feishu_app_secret", "feishu_spreadsheet_token", "feishu_sheet_name")
 #: What the page may set, where neither the environment nor the file does.
-PAGE_SETTINGS: Final = ("lost_prompts", "max_attempts", "record_other_prompts", "write_failed", "keep_days")
+PAGE_SETTINGS: Final = (
+    "lost_prompts",
+    "max_attempts",
+    "record_other_prompts",
+    "write_failed",
+    "keep_days",
+    "standstill_minutes",
+)
 _VARIABLES: Final[Mapping[str, str]] = {
     **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
     "comfyui_url": "COMFYUI_URL",
@@ -252,7 +268,7 @@ def typed(name: str, value: Any) -> Any:
         if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return str(value).lower() in ("1", "true", "yes", "on")
         raise SettingsError(f"{variable} is true or false")
-    if name in ("max_attempts", "keep_days"):
+    if name in ("max_attempts", "keep_days", "standstill_minutes"):
         least = 1 if name == "max_attempts" else 0
         text = str(value)
         if text.isascii() and text.isdecimal() and len(text) <= 6 and least <= int(text) <= _MOST:

@@ -34,6 +34,7 @@ from .page.routes import Services, add_routes
 from .page.settings import PageSettings
 from .page.status import Status
 from .publishing.group import GroupReporter
+from .publishing.standstill import StandstillThread
 from .publishing.thread import PublishingThread
 from .queue.ending import Endings
 from .queue.intake import Intake
@@ -84,6 +85,7 @@ class Plugin:
         publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
         self._publishing = around.publishing(publisher)
         self._group = GroupReporter(self._db, self._feishu)
+        self._standstill = StandstillThread(self._db, lambda: self._settings)
         self._writer = Writer(around.pool, pause=around.pause)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
@@ -105,7 +107,7 @@ class Plugin:
             boot=self._boot_id,
             record_others=self._records_others,
             on_change=self._changed,
-            on_progress=self._events.progressed,
+            on_progress=self._progressed,
             on_start=self._orderly.goes_on,
             to_queue=lambda: self._recovery.undecided,
             pool=around.pool,
@@ -132,6 +134,7 @@ class Plugin:
             recovery=self._recovery,
             publisher=publisher,
             page_settings=self._page_settings,
+            standstill=self._standstill.now,
             boot_id=self._boot_id,
             started=started,
         )
@@ -193,6 +196,7 @@ class Plugin:
         if self._recovery.start():
             log.info("[wfrecovery] recording to %s", self._db.table.folder)
         await self._recovery.ended()
+        self._standstill.start()
         self._watching = asyncio.create_task(self._watch.run())
         await self._retention.run()
 
@@ -234,6 +238,11 @@ class Plugin:
         self._group.changed(record)
         if record.stage.final and record.feishu_state is FeishuState.PENDING:
             self._publishing.wake()
+
+    def _progressed(self, task_id: str, value: float, maximum: float, node: str) -> None:
+        """What renders has come on: for the pages, and it does not stand still."""
+        self._events.progressed(task_id, value, maximum, node)
+        self._standstill.progressed()
 
     def _change_settings(self, values: Mapping[str, Any]) -> None:
         self._feishu.settings = self._page_settings.change(values)

@@ -29,6 +29,7 @@ ROOMS = (
     "bridge.cli",
     "bridge.doctor",
     "bridge.recovery",
+    "bridge.standstill",
     "bridge.feishu",
     "bridge.engines",
     "bridge.results",

@@ -115,6 +115,7 @@ def test_unknown_keys_are_named_with_the_known_ones(tmp_path: Path) -> None:
         ("WFRECOVERY_KEEP_DAYS", "-1"),
         ("WFRECOVERY_KEEP_DAYS", "1.5"),
         ("WFRECOVERY_KEEP_DAYS", "9" * 5000),
+        ("WFRECOVERY_STANDSTILL_MINUTES", "soon-9876"),
         ("WFRECOVERY_LOST_PROMPTS", "never-9876"),
         ("WFRECOVERY_LANGUAGE", "deutsch-9876"),
         ("FEISHU_DOMAIN", "open.feishu.cn"),
@@ -162,6 +163,13 @@ def test_days_to_keep_records_are_for_ever_unless_set() -> None:
     assert load_settings(environ={}).keep_days == 0
     assert load_settings(environ={"WFRECOVERY_KEEP_DAYS": "90"}).keep_days == 90
     assert load_settings(environ={"WFRECOVERY_KEEP_DAYS": "0"}).keep_days == 0
+
+
+def test_a_standstill_is_told_after_fifteen_minutes_unless_set() -> None:
+    assert load_settings(environ={}).standstill_minutes == 15
+    assert load_settings(environ={"WFRECOVERY_STANDSTILL_MINUTES": "60"}).standstill_minutes == 60
+    assert load_settings(environ={"WFRECOVERY_STANDSTILL_MINUTES": "0"}).standstill_minutes == 0
+    assert load_settings(environ={}, page={"standstill_minutes": 5}).standstill_minutes == 5
 
 
 def test_the_page_decides_where_neither_environment_nor_file_does(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..standstill.watch import Engine, StandstillWatch
 from ..table.records import WorkflowStatus
 from ..wording import Wording
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
@@ -14,7 +15,7 @@ from .terminal import table
 
 async def run(context: Context) -> int:
     """Counts, the last recovery, and what waits for Feishu."""
-    data: dict[str, Any] = {"comfyui": None, "main": _local_status(context)}
+    data: dict[str, Any] = {"comfyui": None, "main": None}
     lines: list[str] = []
     problem = None
     try:
@@ -25,6 +26,7 @@ async def run(context: Context) -> int:
     else:
         url = context.comfy.base_url
         lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
+    data["main"] = _local_status(context, answers=problem is None or problem.kind != "unreachable")
     if context.db is not None and context.db.table.is_shared_with(data["comfyui"]):
         lines.append(context.say(Wording("main.py's table is the same", "main.py 用的是同一个任务表")))
     elif data["main"] is not None:
@@ -36,9 +38,11 @@ async def run(context: Context) -> int:
     return ATTENTION if any(map(_needs_attention, filter(None, (data["comfyui"], data["main"])))) else WELL
 
 
-def _local_status(context: Context) -> dict[str, Any] | None:
+def _local_status(context: Context, *, answers: bool) -> dict[str, Any] | None:
     if context.db is None:
         return None
+    watch = StandstillWatch(context.db, lambda: context.settings)
+    watch.look(Engine.of(context.comfy, answers=answers))  # looked at once, only what was told before can stand
     statuses, outbox = context.db.counts()
     feishu = {
         "configured": context.settings.feishu_configured,
@@ -50,6 +54,7 @@ def _local_status(context: Context) -> dict[str, Any] | None:
         "tasks": statuses,
         "corrupt": len(context.db.table.corrupt()),
         "feishu": feishu,
+        "standstill": watch.shown(),
     }
 
 
@@ -57,7 +62,8 @@ def _needs_attention(data: Mapping[str, Any]) -> bool:
     failed = data["tasks"][WorkflowStatus.FAILED.value]
     asking = (data.get("recovery") or {}).get("asking")
     wrong = data.get("last_error") or data.get("settings_error") or _unwritten(data)
-    return bool(failed or asking or data["corrupt"] or data["feishu"]["blocked"] or wrong)
+    stands = data.get("standstill")
+    return bool(failed or asking or stands or data["corrupt"] or data["feishu"]["blocked"] or wrong)
 
 
 def status_lines(context: Context, title: Wording, data: Mapping[str, Any]) -> list[str]:
@@ -80,6 +86,9 @@ def status_lines(context: Context, title: Wording, data: Mapping[str, Any]) -> l
     ):
         if reason:
             rows.append((Wording("", ""), reason))
+    stands = data.get("standstill")
+    if stands:
+        rows.append((Wording("at a stand", "停滞"), context.say(Wording(stands["text"], stands["text_zh"]))))
     unwritten = _unwritten(data)
     if unwritten:
         rows.append((Wording("disk", "磁盘"), context.say(unwritten)))

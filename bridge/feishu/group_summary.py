@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import hmac
-import json
 import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import requests
-from requests import exceptions
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-from ..redact import redact
 from ..settings import Settings
 from ..table.database import WorkflowDatabase
 from ..table.names import UnknownTaskError
@@ -27,45 +18,21 @@ from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
 from .client import FeishuClient
-from .errors import FeishuError, Remedy, answered
+from .errors import FeishuError, Remedy
+from .group_bot import cut, send_text
 
 log = logging.getLogger("wfrecovery")
 
 #: A batch is over when nothing has happened for so many seconds: main.py may send one row after the other.
 QUIET: Final = 60.0
-#: Feishu takes 20 KB; with these a message stays under it in any script.
+#: With these a message stays under what Feishu takes in any script.
 MAX_LINES: Final = 10
 MAX_NAME: Final = 60
 MAX_REASON: Final = 120
-TIMEOUT: Final = (10.0, 30.0)
 #: Seconds between the tries to send a summary.
 _WAITS: Final = (5.0, 30.0, 120.0)
 #: So many tasks are remembered after their summary, so that hearing of them again starts no new one.
 _REMEMBERED: Final = 10_000
-
-_BOT_ADVICE: Final[Mapping[int, Wording]] = {
-    9499: Wording("the bot does not take this message", "机器人不接受这条消息"),
-    19001: Wording(
-        "FEISHU_WEBHOOK_URL names no bot (any more): in the group 设置 → 群机器人, copy the webhook address anew",
-        "FEISHU_WEBHOOK_URL 没有对应的机器人（可能已删除）：请在群里 设置 → 群机器人，重新复制 webhook 地址",
-    ),
-    19021: Wording(
-        "FEISHU_WEBHOOK_SECRET is not the bot's (群机器人 → 签名校验), or this computer's clock is off by over an hour",
-        "FEISHU_WEBHOOK_SECRET 与机器人的 签名校验 不一致，或者本机时间相差超过一小时",
-    ),
-    19022: Wording(
-        "the bot's IP 白名单 does not have this computer's address: add it, or switch the list off",
-        "机器人的 IP 白名单 里没有本机地址：请加上，或关闭白名单",
-    ),
-    19024: Wording(
-        "the bot wants a keyword (自定义关键词): make it wfrecovery, which stands in each message, or take it away",
-        "机器人设置了 自定义关键词：请改成 wfrecovery（每条消息里都有），或去掉关键词",
-    ),
-    11232: Wording(
-        "the bot has too much to do, as at full and half hours: it is sent later",
-        "机器人太忙（整点和半点常见）：稍后再发",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -77,6 +44,7 @@ class Trouble:
     name: str
     workflow_type: str
     reason: Wording
+    task_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,6 +58,8 @@ class Summary:
     failed: tuple[Trouble, ...] = ()
     #: rendered, and not in the sheet until a person does something
     blocked: tuple[Trouble, ...] = ()
+    #: how many more of these, of which the group was told just before
+    blocked_before: int = 0
     #: from the first sign of the batch to the last
     seconds: float = 0.0
     #: where a person opens the sheet
@@ -98,43 +68,30 @@ class Summary:
 
 def summary_text(summary: Summary, language: str) -> str:
     """The message, in `language` (zh or en). Bounded, however much there is to tell."""
+    need_you = len(summary.blocked) + summary.blocked_before
     heads = (
         Wording(f"wfrecovery: {summary.finished} done", f"wfrecovery：完成 {summary.finished} 个"),
         Wording(f" ({summary.recovered} of them recovered)", f"（其中恢复 {summary.recovered} 个）"),
         Wording(f", {len(summary.failed)} failed", f"，失败 {len(summary.failed)} 个"),
-        Wording(f", {len(summary.blocked)} need you", f"，{len(summary.blocked)} 个需要处理"),
+        Wording(f", {need_you} need you", f"，{need_you} 个需要处理"),
         Wording(f", in {_duration(summary.seconds).en}", f"，用时{_duration(summary.seconds).zh}"),
     )
-    wanted = (True, summary.recovered, summary.failed, summary.blocked, summary.seconds >= 1)
+    wanted = (True, summary.recovered, summary.failed, need_you, summary.seconds >= 1)
     head = "".join(part.text(language) for part, wants in zip(heads, wanted, strict=True) if wants)
     failed = Wording("Failed:", "失败：")
     blocked = Wording("Rendered, but not in the sheet:", "已生成，但没有写入表格：")
     lines = [head, *_listed(failed, summary.failed, language), *_listed(blocked, summary.blocked, language)]
+    if summary.blocked_before:
+        before = f"{summary.blocked_before} not in the sheet as told before"
+        lines.append(Wording(before, f"{summary.blocked_before} 个没有写入表格，原因刚才已说明").text(language))
     if summary.sheet_url:
         lines.append(Wording(f"Sheet: {summary.sheet_url}", f"表格：{summary.sheet_url}").text(language))
-    # A name or an error must not call people: <at user_id="all"> would.
-    return "\n".join(lines).replace("<at", "< at")
+    return "\n".join(lines)
 
 
 def send_summary(settings: Settings, summary: Summary, *, clock: Callable[[], float] = time.time) -> bool:
-    """Send it to the group's bot, once; False where no bot is set.
-
-    Raises FeishuError: with `Remedy.RETRY` it was not sent and may be sent later; with `outcome_unknown` it may have
-    arrived, and sending it again may tell the group twice.
-    """
-    if not settings.feishu_webhook_url:
-        return False
-    text = summary_text(summary, settings.language)
-    body: dict[str, Any] = {"msg_type": "text", "content": {"text": text}}
-    if settings.feishu_webhook_secret:
-        timestamp = str(int(clock()))
-        body = {"timestamp": timestamp, "sign": signature(timestamp, settings.feishu_webhook_secret), **body}
-    try:
-        _post(settings.feishu_webhook_url, body)
-    except FeishuError as error:
-        hidden = (*settings.secrets, settings.feishu_webhook_url.rpartition("/")[2])
-        raise error.reworded(lambda said: redact(said, hidden)) from error.__cause__
-    return True
+    """Send it to the group's bot, once, as `send_text` does."""
+    return send_text(settings, summary_text(summary, settings.language), clock=clock)
 
 
 def tell_group(
@@ -158,12 +115,6 @@ def tell_group(
         else:
             return None
     raise AssertionError("unreachable")
-
-
-def signature(timestamp: str, secret: str) -> str:
-    """The bot's 签名校验: time and secret are the key, and the message is empty."""
-    digest = hmac.new(f"{timestamp}\n{secret}".encode(), b"", hashlib.sha256).digest()
-    return base64.b64encode(digest).decode()
 
 
 class BatchWatch:
@@ -304,7 +255,7 @@ def was_recovered(task: TaskRecord) -> bool:
 
 def _trouble(task: TaskRecord, reason: Wording) -> Trouble:
     name = " · ".join(part for part in (task.product_name, task.model_name) if part)
-    return Trouble(task.row_number, name, task.workflow_type or "", reason)
+    return Trouble(task.row_number, name, task.workflow_type or "", reason, task.task_id)
 
 
 def _reason(en: Any, zh: Any = None) -> Wording:
@@ -323,16 +274,10 @@ def _listed(title: Wording, troubles: Sequence[Trouble], language: str) -> list[
 
 
 def _line(trouble: Trouble) -> Wording:
-    about = " ".join(part for part in (_cut(trouble.name, MAX_NAME), trouble.workflow_type) if part)
+    about = " ".join(part for part in (cut(trouble.name, MAX_NAME), trouble.workflow_type) if part)
     row = Wording(f"row {trouble.row_number} ", f"第 {trouble.row_number} 行 ")
-    reason = trouble.reason.changed(lambda text: _cut(text, MAX_REASON))
+    reason = trouble.reason.changed(lambda text: cut(text, MAX_REASON))
     return row + about + Wording(": ", "：") + reason
-
-
-def _cut(text: str, length: int) -> str:
-    """One line, printable, at most `length` characters."""
-    text = "".join(filter(str.isprintable, " ".join(text.split())))
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _duration(seconds: float) -> Wording:
@@ -342,22 +287,3 @@ def _duration(seconds: float) -> Wording:
     if minutes < 60:
         return Wording(f"{minutes} min", f" {minutes} 分钟")
     return Wording(f"{minutes // 60} h {minutes % 60} min", f" {minutes // 60} 小时 {minutes % 60} 分钟")
-
-
-def _post(url: str, body: Mapping[str, Any]) -> None:
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    try:
-        data = json.dumps(body, ensure_ascii=False).encode()
-        answer = requests.post(url, data=data, headers=headers, timeout=TIMEOUT)
-    except (exceptions.InvalidURL, exceptions.MissingSchema, exceptions.InvalidSchema) as error:
-        what = Wording("FEISHU_WEBHOOK_URL is no address", "FEISHU_WEBHOOK_URL 不是网址")
-        raise FeishuError(what, remedy=Remedy.FINAL) from error
-    except requests.RequestException as error:
-        what = Wording(f"no answer from Feishu: {error}", f"飞书没有回应：{error}")
-        raise FeishuError(what, outcome_unknown=not _never_connected(error)) from error
-    answered(answer.status_code, answer.headers, answer.content, _BOT_ADVICE)
-
-
-def _never_connected(error: requests.RequestException) -> bool:
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, (NewConnectionError, ConnectTimeoutError))

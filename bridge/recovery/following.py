@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -60,9 +60,11 @@ class Following:
         submitting: Submitting,
         delivery: RunDelivery,
         limits: Settings,
+        *,
+        wait: Callable[[str], Coroutine[Any, Any, Sighting]],
     ) -> None:
         self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
-        self._limits = limits
+        self._limits, self._wait = limits, wait
         self._to_send: set[tuple[str, int, str]] = set()
         self._places = asyncio.Semaphore(BATCH)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -187,7 +189,7 @@ class Following:
         """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
         if task.cancel_requested:
             return await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
-        waiting = asyncio.create_task(self._comfy.wait_for_completion(task.comfyui_task_id or ""))
+        waiting = asyncio.create_task(self._wait(task.comfyui_task_id or ""))
         try:
             counting = await self._counts_starts()
             while True:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..engines.comfyui import WorkflowClient, new_prompt_id
 from ..feishu.client import FeishuClient
-from ..feishu.group_summary import BatchWatch, tell_group
+from ..feishu.group_summary import BatchWatch
 from ..feishu.publisher import FlushReport, Publisher
 from ..results.find import Found, find_results
 from ..settings import Settings, load_settings
@@ -24,6 +24,7 @@ from ..table.values import Owner, OwnerKind
 from .decisions import Action
 from .delivering import RunDelivery
 from .following import BATCH, LOOK_SECONDS, Following
+from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 
 log = logging.getLogger("wfrecovery")
@@ -56,7 +57,9 @@ class TaskRecoveryManager:
         self._watch = BatchWatch(publishing=self._publisher is not None)
         limits = settings or (feishu.settings if feishu is not None else load_settings())
         self._submitting = Submitting(db, comfy)
-        self._follow = Following(db, comfy, self._submitting, self._delivery, limits)
+        self._standing = RunStandstill(db, comfy, feishu)
+        waits = self._standing.wait_for_completion
+        self._follow = Following(db, comfy, self._submitting, self._delivery, limits, wait=waits)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
@@ -69,6 +72,10 @@ class TaskRecoveryManager:
         Returns the records of the tasks that came to an end. What still waits or renders in ComfyUI is followed in the
         background; `wait_until_done` returns those.
         """
+        async with self._standing.watched():
+            return await self._check_and_recover()
+
+    async def _check_and_recover(self) -> list[dict[str, Any]]:
         self._db.owners.begin_anew()
         await asyncio.to_thread(self._db.sweep)
         tasks = await asyncio.to_thread(self._unfinished)
@@ -95,13 +102,14 @@ class TaskRecoveryManager:
 
         Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
         """
-        ended = await self._once_more()
-        while self._following:
-            followed, self._following = self._followed(), {}
-            for result in await asyncio.gather(*followed.values()):
-                if result is not None:
-                    ended.append(record_to_json(result))
-        await self._delivery.publish_rest()
+        async with self._standing.watched():
+            ended = await self._once_more()
+            while self._following:
+                followed, self._following = self._followed(), {}
+                for result in await asyncio.gather(*followed.values()):
+                    if result is not None:
+                        ended.append(record_to_json(result))
+            await self._delivery.publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
@@ -151,7 +159,8 @@ class TaskRecoveryManager:
         self._watch.saw(task)
         followed = self._followed().get(task_id)
         if not task.stage.final:
-            await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
+            async with self._standing.watched():
+                await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
         if not await self._delivery.plugin_publishes():
             await self.publish()
         return record_to_json(await self._follow.read(task_id))
@@ -172,7 +181,7 @@ class TaskRecoveryManager:
         await asyncio.to_thread(self._watch.look_at, self._db.table)
         summary = self._watch.over(at_once=True)
         if summary is not None:
-            await asyncio.to_thread(tell_group, feishu, summary)
+            await self._standing.tell_summary(summary)
 
     # ------------------------------------------------------------------ one task
 
@@ -180,9 +189,10 @@ class TaskRecoveryManager:
         record = await self._follow.read(str(task["task_id"]))
         if record.workflow_type != expected.value:
             raise ValueError(f"{record.task_id} is {record.workflow_type}, not {expected.value}")
-        ended = record if record.stage.final else await self._recover_guarded(record)
-        if ended is None and record.task_id in self._followed():
-            ended = await self._following.pop(record.task_id)
+        async with self._standing.watched():
+            ended = record if record.stage.final else await self._recover_guarded(record)
+            if ended is None and record.task_id in self._followed():
+                ended = await self._following.pop(record.task_id)
         await self.publish()
         return ended is not None and ended.status is WorkflowStatus.COMPLETED
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -45,11 +46,12 @@ class Status:
         recovery: StartupRecovery,
         publisher: Publisher,
         page_settings: PageSettings,
+        standstill: Callable[[], dict[str, Any] | None],
         boot_id: str,
         started: str,
     ) -> None:
         self._host, self._db, self._writer, self._recovery = host, db, writer, recovery
-        self._publisher, self._page_settings = publisher, page_settings
+        self._publisher, self._page_settings, self._standstill = publisher, page_settings, standstill
         self.boot_id, self._started = boot_id, parse_time(started)
 
     def now(self) -> dict[str, Any]:
@@ -80,6 +82,8 @@ class Status:
                 "blocked": outbox[FeishuState.BLOCKED.value],
                 "last_error": self._publisher.last_error or self._page_settings.why_not_publishing,
             },
+            "standstill": self._standstill(),
+            "tells_group": self._page_settings.current.tells_group,
             "last_error": self._writer.last_error,
             "unwritten": self._unwritten(),
             "settings_error": self._page_settings.error,

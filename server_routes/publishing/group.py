@@ -7,7 +7,9 @@ import threading
 from typing import Final
 
 from ...bridge.feishu.client import FeishuClient
-from ...bridge.feishu.group_summary import BatchWatch, tell_group
+from ...bridge.feishu.group_summary import BatchWatch
+from ...bridge.standstill.note import Note
+from ...bridge.standstill.summary import tell_summary
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
 
@@ -22,7 +24,7 @@ class GroupReporter:
 
     def __init__(self, db: DatabaseManager, feishu: FeishuClient, watch: BatchWatch | None = None) -> None:
         self._db, self._feishu, self._watch = db, feishu, watch or BatchWatch()
-        self._news = threading.Event()
+        self._note, self._news = Note(db.table), threading.Event()
         self._thread = threading.Thread(target=self._run, name="wfrecovery-group", daemon=True)
 
     def start(self) -> None:
@@ -46,6 +48,6 @@ class GroupReporter:
                     self._watch.look_at(self._db.table)
                 summary = self._watch.over()
                 if summary is not None:
-                    tell_group(self._feishu, summary)
+                    tell_summary(self._feishu, summary, self._note)
             except Exception:
                 log.exception("[wfrecovery] the group was not told")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from cli_support import NOWHERE, ROOT, died, living, wfrecovery
+from plugin_support import until
 
 from wfrecovery import bridge
+from wfrecovery.bridge.standstill.note import Note, Told
+from wfrecovery.bridge.table.values import OwnerKind
 from wfrecovery.demo.launch import ComfyProcess
 
 
@@ -32,6 +35,44 @@ def stages(folder: Path) -> set[str]:
 
 
 # ---------------------------------------------------------------------- main.py's own table
+
+
+def test_what_stands_still_is_said_by_the_status(bare: ComfyProcess, tmp_path: Path) -> None:
+    boot = died(tmp_path / "output")
+    assert "at a stand" not in wfrecovery("status", url=bare.url, folder=tmp_path).stdout, "one look shows nothing"
+    note = Note(bridge.WorkflowDatabase(tmp_path / "output"))
+    note.claim({f"gone:{boot}": Told(since="2026-11-23T10:00:00+08:00")})
+    ended = wfrecovery("status", url=bare.url, folder=tmp_path)
+    [line] = [line for line in ended.stdout.splitlines() if "at a stand" in line]
+    assert "has ended, and 3 tasks wait for it" in line
+    ended = wfrecovery("status", "--lang", "zh", url=bare.url, folder=tmp_path)
+    assert "停滞" in ended.stdout
+    assert "3 个任务在等它" in ended.stdout
+    told = json.loads(wfrecovery("status", "--json", url=bare.url, folder=tmp_path).stdout)["main"]["standstill"]
+    assert (told["kind"], told["since"].partition("T")[0]) == ("gone", "2026-11-23")
+    assert list(note.read()) == [f"gone:{boot}"], "who only looks changes nothing"
+
+
+def test_what_stands_still_in_comfyuis_table_needs_attention(comfy: ComfyProcess, tmp_path: Path) -> None:
+    assert wfrecovery("status", url=comfy.url, folder=tmp_path).returncode == 0
+    boot = died(comfy.output)
+    Note(bridge.WorkflowDatabase(comfy.output)).claim({f"gone:{boot}": Told()})
+    until(lambda: comfy.get("/wfrecovery/status")["standstill"])
+    ended = wfrecovery("status", url=comfy.url, folder=tmp_path)
+    assert ended.returncode == 1
+    assert ended.stdout.count("has ended, and 3 tasks wait for it") == 1
+
+
+def test_a_comfyui_that_main_py_waits_for_is_said_while_it_does_not_answer(tmp_path: Path) -> None:
+    note = Note(bridge.WorkflowDatabase(tmp_path / "output"))
+    db = bridge.DatabaseManager(tmp_path / "output", kind=OwnerKind.COMFYUI)
+    task = db.add_workflow_task({"row_number": 2, "product_name": "杯"}, "图片合成")
+    db.table.update(task, lambda record: record.entering(bridge.Stage.QUEUED))
+    db.owners.close()
+    note.claim({f"engine:comfyui:{NOWHERE}": Told()})
+    ended = wfrecovery("status", url=NOWHERE, folder=tmp_path)
+    assert f"ComfyUI at {NOWHERE} does not answer, and 1 task waits for it" in ended.stdout
+    assert ended.returncode == 2
 
 
 def test_who_is_at_work_in_main_pys_table(bare: ComfyProcess, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, mock, test } from 'node:test'
 import { Settings } from '../../web/wfrecovery/data/settings.mjs'
 import { settled } from './support.mjs'
 
-const SERVER = { lost_prompts: 'auto', max_attempts: 5, record_other_prompts: true, write_failed: false, keep_days: 30 }
+const SERVER = { lost_prompts: 'auto', max_attempts: 5, record_other_prompts: true, write_failed: false, keep_days: 30, standstill_minutes: 15 }
 
 /** ComfyUI's settings as both generations of the page have them: `onChange` at registration and at each change. */
 class Dialog {

@@ -14,11 +14,14 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
+from cli_support import died
 from page_support import NEWEST, Site, faint_texts, foreign_texts, site_of, until
 from playwright.sync_api import expect
 from plugin_support import Comfy, picture, row
 
+from wfrecovery.bridge.standstill.note import Note, Told
 from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, browser
 from wfrecovery.demo.screenshots.front_end import FrontEndMissingError
 
@@ -209,4 +212,33 @@ def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, 
         site.set("Comfy.Locale", "en")
         site.open()
         site.comfy.idle()
+    assert site.ours() == []
+
+
+def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site) -> None:
+    words = {
+        "en": ("At a standstill", "has ended, and 3 tasks wait for it: nobody has taken over → start main.py again"),
+        "zh": ("停滞", "已退出，3 个任务在等它，没有程序接手 → 请重新运行 main.py"),
+    }
+    boot = died(site.comfy.output)
+    db = DatabaseManager(site.comfy.output)
+    tasks = [entry.task_id for entry in db.index.entries() if entry.owner is not None and entry.owner.boot == boot]
+    Note(db.table).claim({f"gone:{boot}": Told(tasks=tuple(tasks))})  # else it stands after two minutes
+    try:
+        for language, texts in words.items():
+            site.set("Comfy.Locale", language)
+            site.open()
+            site.open_list()
+            for palette in ("light", "dark"):
+                site.set("Comfy.ColorPalette", palette)
+                for text in texts:
+                    expect(site.hook("standstill")).to_contain_text(text)
+                seen(site, f"standstill {palette}", language)
+    finally:
+        site.set("Comfy.Locale", "en")
+        site.open()
+        for task in tasks:
+            assert db.cancel_task(task, "not wanted")
+    site.open_list()
+    expect(site.hook("standstill")).to_have_count(0)
     assert site.ours() == []

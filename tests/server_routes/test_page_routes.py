@@ -399,6 +399,7 @@ def test_settings_of_the_page_count_at_once_and_after_a_restart(host: Any, start
         "record_other_prompts": True,
         "write_failed": True,
         "keep_days": 0,
+        "standstill_minutes": 15,
     }
     assert get(comfy, "settings") == {"settings": default, "fixed": {}, "feishu_configured": False}
     changed = post(comfy, "settings", {"record_other_prompts": False, "keep_days": 90}, 200)

@@ -60,6 +60,16 @@ const SETTINGS = [
     defaultValue: true,
     group: 'Feishu',
   },
+  {
+    id: 'wfrecovery.standstillMinutes',
+    key: 'standstill_minutes',
+    name: 'Minutes at a standstill until the group is told',
+    tooltip: 'There is work, and no task, no progress and no result has moved for so long. 0 never tells.',
+    type: 'number',
+    attrs: { min: 0, max: 1440, step: 1 },
+    defaultValue: 15,
+    group: 'Feishu',
+  },
 ]
 
 export class Settings {

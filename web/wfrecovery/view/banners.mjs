@@ -10,12 +10,15 @@ export class Banners {
     this.element = h('div', { class: 'wfr-banner-place', 'aria-live': 'polite' })
   }
 
-  /** What matters most of the connection, and of what the server side says of its disk. */
+  /** What matters most of the connection, and of what the server side says of its disk; and whether the batch stands. */
   show(connection, status) {
     const what = CONNECTIONS[connection] ? connection : whyUnwritten(status) ? `unwritten: ${whyUnwritten(status)}` : ''
-    if (this._shown !== what) {
-      this._shown = what
-      this.element.replaceChildren(...[CONNECTIONS[connection]?.(status) ?? (what && unwritten(status))].filter(Boolean))
+    const stands = CONNECTIONS[connection] ? '' : whyStanding(status)
+    const shown = JSON.stringify([what, stands])
+    if (this._shown !== shown) {
+      this._shown = shown
+      const first = CONNECTIONS[connection]?.(status) ?? (what && unwritten(status))
+      this.element.replaceChildren(...[first, stands && standing(stands)].filter(Boolean))
     } else if (what.startsWith('unwritten')) {
       setText(this.element.querySelector('strong'), unwrittenHeading(status))
     }
@@ -49,4 +52,13 @@ function unwrittenHeading(status) {
   const { changes } = status.unwritten
   const reason = whyUnwritten(status)
   return changes === 1 ? t('1 change is not on disk yet ({reason})', { reason }) : t('{n} changes are not on disk yet ({reason})', { n: numberText(changes), reason })
+}
+
+function whyStanding(status) {
+  const { text, text_zh: chinese } = status?.standstill ?? {}
+  return worded(text, chinese)
+}
+
+function standing(text) {
+  return banner('standstill', 'pause', t('At a standstill'), text)
 }
