@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -94,6 +95,15 @@ class Settings:
     @property
     def feishu_configured(self) -> bool:
         return not self.missing
+
+    @property
+    def document(self) -> str | None:
+        """By what records and other programs know the sheet: a digest, for its token is a secret. None where it is not
+        set up."""
+        if not self.feishu_configured:
+            return None
+        place = (self.feishu_domain.lower(), self.feishu_spreadsheet_token, self.feishu_sheet_name)
+        return hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
 
     @property
     def secrets(self) -> tuple[str, ...]:

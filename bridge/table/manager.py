@@ -31,6 +31,7 @@ from .index import TaskIndex
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
+from .publishers import back_in_outbox, delivered_here
 from .record_json import record_to_json
 from .records import (
     Stage,
@@ -40,7 +41,7 @@ from .records import (
     WorkflowType,
     workflow_type_of,
 )
-from .rows import RowData, cell_text
+from .rows import RowData, cell_text, is_picture
 from .values import FeishuState, Owner, OwnerKind, Result
 
 log = logging.getLogger("wfrecovery")
@@ -213,8 +214,12 @@ class DatabaseManager:
         return self._change(task_id, pending_again)
 
     def put_back(self, task_id: str) -> TaskRecord:
-        """The same, raising TaskError with the reason where that is not possible."""
-        return self.table.update(task_id, pending_again)
+        """The same because a person wants it, raising TaskError with the reason where that is not possible."""
+        return self.table.update(task_id, partial(back_in_outbox, self.table.table_id))
+
+    def deliver_here(self, task_id: str, document: str) -> TaskRecord:
+        """The same; and this table delivers it from now on, whoever was to. `document`: what is set here."""
+        return self.table.update(task_id, partial(delivered_here, self.table.keep_table_id(), document))
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
@@ -275,13 +280,18 @@ class DatabaseManager:
 
 
 def feishu_row_data(row: RowData) -> dict[str, Any]:
-    """What is kept of a row to find it again: its identity, not its pictures."""
-    return {
+    """What is kept of a row to find it again: its identity, not its pictures; and what it showed before, where that was
+    read, by which it is told whether another program has delivered its result."""
+    identity = {
         "row_number": row.row_number,
         "product_name": row.product_name,
         "model_name": row.model_name,
         "prompt": row.prompt,
     }
+    if not row.original_data:
+        return identity
+    shown = row.composite_image.get("fileToken") if is_picture(row.composite_image) else None
+    return {**identity, "composite_image": shown, "status": row.status, "video_status": row.video_status}
 
 
 def _as_texts(row: RowData) -> RowData:

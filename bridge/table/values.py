@@ -158,11 +158,18 @@ class Outbox:
     file: str | None = None
     #: how far a video's upload is; its meaning is `feishu/drive_progress`'s
     upload: Mapping[str, Any] | None = None
-    #: who delivers, where that is somebody else
+    #: who delivers, where that is somebody else: a table, by its id
     by: str | None = None
+    #: when a person wanted it pushed again: then it is written, whatever stands there
+    asked_at: str | None = None
     #: the newer result of the same row
     superseded_by: str | None = None
     rest: Rest = field(default_factory=dict, repr=False)
+
+    @property
+    def declined(self) -> bool:
+        """Whether it is left to another table."""
+        return self.state is FeishuState.OFF and self.by is not None and self.superseded_by is None
 
     @property
     def reason(self) -> Wording | None:

@@ -103,6 +103,9 @@ OURS = {
         "engine",
         "cancel_requested",
         "batch",
+        "publisher",
+        "document",
+        "twin",
         "refused_by",
     ),
     "node_outputs",
@@ -162,7 +165,7 @@ OUTBOXES = built(
     upload=st.none() | OBJECTS,
     rest=RESTS,
     **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), MAYBE_TEXTS),
-    **dict.fromkeys(("status_before", "file", "by", "superseded_by"), MAYBE_TEXTS),
+    **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), MAYBE_TEXTS),
 )
 RECORDS = built(
     TaskRecord,
@@ -181,7 +184,7 @@ RECORDS = built(
     owner=st.none() | OWNERS,
     engine=MAYBE_TEXTS,
     cancel_requested=MAYBE_TEXTS,
-    batch=MAYBE_TEXTS,
+    **dict.fromkeys(("batch", "publisher", "document", "twin"), MAYBE_TEXTS),
     refused_by=st.lists(TEXTS, max_size=2).map(tuple),
     nodes=st.dictionaries(TEXTS, REPORTS, max_size=2),
     found=st.lists(TEXTS, max_size=3).map(tuple),
