@@ -9,6 +9,7 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient
 from .deliverables import Deliverables
+from .look_back import LookBack
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
 from .sheet import SheetTable
@@ -21,13 +22,24 @@ VideoLink = Callable[[TaskRecord, Path], str]
 class Delivery:
     """What one flush delivers. Not for several threads; the caller holds the publisher's locks."""
 
-    def __init__(self, feishu: FeishuClient, db: DatabaseManager, video_link: VideoLink | None = None) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError."""
+    def __init__(
+        self,
+        feishu: FeishuClient,
+        db: DatabaseManager,
+        video_link: VideoLink | None = None,
+        *,
+        began: float = 0.0,
+        now: float = 0.0,
+    ) -> None:
+        """Reads the sheet; raises FeishuError and SheetLayoutError. `began`, `now`: see `LookBack`."""
         self._feishu, self._db, self._video_link = feishu, db, video_link
         self._links: dict[str, str] = {}
         self._reader, self._deliverables = SheetReader(feishu), Deliverables(db)
         self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
+        self._look_back = LookBack(feishu, self._reader, self._deliverables, began, now)
+        #: by task id the other table, of what was found to stand in its row already
+        self.found: dict[str, str] = {}
 
     @property
     def sheet(self) -> SheetTable:
@@ -41,6 +53,9 @@ class Delivery:
             return
         self.sheet.address(self.sheet.row_of(task), status_field(task))
         if task.status is WorkflowStatus.FAILED:
+            return
+        if task.twin is not None and self._look_back.stands_there(task):
+            self.found[task.task_id] = task.twin
             return
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
             self._pictures.put(task)

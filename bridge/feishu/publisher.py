@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from ..table.files import FOLDER_NAME
 from ..table.index import MAX_PROMPT, TaskEntry
 from ..table.locks import NoLocksError, held, process_lock
 from ..table.manager import DatabaseManager
+from ..table.publishers import may_deliver
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
 from ..table.values import FeishuState
 from ..wording import Wording, wording_of
@@ -77,6 +78,7 @@ class Publisher:
         on_change: Callable[[TaskRecord], None] | None = None,
     ) -> None:
         self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
+        self._began = clock()
         #: why the newest flush did not deliver everything
         self.last_problem: Wording | None = None
 
@@ -84,19 +86,25 @@ class Publisher:
     def last_error(self) -> str | None:
         return self.last_problem.en if self.last_problem else None
 
+    @property
+    def document(self) -> str | None:
+        """Where it writes to; results of rows of another one are left alone."""
+        return self._feishu.settings.document
+
     def due(self) -> list[TaskRecord]:
         """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
         alone."""
         return self._due(frozenset())
 
     def _due(self, leave: frozenset[str]) -> list[TaskRecord]:
-        now, left_alone = self._clock(), False
+        now, left_alone, table_id = self._clock(), False, self._db.table.table_id
 
         def due() -> Iterator[TaskRecord]:
             nonlocal left_alone
             for task in self._outbox():
                 left_alone = left_alone or _in_future(task.outbox.wait_until, now)
-                if task.task_id not in leave and not _in_future(task.outbox.next_try_at, now):
+                due_now = task.task_id not in leave and not _in_future(task.outbox.next_try_at, now)
+                if due_now and may_deliver(task, table_id, self.document):
                     yield task
 
         # What was itself refused goes last: it must not hold up the others each time.
@@ -171,7 +179,8 @@ class Publisher:
 
     def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
         try:
-            delivery = Delivery(self._feishu, self._db, self._video_links())
+            links, now = self._video_links(), self._clock()
+            delivery = Delivery(self._feishu, self._db, links, began=self._began, now=now)
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
@@ -188,7 +197,7 @@ class Publisher:
                     self._put_off(task, failures[task.task_id], report)
                     _tell(task, failures[task.task_id])
                 else:
-                    self._store(task.task_id, _pushed)
+                    self._store(task.task_id, partial(_pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(_leave_alone, failures.values()), None)
             if stop is not None:
@@ -212,7 +221,8 @@ class Publisher:
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         with contextlib.suppress(TaskError):  # gone or damaged meanwhile
             record = self._db.table.get(task.task_id)
-            return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+            ours = may_deliver(record, self._db.table.table_id, self.document)
+            return record if ours and record.feishu_state is FeishuState.PENDING and record.stage.final else None
         return None
 
     def _deliver(
@@ -370,12 +380,14 @@ def _table_trouble(error: Exception) -> Wording:
 
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
     """What an outbox entry carries only until it is delivered goes."""
-    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh")
+    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
     return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
 
 
-def _pushed(task: TaskRecord) -> TaskRecord:
-    return _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1)
+def _pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:
+    """`task` as one that stands in the sheet; `by`: the other table that has brought it there."""
+    done = _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1, by=by)
+    return done if by is None else replace(done, publisher=by)
 
 
 def _superseded(task: TaskRecord, by: str) -> TaskRecord:
