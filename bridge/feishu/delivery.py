@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,15 +30,15 @@ class Delivery:
         video_link: VideoLink | None = None,
         *,
         began: float = 0.0,
-        now: float = 0.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError. `began`, `now`: see `LookBack`."""
+        """Reads the sheet; raises FeishuError and SheetLayoutError. `began`: see `LookBack`."""
         self._feishu, self._db, self._video_link = feishu, db, video_link
         self._links: dict[str, str] = {}
         self._reader, self._deliverables = SheetReader(feishu), Deliverables(db)
         self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
-        self._look_back = LookBack(feishu, self._reader, self._deliverables, began, now)
+        self._look_back = LookBack(feishu, self._reader, self._deliverables, began, clock)
         #: by task id the other table, of what was found to stand in its row already
         self.found: dict[str, str] = {}
 

@@ -7,7 +7,7 @@ cell: if it shows another picture than the one from before the task, or its stat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType, parse_time
@@ -22,13 +22,18 @@ FRESH_SECONDS: Final = 60.0
 
 
 class LookBack:
-    """Looks for the results of one flush. `began`: when this publisher did; `now`: when the flush did."""
+    """Looks for the results of one flush. `began`: when this publisher did."""
 
     def __init__(
-        self, feishu: FeishuClient, reader: SheetReader, deliverables: Deliverables, began: float, now: float
+        self,
+        feishu: FeishuClient,
+        reader: SheetReader,
+        deliverables: Deliverables,
+        began: float,
+        clock: Callable[[], float],
     ) -> None:
         self._feishu, self._reader, self._deliverables = feishu, reader, deliverables
-        self._began, self._now = began, now
+        self._began, self._clock = began, clock
 
     def stands_there(self, task: TaskRecord) -> bool:
         """Whether somebody else has delivered it. Raises FeishuError, SheetLayoutError, RowNotFoundError,
@@ -49,13 +54,15 @@ class LookBack:
         return hashlib.sha256(self._feishu.media(shown)).hexdigest() == self._digest(task)
 
     def _may_stand_there(self, task: TaskRecord) -> bool:
-        """Not what no other table has a record of, what a person wants written, and what has just been finished here
-        for the first time."""
-        if task.twin is None or task.outbox.asked_at is not None:
+        """What has changed hands may. Not what no other table has a record of, what a person wants written, and what
+        has just been finished here for the first time; what was sent from here is looked for where it is sent."""
+        if task.twin is None or task.outbox.asked_at is not None or task.outbox.writing is not None:
             return False
+        if task.outbox.by is not None:
+            return True
         finished_at = parse_time(task.finished_at)
         first = task.runs <= 1 and not task.adopted and task.rebuilt_at is None
-        return not (first and self._began <= finished_at and 0 <= self._now - finished_at < FRESH_SECONDS)
+        return not (first and self._began <= finished_at and 0 <= self._clock() - finished_at < FRESH_SECONDS)
 
     def _digest(self, task: TaskRecord) -> str:
         """Of what would be sent."""

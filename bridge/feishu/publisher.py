@@ -179,8 +179,8 @@ class Publisher:
 
     def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
         try:
-            links, now = self._video_links(), self._clock()
-            delivery = Delivery(self._feishu, self._db, links, began=self._began, now=now)
+            links = self._video_links()
+            delivery = Delivery(self._feishu, self._db, links, began=self._began, clock=self._clock)
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return

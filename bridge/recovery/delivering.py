@@ -171,8 +171,6 @@ class RunDelivery:
     async def _comes_to_us(self, task: TaskRecord, plugin: Plugin | None, table_id: str | None) -> bool:
         """Of one that names another table: whether we take it over, because that one declines it, or was out of reach
         for long."""
-        if table_id is None or self._publisher is None or task.document not in (None, self._document):
-            return False
         if plugin is not None and plugin.table_id == task.publisher:
             record = await record_of(self._comfy, task.comfyui_task_id)
             if record is not None and not leaves_it(record, plugin):
@@ -184,12 +182,20 @@ class RunDelivery:
             if plugin.behind:  # its record is yet to come
                 self._missing.pop(task.task_id, None)
                 return False
+        if not self._can_take(task):
+            return False
         since = self._missing.setdefault(task.task_id, self._clock())
         if self._clock() - since < OUT_OF_REACH_SECONDS:
             return False
         return await self._take(task, table_id, f"its publisher was out of reach for {OUT_OF_REACH_SECONDS:g} s")
 
-    async def _take(self, task: TaskRecord, table_id: str, why: str) -> bool:
+    def _can_take(self, task: TaskRecord) -> bool:
+        """Whether Feishu is set up here, for the row's document."""
+        return self._publisher is not None and task.document in (None, self._document)
+
+    async def _take(self, task: TaskRecord, table_id: str | None, why: str) -> bool:
+        if table_id is None or not self._can_take(task):
+            return False
         log.warning("[wfrecovery] %s (row %s) is delivered from here: %s", task.task_id, task.row_number, why)
         await self._note(task, partial(taken_from_other, table_id))
         self._missing.pop(task.task_id, None)

@@ -65,11 +65,12 @@ def _left(task: TaskRecord, to: str, why: Wording) -> TaskRecord:
 
 
 def taken_from_other(table_id: str, task: TaskRecord) -> TaskRecord:
-    """`task` with this table as the publisher, in the place of one that declines, or is out of reach."""
+    """`task` with this table as the publisher, in the place of one that declines, or is out of reach; and perhaps has
+    delivered it."""
     if task.feishu_state is not FeishuState.PENDING or not task.stage.final:
         return task
     taken = dataclasses.replace(task, publisher=table_id, twin=task.twin or task.publisher)
-    return taken.with_outbox(by=None, last_error=None, last_error_zh=None)
+    return taken.with_outbox(by=task.publisher, last_error=None, last_error_zh=None)
 
 
 def back_in_outbox(table_id: str | None, task: TaskRecord) -> TaskRecord:
@@ -86,13 +87,12 @@ def delivered_here(table_id: str, document: str, task: TaskRecord) -> TaskRecord
     for another document, it goes into `document`: the one that is set here."""
     again = pending_again(task)
     if task.publisher in (None, table_id):
-        # One that was another's to deliver may stand there already: that is looked for. A person knows of his own.
-        again = again.with_outbox(asked_at=task.twin and now_text())
+        again = again.with_outbox(by=None, asked_at=task.twin and now_text())
     else:
-        again = dataclasses.replace(again, publisher=table_id, twin=task.twin or task.publisher)
+        again = taken_from_other(table_id, again)
     waited = task.feishu_state in (FeishuState.PENDING, FeishuState.OFF)
     goes_to = document if waited and task.document is not None else task.document
-    return dataclasses.replace(again.with_outbox(by=None), document=goes_to)
+    return dataclasses.replace(again, document=goes_to)
 
 
 def main_delivers(table_id: str | None) -> Wording:

@@ -158,7 +158,7 @@ class Outbox:
     file: str | None = None
     #: how far a video's upload is; its meaning is `feishu/drive_progress`'s
     upload: Mapping[str, Any] | None = None
-    #: who delivers, where that is somebody else: a table, by its id
+    #: the other table, by its id, that delivers it; while it waits in this outbox: that was to, and perhaps has
     by: str | None = None
     #: when a person wanted it pushed again: then it is written, whatever stands there
     asked_at: str | None = None
