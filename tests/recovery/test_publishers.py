@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +19,9 @@ from publishing_office import NOTHING, OTHER, SAME, DyingClient, MainPy, Office,
 from publishing_support import STATUS, rows
 
 from wfrecovery import bridge
-from wfrecovery.bridge.recovery import delivering
+from wfrecovery.bridge.recovery import delivering, plugin
+from wfrecovery.bridge.recovery.plugin import Plugin
+from wfrecovery.bridge.table.publishers import Naming
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 TABLES = pytest.mark.parametrize("shared", [False, True], ids=["own table", "one table"])
@@ -404,4 +410,159 @@ def test_with_an_older_plugin_all_is_as_it_was(feishu: FeishuStandIn, tmp_path: 
         office.restart()
         assert office.settled()["metadata"]["feishu"]["state"] == "pushed"
         main.until_pushed()
+        office.assert_delivered_once()
+
+
+# ------------------------------------------------------------------ what is named
+
+MINE, OURS = "mine", "our document"
+NEW = {"table_id": "theirs", "feishu": {"configured": True, "document": OURS}}
+ELSEWHERE = {"table_id": "theirs", "feishu": {"configured": True, "document": "another"}}
+BARE = {"table_id": "theirs", "feishu": {"configured": False, "document": None}}
+OLDER = {"table_id": "theirs", "feishu": {"configured": True}}
+NAMED: dict[str, tuple[Any, str | None, Naming]] = {
+    "set to the same": (NEW, OURS, Naming("theirs", OURS, "theirs")),
+    "nothing is set here": (NEW, None, Naming("theirs", OURS, "theirs")),
+    "set to another": (ELSEWHERE, OURS, Naming(MINE, OURS, "theirs")),
+    "nothing is set there": (BARE, OURS, Naming(MINE, OURS, "theirs")),
+    "nothing is set anywhere": (BARE, None, Naming(None, None, "theirs")),
+    "one table": ({**NEW, "table_id": MINE}, OURS, Naming(MINE, OURS)),
+    "one table, another document": ({**ELSEWHERE, "table_id": MINE}, OURS, Naming(MINE, OURS)),
+    "one table, nothing is set there": ({**BARE, "table_id": MINE}, OURS, Naming(MINE, OURS)),
+    "an older one": (OLDER, OURS, Naming(None, OURS)),
+    "an older one without settings": ({"feishu": {"configured": False}}, OURS, Naming(MINE, OURS)),
+    "it has no table yet": ({**NEW, "table_id": None}, OURS, Naming(MINE, OURS)),
+    "no plugin": (None, OURS, Naming(MINE, OURS)),
+}
+
+
+@pytest.mark.parametrize(("status", "document", "naming"), NAMED.values(), ids=NAMED.keys())
+def test_who_is_named(status: Any, document: str | None, naming: Naming) -> None:
+    assert delivering.name(MINE, document, Plugin.of(status or {})) == naming
+
+
+def test_where_comfyui_does_not_answer_main_py_names_itself() -> None:
+    assert delivering.name(MINE, OURS, None) == Naming(MINE, OURS)
+    assert delivering.name(MINE, None, None) == Naming()
+    assert delivering.name(None, OURS, Plugin.of(NEW)) == Naming(None, OURS)
+
+
+class Unsure(bridge.ComfyUIClient):
+    """Its plugin does not answer what it is asked, as often as that is said."""
+
+    deaf = 0
+
+    async def plugin_status(self) -> Any:
+        self.deaf -= 1
+        if self.deaf >= 0:
+            raise bridge.ComfyUIUnreachableError("no answer")
+        return await super().plugin_status()
+
+
+def test_a_plugin_that_did_not_answer_at_submission_obeys_all_the_same(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    with Office(tmp_path, feishu) as office:
+        comfy = Unsure(office.comfy.url, poll_seconds=0.2)
+        main = office.main_py(comfy=comfy)
+        comfy.deaf = 1
+        main.does(main.renders())
+        main.until_pushed()
+        assert main.record().publisher == main.db.table.table_id
+        assert office.settled()["metadata"]["feishu"]["state"] == "off"
+        office.comfy.crash()
+        agree(main, office)
+        office.assert_delivered_once()
+
+
+class Hung(bridge.ComfyUIClient):
+    async def plugin_status(self) -> Any:
+        await asyncio.sleep(3600)
+
+
+def test_a_plugin_that_takes_questions_and_answers_none_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "ASK_SECONDS", 0.05)
+    assert asyncio.run(plugin.plugin_of(Hung("http://127.0.0.1:9"))) is None
+
+
+# ------------------------------------------------------------------ the plugin has lost its record
+
+
+def test_a_plugin_that_has_no_record_of_it_is_out_of_reach_for_it(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    """Somebody has emptied its folder. As long as it says that changes are not on disk yet, it is waited for."""
+    with Office(tmp_path, feishu) as office:
+        comfy = Behind(office.comfy.url, poll_seconds=0.2)
+        main = office.main_py(comfy=comfy)
+
+        async def story() -> None:
+            task_id = await main.enters()
+            feishu.stop()
+            await main.recovery.finish(task_id)
+            for path in office.comfy.table.glob("active/*.json"):
+                path.unlink()
+            feishu.start()
+
+        main.does(story())
+        comfy.changes = 1
+        main.does(main.time_goes_by(2 * delivering.OUT_OF_REACH_SECONDS))
+        assert main.record().publisher != main.db.table.table_id
+        comfy.changes = 0
+        main.does(main.time_goes_by(delivering.OUT_OF_REACH_SECONDS - 1))
+        assert main.record().publisher != main.db.table.table_id
+        office.clock.now += 1
+        main.does(main.recovery.publish())
+        assert main.record().publisher == main.db.table.table_id
+        main.until_pushed()
+        office.assert_delivered_once()
+
+
+class Behind(bridge.ComfyUIClient):
+    """Its plugin tells of changes that are still to be written."""
+
+    changes = 0
+
+    async def plugin_status(self) -> Any:
+        return {**(await super().plugin_status() or {}), "unwritten": {"changes": self.changes}}
+
+
+# ------------------------------------------------------------------ main.py is killed while it delivers
+
+#: Takes over at once what its ComfyUI does not answer for, and is killed as soon as the picture is written.
+TAKES_OVER = """
+import asyncio, os, signal, sys
+from wfrecovery import bridge
+from wfrecovery.bridge.recovery import delivering, plugin
+from wfrecovery.bridge.recovery.plugin import Plugin
+from wfrecovery.bridge.table.publishers import Naming
+
+delivering.OUT_OF_REACH_SECONDS = 0.0
+db, comfy = bridge.DatabaseManager(sys.argv[2]), bridge.ComfyUIClient(sys.argv[1])
+feishu = bridge.FeishuClient(bridge.load_settings())
+write = feishu.write_picture
+
+def written(*given):
+    write(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+feishu.write_picture = written
+asyncio.run(bridge.TaskRecoveryManager(db, comfy, feishu).publish())
+"""
+
+
+@pytest.mark.parametrize("first", ["plugin", "main.py"])
+def test_main_py_is_killed_as_soon_as_it_has_written_the_picture_in_the_plugin_s_place(
+    feishu: FeishuStandIn, tmp_path: Path, first: str
+) -> None:
+    with Office(tmp_path, feishu) as office:
+        main = office.main_py(comfy=DyingClient(office, before=False))
+        main.does(left_behind(main, office))
+        command = [sys.executable, "-c", TAKES_OVER, office.comfy.url, str(office.folder)]
+        killed = subprocess.run(command, env={**os.environ, **feishu.environment()}, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert (office.writes(), feishu.sheet.row(2)[STATUS]) == (1, "否")
+        again = office.main_py()
+        if first == "main.py":
+            again.until_pushed()
+        office.restart()
+        office.settled()
+        again.until_pushed()
+        agree(again, office)
         office.assert_delivered_once()

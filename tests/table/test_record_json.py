@@ -430,3 +430,12 @@ def test_files_that_a_person_enters_count_more_than_what_is_known_of_results(tab
     assert [result["path"] for result in data["metadata"]["results"]] == ["b.png", "a.png"]
     put(table, lambda data: data.update(output_files=[]))
     assert table.get(TASK).results == ()
+
+
+@pytest.mark.parametrize("name", ["publisher", "document", "twin"])
+@pytest.mark.parametrize("value", [7, None, {"a": 1}, ["x"]])
+def test_a_publisher_that_is_no_name_is_kept_and_means_nobody(table: WorkflowDatabase, name: str, value: Any) -> None:
+    put(table, lambda data: data["metadata"].update({name: value}))
+    assert getattr(table.get(TASK), name) is None
+    table.update(TASK, add_attempt)
+    assert held(table)["metadata"][name] == value
