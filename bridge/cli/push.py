@@ -12,7 +12,7 @@ from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
 from ..recovery.delivering import RunDelivery
 from ..table.manager import DatabaseManager
-from ..table.publishers import main_delivers, may_deliver, other_document
+from ..table.publishers import OTHER_DOCUMENT, main_delivers, may_deliver
 from ..table.record_json import publishing_in
 from ..table.records import TaskRecord
 from ..table.values import FeishuState
@@ -142,7 +142,7 @@ async def _push_here(context: Context, db: DatabaseManager, task_ids: Sequence[s
         report = await RunDelivery(db, context.comfy, publisher).publish()
         rest = [task for task in await asyncio.to_thread(db.unpushed) if not may_deliver(task, table_id, document)]
     ours = {task.task_id for task in rest if task.publisher in (None, table_id)}
-    waiting = report.waiting | dict.fromkeys(ours, context.say(other_document()))
+    waiting = report.waiting | dict.fromkeys(ours, context.say(OTHER_DOCUMENT))
     left = {task.task_id: context.say(_COMFYUI_DELIVERS + _HERE) for task in rest if task.task_id not in ours}
     return {"pushed": report.pushed, "blocked": report.blocked, "waiting": waiting, "left": left}
 

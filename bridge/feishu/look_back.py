@@ -7,6 +7,7 @@ cell: if it shows another picture than the one from before the task, or its stat
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -16,6 +17,8 @@ from .client import FeishuClient
 from .deliverables import Deliverables
 from .reading import SheetReader
 from .status_delivery import status_field
+
+log = logging.getLogger("wfrecovery")
 
 #: So long after it was finished nobody else can have delivered it: `main.py` waits for longer before it takes over.
 FRESH_SECONDS: Final = 60.0
@@ -40,6 +43,12 @@ class LookBack:
         ResultGoneError."""
         if not self._may_stand_there(task):
             return False
+        found = self._looked_for(task)
+        if found:
+            log.info("[wfrecovery] %s (row %s) stands in its row already", task.task_id, task.row_number)
+        return found
+
+    def _looked_for(self, task: TaskRecord) -> bool:
         self._reader.look_again()
         row = self._reader.sheet.row_of(task)
         first = task.outbox.pushed_at is None and task.earlier_runs == 0  # else what was there before is no proof

@@ -97,14 +97,14 @@ class Publisher:
         return self._due(frozenset())
 
     def _due(self, leave: frozenset[str]) -> list[TaskRecord]:
-        now, left_alone, table_id = self._clock(), False, self._db.table.table_id
+        now, left_alone, ours = self._clock(), False, (self._db.table.table_id, self.document)
 
         def due() -> Iterator[TaskRecord]:
             nonlocal left_alone
             for task in self._outbox():
                 left_alone = left_alone or _in_future(task.outbox.wait_until, now)
                 due_now = task.task_id not in leave and not _in_future(task.outbox.next_try_at, now)
-                if due_now and may_deliver(task, table_id, self.document):
+                if due_now and may_deliver(task, *ours):
                     yield task
 
         # What was itself refused goes last: it must not hold up the others each time.

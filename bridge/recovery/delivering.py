@@ -19,7 +19,7 @@ from ..engines.comfyui import ComfyUIError, WorkflowClient
 from ..feishu.publisher import FlushReport, Publisher
 from ..table.database import Change
 from ..table.manager import DatabaseManager
-from ..table.publishers import Naming, may_deliver, named, taken_from_other
+from ..table.publishers import Naming, may_deliver, named, taken_from_other, waiting_for_document
 from ..table.record_json import delivery_in, publishing_in
 from ..table.records import TaskError, TaskRecord, WorkflowStatus
 from ..table.values import FeishuState
@@ -138,6 +138,8 @@ class RunDelivery:
             if task.publisher is None or task.outbox.by == "plugin" or (plugin is not None and plugin.goes_by_itself):
                 return await self._is_left_unnamed(task, plugin)
             if ours:
+                if self._publisher is not None and not self._can_take(task):
+                    await self._note(task, waiting_for_document)
                 return await self._has_gone_over(task, plugin)
             return not await self._comes_to_us(task, plugin, table_id)
         except (ComfyUIError, TaskError, OSError) as error:  # cannot be asked, or noted: rather later than twice

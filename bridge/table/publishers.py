@@ -18,6 +18,13 @@ from .values import FeishuState
 
 #: Letters of a table's id that are shown.
 _SHORT: Final = 8
+OTHER_DOCUMENT: Final = Wording(
+    "its row stands in another document than the one that is set here; it waits for a program of this folder that is "
+    "set to that one → set it, or push it by its name to write it into the one that is set here",
+    "该行在另一个表格里，不是这里设置的那个；等待使用此文件夹、并设置了那个表格的程序 → 请设置那个表格，"
+    "或单独推送这个任务，写入这里设置的表格",
+)
+_PUSH_THERE: Final = Wording(": push it there (wfrecovery push --local)", "：请在那里推送（wfrecovery push --local）")
 
 
 @dataclass(frozen=True)
@@ -101,17 +108,11 @@ def main_delivers(table_id: str | None) -> Wording:
     return Wording(f"main.py delivers it, from its own table ({shown})", f"由 main.py 从自己的任务表（{shown}）写入")
 
 
-_PUSH_THERE: Final = Wording(": push it there (wfrecovery push --local)", "：请在那里推送（wfrecovery push --local）")
-
-
-def other_document() -> Wording:
-    """Why a result waits in the outbox of a table of which no program that lives is set to its row's document."""
-    return Wording(
-        "its row stands in another document than the one that is set here; it waits for a program of this folder that "
-        "is set to that one → set it, or push again to write it into the one that is set here",
-        "该行在另一个表格里，不是这里设置的那个；等待使用此文件夹、并设置了那个表格的程序 → 请设置那个表格，"
-        "或重新推送以写入这里设置的表格",
-    )
+def waiting_for_document(task: TaskRecord) -> TaskRecord:
+    """`task` with the reason why it waits in this outbox: the program that looks is not set to its document."""
+    if not task.stage.final or task.feishu_state is not FeishuState.PENDING:
+        return task
+    return task.with_outbox(last_error=OTHER_DOCUMENT.en, last_error_zh=OTHER_DOCUMENT.zh)
 
 
 def _elsewhere(document: str | None) -> Wording:

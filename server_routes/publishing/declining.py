@@ -9,7 +9,7 @@ from typing import Final
 
 from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.publishers import addressed, may_deliver, other_document
+from ...bridge.table.publishers import addressed, may_deliver, waiting_for_document
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import FeishuState, OwnerKind
 
@@ -38,8 +38,7 @@ def _declined(table_id: str | None, document: str | None, task: TaskRecord) -> T
         return task
     if task.twin is not None:
         return addressed(task, table_id, document)
-    why = other_document()
-    return task.with_outbox(last_error=why.en, last_error_zh=why.zh) if task.stage.final else task
+    return waiting_for_document(task)
 
 
 def _why(task: TaskRecord) -> str:

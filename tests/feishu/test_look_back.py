@@ -88,6 +88,8 @@ def test_another_picture_than_the_one_before_was_brought_by_somebody_else(team: 
     assert flushed(team, task_id) == THERE
     assert team.feishu.sheet.row(2)[STATUS] == "已完成"
     assert team.record(task_id).publisher == TWIN
+    told = team.record(task_id).story[-1]
+    assert (told.what, TWIN[:8] in str(told.text), TWIN[:8] in str(told.text_zh)) == ("pushed", True, True)
 
 
 def test_the_next_start_looks_for_what_the_one_before_has_left(team: Team) -> None:

@@ -374,6 +374,23 @@ def test_a_main_py_without_the_plugin_s_word_does_not_write_what_a_click_has_del
         office.assert_delivered_once()
 
 
+def test_results_of_a_sheet_that_was_renamed_wait_until_a_person_says_so(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    """For all that can be told it is another document."""
+    with Office(tmp_path, feishu, plugin=NOTHING) as office:
+        main = office.main_py()
+        main.does(rendered_while_feishu_is_away(main))
+        feishu.sheet.title = feishu.sheet_title = "改了名"
+        again = office.main_py()
+        again.does(again.recovery.publish(), again.recovery.publish())
+        task = again.record()
+        assert (office.writes(), task.feishu_state.value) == (0, "pending")
+        assert "another document" in str(task.outbox.last_error)
+        assert "另一个表格" in str(task.outbox.last_error_zh)
+        again.db.deliver_here(task.task_id, again.settings.document or "")
+        again.until_pushed()
+        office.assert_delivered_once()
+
+
 # ------------------------------------------------------------------ older programs
 
 
