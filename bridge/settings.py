@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import sys
@@ -113,6 +114,15 @@ class Settings:
     def tells_group(self) -> bool:
         """Whether a plugin with these settings tells the group."""
         return self.feishu_configured and bool(self.feishu_webhook_url)
+
+    @property
+    def document(self) -> str | None:
+        """By what records and other programs know the sheet: a digest, for its token is a secret. None where it is not
+        set up."""
+        if not self.feishu_configured:
+            return None
+        place = (self.feishu_domain.lower(), self.feishu_spreadsheet_token, self.feishu_sheet_name)
+        return hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
 
     @property
     def secrets(self) -> tuple[str, ...]:

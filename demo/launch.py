@@ -91,7 +91,7 @@ class ComfyProcess:
     """
 
     #: how the process is started
-    _popen: Callable[..., subprocess.Popen[bytes]] = staticmethod(subprocess.Popen)
+    _popen: Callable[..., Any] = staticmethod(subprocess.Popen)
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ from .page.events import Events
 from .page.routes import Services, add_routes
 from .page.settings import PageSettings
 from .page.status import Status
+from .publishing.declining import decline_others
 from .publishing.group import GroupReporter
 from .publishing.standstill import StandstillThread
 from .publishing.thread import PublishingThread
@@ -105,6 +106,7 @@ class Plugin:
             prompts=self._prompts,
             endings=endings,
             boot=self._boot_id,
+            document=lambda: self._settings.document,
             record_others=self._records_others,
             on_change=self._changed,
             on_progress=self._progressed,
@@ -167,7 +169,13 @@ class Plugin:
             status=self._status,
             recovery=self._recovery,
             requests=self._requests,
-            actions=TaskActions(self._db, self._recovery, self._requests, on_change=self._changed),
+            actions=TaskActions(
+                self._db,
+                self._recovery,
+                self._requests,
+                document=lambda: self._settings.document,
+                on_change=self._changed,
+            ),
             page_settings=self._page_settings,
             feishu=self._feishu,
             change_settings=self._change_settings,
@@ -187,6 +195,7 @@ class Plugin:
         await self._host.listening()
         self._db.owners.name = f"ComfyUI {self._host.address}".strip()
         await asyncio.to_thread(self._be_owner)
+        await asyncio.to_thread(self._decline_others)
         if self._settings.feishu_configured:
             self._publishing.start()
             self._group.start()
@@ -209,6 +218,12 @@ class Plugin:
             log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())
         except (TaskError, OSError) as error:
             self._writer.report("the task table cannot be written", error)
+
+    def _decline_others(self) -> None:
+        try:
+            decline_others(self._db, self._settings.document, self._changed)
+        except (TaskError, OSError) as error:
+            self._writer.report("who delivers what was sent before is not looked through", error)
 
     def _middleware(self) -> Any:
         intake, writer = self._intake, self._writer

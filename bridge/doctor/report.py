@@ -18,7 +18,7 @@ from ..settings import Settings
 from ..wording import Wording, wording_of
 from . import comfyui as doctor_comfyui
 from . import feishu as doctor_feishu
-from . import feishu_questions, privacy
+from . import feishu_questions, privacy, publishers
 from . import folder as doctor_folder
 from .checks import Check, Findings, Report
 from .feishu_token import DOMAINS
@@ -53,6 +53,7 @@ def report(
         **doctor_comfyui.TITLES,
         **doctor_folder.TITLES,
         **privacy.TITLES,
+        **publishers.TITLES,
         **feishu_questions.titles(settings),
     }
     found = Findings(titles, _secrets(settings), on_progress)
@@ -82,6 +83,8 @@ def report(
         doctor_folder.examine_none(found, folder, status)
     else:
         doctor_folder.examine(found, folder, status, inside=inside is not None)
+    if not settings_error:
+        publishers.examine(found, settings, folder, status)
     if not settings_error:
         with contextlib.ExitStack() as stack:
             session = session or stack.enter_context(requests.Session())

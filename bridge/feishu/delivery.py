@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient
 from .deliverables import Deliverables
+from .look_back import LookBack
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
 from .status_delivery import StatusDelivery, says_nothing, status_field
@@ -26,12 +28,19 @@ class Delivery:
         db: DatabaseManager,
         reader: SheetReader,
         video_link: VideoLink | None = None,
+        *,
+        began: float = 0.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`began`: see `LookBack`."""
         self._feishu, self._db, self._reader, self._video_link = feishu, db, reader, video_link
         self._links: dict[str, str] = {}
         self._deliverables = Deliverables(db)
         self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
+        self._look_back = LookBack(feishu, self._reader, self._deliverables, began, clock)
+        #: by task id the other table, of what was found to stand in its row already
+        self.found: dict[str, str] = {}
 
     def deliver(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell, or its video to where it is linked; the status comes last, by
@@ -40,6 +49,9 @@ class Delivery:
             return
         self._reader.sheet.address(self._reader.row(task), status_field(task))
         if task.status is WorkflowStatus.FAILED:
+            return
+        if task.twin is not None and self._look_back.stands_there(task):
+            self.found[task.task_id] = task.twin
             return
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
             self._pictures.put(task)

@@ -10,7 +10,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 
 from ..redact import redact
 from ..table.files import FOLDER_NAME
-from ..table.index import TaskEntry
 from ..table.locks import NoLocksError, held, process_lock
 from ..table.manager import DatabaseManager
+from ..table.publishers import may_deliver
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
 from ..table.values import FeishuState
 from ..wording import Wording, wording_of
@@ -30,10 +30,10 @@ from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
-from .finding import RowNotFoundError
 from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
+from .superseding import newer_results
 
 log = logging.getLogger("wfrecovery")
 
@@ -43,8 +43,6 @@ _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
 _LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
-#: A newer result that was itself refused so often no longer holds back an older one of its row.
-_REFUSED_OFTEN: Final = 3
 
 
 #: Records in memory at once, delivered by one reading of the sheet.
@@ -81,14 +79,22 @@ class Publisher:
         on_change: Callable[[TaskRecord], None] | None = None,
     ) -> None:
         self._db, self._feishu, self._clock, self._on_change = db, feishu, clock, on_change
+        self._began = clock()
         #: why the newest flush did not deliver everything
         self.last_problem: Wording | None = None
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
+        #: workflow → why Feishu takes nothing into its column, by the first refusal of this flush
+        self._barred: dict[str | None, FeishuError] = {}
 
     @property
     def last_error(self) -> str | None:
         return self.last_problem.en if self.last_problem else None
+
+    @property
+    def document(self) -> str | None:
+        """Where it writes to; results of rows of another one are left alone."""
+        return self._feishu.settings.document
 
     def due(self) -> list[TaskRecord]:
         """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
@@ -96,13 +102,14 @@ class Publisher:
         return self._due(frozenset())
 
     def _due(self, leave: frozenset[str]) -> list[TaskRecord]:
-        now, left_alone = self._clock(), False
+        now, left_alone, ours = self._clock(), False, (self._db.table.table_id, self.document)
 
         def due() -> Iterator[TaskRecord]:
             nonlocal left_alone
             for task in self._outbox():
                 left_alone = left_alone or _in_future(task.outbox.wait_until, now)
-                if task.task_id not in leave and not _in_future(task.outbox.next_try_at, now):
+                due_now = task.task_id not in leave and not _in_future(task.outbox.next_try_at, now)
+                if due_now and may_deliver(task, *ours):
                     yield task
 
         # What was itself refused goes last: it must not hold up the others each time.
@@ -133,6 +140,7 @@ class Publisher:
         Raises nothing for the sake of Feishu or of the table: what could not be pushed says why, and waits.
         """
         report = FlushReport()
+        self._barred = {}
         tasks: list[TaskRecord] = []
         problem = self.last_problem
         try:
@@ -184,7 +192,8 @@ class Publisher:
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
-        delivery = Delivery(self._feishu, self._db, reader, self._video_links())
+        links = self._video_links()
+        delivery = Delivery(self._feishu, self._db, reader, links, began=self._began, clock=self._clock)
         self.last_problem = None
         kept = rest = self._without_older(ready, reader)
         while rest:
@@ -196,7 +205,7 @@ class Publisher:
                     self._put_off(task, failures[task.task_id], report)
                     _tell(task, failures[task.task_id])
                 else:
-                    self._store(task.task_id, _pushed)
+                    self._store(task.task_id, partial(_pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(_leave_alone, failures.values()), None)
             if stop is not None:
@@ -231,7 +240,8 @@ class Publisher:
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         with contextlib.suppress(TaskError):  # gone or damaged meanwhile
             record = self._db.table.get(task.task_id)
-            return record if record.feishu_state is FeishuState.PENDING and record.stage.final else None
+            ours = may_deliver(record, self._db.table.table_id, self.document)
+            return record if ours and record.feishu_state is FeishuState.PENDING and record.stage.final else None
         return None
 
     def _deliver(
@@ -243,6 +253,9 @@ class Publisher:
         delivered: list[TaskRecord] = []
         in_a_row = 0
         for position, task in enumerate(tasks):
+            if task.workflow_type in self._barred and task.status is not WorkflowStatus.FAILED:
+                self._put_off(task, self._barred[task.workflow_type], report)
+                continue
             try:
                 delivery.deliver(task)
             except OSError:  # not this task's: the table cannot be written
@@ -250,6 +263,8 @@ class Publisher:
             except Exception as error:
                 self._put_off(task, error, report, refused=True)
                 _tell(task, error)
+                if isinstance(error, FeishuError) and error.concerns_column:  # each upload would be refused
+                    self._barred[task.workflow_type] = error
                 in_a_row = 0 if _needs_person(error) else in_a_row + 1
                 if in_a_row == _FAILURES_IN_A_ROW or _leave_alone(error):
                     untried = tasks[position + 1 :]
@@ -273,8 +288,8 @@ class Publisher:
 
     def _without_older(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> list[TaskRecord]:
         """`tasks` without those that a newer result of their row has made useless, or is about to: statuses and
-        pictures never go back to an older one. One that cannot be delivered holds back none."""
-        newer = self._newer_results(tasks, reader)
+        pictures never go back to an older one."""
+        newer = newer_results(self._db, tasks, reader)
         kept = []
         for task in tasks:
             by = newer.get(task.task_id)
@@ -284,35 +299,6 @@ class Publisher:
                 log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
                 self._store(task.task_id, partial(_superseded, by=by.task_id))
         return kept
-
-    def _newer_results(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> dict[str, TaskEntry]:
-        """Task id → the newest result of its row and workflow, where that is another one's and can be delivered."""
-        since = min((task.result_order for task in tasks), default=0)
-        newest: dict[tuple[str | None, int], TaskEntry] = {}
-        for entry in self._db.index.entries():
-            if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and self._goes_in(entry):
-                place = entry.workflow_type, self._row(entry, reader)
-                newest[place] = max(newest.get(place, entry), entry, key=_order)
-        found = {}
-        for task in tasks:
-            row = self._row(task, reader)
-            by = newest.get((task.workflow_type, row)) if row else None
-            if by is not None and _order(by) > _order(task):
-                found[task.task_id] = by
-        return found
-
-    def _goes_in(self, entry: TaskEntry) -> bool:
-        """Whether a result is in the sheet, or gets there unless it is refused again and again."""
-        if entry.feishu_state is not FeishuState.PENDING or entry.row_number is None:
-            return entry.feishu_state is FeishuState.PUSHED
-        task = self._db.table.look(entry.task_id)
-        return task is not None and task.outbox.refused < _REFUSED_OFTEN
-
-    def _row(self, task: TaskRecord | TaskEntry, reader: SheetReader) -> int:
-        """Its row in the sheet, 0 where that cannot be told."""
-        with contextlib.suppress(RowNotFoundError, SheetLayoutError):
-            return reader.row(task)
-        return 0
 
     # ------------------------------------------------------------------ what failed
 
@@ -374,11 +360,6 @@ def _in_future(noted: str | None, now: float) -> bool:
     return now < parse_time(noted) <= now + _LONGEST_SERVER_WAIT
 
 
-def _order(task: TaskRecord | TaskEntry) -> tuple[int, str]:
-    """Which of two results is newer; of two that an older program has finished in one millisecond the id decides."""
-    return task.result_order, task.task_id
-
-
 def _needs_person(error: Exception) -> bool:
     return error.needs_person if isinstance(error, FeishuError) else not isinstance(error, TaskError)
 
@@ -405,12 +386,14 @@ def _table_trouble(error: Exception) -> Wording:
 
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
     """What an outbox entry carries only until it is delivered goes."""
-    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh")
+    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
     return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
 
 
-def _pushed(task: TaskRecord) -> TaskRecord:
-    return _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1)
+def _pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:
+    """`task` as one that stands in the sheet; `by`: the other table that has brought it there."""
+    done = _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1, by=by)
+    return done if by is None else replace(done, publisher=by)
 
 
 def _superseded(task: TaskRecord, by: str) -> TaskRecord:

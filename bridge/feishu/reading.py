@@ -22,7 +22,7 @@ from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, nearest
 from .client import FeishuClient
 from .finding import Claim, RowFinder, RowNotFoundError, RowOwner
-from .sheet import SheetTable
+from .sheet import SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
@@ -164,14 +164,14 @@ class SheetReader:
         """A row, as it is found again when rows move."""
         return Place(self.sheet.identity(row), row, self.sheet)
 
-    def row_of(self, owner: TaskRecord | Place) -> int | None:
+    def row_of(self, owner: RowOwner | Place) -> int | None:
         """Its row by the newest reading; None where that cannot be told."""
         if isinstance(owner, Place):
             if owner.sheet is self.sheet:
                 return owner.row
             found = _narrowed(self.sheet, owner.identity)
             return found[0] if len(found) == 1 else None
-        with contextlib.suppress(RowNotFoundError):
+        with contextlib.suppress(RowNotFoundError, SheetLayoutError):
             return self.row(owner)
         return None
 

@@ -25,6 +25,8 @@ log = logging.getLogger("wfrecovery")
 TASKS_PER_WRITE: Final = RANGES_PER_WRITE // 2
 #: How often statuses are written anew when rows keep moving under them.
 _STATUS_ROUNDS: Final = 3
+#: So many rows whose column takes nothing mean that it is not the rows.
+_REFUSED_IN_A_ROW: Final = 2
 #: How often what other rows lost is written back when rows keep moving under that as well.
 _REPAIR_ROUNDS: Final = 10
 
@@ -80,10 +82,12 @@ class StatusDelivery:
 
     def _write_one_by_one(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
         failures: dict[str, Exception] = {}
+        in_a_row = 0
         for position, task in enumerate(tasks):
             failures.update(self.write([task]))
             error = failures.get(task.task_id)
-            if isinstance(error, FeishuError) and error.leave_alone:
+            in_a_row = in_a_row + 1 if isinstance(error, FeishuError) and error.concerns_column else 0
+            if isinstance(error, FeishuError) and (error.leave_alone or in_a_row == _REFUSED_IN_A_ROW):
                 failures.update((later.task_id, error) for later in tasks[position + 1 :])
                 break
         return failures

@@ -277,7 +277,8 @@ class Following:
             case Action.REQUEUE if graph is not None:
                 # it may have died between writing the graph and noting its prompt_id
                 prompt_id = str(graph.get("prompt_id") or new_prompt_id())
-                task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id))
+                naming = await self._submitting.naming(task)
+                task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id, naming))
                 if not task.stage.final:
                     await self._send_in_turn(task, graph["prompt"])
         return decision
@@ -355,7 +356,7 @@ class Following:
             await asyncio.sleep(LOOK_SECONDS)
             return
         await self._end(current, await asyncio.to_thread(partial(collected, self._db, current, fetched)))
-        if fetched.paths and await self._delivery.plugin_publishes():
+        if fetched.paths and await self._delivery.goes_by_itself(task):
             await written(self._db, task.task_id, lambda record: record.with_outbox(by="plugin"))
 
     async def _fetch_all(self, task: TaskRecord, seen: Sighting) -> Fetched:

@@ -56,7 +56,7 @@ class TaskRecoveryManager:
         self._delivery = RunDelivery(db, comfy, self._publisher)
         self._watch = BatchWatch(publishing=self._publisher is not None)
         limits = settings or (feishu.settings if feishu is not None else load_settings())
-        self._submitting = Submitting(db, comfy)
+        self._submitting = Submitting(db, comfy, self._delivery)
         self._standing = RunStandstill(db, comfy, feishu)
         waits = self._standing.wait_for_completion
         self._follow = Following(db, comfy, self._submitting, self._delivery, limits, wait=waits)
@@ -139,7 +139,7 @@ class TaskRecoveryManager:
             if task.stage.final or is_submitted(task):
                 return task.comfyui_task_id
             await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
-            submitting = partial(self._submitting.submitting, prompt_id)
+            submitting = partial(self._submitting.submitting, prompt_id, await self._submitting.naming(task))
             task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
             if task.stage.final or task.comfyui_task_id != prompt_id:  # submitted before, or not any more
                 return task.comfyui_task_id
@@ -161,7 +161,7 @@ class TaskRecoveryManager:
         if not task.stage.final:
             async with self._standing.watched():
                 await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
-        if not await self._delivery.plugin_publishes():
+        if not await self._delivery.is_in_good_hands(await self._follow.read(task_id)):
             await self.publish()
         return record_to_json(await self._follow.read(task_id))
 
@@ -170,7 +170,7 @@ class TaskRecoveryManager:
         return self._db.rows_without_task(rows, workflow_type)
 
     async def publish(self) -> FlushReport:
-        """Deliver what waits in the outbox: by the plugin where it has Feishu settings, else from here."""
+        """Deliver what waits in the outbox and is this table's to deliver; the rest is the plugin's."""
         return await self._delivery.publish()
 
     async def _tell_group(self) -> None:

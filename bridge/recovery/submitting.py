@@ -17,6 +17,7 @@ from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
 from .decisions import CANCELLED
+from .delivering import RunDelivery
 from .writing import written
 
 log = logging.getLogger("wfrecovery")
@@ -28,8 +29,10 @@ SHARED_ENGINE = "comfyui"
 class Submitting:
     """Sends prompts to the engine, each for a task that this process is at work on."""
 
-    def __init__(self, db: DatabaseManager, comfy: WorkflowClient) -> None:
+    def __init__(self, db: DatabaseManager, comfy: WorkflowClient, delivery: RunDelivery) -> None:
         self._db, self._comfy = db, comfy
+        #: who delivers is named with each submission
+        self.naming = delivery.naming
         #: by which records name the engine; None where the client does not say
         self.engine: str | None = getattr(comfy, "engine", None)
 
@@ -48,24 +51,24 @@ class Submitting:
         """The same for one that may be submitted already: whoever is at work on that, it stays as it is."""
         return task if is_submitted(task) else self.taking(task)
 
-    def submitting(self, prompt_id: str, task: TaskRecord) -> TaskRecord:
-        """The same for one that is about to be submitted: with its prompt_id, unless it has one already."""
+    def submitting(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
+        """The same for one that is about to be submitted: with its prompt_id, and who delivers it, unless it has these
+        already."""
         taken = self.taking(task)
         if taken.stage.final:
             return taken
         if taken.cancel_requested:
             return cancelled(taken, CANCELLED)
-        return dataclasses.replace(
-            taken, comfyui_task_id=taken.comfyui_task_id or prompt_id, engine=taken.engine or self.engine
-        )
+        submitted_as = taken.comfyui_task_id or prompt_id
+        return dataclasses.replace(naming(taken), comfyui_task_id=submitted_as, engine=taken.engine or self.engine)
 
     async def send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
         """Submit it. The prompt_id, whether or not an answer came, or None where ComfyUI refuses the graph, which makes
         the task 失败."""
         try:
-            prompt_id = await self._comfy.submit_workflow(
-                workflow, prompt_id=task.comfyui_task_id, task=record_to_json(task)
-            )
+            sent_from = await asyncio.to_thread(lambda: self._db.table.table_id)
+            told = {**record_to_json(task), "table_id": sent_from}
+            prompt_id = await self._comfy.submit_workflow(workflow, prompt_id=task.comfyui_task_id, task=told)
         except PromptRefusedError as error:
             reason = Wording(error.reason, error.reason)
             await written(self._db, task.task_id, self._if_ours(lambda record: failed(record, reason)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..inside import relative
 from ..wording import Wording
-from .cells import cell_text
+from .cells import cell_text, pictures_in
 from .changes import (
     cancelled,
     failed,
@@ -32,6 +32,7 @@ from .index import TaskEntry, TaskIndex
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
+from .publishers import back_in_outbox, delivered_here
 from .record_json import record_to_json
 from .records import (
     Stage,
@@ -224,8 +225,12 @@ class DatabaseManager:
         return self._change(task_id, pending_again)
 
     def put_back(self, task_id: str) -> TaskRecord:
-        """As `push_again`; raises TaskError with the reason where that is not possible."""
-        return self.table.update(task_id, pushed_again)
+        """The same because a person wants it, raising TaskError with the reason where that is not possible."""
+        return self.table.update(task_id, partial(back_in_outbox, self.table.table_id))
+
+    def deliver_here(self, task_id: str, document: str) -> TaskRecord:
+        """The same; and this table delivers it from now on, whoever was to. `document`: what is set here."""
+        return self.table.update(task_id, partial(delivered_here, self.table.keep_table_id(), document))
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
@@ -323,15 +328,20 @@ class DatabaseManager:
 
 
 def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
-    """What is kept of a row to find it again; of its pictures no more than which they are."""
+    """What is kept of a row to find it again; of its pictures no more than which they are; and what it showed before,
+    where that was read, by which it is told whether another program has delivered its result."""
     pictures = {name: picture for name in PICTURES if (picture := getattr(identity, name))}
-    return {
+    kept = {
         "row_number": row.row_number,
         "product_name": row.product_name,
         "model_name": row.model_name,
         "prompt": row.prompt,
         **pictures,
     }
+    if not row.original_data:
+        return kept
+    shown = ",".join(pictures_in(row.composite_image)) or None
+    return {**kept, "composite_image": shown, "status": row.status, "video_status": row.video_status}
 
 
 def _keeps_row(task: TaskRecord | TaskEntry) -> bool:

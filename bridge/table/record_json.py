@@ -87,6 +87,9 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "engine": record.engine,
         "cancel_requested": record.cancel_requested,
         "batch": record.batch,
+        "publisher": record.publisher,
+        "document": record.document,
+        "twin": record.twin,
         "refused_by": list(record.refused_by) or None,
         "results": [value_to_json(result) for result in record.results] or None,
         "nodes": {node: value_to_json(report) for node, report in record.nodes.items()} or None,
@@ -195,18 +198,27 @@ def parsed(data: Any) -> TaskRecord:
 
 def row_data_in(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The row's cells in a record's JSON, which may be somebody's own; empty where there are none."""
-    metadata = answer.get("metadata")
-    row = metadata.get("feishu_row_data") if isinstance(metadata, Mapping) else None
+    row = _metadata_in(answer).get("feishu_row_data")
     return dict(row) if isinstance(row, Mapping) else {}
+
+
+def publishing_in(answer: Mapping[str, Any]) -> dict[str, str]:
+    """Who delivers, where to, and in whose name, as far as a record's JSON says so."""
+    found = {name: _metadata_in(answer).get(name) for name in ("publisher", "document", "batch")}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def delivery_in(answer: Mapping[str, Any]) -> Outbox | None:
     """How far another program is with delivering the record that it answers with; None where we cannot read that."""
-    metadata = answer.get("metadata")
     try:
-        return outbox_from_json(metadata.get("feishu")) if isinstance(metadata, Mapping) else None
+        return outbox_from_json(_metadata_in(answer).get("feishu"))
     except RecordError:
         return None
+
+
+def _metadata_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = answer.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
 
 
 def _metadata_from_json(metadata: Mapping[str, Any], status: WorkflowStatus, files: Sequence[str]) -> dict[str, Any]:
@@ -354,7 +366,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "upload": _object,
         **dict.fromkeys(("attempts", "refused", "sends", "status_sends", "order"), _number),
         **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), _text),
-        **dict.fromkeys(("status_before", "file", "by", "superseded_by"), _text),
+        **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), _text),
     },
 }
 #: Key under `metadata` → field of the record, and how it is read.
@@ -373,7 +385,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "owner": ("owner", _one(Owner)),
     "engine": ("engine", _text),
     "cancel_requested": ("cancel_requested", _text),
-    "batch": ("batch", _text),
+    **{name: (name, _text) for name in ("batch", "publisher", "document", "twin")},
     "refused_by": ("refused_by", _texts),
     "nodes": ("nodes", _nodes),
     "found": ("found", _texts),

@@ -235,6 +235,12 @@ class TaskRecord:
     cancel_requested: str | None = None
     #: the run of a `main.py` that entered it, by that one's boot token
     batch: str | None = None
+    #: the table, by its id, whose processes deliver its result; None where nobody has said so
+    publisher: str | None = None
+    #: where its row stands, by `Settings.document`
+    document: str | None = None
+    #: the other table that has a record of its prompt: `main.py`'s, or the plugin's
+    twin: str | None = None
     #: the ComfyUIs, by boot token, that cannot run its graph: a node or model is missing there
     refused_by: tuple[str, ...] = ()
     #: what ComfyUI has said of single nodes, by node id

@@ -92,11 +92,19 @@ def _queued(before: TaskRecord | None) -> Iterator[StoryLine]:
 def _delivery_lines(before: TaskRecord, after: TaskRecord) -> Iterator[StoryLine]:
     match after.feishu_state:
         case FeishuState.PUSHED:
-            yield _line("pushed")
+            yield _pushed(after)
         case FeishuState.BLOCKED:
             yield _line("blocked", text=_cut(after.outbox.last_error), text_zh=_cut(after.outbox.last_error_zh))
         case FeishuState.PENDING if before.stage.final and before.feishu_state is FeishuState.PUSHED:
             yield _line("push_again")
+
+
+def _pushed(task: TaskRecord) -> StoryLine:
+    """By whom, where another table was before us."""
+    by = task.outbox.by
+    if by is None or by != task.publisher:
+        return _line("pushed")
+    return _line("pushed", text=f"it stood there: table {by[:8]} has delivered it", text_zh=f"已由任务表 {by[:8]} 写入")
 
 
 def _chosen(task: TaskRecord) -> str | None:

@@ -164,14 +164,21 @@ class Outbox:
     file: str | None = None
     #: how far a video's upload is; its meaning is `feishu/drive_progress`'s
     upload: Mapping[str, Any] | None = None
-    #: who delivers, where that is somebody else
+    #: the other table, by its id, that delivers it; while it waits in this outbox: that was to, and perhaps has
     by: str | None = None
+    #: when a person wanted it pushed again: then it is written, whatever stands there
+    asked_at: str | None = None
     #: the newer result of the same row
     superseded_by: str | None = None
     #: which of two results is newer: the higher one, whatever the clock says; 0 until the table has numbered it,
     #: None where an older program has finished it
     order: int | None = None
     rest: Rest = field(default_factory=dict, repr=False)
+
+    @property
+    def declined(self) -> bool:
+        """Whether it is left to another table."""
+        return self.state is FeishuState.OFF and self.by is not None and self.superseded_by is None
 
     @property
     def reason(self) -> Wording | None:

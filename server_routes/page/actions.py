@@ -68,7 +68,7 @@ class Selection:
 
 
 class TaskActions:
-    """Does what the page, the command line or a script asks for."""
+    """Does what the page, the command line or a script asks for. `document` tells where results are delivered to."""
 
     def __init__(
         self,
@@ -76,12 +76,22 @@ class TaskActions:
         recovery: StartupRecovery,
         requests: Requests,
         *,
+        document: Callable[[], str | None],
         on_change: Callable[[TaskRecord], None],
     ) -> None:
-        self._db, self._recovery, self._requests, self._on_change = db, recovery, requests, on_change
+        self._db, self._recovery, self._requests = db, recovery, requests
+        self._document, self._on_change = document, on_change
 
     async def act(self, action: Action, task_id: str) -> TaskRecord:
-        """Do it with one task; its record afterwards. Raises TaskError where that is not possible."""
+        """Do it with one task; its record afterwards. Raises TaskError where that is not possible. Who pushes one by
+        its name means it: this table then delivers it, whoever was to."""
+        document = self._document()
+        if action is not Action.PUSH or document is None:
+            return await self._act(action, task_id)
+        self._on_change(await asyncio.to_thread(self._db.deliver_here, task_id, document))
+        return await asyncio.to_thread(self._db.table.get, task_id)
+
+    async def _act(self, action: Action, task_id: str) -> TaskRecord:
         match action:
             case Action.RETRY:
                 await self._requests.retry(task_id)
@@ -101,7 +111,7 @@ class TaskActions:
         refused: dict[str, str] = {}
         for task_id in chosen:
             try:
-                record = await self.act(action, task_id)
+                record = await self._act(action, task_id)
             except TaskError as error:
                 refused[task_id] = error.wording.text(language)
             except OSError as error:

@@ -77,6 +77,7 @@ class Status:
             "recovery": asdict(self._recovery.state),
             "feishu": {
                 "configured": self._page_settings.current.feishu_configured,
+                "document": self._page_settings.current.document,
                 "pending": outbox[FeishuState.PENDING.value],
                 "pushed": outbox[FeishuState.PUSHED.value],
                 "blocked": outbox[FeishuState.BLOCKED.value],

@@ -37,7 +37,8 @@ log = logging.getLogger("wfrecovery")
 
 
 class Keeper:
-    """Keeps the records of the prompts that wait and run here. `on_change` gets each changed record."""
+    """Keeps the records of the prompts that wait and run here. `on_change` gets each changed record; `document` tells
+    what results are delivered to here."""
 
     def __init__(
         self,
@@ -49,9 +50,11 @@ class Keeper:
         endings: Endings,
         own_files: OwnFiles,
         boot: str,
+        document: Callable[[], str | None],
         on_change: Callable[[TaskRecord], None],
         reader: Executor,
     ) -> None:
+        self._document = document
         self._host, self._db, self._writer, self._boot = host, db, writer, boot
         self._prompts, self._endings, self._own_files = prompts, endings, own_files
         self._on_change, self._reader = on_change, reader
@@ -182,6 +185,7 @@ class Keeper:
                 runs=runs,
                 sensitive_keys=self._host.sensitive_keys,
                 files=files_of(item, self._host),
+                document=self._document(),
             )
         except DurabilityUnknownError as error:
             self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)

@@ -65,6 +65,7 @@ class Recorder:
         prompts: Prompts,
         endings: Endings,
         boot: str,
+        document: Callable[[], str | None],
         record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
@@ -84,6 +85,7 @@ class Recorder:
             endings=endings,
             own_files=self._own_files,
             boot=boot,
+            document=document,
             on_change=on_change,
             reader=pool("wfrecovery-reader"),
         )

@@ -12,9 +12,10 @@ from ...bridge.results.expected import expected_files
 from ...bridge.table.changes import new_task, started
 from ...bridge.table.limits import bounded
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.publishers import Naming, addressed, named
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, stage_zh
-from ...bridge.table.values import FeishuState, NodeReport, OwnerKind, QueuePlace, Result
+from ...bridge.table.values import NodeReport, OwnerKind, QueuePlace, Result
 from ...bridge.wording import Wording
 from ..host import Host
 from .item import QueueItem
@@ -42,14 +43,15 @@ def record_prompt(
     runs: bool,
     sensitive_keys: Sequence[str],
     files: Mapping[str, int | None],
+    document: str | None,
 ) -> TaskRecord:
     """Write graph and record of an accepted prompt, new or queued again; this process is at work on it from now on.
-    `runs`: it runs already; `files`: how many each output node will write.
+    `runs`: it runs already; `files`: how many each output node will write; `document`: what is delivered to here.
 
     Raises NotToRunError, another TaskError, or OSError.
     """
     queue = QueuePlace(boot, item.number, now_text())
-    fresh = _new(item, tag, task_id)
+    fresh = _addressed(db, tag, document, _new(item, tag, task_id))
     graph = {**_graph(item, fresh, sensitive_keys), "files": dict(files)}
     try:
         db.table.get(task_id)
@@ -60,6 +62,7 @@ def record_prompt(
     def queued(task: TaskRecord) -> TaskRecord:
         check_may_run(db, task)
         record = dataclasses.replace(_queued(task, item.prompt_id, queue), owner=db.owners.me)
+        record = _addressed(db, tag, document, record)
         return _begun(db, record) if runs else record
 
     with db.table.locked():  # the graph of a task that is somebody else's by now stays as it is
@@ -126,6 +129,7 @@ def _new(item: QueueItem, tag: RowTag, task_id: str) -> TaskRecord:
         workflow_type=tag.workflow_type,
         comfyui_task_id=item.prompt_id,
         row_data=tag.feishu_row_data,
+        batch=tag.batch,
         title=redact(title_of(item.prompt)) if tag.row_number is None else None,
         problem=tag.problem,
     )
@@ -145,7 +149,7 @@ def _graph(item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str]) -> 
 
 
 def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
-    record = task.entering(
+    return task.entering(
         Stage.QUEUED,
         comfyui_task_id=prompt_id,
         error_message=None,
@@ -157,7 +161,15 @@ def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
         engine=ENGINE,
         refused_by=(),
     )
-    return record.with_outbox(state=FeishuState.PENDING) if task.row_number is not None else record
+
+
+def _addressed(db: DatabaseManager, tag: RowTag, document: str | None, task: TaskRecord) -> TaskRecord:
+    """`task` with who delivers it, as it was named when it was submitted; left to that one, where it is another
+    table."""
+    sent_from = tag.table or tag.publisher
+    table_id = db.table.keep_table_id() if sent_from or task.publisher else None
+    twin = None if sent_from == table_id else sent_from
+    return addressed(named(Naming(tag.publisher, tag.document, twin), task), table_id, document)
 
 
 def going_on(task: TaskRecord) -> TaskRecord:

@@ -18,6 +18,8 @@ _CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECA
 _MAX_LINKS: Final = 20
 #: A sheet has far fewer rows.
 _MAX_DIGITS: Final = 9
+#: What a table, a document or a batch is called.
+_NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,12 @@ class RowTag:
     task_id: str | None = None
     feishu_row_data: Mapping[str, Any] = field(default_factory=dict)
     problem: str | None = None
+    #: who delivers the result, and where to, where the one says so who has sent it; and of which batch of his it is
+    publisher: str | None = None
+    document: str | None = None
+    batch: str | None = None
+    #: the table that he has a record of it in
+    table: str | None = None
 
 
 def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowTag:
@@ -59,7 +67,13 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
         workflow_type=WorkflowType(tag["workflow_type"]).value,
         task_id=task_id,
         feishu_row_data=without_secrets(row_data) if isinstance(row_data, Mapping) else {},
+        **{name: _name(tag.get(name)) for name in ("publisher", "document", "batch", "table")},
     )
+
+
+def _name(value: Any) -> str | None:
+    """A client's value where a record has a name; what is none is as if it had not been sent."""
+    return value if isinstance(value, str) and _NAME.fullmatch(value) else None
 
 
 def _problem(tag: Mapping[str, Any]) -> str | None:

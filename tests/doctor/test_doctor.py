@@ -415,7 +415,8 @@ def test_an_address_that_is_no_bots(office: Office) -> None:
 def test_comfyui_that_does_not_run(office: Office) -> None:
     found = office.examine(office.settings(comfyui_url=f"http://127.0.0.1:{free_port()}"))
     only_wrong(found, "comfyui", "COMFYUI_URL", "启动 ComfyUI")
-    assert unasked(found) == {"comfyui_version", "plugin", "plugin_version", "worker", "recording", "same_table"}
+    later = {"comfyui_version", "plugin", "plugin_version", "worker", "recording", "same_table", "publisher"}
+    assert unasked(found) == later
 
 
 def test_something_else_where_comfyui_should_be(office: Office) -> None:
@@ -430,7 +431,7 @@ def test_an_old_comfyui_without_the_plugin(office: Office, bare_comfy: ComfyProc
     assert "0.3.64" in wrong["comfyui_version"].advice.zh
     assert "custom_nodes" in wrong["plugin"].advice.en
     assert "重启 ComfyUI" in wrong["plugin"].advice.zh
-    assert unasked(found) == {"plugin_version", "worker", "recording", "same_table"}
+    assert unasked(found) == {"plugin_version", "worker", "recording", "same_table", "publisher"}
 
 
 @pytest.mark.parametrize(
@@ -559,6 +560,36 @@ def test_comfyuis_own_folder_is_told_as_shared(office: Office) -> None:
     found = office.examine(office.settings(output_dir=str(office.comfy.output)))
     assert found.ok
     assert next(check for check in found.checks if check.id == "same_table").detail.zh == "共用这个任务表"
+
+
+def who_pushes(found: Report) -> Check:
+    return next(check for check in found.checks if check.id == "publisher")
+
+
+def test_who_pushes_is_told(office: Office) -> None:
+    """The plugin here has no Feishu settings; what one with settings says, comes from inside."""
+    assert who_pushes(office.examine()).detail.en == "main.py: the plugin has no Feishu settings"
+    status = dict(office.comfy.get("/wfrecovery/status"))
+    ours = office.settings()
+    told = {
+        ours.document: "the plugin",
+        office.settings(feishu_sheet_name="another").document: "main.py what it submits, the plugin the rest",
+    }
+    for document, said in told.items():
+        status["feishu"] = {"configured": True, "document": document}
+        assert who_pushes(office.examine(ours, inside=status)).detail.en.startswith(said)
+    status["feishu"] = {"configured": True}
+    assert "older version" in who_pushes(office.examine(ours, inside=status)).detail.en
+
+
+def test_results_that_wait_for_a_comfyui_that_is_not_there(office: Office) -> None:
+    db = DatabaseManager(office.folder)
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "杯子"}, "图生视频")
+    db.mark_task_failed(task_id, "boom")
+    assert office.examine().ok
+    db.table.update(task_id, lambda task: dataclasses.replace(task, publisher="gone"))
+    check = only_wrong(office.examine(), "publisher", "wfrecovery push --local", "wfrecovery push --local")
+    assert task_id in check.detail.zh
 
 
 def test_an_old_filelock(office: Office, tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import {
   feishuText,
   goneText,
   mainResult,
+  pushText,
   recoverySummary,
   resultsOf,
   retryText,
   stageText,
   storyNote,
   titleOf,
+  whoDelivers,
 } from '../../web/wfrecovery/words.mjs'
 import { record } from './support.mjs'
 
@@ -118,6 +120,25 @@ test("Feishu's reason is given in the reader's language", async () => {
   assert.equal(feishuText(blocked), '未写入表格')
   delete blocked.metadata.feishu.last_error_zh
   assert.equal(feishuReason(blocked), 'two rows match')
+})
+
+test('what main.py delivers says so, is no trouble, and can be pushed from here', async () => {
+  const left = record(1, { feishu: 'off' })
+  Object.assign(left.metadata.feishu, { by: '3f2a91c0', last_error: 'main.py delivers it (3f2a91c0)', last_error_zh: '由 main.py 写入（3f2a91c0）' })
+  assert.equal(feishuText(left), 'Delivered by main.py')
+  assert.equal(whoDelivers(left), 'main.py delivers it (3f2a91c0)')
+  assert.equal(feishuReason(left), '')
+  assert.deepEqual([chosen(actionsOf(left)), pushText(left)], [['push'], 'Push from here'])
+  await useLanguage('zh', async () => ({ zh: { wfrecovery: {} } }))
+  assert.equal(whoDelivers(left), '由 main.py 写入（3f2a91c0）')
+  await useLanguage('en')
+  for (const other of [{ superseded_by: 'img_20261123_002' }, { by: undefined }]) {
+    const off = structuredClone(left)
+    Object.assign(off.metadata.feishu, other)
+    assert.deepEqual([feishuText(off), whoDelivers(off), chosen(actionsOf(off)), pushText(off)], ['', '', [], 'Push again'])
+  }
+  left.metadata.stage = 'cancelled'
+  assert.deepEqual(chosen(actionsOf(left)), ['retry'])
 })
 
 test('a task that is not finished does not wait for the sheet yet', () => {

@@ -104,6 +104,9 @@ OURS = {
         "engine",
         "cancel_requested",
         "batch",
+        "publisher",
+        "document",
+        "twin",
         "refused_by",
         "row",
     ),
@@ -167,7 +170,7 @@ OUTBOXES = built(
     upload=st.none() | OBJECTS,
     rest=RESTS,
     **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), MAYBE_TEXTS),
-    **dict.fromkeys(("status_before", "file", "by", "superseded_by"), MAYBE_TEXTS),
+    **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), MAYBE_TEXTS),
 )
 RECORDS = built(
     TaskRecord,
@@ -193,7 +196,7 @@ RECORDS = built(
     owner=st.none() | OWNERS,
     engine=MAYBE_TEXTS,
     cancel_requested=MAYBE_TEXTS,
-    batch=MAYBE_TEXTS,
+    **dict.fromkeys(("batch", "publisher", "document", "twin"), MAYBE_TEXTS),
     refused_by=st.lists(TEXTS, max_size=2).map(tuple),
     nodes=st.dictionaries(TEXTS, REPORTS, max_size=2),
     found=st.lists(TEXTS, max_size=3).map(tuple),
@@ -439,3 +442,12 @@ def test_files_that_a_person_enters_count_more_than_what_is_known_of_results(tab
     assert [result["path"] for result in data["metadata"]["results"]] == ["b.png", "a.png"]
     put(table, lambda data: data.update(output_files=[]))
     assert table.get(TASK).results == ()
+
+
+@pytest.mark.parametrize("name", ["publisher", "document", "twin"])
+@pytest.mark.parametrize("value", [7, None, {"a": 1}, ["x"]])
+def test_a_publisher_that_is_no_name_is_kept_and_means_nobody(table: WorkflowDatabase, name: str, value: Any) -> None:
+    put(table, lambda data: data["metadata"].update({name: value}))
+    assert getattr(table.get(TASK), name) is None
+    table.update(TASK, add_attempt)
+    assert held(table)["metadata"][name] == value

@@ -68,14 +68,26 @@ export function feishuText(record) {
     case 'blocked':
       return t('Not in the sheet')
     default:
-      return ''
+      return isLeft(record) ? t('Delivered by main.py') : ''
   }
+}
+
+/** Whether another table delivers it. */
+export function isLeft(record) {
+  const { state, by, superseded_by: newer } = feishuOf(record)
+  return state === 'off' && Boolean(by) && !newer && stageOf(record) !== 'cancelled'
+}
+
+/** The same as a sentence, with which table that is. */
+export function whoDelivers(record) {
+  const { last_error: english, last_error_zh: chinese } = feishuOf(record)
+  return (isLeft(record) && worded(english, chinese)) || feishuText(record)
 }
 
 /** Why it is not in the sheet yet, in the reader's language. */
 export function feishuReason(record) {
   const { last_error: english, last_error_zh: chinese, state } = feishuOf(record)
-  return state === 'pushed' ? '' : worded(english, chinese)
+  return state === 'pushed' || state === 'off' ? '' : worded(english, chinese)
 }
 
 export function errorText(record) {
@@ -99,9 +111,14 @@ export function actionsOf(record, told = []) {
   return {
     retry: ['failed', 'cancelled', 'asking'].includes(stage) || (stage === 'finished' && (blocked || told.some(isGone))),
     cancel: ['created', 'queued', 'running', 'asking'].includes(stage),
-    push: isFinal(record) && ['blocked', 'pending', 'pushed'].includes(feishuOf(record).state),
+    push: isFinal(record) && (['blocked', 'pending', 'pushed'].includes(feishuOf(record).state) || isLeft(record)),
     output: Boolean(main) && !told.some((one) => one.path === main.path && isGone(one)),
   }
+}
+
+/** What pushes a task is called by whose it is. */
+export function pushText(record) {
+  return isLeft(record) ? t('Push from here') : t('Push again')
 }
 
 /** What queues a task again is called by what it is for. */

@@ -11,9 +11,9 @@ import {
   errorText,
   feishuOf,
   feishuReason,
-  feishuText,
   isCancelling,
   isGone,
+  pushText,
   resultsOf,
   retryText,
   stageOf,
@@ -22,6 +22,7 @@ import {
   storyText,
   timeText,
   titleOf,
+  whoDelivers,
   workflowText,
 } from '../words.mjs'
 
@@ -201,7 +202,7 @@ export class TaskDetail {
       'div',
       { class: 'wfr-buttons', role: 'group', 'aria-label': t('What can be done') },
       !last && retry,
-      can.push && button({ hook: 'action-push', label: t('Push again'), iconName: 'cloud-upload', onclick: act('push') }),
+      can.push && button({ hook: 'action-push', label: pushText(record), iconName: 'cloud-upload', onclick: act('push') }),
       last && retry,
       can.cancel &&
         button({ hook: 'action-cancel', label: isCancelling(record) ? t('Being cancelled…') : t('Cancel'), iconName: 'times', onclick: act('cancel'), off: isCancelling(record) }),
@@ -223,7 +224,7 @@ export class TaskDetail {
       [t('Product'), record.product_name],
       [t('Model'), record.model_name],
       [t('Workflow'), workflowText(record.workflow_type)],
-      [t('Feishu'), feishuText(record)],
+      [t('Feishu'), whoDelivers(record)],
       [t('Written'), feishu.state === 'pushed' && timeText(feishu.pushed_at)],
       [t('Next try'), feishu.state === 'pending' && timeText(feishu.next_try_at)],
       [t('Attempts'), metadata.attempts],

@@ -123,7 +123,7 @@ export class TaskRow {
   }
 }
 
-const FEISHU_ICON = { pending: 'cloud-upload', pushed: 'check-circle', blocked: 'exclamation-triangle' }
+const FEISHU_ICON = { pending: 'cloud-upload', pushed: 'check-circle', blocked: 'exclamation-triangle', off: 'desktop' }
 
 /** "KSampler 12/20" */
 export function progressText(progress) {

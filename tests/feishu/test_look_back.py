@@ -1,0 +1,220 @@
+"""What another table was to deliver, or may have, is looked for in its row before it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
+
+from wfrecovery.bridge.feishu.look_back import FRESH_SECONDS
+from wfrecovery.bridge.recovery.delivering import OUT_OF_REACH_SECONDS
+from wfrecovery.bridge.table.publishers import taken_from_other
+from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.table.values import FeishuState
+
+TWIN = "the other table"
+
+
+def png(colour: tuple[int, int, int]) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (4, 4), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+SOMETHING = png((1, 2, 3))
+
+
+def known_there(team: Team, task_id: str, *, row_data: dict[str, Any] | None = None, **fields: Any) -> None:
+    """Another table has a record of it as well; `row_data`: what else is known of its row."""
+
+    def change(task: TaskRecord) -> TaskRecord:
+        return dataclasses.replace(task, twin=TWIN, row_data={**task.row_data, **(row_data or {})}, **fields)
+
+    team.db.table.update(task_id, change)
+
+
+def shown(team: Team, row: int) -> str | None:
+    """The token of the picture in a row."""
+    cell = team.feishu.sheet.row(row)[PICTURE]
+    return None if cell is None else str(cell.token)
+
+
+def later(team: Team, seconds: float = FRESH_SECONDS) -> None:
+    team.clock.now += seconds + 1
+
+
+def flushed(team: Team, task_id: str) -> tuple[FeishuState, str | None, int]:
+    """What became of it: its state, who has delivered it, and how many pictures were written."""
+    team.publisher.flush()
+    outbox = team.record(task_id).outbox
+    return outbox.state, outbox.by, len(team.feishu.sheet.picture_writes)
+
+
+WRITTEN = (FeishuState.PUSHED, None, 1)
+THERE = (FeishuState.PUSHED, TWIN, 0)
+
+
+def test_nobody_takes_over_what_is_fresh() -> None:
+    assert FRESH_SECONDS < OUT_OF_REACH_SECONDS / 2
+
+
+def test_what_was_just_finished_is_written_without_a_look(team: Team) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None})
+    team.feishu.sheet.set("G2", SOMETHING)
+    team.clock.now = time.time()
+    assert flushed(team, task_id) == WRITTEN
+
+
+AGED: dict[str, dict[str, Any]] = {
+    "it has waited": {},
+    "it was lost in a crash": {"attempts": 2},
+    "it was found after a crash": {"adopted": True},
+    "its record was rebuilt": {"rebuilt_at": "2026-11-23T10:00:00+08:00"},
+}
+
+
+@pytest.mark.parametrize("fields", AGED.values(), ids=AGED.keys())
+def test_another_picture_than_the_one_before_was_brought_by_somebody_else(team: Team, fields: dict[str, Any]) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None, "status": "否"}, **fields)
+    team.feishu.sheet.set("G2", SOMETHING)
+    team.clock.now = time.time() + (0 if fields else FRESH_SECONDS + 1)
+    assert flushed(team, task_id) == THERE
+    assert team.feishu.sheet.row(2)[STATUS] == "已完成"
+    assert team.record(task_id).publisher == TWIN
+    told = team.record(task_id).story[-1]
+    assert (told.what, TWIN[:8] in str(told.text), TWIN[:8] in str(told.text_zh)) == ("pushed", True, True)
+
+
+def test_the_next_start_looks_for_what_the_one_before_has_left(team: Team) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None})
+    team.feishu.sheet.set("G2", SOMETHING)
+    team.clock.now += 1
+    team.publisher = team.new_publisher()
+    assert flushed(team, task_id) == THERE
+
+
+def test_what_changed_hands_is_looked_for_at_once(team: Team) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None}, publisher=TWIN)
+    table_id = team.db.table.keep_table_id()
+    team.db.table.update(task_id, lambda task: taken_from_other(table_id, task))
+    team.feishu.sheet.set("G2", SOMETHING)
+    team.clock.now = time.time()
+    assert flushed(team, task_id) == THERE
+
+
+@pytest.mark.parametrize("whole_cell", [True, False])
+def test_the_picture_from_before_is_replaced(team: Team, whole_cell: bool) -> None:
+    task_id = team.finished(2)
+    team.feishu.sheet.set("G2", SOMETHING)
+    token = shown(team, 2)
+    cell = {"type": "embed-image", "fileToken": token} if whole_cell else token
+    known_there(team, task_id, row_data={"composite_image": cell})
+    later(team)
+    assert flushed(team, task_id) == WRITTEN
+
+
+def test_where_nobody_knows_what_was_there_before_the_content_tells(team: Team) -> None:
+    """Of two rows, one shows this very picture, the other one something else."""
+    same, other = team.finished(2), team.finished(3)
+    team.feishu.sheet.set("G2", (team.folder / team.record(same).output_files[0]).read_bytes())
+    team.feishu.sheet.set("G3", SOMETHING)
+    for task_id in (same, other):
+        known_there(team, task_id)
+    later(team)
+    assert flushed(team, same) == (FeishuState.PUSHED, TWIN, 1)
+    assert team.record(other).outbox.by is None
+    assert [write.row for write in team.feishu.sheet.picture_writes] == [3]
+
+
+@pytest.mark.parametrize("before", [None, "否", "已完成"])
+def test_a_status_that_was_not_there_before_says_that_it_is_done(team: Team, before: str | None) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None, **({"status": before} if before else {})})
+    team.feishu.sheet.set("F2", "已完成")
+    later(team)
+    assert flushed(team, task_id) == (WRITTEN if before == "已完成" else THERE)
+
+
+def test_a_video_whose_status_says_so_is_not_uploaded_again(team: Team) -> None:
+    task_id = team.filmed(2)
+    known_there(team, task_id, row_data={"status": "已完成", "video_status": "否"})
+    later(team)
+    team.feishu.sheet.set("H2", "已完成")
+    assert flushed(team, task_id) == THERE
+    assert team.feishu.sheet.row(2)[VIDEO] == "已完成"
+
+
+def test_after_it_was_delivered_once_what_was_before_it_is_no_proof(team: Team) -> None:
+    """Rendered again because a person wanted it: the row shows the first result."""
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None, "status": "否"}, earlier_runs=1)
+    team.feishu.sheet.set("G2", SOMETHING)
+    team.feishu.sheet.set("F2", "已完成")
+    later(team)
+    assert flushed(team, task_id) == WRITTEN
+
+
+def test_what_a_person_wants_pushed_again_is_written(team: Team) -> None:
+    task_id = team.finished(2)
+    known_there(team, task_id, row_data={"composite_image": None})
+    assert flushed(team, task_id) == WRITTEN
+    team.feishu.sheet.set("G2", SOMETHING)
+    later(team)
+    team.db.put_back(task_id)
+    assert flushed(team, task_id) == (FeishuState.PUSHED, None, 2)
+    assert team.record(task_id).outbox.asked_at is None
+
+
+def test_a_failed_row_is_told_as_ever(team: Team) -> None:
+    task_id = team.failed(2)
+    known_there(team, task_id)
+    later(team)
+    assert flushed(team, task_id) == (FeishuState.PUSHED, None, 0)
+    assert team.feishu.sheet.row(2)[STATUS] == "失败"
+
+
+def test_what_no_other_table_knows_of_is_not_looked_for(team: Team) -> None:
+    task_id = team.finished(2)
+    team.feishu.sheet.set("G2", SOMETHING)
+    later(team, 10 * OUT_OF_REACH_SECONDS)
+    assert flushed(team, task_id) == WRITTEN
+    assert team.feishu.count("media") == 0
+
+
+@pytest.mark.parametrize("fields", [{"publisher": "another table"}, {"document": "another document"}])
+def test_what_names_another_table_or_document_is_not_touched(team: Team, fields: dict[str, str]) -> None:
+    task_id = team.finished(2)
+    team.db.table.update(task_id, lambda task: dataclasses.replace(task, **fields))
+    assert not team.publisher.due()
+    assert flushed(team, task_id) == (FeishuState.PENDING, None, 0)
+    assert team.feishu.calls == []
+
+
+def test_what_is_named_away_during_a_flush_is_not_written(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A main.py takes it over between the look at the outbox and the lock."""
+    task_id = team.finished(2)
+    due = team.publisher._due
+
+    def due_then_named(*given: Any) -> list[TaskRecord]:
+        tasks = due(*given)
+        team.db.table.update(task_id, lambda task: dataclasses.replace(task, publisher="another table"))
+        return tasks
+
+    monkeypatch.setattr(team.publisher, "_due", due_then_named)
+    assert flushed(team, task_id) == (FeishuState.PENDING, None, 0)
+
+
+def test_what_names_this_table_and_document_is_written(team: Team, tmp_path: Path) -> None:
+    task_id = team.finished(2)
+    table_id, document = team.db.table.keep_table_id(), team.settings.document
+    team.db.table.update(task_id, lambda task: dataclasses.replace(task, publisher=table_id, document=document))
+    assert flushed(team, task_id) == WRITTEN
