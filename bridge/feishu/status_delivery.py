@@ -78,7 +78,7 @@ class StatusDelivery:
             stopped = error
         except SheetLayoutError as error:  # somebody changed the header meanwhile
             stopped = error
-        return {**failures, **{task.task_id: stopped for task in open_tasks}}
+        return {**{task.task_id: stopped for task in open_tasks}, **failures}
 
     def _write_one_by_one(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
         failures: dict[str, Exception] = {}
