@@ -174,6 +174,7 @@ class Plugin:
                 self._recovery,
                 self._requests,
                 document=lambda: self._settings.document,
+                feishu=lambda: self._feishu,
                 on_change=self._changed,
             ),
             page_settings=self._page_settings,

@@ -10,6 +10,7 @@ from typing import Final
 from ..table.records import Stage, WorkflowStatus, WorkflowType
 from ..table.values import FeishuState
 from ..wording import Wording
+from .decide import DECISIONS
 from .terminal import LANGUAGES, language_of
 
 _DESCRIPTION: Final = Wording("Batches in ComfyUI that survive anything.", "让 ComfyUI 的批处理任务不怕任何意外。")
@@ -21,6 +22,7 @@ examples:
   wfrecovery tasks --feishu blocked    what the sheet does not take, and why
   wfrecovery recover                   recover now, in ComfyUI and in main.py's table
   wfrecovery push                      try blocked results again, after the sheet was mended
+  wfrecovery decide TASK write         into the row that was changed meanwhile, all the same
   wfrecovery doctor                    is everything set up, and if not, what to click
   wfrecovery demo                      see a batch survive two crashes, without GPU and account
 
@@ -34,6 +36,7 @@ language: --lang, else WFRECOVERY_LANGUAGE, else the system's
   wfrecovery tasks --feishu blocked    哪些写不进表格，为什么
   wfrecovery recover                   立即恢复 ComfyUI 和 main.py 的任务
   wfrecovery push                      表格修好之后，重新写入受阻的结果
+  wfrecovery decide 任务号 write       行被改过，仍然写入那一行
   wfrecovery doctor                    检查各项设置，并告诉你该点哪里
   wfrecovery demo                      看一批任务挺过两次崩溃（不需要显卡和账号）
 
@@ -51,6 +54,17 @@ _HELP: Final = {
         "recover in ComfyUI and in main.py's table, and wait for the end", "恢复 ComfyUI 和 main.py 的任务，并等待结束"
     ),
     "push": Wording("try blocked results again, after the sheet was mended", "表格修好之后，重新写入受阻的结果"),
+    "decide": Wording(
+        "decide about a result that cannot be delivered: write it all the same, render again, or leave it",
+        "决定一个写不进去的结果怎么办：仍然写入、重新生成，或不再写入",
+    ),
+    "decided_task": Wording("the task", "任务号"),
+    "decision": Wording(
+        "write: into its row, whatever that says now (--row N where there are several); again: render the row again; "
+        "leave: deliver it no more",
+        "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；again：重新生成该行；leave：不再写入",
+    ),
+    "row": Wording("the number of the row, with write", "行号，与 write 一起用"),
     "doctor": Wording(
         "check ComfyUI, plugin, output folder and Feishu, and say how to mend each; changes nothing",
         "检查 ComfyUI、插件、输出文件夹和飞书，并说明如何修复；不做任何改动",
@@ -122,6 +136,11 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     pushing = add("push", common)
     pushing.add_argument("task_ids", nargs="*", metavar="TASK", help=text("task_ids"))
     pushing.add_argument("--local", action="store_true", help=text("local"))
+    deciding = add("decide", common)
+    deciding.add_argument("task_id", metavar="TASK", help=text("decided_task"))
+    deciding.add_argument("decision", choices=DECISIONS, help=text("decision"))
+    deciding.add_argument("--row", type=_number, metavar="N", help=text("row"))
+    deciding.add_argument("--local", action="store_true", help=text("local"))
     add("doctor", common)
     demo = add("demo", spoken)
     demo.add_argument("--comfyui", metavar="DIR", help=text("comfyui"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from ..table.records import TaskError
-from . import demo, doctor, push, recover, status, tasks
+from . import decide, demo, doctor, push, recover, status, tasks
 from .arguments import asked_language, parser_in
 from .context import NOT_DONE, WELL, CommandError, Context, sentence
 
@@ -25,6 +25,7 @@ _COMMANDS: Final[Mapping[str, Command]] = {
     "tasks": tasks.run,
     "recover": recover.run,
     "push": push.run,
+    "decide": decide.run,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..wording import Wording, wording_of
 from .records import Stage, TaskError, TaskRecord, now_text, stage_zh
+from .row_identity import RowIdentity
 from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
 
 
@@ -115,6 +116,28 @@ def pushed_again(task: TaskRecord) -> TaskRecord:
     """`task` with its result in the outbox again because a person says so: it is sent whatever was tried before, and is
     the newest of its row. Raises TaskError where there is none."""
     return pending_again(task).with_outbox(sends=0, status_sends=0, order=0, superseded_by=None)
+
+
+def meant_for(task: TaskRecord, row_number: int, row: RowIdentity, names: tuple[str, str]) -> TaskRecord:
+    """`task` with its result in the outbox for a row that a person has named; `names`: of product and model there.
+    Raises TaskError where there is no result."""
+    product_name, model_name = names
+    record = dataclasses.replace(
+        pushed_again(task), row_number=row_number, row=row, product_name=product_name, model_name=model_name
+    )
+    return record.with_outbox(writing=None)
+
+
+def left(task: TaskRecord) -> TaskRecord:
+    """`task` whose result a person does not want delivered. Raises TaskError where there is none that waits."""
+    if not task.stage.final or task.feishu_state not in (FeishuState.PENDING, FeishuState.BLOCKED):
+        raise TaskError(
+            Wording(
+                f"{task.task_id} has no result that waits to be delivered",
+                f"{task.task_id} 没有等待写入的结果",
+            )
+        )
+    return task.with_outbox(state=FeishuState.OFF, last_error=None, last_error_zh=None, next_try_at=None)
 
 
 def pending_again(task: TaskRecord) -> TaskRecord:

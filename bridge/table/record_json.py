@@ -376,7 +376,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "row": ("row", _one(RowIdentity)),
     "earlier_runs": ("earlier_runs", _number),
     **{name: (name, _text) for name in ("finished_at", "error_message_zh", "title", "rebuilt_at", "engine")},
-    **{name: (name, _text) for name in ("cancel_requested", "batch", "publisher", "document", "twin")},
+    "cancel_requested": ("cancel_requested", _text),
     "error_message": ("problem", _text),
     "adopted": ("adopted", _flag),
     "queue": ("queue", _one(QueuePlace)),

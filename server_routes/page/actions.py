@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ...bridge.feishu.client import FeishuClient
+from ...bridge.feishu.deciding import leave, write_anyway
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord
@@ -30,6 +32,10 @@ class Action(str, Enum):
     RETRY = "retry"
     PUSH = "push"
     CANCEL = "cancel"
+    #: deliver it into the row that a person names, whatever that says now
+    WRITE = "write"
+    #: deliver it no more
+    LEAVE = "leave"
 
     @classmethod
     def of(cls, name: str) -> Action:
@@ -37,7 +43,8 @@ class Action(str, Enum):
         try:
             return cls(name)
         except ValueError:
-            raise BadRequestError("unknown_action", f"{name!r} is not one of retry, push, cancel", 404) from None
+            known = ", ".join(item.value for item in cls)
+            raise BadRequestError("unknown_action", f"{name!r} is not one of {known}", 404) from None
 
 
 @dataclass(frozen=True)
@@ -77,15 +84,19 @@ class TaskActions:
         requests: Requests,
         *,
         document: Callable[[], str | None],
+        feishu: Callable[[], FeishuClient],
         on_change: Callable[[TaskRecord], None],
     ) -> None:
         self._db, self._recovery, self._requests = db, recovery, requests
-        self._document, self._on_change = document, on_change
+        self._document, self._feishu, self._on_change = document, feishu, on_change
 
-    async def act(self, action: Action, task_id: str) -> TaskRecord:
+    async def act(self, action: Action, task_id: str, row_number: int | None = None) -> TaskRecord:
         """Do it with one task; its record afterwards. Raises TaskError where that is not possible. Who pushes one by
-        its name means it: this table then delivers it, whoever was to."""
+        its name means it: this table then delivers it, whoever was to. `row_number`: where it is to be written."""
         document = self._document()
+        if action is Action.WRITE:
+            self._on_change(await asyncio.to_thread(write_anyway, self._db, self._feishu(), task_id, row_number))
+            action = Action.PUSH if document is not None else action
         if action is not Action.PUSH or document is None:
             return await self._act(action, task_id)
         self._on_change(await asyncio.to_thread(self._db.deliver_here, task_id, document))
@@ -99,6 +110,8 @@ class TaskActions:
                 self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
             case Action.CANCEL:
                 await self._requests.cancel(task_id)
+            case Action.LEAVE:
+                self._on_change(await asyncio.to_thread(leave, self._db, task_id))
         return await asyncio.to_thread(self._db.table.get, task_id)
 
     async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:
@@ -106,6 +119,8 @@ class TaskActions:
 
         `left` counts those that match the filter and did not fit into this request.
         """
+        if action is Action.WRITE:
+            raise BadRequestError("bad_selection", "a row is named for one task at a time")
         chosen, left = await asyncio.to_thread(self._chosen, action, selection)
         done: list[str] = []
         refused: dict[str, str] = {}
@@ -148,3 +163,6 @@ def _helps(action: Action, entry: TaskEntry, with_cancelled: bool) -> bool:
             return delivers and entry.feishu_state in (FeishuState.BLOCKED, FeishuState.PUSHED, FeishuState.PENDING)
         case Action.CANCEL:
             return not entry.stage.final
+        case Action.LEAVE:
+            return entry.stage.final and entry.feishu_state is FeishuState.BLOCKED
+    return False  # a row is named for one task at a time

@@ -170,8 +170,13 @@ def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def act(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
-        await json_body(request)
-        record = await services.actions.act(action, request.match_info["task_id"])
+        number = (await json_body(request)).get("row_number")
+        if number is not None and (type(number) is not int or number < 1):
+            raise BadRequestError("bad_row_number", "row_number is the number of a row: 1, 2, …")
+        try:
+            record = await services.actions.act(action, request.match_info["task_id"], number)
+        except FeishuError as error:
+            raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
         return web.json_response(record_to_json(record), status=202)
 
 
