@@ -308,9 +308,7 @@ def _token(variable: str, value: str, address: _Address) -> str:
     found = _WEB_ADDRESS.search(value)
     path = re.split("[?#]", found[0] if found else value.strip(), maxsplit=1)[0]
     parts = [part for part in path.rpartition("://")[2].split("/") if part]
-    if found or (len(parts) > 1 and "." in parts[0]):
-        parts = parts[1:]  # the host
-    elif len(parts) <= 1:
+    if not found and len(parts) <= 1:
         parts = [address.before[0], *parts]
     token = next((after for name, after in pairwise(parts) if name in address.before), "")
     if (_TOKEN.fullmatch(token) and token not in _NO_TOKENS) or not value.strip():

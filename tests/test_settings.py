@@ -248,7 +248,7 @@ def test_an_address_of_something_else_is_refused_with_what_it_is(host: str, plac
         assert "TOKEN" not in told.zh.removeprefix("FEISHU_SPREADSHEET_TOKEN"), "a token is never quoted"
 
 
-@pytest.mark.parametrize("given", ["sht cn1", "表格", "sht.cn1", "a&b"])
+@pytest.mark.parametrize("given", ["sht cn1", "表格", "sht.cn1", "a&b", "https://localhost"])
 def test_what_is_no_token_is_refused_and_not_quoted(given: str) -> None:
     with pytest.raises(SettingsError, match="FEISHU_SPREADSHEET_TOKEN should be the address") as caught:
         load_settings(environ={"FEISHU_SPREADSHEET_TOKEN": given})

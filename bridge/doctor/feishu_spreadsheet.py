@@ -11,7 +11,7 @@ from urllib.parse import quote
 import requests
 
 from ..feishu.codes import ADD_APP, NO_PERMISSION, SCOPE_MISSING
-from ..feishu.errors import FeishuError, Reach
+from ..feishu.errors import FeishuError
 from ..feishu.wiki import spreadsheet_of_node
 from ..settings import Settings
 from ..wording import Wording
@@ -33,7 +33,7 @@ def examine(found: Findings, settings: Settings, asker: Asker, session: requests
         elif refusal.code in NO_PERMISSION:
             found.well("spreadsheet", Wording("it is there, but closed to the app", "存在，但应用打不开"))
             found.wrong("document", refusal.said, refusal.advice, blocks=after("document", TITLES))
-        elif refusal.needs_person and refusal.reach is not Reach.APP:
+        elif refusal.needs_person:
             found.wrong("spreadsheet", refusal.said, refusal.advice, blocks=after("spreadsheet", TITLES))
         else:
             raise

@@ -71,6 +71,9 @@ _NO_FIELD: Final = frozenset({1254044, 1254045})
 _WRONG_VALUE: Final = frozenset({1254015, *range(1254060, 1254070), 1254072, 1254074})
 _ADVANCED: Final = frozenset({1254302, 1254304})
 
+#: Where Feishu names several scopes: those that do for the next call as well, and for no more than is needed.
+_ENOUGH: Final = ("sheets:spreadsheet", "drive:file:upload", "wiki:wiki:readonly")
+
 #: It may have been done all the same: a time-out, a request that was sent twice.
 MAYBE_DONE: Final = frozenset({1255040, 1254608})
 
@@ -246,11 +249,12 @@ def look_up(code: int) -> Wording:
 
 
 def grant(scopes: tuple[str, ...], link: str) -> Wording:
-    """What gives the app a missing scope, by the page that Feishu named."""
-    one = ", ".join(scopes)
-    if len(scopes) > 1:
-        add = Wording(f"add one of {one}", f"开通其中任意一项：{one}")
+    """What gives the app a missing scope, by the page that Feishu named. Any one of `scopes` would do for this call."""
+    best = next((scope for scope in _ENOUGH if scope in scopes), "")
+    if len(scopes) > 1 and not best:
+        add = Wording(f"add one of {', '.join(scopes)}", f"开通其中任意一项：{', '.join(scopes)}")
     else:
+        one = best or "".join(scopes)
         add = Wording(f"add {one or 'the scope that it shows'}", f"开通 {one or '页面上显示的权限'}")
     return (
         Wording(f"open {link} (权限管理 → 开通权限) and ", f"打开 {link} （权限管理 → 开通权限），")

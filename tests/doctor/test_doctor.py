@@ -262,7 +262,10 @@ def test_a_missing_scope(office: Office, granted: set[str], missing: str) -> Non
     office.feishu.switches.scopes = frozenset(granted)
     found = office.examine()
     check = only_wrong(found, missing, "权限管理 → 开通权限", "创建版本")
-    assert f"/app/{office.feishu.app_id}/auth?q=sheets:spreadsheet" in check.advice.zh
+    link, _, added = check.advice.zh.partition(" ")[2].partition(" ")
+    assert f"/app/{office.feishu.app_id}/auth?q=" in link
+    assert "sheets:spreadsheet" in link
+    assert "开通 sheets:spreadsheet；" in added
     assert unasked(found) == ({"edit"} if missing == "scope_write" else after("scope_write"))
 
 

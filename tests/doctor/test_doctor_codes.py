@@ -132,13 +132,13 @@ def test_a_feishu_that_is_down_is_not_the_wrong_domain(
 
 
 def test_the_page_that_feishu_names_wins_over_ours(settings: Settings, door: FrontDoor) -> None:
-    door.answer("sheets/query", refusal(99991672, error=missing(LINK, "sheets:spreadsheet", "drive:drive")), 400)
+    door.answer("sheets/query", refusal(99991672, error=missing(LINK, "drive:drive", "sheets:spreadsheet")), 400)
     check = only_wrong(settings, "scope_read")
     for text in (check.advice.en, check.advice.zh):
         assert LINK in text
-        assert "sheets:spreadsheet, drive:drive" in text
         assert f"{door.url}/app/" not in text
-    assert "sheets:spreadsheet, drive:drive" in check.detail.zh
+    assert "开通 sheets:spreadsheet；" in check.advice.zh, "the one that does for writing as well"
+    assert "drive:drive, sheets:spreadsheet" in check.detail.zh
 
 
 @pytest.mark.parametrize("link", [None, "javascript:alert(1)"])

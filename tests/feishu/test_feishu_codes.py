@@ -253,6 +253,25 @@ def test_the_page_of_feishus_documentation_calls_it_scope_and_url(client: Feishu
 
 
 @pytest.mark.parametrize(
+    ("scopes", "en"),
+    [
+        (["drive:drive:readonly", "sheets:spreadsheet:readonly", "sheets:spreadsheet"], "add sheets:spreadsheet;"),
+        (["drive:drive", "drive:file", "drive:file:upload"], "add drive:file:upload;"),
+        (["wiki:wiki", "wiki:node:read", "wiki:wiki:readonly"], "add wiki:wiki:readonly;"),
+        (["a:b", "c:d"], "add one of a:b, c:d;"),
+        (["a:b", "a:b"], "add a:b;"),
+        ([], "add the scope that it shows;"),
+    ],
+)
+def test_of_several_scopes_the_one_is_named_that_does_for_the_next_call_as_well(
+    client: FeishuClient, door: FrontDoor, scopes: list[str], en: str
+) -> None:
+    violations = [{"subject": scope} for scope in scopes]
+    sent = {"permission_violations": violations, "helps": [{"url": LINK}]}
+    assert en in refused_read(client, door, 99991672, 400, error=sent).advice.en
+
+
+@pytest.mark.parametrize(
     "link",
     [
         "javascript:alert(1)//open.feishu.cn",

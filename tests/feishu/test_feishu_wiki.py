@@ -125,9 +125,11 @@ def test_a_missing_scope_for_the_wiki_is_told_beside_the_first_refusal(
     assert error.code == first
     for text in (error.wording.en, error.wording.zh):
         assert LINK in text
-        assert "wiki:wiki, wiki:wiki:readonly" in text
-    assert "if its address has /wiki/ in it, open" in error.wording.en
-    assert "如果网址里有 /wiki/，打开" in error.wording.zh
+    assert (
+        f"if its address has /wiki/ in it, open {LINK} (权限管理 → 开通权限) and add wiki:wiki:readonly;"
+        in error.wording.en
+    )
+    assert f"如果网址里有 /wiki/，打开 {LINK} （权限管理 → 开通权限），开通 wiki:wiki:readonly；" in error.wording.zh
 
 
 def test_without_a_link_the_scope_for_the_wiki_is_named_all_the_same(settings: Settings, door: FrontDoor) -> None:
