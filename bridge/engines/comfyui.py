@@ -341,7 +341,9 @@ def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
     sent_from = {"table": task["table_id"]} if task.get("table_id") else {}
     tag = {**{name: task[name] for name in names}, "feishu_row_data": row_data_in(task)}
-    return {**tag, **publishing_in(task), **sent_from}
+    metadata = task.get("metadata")
+    row = metadata.get("row") if isinstance(metadata, Mapping) else None
+    return {**tag, **({} if row is None else {"row": row}), **publishing_in(task), **sent_from}
 
 
 def refusal_text(answer: Any) -> str:

@@ -173,6 +173,8 @@ class PictureDelivery:
         if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
             return _Found.THERE
         moved = row != row_number_of(sent.cell)
+        if not moved and shown is not None and self._is_ours(shown, sent, row):  # it stood there before it was sent
+            return _Found.THERE
         return _Found.TAKEN_BACK if moved and self._take_back(task, sent, earlier) else _Found.NOWHERE
 
     def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:

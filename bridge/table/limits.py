@@ -24,7 +24,7 @@ _MORE_BYTES: Final = 256 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _ROW: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
-_TAG: Final = (*_ROW, "publisher", "document", "batch", "table")
+_TAG: Final = (*_ROW, "row", "publisher", "document", "batch", "table")
 #: Objects and lists inside one another.
 _DEPTH: Final = 40
 

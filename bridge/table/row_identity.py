@@ -154,6 +154,13 @@ def identity_in(product_name: str, model_name: str, row_data: Mapping[str, Any])
     )
 
 
+def identity_said(row: Mapping[str, Any]) -> RowIdentity:
+    """The identity as another program has sent it along: what it knows to be empty is so."""
+    known = [name for name in (*TEXTS, *PICTURES) if isinstance(row.get(name), str)]
+    parts: dict[str, Any] = {name: key_text(row[name]) for name in known}
+    return RowIdentity(**parts)
+
+
 def key_text(cell: Any) -> str | None:
     """A cell's text as rows are compared by it; None for a cell that is not understood."""
     text = read_cell(cell)

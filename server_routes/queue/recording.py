@@ -129,6 +129,7 @@ def _new(item: QueueItem, tag: RowTag, task_id: str) -> TaskRecord:
         workflow_type=tag.workflow_type,
         comfyui_task_id=item.prompt_id,
         row_data=tag.feishu_row_data,
+        row=tag.row,
         batch=tag.batch,
         title=redact(title_of(item.prompt)) if tag.row_number is None else None,
         problem=tag.problem,

@@ -11,9 +11,12 @@ from typing import Any, Final
 from ...bridge.redact import without_secrets
 from ...bridge.table.cells import cell_text
 from ...bridge.table.records import WorkflowType
+from ...bridge.table.row_identity import RowIdentity, identity_in, identity_said
 
 _NODE: Final = "WfrecoveryRowTask"
 _WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
+#: What tells a row apart besides its names.
+_CELLS: Final = ("prompt", "product_image", "model_image", "record_id")
 _CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECASE)
 _MAX_LINKS: Final = 20
 #: A sheet has far fewer rows.
@@ -32,6 +35,8 @@ class RowTag:
     workflow_type: str | None = None
     task_id: str | None = None
     feishu_row_data: Mapping[str, Any] = field(default_factory=dict)
+    #: what tells the row apart
+    row: RowIdentity | None = None
     problem: str | None = None
     #: who delivers the result, and where to, where the one says so who has sent it; and of which batch of his it is
     publisher: str | None = None
@@ -60,13 +65,20 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
     if tag.get("row_number") is None:
         return RowTag(task_id=task_id)
     row_data = tag.get("feishu_row_data")
+    row_data = without_secrets(row_data) if isinstance(row_data, Mapping) else {}
+    named = {name: tag[name] for name in _CELLS if name in tag}  # as a client's own code may write them
+    product_name, model_name = cell_text(tag.get("product_name")), cell_text(tag.get("model_name"))
+    row = tag.get("row")
     return RowTag(
         row_number=int(tag["row_number"]),
-        product_name=cell_text(tag.get("product_name")),
-        model_name=cell_text(tag.get("model_name")),
+        product_name=product_name,
+        model_name=model_name,
         workflow_type=WorkflowType(tag["workflow_type"]).value,
         task_id=task_id,
-        feishu_row_data=without_secrets(row_data) if isinstance(row_data, Mapping) else {},
+        feishu_row_data={**named, **row_data},
+        row=identity_said(row)
+        if isinstance(row, Mapping)
+        else identity_in(product_name, model_name, {**named, **row_data}),
         **{name: _name(tag.get(name)) for name in ("publisher", "document", "batch", "table")},
     )
 
