@@ -58,12 +58,12 @@ class Summary:
     failed: tuple[Trouble, ...] = ()
     #: rendered, and not in the sheet until a person does something
     blocked: tuple[Trouble, ...] = ()
-    #: how many more of these, of which the group was told just before
-    blocked_before: int = 0
     #: from the first sign of the batch to the last
     seconds: float = 0.0
     #: where a person opens the sheet
     sheet_url: str = ""
+    #: how many more are blocked, of which the group was told just before
+    blocked_before: int = 0
 
 
 def summary_text(summary: Summary, language: str) -> str:
