@@ -37,7 +37,8 @@ _DOUBT_SECONDS: Final = 5 * LOOK_SECONDS
 class TaskRecoveryManager:
     """Brings every unfinished task of a table to an end: followed, fetched, submitted again, or failed with a reason.
 
-    What another living process is at work on is left alone. Without `feishu`, or where the plugin publishes itself,
+    What another living process is at work on is left alone. While it follows tasks, the group hears of a batch that
+    stands still, where the plugin does not tell. Without `feishu`, or where the plugin publishes itself,
     results are fetched and recorded, and not pushed from here. `settings` (WFRECOVERY_MAX_ATTEMPTS and
     WFRECOVERY_LOST_PROMPTS count here): default is what `feishu` was made with, else environment and config.toml.
     """

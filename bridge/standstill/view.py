@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..table.disk import FileStamp
 from ..table.index import TaskEntry
 from ..table.lives import Life
 from ..table.manager import DatabaseManager
@@ -72,7 +73,7 @@ class Viewer:
         self._db, self._note = db, note
         self._entries: tuple[TaskEntry, ...] | None = None
         self._unsettled: list[TaskEntry] = []
-        self._reasons: dict[str, tuple[TaskEntry, Blocked]] = {}
+        self._reasons: dict[str, tuple[FileStamp | None, Blocked]] = {}
 
     def look(self) -> View:
         """How things stand now. Raises OSError where the table cannot be read."""
@@ -105,16 +106,17 @@ class Viewer:
         return {boot: owner for boot, owner in owners.items() if self._db.owners.life(owner) is Life.DEAD}
 
     def _blocked(self, entries: list[TaskEntry]) -> list[Blocked]:
-        """Each with its reason; a record is read again only when it has changed."""
+        """Each with its reason; a record is read again only when its file is another one."""
         before, self._reasons = self._reasons, {}
-        for entry in entries[:MOST_READ]:
-            known = before.get(entry.task_id)
-            if known is None or known[0] is not entry:
-                record = self._db.table.look(entry.task_id)
+        files = self._db.table.files_in(self._db.table.active_folder) if entries else {}
+        for task_id in (entry.task_id for entry in entries[:MOST_READ]):
+            stamp, known = files.get(task_id), before.get(task_id)
+            if known is None or known[0] != stamp:
+                record = self._db.table.look(task_id)
                 if record is None:
                     continue
-                known = entry, Blocked(entry.task_id, record.outbox.reason or _UNKNOWN)
-            self._reasons[entry.task_id] = known
+                known = stamp, Blocked(task_id, record.outbox.reason or _UNKNOWN)
+            self._reasons[task_id] = known
         return [blocked for _, blocked in self._reasons.values()]
 
     def _digest(self, running: Iterable[TaskRecord]) -> str:

@@ -85,11 +85,13 @@ _ADVICE: Final = {
 def _gone(one: Gone) -> Wording:
     tasks = "1 task waits" if one.tasks == 1 else f"{one.tasks} tasks wait"
     name = one.name.changed(lambda text: cut(text, 2 * _MAX_NAME))
+    gap = Wording(" ", "" if name.zh.endswith("）") else " ")
     if one.silent:
-        return name + Wording(f" does not answer, and {tasks} for it", f" 没有响应，{one.tasks} 个任务在等它")
-    return name + Wording(
-        f" has ended, and {tasks} for it: nobody has taken over", f" 已退出，{one.tasks} 个任务在等它，没有程序接手"
-    )
+        said = Wording(f"does not answer, and {tasks} for it", f"没有响应，{one.tasks} 个任务在等它")
+    else:
+        left = f"has ended, and {tasks} for it: nobody has taken over"
+        said = Wording(left, f"已退出，{one.tasks} 个任务在等它，没有程序接手")
+    return name + gap + said
 
 
 # ---------------------------------------------------------------------- nothing moves

@@ -120,7 +120,7 @@ def test_it_tells_that_comfyui_is_gone_which_no_plugin_can(run: Run) -> None:
 
     asyncio.run(run.row(gone))
     (text,) = run.texts()
-    assert "ComfyUI（http://here） 没有响应，1 个任务在等它" in text
+    assert "ComfyUI（http://here）没有响应，1 个任务在等它" in text
 
 
 def test_progress_that_its_client_hears_is_none(run: Run) -> None:

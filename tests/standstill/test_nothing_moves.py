@@ -88,6 +88,16 @@ def test_a_new_one_when_it_moved_and_stands_again(table: Table, comfy: Program) 
     assert "1 个运行中" in table.texts()[1]
 
 
+def test_it_moved_and_stands_again_exactly_as_before(table: Table, comfy: Program) -> None:
+    task = comfy.enter(7)
+    table.passes(HOUR, step=15)
+    comfy.bring(task, Stage.RUNNING)
+    table.passes(10)
+    comfy.bring(task, Stage.QUEUED)
+    table.passes(HOUR, step=15)
+    assert len(table.texts()) == 2
+
+
 def test_what_reports_progress_takes_long_and_does_not_stand(table: Table, comfy: Program) -> None:
     other, main = table.program(), table.main_py()
     comfy.enter(7, Stage.RUNNING)

@@ -152,7 +152,7 @@ def test_a_comfyui_that_does_not_answer_is_told_by_main_py(table: Table) -> None
     taken(main, *tasks[:8])  # those that it follows
     table.passes(2 * MINUTE)
     (text,) = table.texts()
-    assert "ComfyUI（http://127.0.0.1:8188） 没有响应，11 个任务在等它" in text
+    assert "ComfyUI（http://127.0.0.1:8188）没有响应，11 个任务在等它" in text
     assert main.stands() == ["gone"]
     table.passes(3 * HOUR, step=15)
     main.start_again()

@@ -194,7 +194,7 @@ def test_a_comfyui_that_is_killed_is_told_by_main_py_which_goes_on_when_it_is_ba
     programs.first.until_stage(_prompt(programs.first), "running")
     programs.first.kill()
     texts = programs.hears(1)
-    assert f"ComfyUI（{programs.first.url}） 没有响应，3 个任务在等它" in texts[0]
+    assert f"ComfyUI（{programs.first.url}）没有响应，3 个任务在等它" in texts[0]
     programs.first.start()
     assert main.stdout is not None
     assert main.stdout.readline() == "done\n"

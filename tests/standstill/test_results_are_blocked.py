@@ -13,7 +13,7 @@ from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.errors import refused
 from wfrecovery.bridge.feishu.group_summary import BatchWatch, Summary, Trouble, summary_text
 from wfrecovery.bridge.standstill.summary import JUST, tell_summary, without_told
-from wfrecovery.bridge.standstill.view import Blocked
+from wfrecovery.bridge.standstill.view import Blocked, Viewer
 from wfrecovery.bridge.table.records import Stage, parse_time
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.bridge.wording import Wording, wording_of
@@ -78,6 +78,24 @@ def test_another_reason_is_another_message(table: Table, comfy: Program) -> None
     table.passes(2 * MINUTE)
     assert len(table.texts()) == 2
     assert "90218" in table.texts()[1]
+
+
+def test_tried_again_between_two_looks_and_blocked_for_another_reason(table: Table, comfy: Program) -> None:
+    task = comfy.enter(2)
+    comfy.block(task, SCOPE)
+    table.passes(2 * MINUTE)
+    comfy.outbox(task, FeishuState.PENDING)
+    comfy.block(task, PROTECTED)
+    table.passes(2 * MINUTE)
+    assert ["90218" in text for text in table.texts()] == [False, True]
+
+
+def test_a_reason_is_read_once(table: Table, comfy: Program) -> None:
+    for row in range(2, 7):
+        comfy.block(comfy.enter(row), SCOPE)
+    viewer = Viewer(comfy.db, comfy.note)
+    first, second = viewer.look().blocked, viewer.look().blocked
+    assert [one is other for one, other in zip(first, second, strict=True)] == [True] * 5
 
 
 def test_tried_again_at_a_start_and_blocked_again_is_the_same(table: Table, comfy: Program) -> None:

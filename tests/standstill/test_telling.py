@@ -50,6 +50,8 @@ def test_a_bot_that_is_busy_is_asked_again_after_a_minute(table: Table, caplog: 
     table.passes(15 * MINUTE + 5)
     assert (table.texts(), comfy.note.read()) == ([], {})
     assert "half hours" in caplog.text
+    table.passes(55)
+    assert len(table.bot.calls) == 1
     table.passes(3 * MINUTE)
     assert len(table.texts()) == 1
     assert len(table.bot.calls) == 3
