@@ -67,6 +67,8 @@ class Surroundings:
     pause: Callable[[float], None] = time.sleep
     owners: owners.Surroundings = field(default_factory=owners.Surroundings)
     publishing: Callable[[Publisher], PublishingThread] = PublishingThread
+    #: whether a thread of its own looks if the batch stands still
+    watches: bool = True
 
 
 class Plugin:
@@ -86,7 +88,7 @@ class Plugin:
         publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
         self._publishing = around.publishing(publisher)
         self._group = GroupReporter(self._db, self._feishu)
-        self._standstill = StandstillThread(self._db, lambda: self._settings)
+        self._standstill, self._watches = StandstillThread(self._db, lambda: self._settings), around.watches
         self._writer = Writer(around.pool, pause=around.pause)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
@@ -206,7 +208,8 @@ class Plugin:
         if self._recovery.start():
             log.info("[wfrecovery] recording to %s", self._db.table.folder)
         await self._recovery.ended()
-        self._standstill.start()
+        if self._watches:
+            self._standstill.start()
         self._watching = asyncio.create_task(self._watch.run())
         await self._retention.run()
 

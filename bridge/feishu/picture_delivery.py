@@ -173,7 +173,7 @@ class PictureDelivery:
         if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
             return _Found.THERE
         moved = row != row_number_of(sent.cell)
-        if not moved and shown is not None and self._is_ours(shown, sent, row):  # it stood there before it was sent
+        if not moved and _one_named(shown) and self._is_ours(shown or "", sent, row):  # it stood there before already
             return _Found.THERE
         return _Found.TAKEN_BACK if moved and self._take_back(task, sent, earlier) else _Found.NOWHERE
 
@@ -193,7 +193,7 @@ class PictureDelivery:
 
     def _is_ours(self, token: str, sent: Sent, row: int) -> bool:
         """Whether a row shows the very bytes that were sent."""
-        if UNNAMED_PICTURE in token or "," in token:
+        if not _one_named(token):
             raise _astray(row, self._reader)  # the answer does not say which picture it is
         return hashlib.sha256(self._feishu.media(token)).hexdigest() == sent.sha256
 
@@ -206,7 +206,7 @@ class PictureDelivery:
         if cell is None or isinstance(cell, str):
             return cell or ""
         token = earlier.sheet.picture(row)
-        if token is None or UNNAMED_PICTURE in token or "," in token or earlier.sheet.text(row, "composite_image"):
+        if token is None or not _one_named(token) or earlier.sheet.text(row, "composite_image"):
             raise _astray(row, self._reader)
         return ("picture.png", self._feishu.media(token))
 
@@ -247,6 +247,11 @@ class PictureDelivery:
         except FeishuError as error:  # where nobody knows, reading tells
             if not error.outcome_unknown or error.slow:
                 raise
+
+
+def _one_named(shown: str | None) -> bool:
+    """Whether a cell shows one picture, of which the answer says which."""
+    return shown is not None and UNNAMED_PICTURE not in shown and "," not in shown
 
 
 def _wait_to_see(sent: Sent) -> None:

@@ -217,6 +217,7 @@ class Life(Process):
             pause=self.pause,
             owners=computer.owners(),
             publishing=self._hands,  # type: ignore[arg-type]
+            watches=False,
         )
         self.hands: Hands | None = None
 
