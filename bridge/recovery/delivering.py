@@ -165,6 +165,8 @@ class RunDelivery:
         if record is None:
             return False
         if leaves_it(record, plugin):
+            if task.twin is None:  # it did not answer when the task was submitted
+                await self._note(task, partial(dataclasses.replace, twin=plugin.table_id))
             self._agreed.add(task.task_id)
             return False
         await self._note(task, partial(_as_delivered, record, plugin.table_id))

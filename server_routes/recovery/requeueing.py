@@ -15,7 +15,6 @@ from ...bridge.engines.comfyui import refusal_text
 from ...bridge.table.changes import failed, let_go
 from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.record_json import publishing_in, record_to_json
 from ...bridge.table.records import TaskRecord
 from ...bridge.table.values import Owner, OwnerKind
 from ...bridge.wording import Wording
@@ -116,6 +115,5 @@ def _extra_data(task: TaskRecord, graph: Mapping[str, Any]) -> dict[str, Any]:
             "feishu_row_data": dict(task.row_data),
             **(row if isinstance(row, dict) else {}),
             "task_id": task.task_id,
-            **publishing_in(record_to_json(task)),
         }
     return extra_data

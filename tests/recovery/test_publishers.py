@@ -490,6 +490,34 @@ def test_a_plugin_that_did_not_answer_at_submission_obeys_all_the_same(feishu: F
         office.assert_delivered_once()
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["asked before", "asked after"])
+def test_a_click_there_is_heard_of_also_where_nobody_was_told_of_the_plugin(
+    feishu: FeishuStandIn, tmp_path: Path, known: bool
+) -> None:
+    """It did not answer when main.py submitted. Where main.py has asked since, it need not answer again."""
+    with Office(tmp_path, feishu) as office:
+        comfy = Unsure(office.comfy.url, poll_seconds=0.2)
+        main = office.main_py(comfy=comfy)
+
+        async def story() -> None:
+            comfy.deaf = 1
+            task_id = await main.enters()
+            feishu.stop()
+            comfy.deaf = 0 if known else 1000
+            await main.recovery.finish(task_id)
+            feishu.start()
+
+        main.does(story())
+        assert main.record().twin == (office.comfy.status()["table_id"] if known else None)
+        assert office.comfy.act(office.theirs()["task_id"], "push").status_code == 202
+        assert office.settled()["metadata"]["feishu"]["state"] == "pushed"
+        comfy.deaf = 0
+        if known:
+            office.comfy.kill()
+        office.main_py(comfy=comfy).until_pushed()
+        office.assert_delivered_once()
+
+
 class Hung(bridge.ComfyUIClient):
     async def plugin_status(self) -> Any:
         await asyncio.sleep(3600)
