@@ -155,17 +155,12 @@ class RowFinder:
     def _ambiguous(self, task: RowOwner, rows: Sequence[int]) -> Wording:
         looked_for = self._looked_for(task)
         named = ", ".join(map(str, rows[:10])) + (" …" if len(rows) > 10 else "")
-        column = self.sheet.columns.task_id
         return (
             Wording(
                 f"{looked_for} stands in several rows ({named}), and nothing tells which is the task's",
                 f"{looked_for} 出现在好几行（{named}），无法判断哪一行属于这个任务",
             )
             + _DECIDE
-            + Wording(
-                f"; a column {column!r} makes rows certain from the next batch on",
-                f"；加一列“{column}”，以后的批次就能准确对应",
-            )
         )
 
     def _not_found(self, task: RowOwner) -> Wording:
