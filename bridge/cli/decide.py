@@ -11,7 +11,7 @@ from ..feishu.deciding import leave, write_anyway
 from ..feishu.errors import FeishuError
 from ..feishu.publisher import Publisher
 from ..table.manager import DatabaseManager
-from ..table.record_json import record_to_json
+from ..table.record_json import delivery_in, record_to_json
 from ..table.records import TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -43,7 +43,8 @@ async def run(context: Context) -> int:
         path = f"/wfrecovery/tasks/{quote(task_id, safe='')}/{DECISIONS[decision]}"
         record, said = await context.plugin("POST", path, body), _DONE[decision]
     context.show(record, [f"{task_id}: {context.say(said)}"])
-    return ATTENTION if record["metadata"]["feishu"]["state"] == FeishuState.BLOCKED.value else WELL
+    delivery = delivery_in(record)
+    return ATTENTION if delivery is not None and delivery.state is FeishuState.BLOCKED else WELL
 
 
 def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[str, Any], Wording]:

@@ -18,7 +18,7 @@ import aiohttp
 from ..redact import redact, secret_values
 from ..results.expected import NodeClass, node_classes_of_object_info
 from ..results.whole import why_not_whole
-from ..table.record_json import parsed, publishing_in, row_data_in
+from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import OwnerKind
 from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
@@ -340,10 +340,9 @@ def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     """The task as it travels in `extra_data.wfrecovery`; with the table that it is sent from, where that is told."""
     names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
     sent_from = {"table": task["table_id"]} if task.get("table_id") else {}
-    tag = {**{name: task[name] for name in names}, "feishu_row_data": row_data_in(task)}
-    metadata = task.get("metadata")
-    row = metadata.get("row") if isinstance(metadata, Mapping) else None
-    return {**tag, **({} if row is None else {"row": row}), **publishing_in(task), **sent_from}
+    tag = {**{name: task[name] for name in names}, "feishu_row_data": row_in(task)}
+    row = row_in(task, "row")
+    return {**tag, **({"row": row} if row else {}), **publishing_in(task), **sent_from}
 
 
 def refusal_text(answer: Any) -> str:

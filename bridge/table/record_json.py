@@ -196,9 +196,9 @@ def parsed(data: Any) -> TaskRecord:
     return record_from_json({**data, "schema": SCHEMA if newer else schema}, str(data.get("task_id")))
 
 
-def row_data_in(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's cells in a record's JSON, which may be somebody's own; empty where there are none."""
-    row = _metadata_in(answer).get("feishu_row_data")
+def row_in(answer: Mapping[str, Any], name: str = "feishu_row_data") -> dict[str, Any]:
+    """The row's cells, or what tells it apart (`row`), in a record's JSON, which may be somebody's own; else empty."""
+    row = _metadata_in(answer).get(name)
     return dict(row) if isinstance(row, Mapping) else {}
 
 
