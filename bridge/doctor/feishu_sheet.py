@@ -13,7 +13,6 @@ from ..feishu.client import FeishuClient
 from ..feishu.errors import FeishuError
 from ..feishu.sheet import SheetLayoutError, SheetTable, column_letters
 from ..settings import Settings
-from ..table.cells import cell_text
 from ..wording import Wording
 from .checks import Findings, after
 from .feishu_advice import advice_on
@@ -63,7 +62,7 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
     except FeishuError as error:
         found.wrong("columns", error.said, advice_on(error), blocks=after("columns", TITLES))
         return
-    there = [cell_text(cell).strip() for cell in table.values[table.header]]
+    there = list(table.titles)
     _twice(found, table, there)
     missing = [
         title

@@ -21,6 +21,9 @@ from ..wording import Wording
 
 #: The header is looked for in the first rows; above it people keep a title or notes.
 HEADER_ROWS: Final = 5
+#: The columns by which rows are told apart, and what is kept of them.
+_TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
+_MADE_OF_ROWS: Final = ("index", "_rows_by_task", "_merges_by_column")
 _WORDS: Final = re.compile(r"[\s,，、;；]+")
 
 
@@ -63,6 +66,8 @@ class SheetTable:
     #: column field (`Columns`) → index
     places: Mapping[str, int]
     columns: Columns
+    #: of all columns, as people read the header
+    titles: Sequence[str] = ()
     merges: Sequence[Merge] = ()
     #: goes up with each change of the spreadsheet, whoever makes it
     revision: int | None = None
@@ -95,13 +100,16 @@ class SheetTable:
             row += [None] * (place + 1 - len(row))
             row[place] = value
             values[row_number - 1] = row
-        return dataclasses.replace(self, values=values)
+        changed = dataclasses.replace(self, values=values)
+        if not _TELLS_APART.intersection(field for _, field in changes):  # what was made of the rows still holds
+            vars(changed).update({name: vars(self)[name] for name in _MADE_OF_ROWS if name in vars(self)})
+        return changed
 
     def place(self, field: str) -> int:
         """The column's index; raises SheetLayoutError that names what is missing and what is there."""
         if field in self.places:
             return self.places[field]
-        wanted, titles = getattr(self.columns, field), [cell_text(cell).strip() for cell in self.values[self.header]]
+        wanted, titles = getattr(self.columns, field), self.titles
         twice = [column_letters(index) for index, title in enumerate(titles) if title == wanted]
         if twice:
             letters = ", ".join(twice)
@@ -157,7 +165,6 @@ class SheetTable:
 
     def rows(self) -> list[RowData]:
         """The rows that name a product or a model."""
-        titles = [cell_text(cell).strip() for cell in self.values[self.header]]
         rows = []
         for number in self.row_numbers():
             if not any(self.optional_text(number, field) for field in ("product_name", "model_name")):
@@ -174,7 +181,7 @@ class SheetTable:
                     product_name=self.optional_text(number, "product_name"),
                     model_name=self.optional_text(number, "model_name"),
                     video_status=self.optional_text(number, "video_status"),
-                    original_data={title: cell for title, cell in zip(titles, cells, strict=False) if title},
+                    original_data={title: cell for title, cell in zip(self.titles, cells, strict=False) if title},
                 )
             )
         return rows
@@ -227,12 +234,13 @@ def read_table(
 ) -> SheetTable:
     """Find the header among the first rows; raises SheetLayoutError when none of them has our titles."""
     best: dict[str, int] = {}
-    header = 0
-    for index, row in enumerate(values[:HEADER_ROWS]):
-        places = _places([cell_text(cell).strip() for cell in row or ()], columns)
+    header, titles = 0, list[str]()
+    for index in range(min(HEADER_ROWS, len(values))):
+        shown = _titles(values, index, merges)
+        places = _places(shown, columns)
         # A note above the header may name all titles in one cell: that is one column, not many.
         if len(set(places.values())) > len(set(best.values())):
-            best, header = places, index
+            best, header, titles = places, index, shown
     if not best:
         first = [cell_text(cell) for row in values[:HEADER_ROWS] for cell in row or () if cell_text(cell)]
         held = ", ".join(first[:20])
@@ -244,7 +252,19 @@ def read_table(
                 f"现有内容：{held or '空'}",
             )
         )
-    return SheetTable(sheet_id, [row or () for row in values], header, best, columns, merges)
+    return SheetTable(sheet_id, [row or () for row in values], header, best, columns, titles, merges)
+
+
+def _titles(values: Sequence[Sequence[Any]], index: int, merges: Sequence[Merge]) -> list[str]:
+    """What people read as titles in a row, also where a title's cell is merged with the one above."""
+    shown = [cell_text(cell).strip() for cell in values[index] or ()]
+    for merge in merges:
+        if merge.first_row < index <= merge.last_row:
+            above = values[merge.first_row] or ()
+            shown += [""] * (merge.first_column + 1 - len(shown))
+            held = above[merge.first_column] if merge.first_column < len(above) else None
+            shown[merge.first_column] = shown[merge.first_column] or cell_text(held).strip()
+    return shown
 
 
 def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfrecovery.bridge.feishu.finding import Claim, RowFinder, RowNotFoundError
-from wfrecovery.bridge.feishu.sheet import SheetLayoutError, SheetTable, column_letters, read_table
+from wfrecovery.bridge.feishu.sheet import Merge, SheetLayoutError, SheetTable, column_letters, read_table
 from wfrecovery.bridge.settings import Columns
 from wfrecovery.bridge.table.cells import cell_text, is_picture
 from wfrecovery.bridge.table.records import TaskRecord
@@ -289,3 +289,26 @@ def test_with_doubles_a_row_is_only_returned_if_product_and_model_stand_there(
     except RowNotFoundError:
         return
     assert [part.strip() for part in rows[found - 2]] == [part.strip() for part in wanted]
+
+
+def test_a_header_over_two_merged_rows_is_read_as_people_read_it() -> None:
+    """The names stand over two rows, each pair of columns under a word of its own."""
+    upper = ["产品图", "产品名", "模特图", "模特名", "提示词", "图片", None, "视频"]
+    lower = [None, None, None, None, None, "图片是否已处理", "产品模特合成图", "视频是否已实现"]
+    merges = [*(Merge(0, 1, column, column) for column in range(5)), Merge(0, 0, 5, 6)]
+    sheet = read_table("sid", [upper, lower, row("a", "x"), row("b", "y")], COLUMNS, merges)
+    assert [found.row_number for found in sheet.rows()] == [3, 4]
+    assert sheet.rows()[1].original_data["产品名"] == "b"
+    assert sheet.rows()[1].status == "否"
+    assert row_of(sheet, task(3, "b", "y")) == 4
+    assert sheet.address(4, "composite_image") == "sid!G4:G4"
+
+
+def test_cells_that_are_written_change_nothing_of_what_tells_rows_apart() -> None:
+    sheet = table(row("a", "x"), row("b", "y"))
+    before = sheet.index
+    assert sheet.with_values({(2, "image_status"): "已完成"}).index is before
+    renamed = sheet.with_values({(2, "product_name"): "c"})
+    assert row_of(renamed, task(2, "c", "x")) == 2
+    with pytest.raises(RowNotFoundError):
+        row_of(renamed, task(2, "a", "x"))
