@@ -11,7 +11,7 @@ import requests
 
 from ..feishu.client import FeishuClient
 from ..feishu.errors import FeishuError
-from ..feishu.sheet import SheetLayoutError, SheetTable, column_letters
+from ..feishu.sheet import OPTIONAL, SheetLayoutError, SheetTable, column_letters
 from ..settings import Settings
 from ..wording import Wording
 from .checks import Findings, after
@@ -67,7 +67,7 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
     missing = [
         title
         for field, title in dataclasses.asdict(table.columns).items()
-        if title and field not in table.places and there.count(title) < 2
+        if title and field not in (*OPTIONAL, *table.places) and there.count(title) < 2
     ]
     names = ", ".join(filter(None, there))
     if missing:

@@ -21,6 +21,8 @@ from ..wording import Wording
 
 #: The header is looked for in the first rows; above it people keep a title or notes.
 HEADER_ROWS: Final = 5
+#: Columns that a sheet need not have.
+OPTIONAL: Final = frozenset({"task_id"})
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
 _MADE_OF_ROWS: Final = ("index", "_rows_by_task", "_merges_by_column")
