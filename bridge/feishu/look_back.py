@@ -16,7 +16,7 @@ from ..table.records import TaskRecord, WorkflowStatus, WorkflowType, parse_time
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
 from .deliverables import Deliverables
-from .reading import SheetReader, Write
+from .reading import SheetReader
 from .status_delivery import status_field
 
 log = logging.getLogger("wfrecovery")
@@ -50,7 +50,7 @@ class LookBack:
         return found
 
     def _looked_for(self, task: TaskRecord) -> bool:
-        self._reader.look_again(Write.CELLS)
+        self._reader.look_again()
         row = self._reader.row(task)
         first = task.outbox.pushed_at is None and task.earlier_runs == 0  # else what was there before is no proof
         done = WorkflowStatus.COMPLETED.value

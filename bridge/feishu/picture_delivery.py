@@ -80,7 +80,7 @@ class PictureDelivery:
                 return
 
     def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
-        self._reader.look_again(Write.PICTURE)
+        self._reader.look_again()
         row = self._reader.row(task)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         self._check_understood(row)

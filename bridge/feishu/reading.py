@@ -26,9 +26,6 @@ from .sheet import SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
-#: A picture may go by an older one where its answer is known to tell whether that still held: what it was written over
-#: can be put back. A text that a person has just typed could not.
-_PICTURE_SECONDS: Final = 60.0
 
 
 class Write(Enum):
@@ -116,12 +113,10 @@ class SheetReader:
         if any(task.outbox.attempts or task.outbox.writing or self.row_of(task) is None for task in tasks):
             self._look()
 
-    def look_again(self, kind: Write) -> None:
-        """Make sure that the reading still holds: converting a picture or uploading a video takes its time."""
-        now = time.monotonic()
-        if kind is Write.PICTURE and kind in self._counted and now - self._confirmed_at <= _PICTURE_SECONDS:
-            return
-        if self._confirmed_at < self._flush_began or now - self._confirmed_at > _TRUSTED_SECONDS:
+    def look_again(self) -> None:
+        """Make sure that the reading still holds: one of an earlier flush is old, and converting a picture or uploading
+        a video takes its time. One small read where the revision is known to count, else a reading."""
+        if self._confirmed_at < self._flush_began or time.monotonic() - self._confirmed_at > _TRUSTED_SECONDS:
             self._look()
 
     def _look(self) -> None:

@@ -58,7 +58,7 @@ class StatusDelivery:
         open_tasks: Iterable[TaskRecord] = tasks
         stopped: Exception
         try:
-            self._reader.look_again(Write.CELLS)
+            self._reader.look_again()
             for _ in range(_STATUS_ROUNDS):
                 cells, unknown = self._cells([task for task in tasks if not _waits(failures.get(task.task_id))])
                 failures.update(unknown)

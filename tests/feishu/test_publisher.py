@@ -58,7 +58,7 @@ def calls(team: Team) -> dict[str, int]:
     return {name: count for name in names if (count := team.feishu.count(name))}
 
 
-def test_rows_that_come_in_one_by_one_cost_a_picture_and_a_status_each(team: Team) -> None:
+def test_rows_that_come_in_one_by_one_cost_a_small_look_a_picture_and_a_status_each(team: Team) -> None:
     assert len(team.publisher.flush().pushed) == 0
     for row in (2, 3):
         team.finished(row)
@@ -71,7 +71,7 @@ def test_rows_that_come_in_one_by_one_cost_a_picture_and_a_status_each(team: Tea
     after = calls(team)
     assert {name: after[name] - before[name] for name in after} == {
         "sheets_query": 0,
-        "values_get": 0,
+        "values_get": 4,
         "values_image": 4,
         "values_batch_update": 4,
     }
