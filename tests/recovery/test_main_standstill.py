@@ -214,7 +214,7 @@ def test_who_is_never_heard_of_again_is_followed_no_more(run: Run) -> None:
     following: Any = left.create_task(for_ever())
     left.run_until_complete(asyncio.sleep(0.1))
     assert standing._followers == 1
-    following = standing._looking = None
+    following = None
     left.close()
     gc.collect()  # whatever is raised there fails this test
     assert (following, standing._followers) == (None, 0)
