@@ -53,15 +53,23 @@ class RunStandstill:
         """Something is followed."""
         self._followers += 1
         self._look_on()
+        left = False
         try:
             yield
+        except GeneratorExit:  # its loop was left, and is no more
+            left = True
+            raise
         finally:
             self._followers -= 1
-            looking = self._looking
-            if not self._followers and looking is not None and looking.get_loop() is asyncio.get_running_loop():
-                self._looking = None
-                looking.cancel()
-                await asyncio.wait([looking])
+            if not (self._followers or left):
+                await self._look_no_more()
+
+    async def _look_no_more(self) -> None:
+        looking = self._looking
+        if looking is not None and looking.get_loop() is asyncio.get_running_loop():
+            self._looking = None
+            looking.cancel()
+            await asyncio.wait([looking])
 
     async def tell_summary(self, summary: Summary) -> None:
         """The end of a run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -179,6 +180,44 @@ def test_it_looks_while_it_follows_only_and_in_each_loop_of_a_menu(run: Run) -> 
 
     for number in (1, 2):
         asyncio.run(once(number))
+
+
+def test_it_looks_also_where_a_loop_was_left_in_the_middle(run: Run) -> None:
+    """By Ctrl-C, and its tasks with it."""
+    left = asyncio.new_event_loop()
+    following = left.create_task(process_row(run.db, run.recovery, 2))
+    left.run_until_complete(until(lambda: run.engine.progress))
+
+    async def again() -> None:
+        rendering = asyncio.create_task(process_row(run.db, run.recovery, 3))
+        await until(run.texts)
+        run.engine.end_all()
+        await rendering
+
+    asyncio.run(again())
+    following.cancel()
+    left.run_until_complete(asyncio.sleep(0.5))
+    for task in asyncio.all_tasks(left):
+        task.cancel()
+    left.run_until_complete(asyncio.sleep(0))
+    left.close()
+
+
+def test_who_is_never_heard_of_again_is_followed_no_more(run: Run) -> None:
+    standing = run.recovery._standing
+
+    async def for_ever() -> None:
+        async with standing.watched():
+            await asyncio.Event().wait()
+
+    left = asyncio.new_event_loop()
+    following: Any = left.create_task(for_ever())
+    left.run_until_complete(asyncio.sleep(0.1))
+    assert standing._followers == 1
+    following = None
+    left.close()
+    gc.collect()  # whatever is raised there fails this test
+    assert (following, standing._followers) == (None, 0)
 
 
 def test_a_bot_that_never_answers_holds_up_neither_the_run_nor_its_end(tmp_path: Path, bot: FeishuStandIn) -> None:

@@ -98,6 +98,18 @@ def test_one_that_dies_after_noting_it_does_not_make_another_tell_twice(table: T
     assert len(table.texts()) == 0
 
 
+def test_what_is_told_takes_no_lock_at_each_look(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    comfy = standing(table)
+    table.passes(16 * MINUTE)
+
+    def locked(*_: object) -> None:
+        raise AssertionError("it is told already")
+
+    monkeypatch.setattr(comfy.db.table, "locked", locked)
+    table.passes(MINUTE)
+    assert comfy.stands() == ["still"]
+
+
 def test_on_a_full_disk_it_is_told_and_once(table: Table) -> None:
     disk = FullDisk()
     comfy = standing(table, disk=disk)
