@@ -580,8 +580,8 @@ def test_the_status_has_its_shape_and_each_route_is_under_api_too(host: Any, sha
         *("state", "total", "done", "recovered", "requeued", "waiting", "failed", "asking"),
         *("started_at", "finished_at"),
     }
-    assert set(status["feishu"]) == {"configured", "pending", "pushed", "blocked", "last_error"}
-    assert status["feishu"]["configured"] is False
+    assert set(status["feishu"]) == {"configured", "document", "pending", "pushed", "blocked", "last_error"}
+    assert (status["feishu"]["configured"], status["feishu"]["document"]) == (False, None)
     assert (status["standstill"], status["tells_group"]) == (None, False)
     assert status["tasks"]["已完成"] >= 1
     for path in ("/wfrecovery/status", "/wfrecovery/tasks", f"/wfrecovery/tasks/{task_id}"):
