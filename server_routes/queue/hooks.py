@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -58,8 +59,9 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     _wrap_put(queue, listener)
     _wrap_get(host, listener)
     _wrap_task_done(queue, listener)
-    _wrap_delete(queue, listener)
-    _wrap_wipe(queue, listener)
+    deleting = _Deleting()
+    _wrap_delete(queue, listener, deleting)
+    _wrap_wipe(queue, listener, deleting)
     _wrap_send(host.server, listener)
     host.hear_interrupts(listener.interrupted)
     for items in host.queued():
@@ -130,7 +132,13 @@ def _wrap_task_done(queue: Any, listener: QueueListener) -> None:
     queue.task_done = task_done
 
 
-def _wrap_delete(queue: Any, listener: QueueListener) -> None:
+class _Deleting(threading.local):
+    """Whether this thread deletes one item: of the last one that waits ComfyUI makes it a wipe."""
+
+    now = False
+
+
+def _wrap_delete(queue: Any, listener: QueueListener, deleting: _Deleting) -> None:
     original = queue.delete_queue_item
 
     @functools.wraps(original)
@@ -143,7 +151,11 @@ def _wrap_delete(queue: Any, listener: QueueListener) -> None:
                 matched.append(item)
             return wanted
 
-        result = original(spy, *args, **kwargs)
+        deleting.now = True
+        try:
+            result = original(spy, *args, **kwargs)
+        finally:
+            deleting.now = False
         if result:
             listener.deleted(matched[:1])
         else:
@@ -153,7 +165,7 @@ def _wrap_delete(queue: Any, listener: QueueListener) -> None:
     queue.delete_queue_item = delete_queue_item
 
 
-def _wrap_wipe(queue: Any, listener: QueueListener) -> None:
+def _wrap_wipe(queue: Any, listener: QueueListener, deleting: _Deleting) -> None:
     original = queue.wipe_queue
 
     @functools.wraps(original)
@@ -161,8 +173,9 @@ def _wrap_wipe(queue: Any, listener: QueueListener) -> None:
         with getattr(queue, "mutex", contextlib.nullcontext()):  # else the worker may take one in between
             pending = list(getattr(queue, "queue", ()))
             result = original(*args, **kwargs)
-        listener.deleted(pending)
-        listener.wiped()
+        if not deleting.now:
+            listener.deleted(pending)
+            listener.wiped()
         return result
 
     queue.wipe_queue = wipe_queue

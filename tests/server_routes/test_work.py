@@ -98,6 +98,7 @@ def status_of(team: Team) -> Status:
         page_settings=nobody,
         boot_id="boot",
         started="2026-11-28T10:00:00.000+00:00",
+        standstill=lambda: None,
     )
 
 

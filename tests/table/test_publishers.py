@@ -124,7 +124,7 @@ def test_a_push_changes_the_document_of_what_waited_for_another_one_alone() -> N
 
 def test_a_push_of_what_names_nobody_is_what_it_was() -> None:
     task = ended(FeishuState.BLOCKED)
-    assert delivered_here(OURS, HERE, task) == back_in_outbox(OURS, task) == ended()
+    assert delivered_here(OURS, HERE, task) == back_in_outbox(OURS, task) == ended().with_outbox(order=0)
 
 
 def test_what_has_no_result_cannot_be_pushed() -> None:
