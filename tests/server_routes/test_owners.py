@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, picture, row, slow_save, until
+from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shared by links")
 
@@ -163,15 +163,16 @@ def test_a_graph_whose_nodes_are_missing_waits_for_one_that_has_them(tmp_path: P
         second.recovered()
         third.start()
         third.recovered()
-        stuck = first.queue(slow_save("row2"), row(2))
+        stuck = first.queue(picture("row2", seconds=600), row(2))  # no file of it is there
         first.until_stage(stuck, "running")
-        os.kill(third.pid, signal.SIGSTOP)  # alive, and takes nothing
+        with third.table_locked():  # else it could be stopped with the table's lock in its hands
+            os.kill(third.pid, signal.SIGSTOP)  # alive, and takes nothing
         first.kill()
         until(lambda: second.record(stuck)["metadata"].get("refused_by") == [second.status()["owner"]])
         assert second.stage(stuck) in ("queued", "running")
         third.kill()
         record = second.until_stage(stuck, "failed")
-        assert "WfrSlowSave" in record["error_message"]
+        assert "WfrSleep" in record["error_message"]
         assert record["metadata"]["attempts"] == 1
     finally:
         for comfy in (first, second, third):
