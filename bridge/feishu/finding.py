@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from ..table.cells import agree
 from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import RowIdentity, Verdict, compare, interchangeable, nearest, resembles, short
+from ..table.row_identity import RowIdentity, interchangeable, nearest, resembles, short
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 
@@ -70,15 +70,24 @@ class RowFinder:
             raise RowNotFoundError(_nameless(task))
         for field in ("product_name", "model_name"):
             self.sheet.place(field)
-        own = self.sheet.rows_of_task(task.task_id)
-        if len(own) == 1:
-            self._check_unchanged(task, own[0])
-            return own[0]
-        found = [number for number in own or self.sheet.index.may_be(wanted) if own or self._may_have(number, task)]
-        found = found if len(found) < 2 else nearest(wanted, {number: self.sheet.identity(number) for number in found})
+        found = self._candidates(task)
         if not found:
             raise RowNotFoundError(self._not_found(task) + _DECIDE, self._near(task))
-        return found[0] if len(found) == 1 else self._of_several(task, tuple(found))
+        if len(found) > 1:
+            return self._of_several(task, found)
+        if task.task_id in self.sheet.task_ids(found[0]):  # it is the task's, whatever it says now
+            self._check_unchanged(task, found[0])
+        return found[0]
+
+    def _candidates(self, task: RowOwner) -> tuple[int, ...]:
+        """The rows that it may be, and nothing tells which: those that name the task, else those that are not another
+        one; of these the nearest."""
+        found = self.sheet.rows_of_task(task.task_id) or [
+            number for number in self.sheet.index.may_be(task.identity) if self._may_have(number, task)
+        ]
+        if len(found) < 2:
+            return tuple(found)
+        return tuple(nearest(task.identity, {number: self.sheet.identity(number) for number in found}))
 
     def _may_have(self, number: int, task: RowOwner) -> bool:
         """A row that was entered for another task of this workflow is that one's."""
@@ -117,8 +126,8 @@ class RowFinder:
     def _share_out(self, workflow_type: str | None, rows: tuple[int, ...]) -> Mapping[str, int]:
         """Rows that look the same among the tasks for them: each the one of its number, the others what is left; who
         has sent his picture already one that shows it."""
-        group = {self.sheet.identity(number) for number in rows}
-        claims = [claim for claim in self._claims if claim.workflow_type == workflow_type and _wants(claim, group)]
+        claims = [claim for claim in self._claims if claim.workflow_type == workflow_type]
+        claims = [claim for claim in claims if claim.identity.named and self._candidates(claim) == rows]
         shares: dict[str, int] = {}
         for claim in claims:
             number = claim.sent_to if claim.sent_to in rows else claim.row_number
@@ -176,10 +185,6 @@ class RowFinder:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
-
-
-def _wants(claim: Claim, group: Iterable[RowIdentity]) -> bool:
-    return all(compare(claim.identity, row) is not Verdict.DIFFERENT for row in group)
 
 
 def _nameless(task: RowOwner) -> Wording:

@@ -143,6 +143,16 @@ def test_of_names_with_one_value_the_very_letters_decide() -> None:
     assert places(sheet(row("7"), row("007")), *tasks) == [3, 2]
 
 
+def test_rows_that_are_alike_are_shared_among_their_own_tasks_alone() -> None:
+    """A third row differs in its picture; where all have moved, its number is one of the others'."""
+    three = [row(), row(), row(product_image=picture("q"))]
+    before, after = sheet(*three), sheet(row("新"), *three)
+    tasks = [task(before, number, f"img_20261123_00{number}") for number in (2, 3, 4)]
+    first, second, third = places(after, *tasks)
+    assert sorted([first or 0, second or 0]) == [3, 4]
+    assert third == 5
+
+
 # ------------------------------------------------------------------ the column 任务号
 
 
@@ -205,7 +215,8 @@ def test_after_any_change_of_rows_no_result_goes_where_it_was_not_made_for(
     for cells in marked:
         alike = [number for number, other in zip(found, marked, strict=True) if _same(cells, other, rendered)]
         left = [one for one in after if _same(cells, one, rendered)]
-        if len(alike) <= len(left):
+        if len(alike) <= len(left):  # and none is left without
+            assert None not in alike
             given = [number for number in alike if number is not None]
             assert len(given) == len(set(given))
     for number, cells in zip(found, marked, strict=True):
