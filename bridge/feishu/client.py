@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ from .errors import FeishuError, FeishuNotConfiguredError, Reach, Remedy, accept
 from .sheet import SheetTable, column_letters, read_table
 from .sheet_list import Grid, grid_of
 from .wiki import spreadsheet_of_node
+
+log = logging.getLogger("wfrecovery")
 
 #: Seconds to connect, and between two bytes of an answer.
 TIMEOUT: Final = (10.0, 60.0)
@@ -79,8 +82,16 @@ class FeishuClient:
         return self.settings.feishu_configured
 
     def read_rows(self) -> list[RowData]:
-        """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may."""
-        return self._patiently(self.read_sheet).rows()
+        """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may.
+
+        Left out, with a word in the log, are rows of which a name or the 提示词 is not understood.
+        """
+        sheet = self._patiently(self.read_sheet)
+        unclear = sheet.unclear_rows()
+        if unclear:
+            named = ", ".join(map(str, unclear[:20])) + (" …" if len(unclear) > 20 else "")
+            log.warning("[wfrecovery] rows left out, a name or the 提示词 there is not understood: %s", named)
+        return sheet.rows()
 
     def read_sheet(self) -> SheetTable:
         """The whole sheet, in as few reads as Feishu's limits allow: mostly one."""

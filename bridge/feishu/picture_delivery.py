@@ -83,7 +83,6 @@ class PictureDelivery:
         self._reader.look_again()
         row = self._reader.row(task)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
-        self._check_understood(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
         noted = self._db.table.update(
             task.task_id, lambda record: record.with_outbox(writing=sent, sends=record.outbox.sends + 1)
@@ -132,19 +131,6 @@ class PictureDelivery:
         self._db.table.update(
             task.task_id, lambda record: record.with_outbox(writing=None, sends=max(0, record.outbox.sends - 1))
         )
-
-    def _check_understood(self, row: int) -> None:
-        """Nothing is written over what is not understood, such as a formula."""
-        if self._reader.sheet.text(row, "composite_image") is None:
-            title = self._reader.sheet.columns.composite_image
-            raise RowNotFoundError(
-                Wording(
-                    f"the cell {title!r} of row {row} holds something that is not understood, perhaps a formula: "
-                    "it is not written over → empty it, then push again",
-                    f"第 {row} 行的“{title}”单元格里有无法识别的内容（可能是公式），不会覆盖 → 请清空它，再重新推送",
-                ),
-                [row],
-            )
 
     def _check_sends(self, task: TaskRecord) -> None:
         """Each picture that was sent stays in the spreadsheet for ever, shown or not: there is room for 4,000."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ..settings import Columns
 from ..table.cells import cell_text, pictures_in, read_cell
 from ..table.records import is_task_id
-from ..table.row_identity import PICTURES, TEXTS, RowIdentity, RowIndex, key_text, picture_key
+from ..table.row_identity import PICTURES, TEXTS, UNCLEAR, RowIdentity, RowIndex, key_text, picture_key
 from ..table.rows import RowData
 from ..wording import Wording
 
@@ -131,8 +131,9 @@ class SheetTable:
         )
 
     def address(self, row_number: int, field: str) -> str:
-        """The cell's address with start and end, as Feishu wants it; raises SheetLayoutError for a cell that is merged
-        into another one, because what is written there is not shown."""
+        """The cell's address with start and end, as Feishu wants it, to be written. Raises SheetLayoutError for a cell
+        that is merged into another one, because what is written there is not shown; and for one that holds what is not
+        understood, perhaps a formula: that is not written over."""
         cell = f"{column_letters(self.place(field))}{row_number}"
         merge = self._merge_at(row_number - 1, self.place(field))
         if merge is not None and (merge.first_row, merge.first_column) != (row_number - 1, self.place(field)):
@@ -143,6 +144,15 @@ class SheetTable:
                     f"{getattr(self.columns, field)!r}: split the merged cells",
                     f"单元格 {cell} 已合并到 {first}，第 {row_number} 行在“{getattr(self.columns, field)}”"
                     "没有自己的单元格：请取消合并",
+                )
+            )
+        if self.text(row_number, field) is None:
+            title = getattr(self.columns, field)
+            raise SheetLayoutError(
+                Wording(
+                    f"cell {cell} ({title!r}) holds something that is not understood, perhaps a formula: it is not "
+                    "written over → empty it, then push again",
+                    f"单元格 {cell}（“{title}”）里有无法识别的内容（可能是公式），不会覆盖 → 请清空它，再重新推送",
                 )
             )
         return f"{self.sheet_id}!{cell}:{cell}"
@@ -165,11 +175,18 @@ class SheetTable:
         """The rows below the header, 1-based."""
         return range(self.header + 2, len(self.values) + 1)
 
+    def unclear_rows(self) -> list[int]:
+        """The rows with a name or a 提示词 that is not understood, such as a formula that is shown as one: what would
+        be rendered for them is not known, and their results could not be delivered."""
+        fields = [field for field in TEXTS if field in self.places]
+        return [number for number in self.row_numbers() if any(self.text(number, field) is None for field in fields)]
+
     def rows(self) -> list[RowData]:
-        """The rows that name a product or a model."""
-        rows = []
+        """The rows that name a product or a model, without the unclear ones."""
+        rows, unclear = [], set(self.unclear_rows())
         for number in self.row_numbers():
-            if not any(self.optional_text(number, field) for field in ("product_name", "model_name")):
+            named = any(self.optional_text(number, field) for field in ("product_name", "model_name"))
+            if not named or number in unclear:
                 continue
             cells = self.values[number - 1]
             rows.append(
@@ -211,7 +228,7 @@ class SheetTable:
                 if name in self.places:
                     # what is not understood is like nothing else, not even like itself in another row
                     text = key(self.cell(row_number, name))
-                    parts[name] = f"\0{row_number}" if text is None else text
+                    parts[name] = f"{UNCLEAR}{row_number}" if text is None else text
         return RowIdentity(**parts)
 
     def task_ids(self, row_number: int) -> Sequence[str]:

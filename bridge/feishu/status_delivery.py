@@ -145,6 +145,7 @@ class StatusDelivery:
                 continue
             try:
                 row, field = self._reader.row(task), status_field(task)
+                self._reader.sheet.address(row, field)  # one that is not ours to write is refused in any case
                 value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
@@ -158,7 +159,7 @@ class StatusDelivery:
     def _status(self, task: TaskRecord, row: int) -> str | None:
         """The status to write, None where the cell is to be left as it is."""
         shown, wanted = self._reader.sheet.text(row, status_field(task)), task.status.value
-        if shown == wanted or shown not in _OURS:  # also what is not understood
+        if shown == wanted or shown not in _OURS:
             return None
         noted = task.outbox.status_before
         if noted is not None and shown != noted:  # written before, and changed by somebody since

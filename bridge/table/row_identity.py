@@ -19,6 +19,8 @@ from .rows import RowData
 
 #: A longer text is kept as its beginning and a digest of the whole: a row costs the same whatever was written into it.
 LONGEST: Final = 1000
+#: Begins what stands in the place of a cell that is not understood: it is like nothing else.
+UNCLEAR: Final = "\0"
 #: Parts that are texts, and parts that are pictures.
 TEXTS: Final = ("product_name", "model_name", "prompt")
 PICTURES: Final = ("product_image", "model_image")
@@ -182,7 +184,13 @@ def picture_key(cell: Any) -> str | None:
 
 def short(texts: Iterable[str | None]) -> str:
     """Texts for a sentence, the empty ones left out, long ones cut."""
-    return " · ".join(repr(text if len(text) <= 60 else f"{text[:60]}…") for text in texts if text)
+    return " · ".join(_quoted(text) for text in texts if text)
+
+
+def _quoted(text: str) -> str:
+    if text.startswith(UNCLEAR):
+        return "?"
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 def _differ(mine: str | None, theirs: str | None) -> bool:

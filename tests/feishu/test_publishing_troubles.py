@@ -24,6 +24,7 @@ from wfrecovery.bridge.table import row_identity
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.row_identity import RowIdentity, Verdict
 from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.demo.feishu_host.cells import Formula
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
 
@@ -224,6 +225,44 @@ def test_rows_that_move_under_the_repair_as_well_end_with_their_own_or_are_named
                 # a row that no reading has seen is not emptied on suspicion: it is named
                 assert team.row(product)[STATUS] in ("否", "", None) or product in named
                 assert team.row(product)[PICTURE] is None or product in named
+
+
+# ------------------------------------------------------------------ what is not understood
+
+
+@pytest.mark.parametrize(("cell", "title"), [("F3", STATUS), ("G3", PICTURE)])
+@pytest.mark.parametrize("how", ["unknown", "formula"])
+def test_a_cell_that_is_not_understood_is_not_written_over_and_costs_no_upload(
+    team: Team, cell: str, title: str, how: str
+) -> None:
+    if how == "unknown":
+        team.feishu.sheet.set(cell, "否")
+        team.feishu.switches.unknown_cells = frozenset({cell})
+    else:
+        team.feishu.switches.formula_cells = "object"
+        team.feishu.sheet.set(cell, Formula('=IF(1,"否","")', "否"))
+    before = team.feishu.sheet.get(cell)
+    other, task_id = team.finished(2), team.finished(3)
+    report = team.publisher.flush()
+    assert report.pushed == [other]
+    assert f"cell {cell} ({title!r}) holds something that is not understood" in report.blocked[task_id]
+    assert "无法识别" in (team.record(task_id).outbox.last_error_zh or "")
+    assert team.feishu.sheet.get(cell) == before
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+@pytest.mark.parametrize("column", ["B", "D", "E"])
+def test_a_row_whose_name_or_text_is_not_understood_is_not_rendered_and_gets_nothing(
+    team: Team, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    task_id = team.finished(3)
+    team.feishu.switches.unknown_cells = frozenset({f"{column}3"})
+    assert [row.row_number for row in FeishuClient(team.settings).read_rows()] == [2, 4, 5, 6, 7]
+    assert "rows left out" in caplog.text
+    reason = team.publisher.flush().blocked[task_id]
+    assert "stands in no row" in reason
+    assert "\\x00" not in reason
+    assert not team.feishu.sheet.picture_writes
 
 
 # ------------------------------------------------------------------ many rows
