@@ -60,9 +60,10 @@ _HELP: Final = {
     ),
     "decided_task": Wording("the task", "任务号"),
     "decision": Wording(
-        "write: into its row, whatever that says now (--row N where there are several); again: render the row again; "
-        "leave: deliver it no more",
-        "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；again：重新生成该行；leave：不再写入",
+        "write: into its row, whatever that says now (--row N where there are several); again: the same workflow once "
+        "more, where the result is lost; leave: deliver it no more, and the next batch renders what the row says now",
+        "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；again：结果丢失时，用同一工作流重新生成；"
+        "leave：不再写入，下一批按该行现在的内容重新生成",
     ),
     "row": Wording("the number of the row, with write", "行号，与 write 一起用"),
     "doctor": Wording(

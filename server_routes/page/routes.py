@@ -6,7 +6,8 @@ ComfyUI's own middlewares come first: a request of a foreign origin does not rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -173,11 +174,20 @@ def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
         number = (await json_body(request)).get("row_number")
         if number is not None and (type(number) is not int or number < 1):
             raise BadRequestError("bad_row_number", "row_number is the number of a row: 1, 2, …")
-        try:
+        with _feishu_refusals(request):
             record = await services.actions.act(action, request.match_info["task_id"], number)
-        except FeishuError as error:
-            raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
         return web.json_response(record_to_json(record), status=202)
+
+
+@contextlib.contextmanager
+def _feishu_refusals(request: web.Request) -> Iterator[None]:
+    """What Feishu refuses, as the answer to a request."""
+    try:
+        yield
+    except FeishuNotConfiguredError as error:
+        raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
+    except FeishuError as error:
+        raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
 
 
 def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
@@ -201,12 +211,8 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/sheet")
     @answering
     async def sheet(request: web.Request) -> web.Response:
-        try:
+        with _feishu_refusals(request):
             url = await asyncio.to_thread(services.feishu.sheet_url)
-        except FeishuNotConfiguredError as error:
-            raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
-        except FeishuError as error:
-            raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
         if not url:
             raise BadRequestError("feishu", "Feishu gave no address for the spreadsheet", 502)
         return web.json_response({"url": url})

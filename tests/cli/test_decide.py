@@ -86,3 +86,20 @@ def test_what_cannot_be_decided_is_said(tmp_path: Path) -> None:
         ended = wfrecovery("decide", *arguments, url=NOWHERE, folder=tmp_path)
         assert ended.returncode == 2
         assert words in ended.stderr
+
+
+def test_without_feishu_settings_a_row_cannot_be_named(tmp_path: Path) -> None:
+    with Comfy(tmp_path / "comfyui") as comfy:
+        tag = {"row_number": 3, "product_name": "裙子", "model_name": "模特A", "workflow_type": "图片合成"}
+        prompt = comfy.queue(picture("dress"), tag)
+        task_id = comfy.finished(prompt)["task_id"]
+        path = f"/wfrecovery/tasks/{task_id}/write"
+        refused = comfy.call("POST", path, json={})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (409, "not_configured")
+        for number in (0, -1, "3", 2.5, True):
+            refused = comfy.call("POST", path, json={"row_number": number})
+            assert (refused.status_code, refused.json()["error"]["type"]) == (400, "bad_row_number"), number
+        refused = comfy.call("POST", "/wfrecovery/tasks/write", json={"task_ids": [task_id]})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (400, "bad_selection")
+        assert comfy.call("POST", f"/wfrecovery/tasks/{task_id}/leave", json={}).status_code == 202
+        assert comfy.record(prompt)["metadata"]["feishu"]["state"] == "off"
