@@ -202,7 +202,7 @@ class Recorder:
     @_guarded
     def missed(self, meant: Callable[[Any], bool]) -> None:
         """A prompt is to be taken out that the recovery is about to queue again: as if it stood in the queue."""
-        self._unwanted(task_id for task_id, item in self._to_queue().items() if meant(item))
+        self._unwanted(task_id for task_id, item in list(self._to_queue().items()) if meant(item))
 
     @_guarded
     def wiped(self) -> None:
