@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -802,6 +804,77 @@ def test_an_older_result_never_overwrites_a_newer_one(team: Team) -> None:
     assert team.record(older).settled
     assert team.record(older).outbox.superseded_by == newer
     assert len(team.feishu.sheet.picture_writes) == 1
+
+
+@contextmanager
+def clock_at(year: int) -> Iterator[None]:
+    """The computer's clock is wrong, by years."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wfrecovery.bridge.table.changes.now_text", lambda: f"{year}-01-01T00:00:00.000+00:00")
+        patch.setattr(
+            "wfrecovery.bridge.table.database.time", SimpleNamespace(time=lambda: (year - 1970) * 31_557_600.0)
+        )
+        yield
+
+
+@pytest.mark.parametrize("years", [(2031, 2026), (2026, 2031), (2026, 2026)])
+def test_which_result_is_newer_does_not_depend_on_the_clock(team: Team, years: tuple[int, int]) -> None:
+    with clock_at(years[0]):
+        older = team.finished(2)
+    with clock_at(years[1]):
+        newer = team.finished_anew(2)
+    assert team.publisher.flush().pushed == [newer]
+    team.assert_delivered(newer)
+    assert team.record(older).outbox.superseded_by == newer
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+def test_a_newer_result_that_cannot_be_delivered_holds_back_no_older_one(team: Team) -> None:
+    older, newer = team.finished(2), team.finished_anew(2)
+    (team.folder / team.record(newer).output_files[0]).unlink()
+    for _ in range(2):
+        team.publisher.flush()
+    assert team.state(newer) is FeishuState.BLOCKED
+    team.assert_delivered(older)
+
+
+def test_who_pushes_an_older_result_by_hand_gets_it(team: Team) -> None:
+    older, newer = team.finished(2), team.finished_anew(2)
+    assert team.publisher.flush().pushed == [newer]
+    assert team.db.push_again(older)
+    assert team.publisher.flush().pushed == [older]
+    team.assert_delivered(older)
+    assert team.db.try_again(newer), "as at a start"
+    assert team.publisher.flush().pushed == []
+    assert team.record(newer).outbox.superseded_by == older
+
+
+@pytest.mark.parametrize("trouble", ["protected", "full"])
+def test_a_column_that_takes_nothing_costs_one_upload_and_stops_no_other(team: Team, trouble: str) -> None:
+    pictures, film = [team.finished(row) for row in range(2, 7)], team.filmed(7)
+    if trouble == "protected":
+        team.feishu.sheet.protect("G:G")
+    else:
+        team.feishu.faults.add(Fault.FULL, "values_image", times=None)
+    report = team.publisher.flush()
+    assert report.pushed == [film]
+    assert sorted(report.blocked) == pictures
+    assert len([call for call in team.feishu.calls if call.operation == "values_image"]) == 1
+    team.feishu.sheet.unprotect()
+    team.feishu.faults.clear()
+    for task_id in pictures:
+        assert team.db.push_again(task_id)
+    assert sorted(team.publisher.flush().pushed) == pictures
+    for task_id in pictures:
+        team.assert_delivered(task_id)
+
+
+def test_a_status_column_that_takes_nothing_costs_few_calls(team: Team) -> None:
+    films = [team.filmed(row) for row in range(2, 8)]
+    team.feishu.sheet.protect("H:H")
+    assert sorted(team.publisher.flush().blocked) == films
+    writes = [call for call in team.feishu.calls if call.operation == "values_batch_update"]
+    assert len(writes) == 3, "all at once, then two that show that it is not the rows"
 
 
 def test_a_failure_that_comes_after_a_success_in_one_flush_leaves_the_success(team: Team) -> None:
