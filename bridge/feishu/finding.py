@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..table.cells import agree
 from ..table.records import TaskRecord, WorkflowType
@@ -72,7 +72,7 @@ class RowFinder:
             self.sheet.place(field)
         found = self._candidates(task)
         if not found:
-            raise RowNotFoundError(self._not_found(task) + _DECIDE, self._near(task))
+            raise RowNotFoundError(self._not_found(task) + _decide(task), self._near(task))
         if len(found) > 1:
             return self._of_several(task, found)
         if task.task_id in self.sheet.task_ids(found[0]):  # it is the task's, whatever it says now
@@ -104,7 +104,7 @@ class RowFinder:
                     f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
                     f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
                 )
-                + _DECIDE,
+                + _decide(task),
                 [number],
             )
 
@@ -164,13 +164,10 @@ class RowFinder:
     def _ambiguous(self, task: RowOwner, rows: Sequence[int]) -> Wording:
         looked_for = self._looked_for(task)
         named = ", ".join(map(str, rows[:10])) + (" …" if len(rows) > 10 else "")
-        return (
-            Wording(
-                f"{looked_for} stands in several rows ({named}), and nothing tells which is the task's",
-                f"{looked_for} 出现在好几行（{named}），无法判断哪一行属于这个任务",
-            )
-            + _DECIDE
-        )
+        return Wording(
+            f"{looked_for} stands in several rows ({named}), and nothing tells which is the task's",
+            f"{looked_for} 出现在好几行（{named}），无法判断哪一行属于这个任务",
+        ) + _decide(task)
 
     def _not_found(self, task: RowOwner) -> Wording:
         looked_for, number = self._looked_for(task), task.row_number or 0
@@ -196,7 +193,9 @@ def _nameless(task: RowOwner) -> Wording:
     )
 
 
-_DECIDE: Final = Wording(
-    " → put that right in the sheet and push again, or decide: wfrecovery decide",
-    " → 请在表格里改好再重新推送，或自己决定：wfrecovery decide",
-)
+def _decide(task: RowOwner) -> Wording:
+    command = f"wfrecovery decide {task.task_id} write"
+    return Wording(
+        f" → put that right in the sheet and push again, or decide: {command} (or leave)",
+        f" → 请在表格里改好再重新推送，或自己决定：{command}（或 leave）",
+    )

@@ -21,7 +21,7 @@ HEADER = list(TITLES.values())
 PICTURE = {"fileToken": "UeZN", "height": 4, "width": 4, "text": "", "type": "embed-image", "link": "https://x"}
 
 
-DECIDE = " → put that right in the sheet and push again, or decide: wfrecovery decide"
+DECIDE = " → put that right in the sheet and push again, or decide: wfrecovery decide img_20261123_001 write (or leave)"
 
 
 def row(product: Any, model: Any, prompt: Any = None) -> list[Any]:
