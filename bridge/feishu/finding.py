@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..table.cells import agree
 from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import RowIdentity, interchangeable, nearest, resembles, short
+from ..table.row_identity import RowIdentity, interchangeable, nearest, pictures_differ, resembles, short
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 
@@ -111,7 +111,9 @@ class RowFinder:
     # ------------------------------------------------------------------ rows that look the same
 
     def _of_several(self, task: RowOwner, rows: tuple[int, ...]) -> int:
-        if not interchangeable([self.sheet.identity(number) for number in rows]):
+        identities = [self.sheet.identity(number) for number in rows]
+        # Of one row a person may have replaced the picture; of several that show another one it is none's for sure.
+        if not interchangeable(identities) or pictures_differ(task.identity, identities[0]):
             raise RowNotFoundError(self._ambiguous(task, rows), rows)
         if task.row_number in rows and not any(claim.task_id == task.task_id for claim in self._claims):
             return int(task.row_number or 0)
@@ -126,8 +128,13 @@ class RowFinder:
     def _share_out(self, workflow_type: str | None, rows: tuple[int, ...]) -> Mapping[str, int]:
         """Rows that look the same among the tasks for them: each the one of its number, the others what is left; who
         has sent his picture already one that shows it."""
-        claims = [claim for claim in self._claims if claim.workflow_type == workflow_type]
-        claims = [claim for claim in claims if claim.identity.named and self._candidates(claim) == rows]
+        claims = [
+            claim
+            for claim in self._claims
+            if claim.workflow_type == workflow_type
+            and self._candidates(claim) == rows
+            and not pictures_differ(claim.identity, self.sheet.identity(rows[0]))
+        ]
         shares: dict[str, int] = {}
         for claim in claims:
             number = claim.sent_to if claim.sent_to in rows else claim.row_number
