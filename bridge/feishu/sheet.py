@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from ..settings import Columns
-from ..table.cells import cell_text, pictures_in, read_cell
+from ..table.cells import cell_text, literal, pictures_in, read_cell
 from ..table.records import is_task_id
 from ..table.row_identity import PICTURES, TEXTS, UNCLEAR, RowIdentity, RowIndex, key_text, picture_key
 from ..table.rows import RowData
@@ -227,8 +227,9 @@ class SheetTable:
             for name in names:
                 if name in self.places:
                     # what is not understood is like nothing else, not even like itself in another row
-                    text = key(self.cell(row_number, name))
-                    parts[name] = f"{UNCLEAR}{row_number}" if text is None else text
+                    cell = self.cell(row_number, name)
+                    text = key(cell)
+                    parts[name] = f"{UNCLEAR}{row_number}" if text is None else literal(cell, text)
         return RowIdentity(**parts)
 
     def task_ids(self, row_number: int) -> Sequence[str]:

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 #: Objects that read as their `text` (Feishu: writing values, types).
 _WITH_TEXT: Final = frozenset({"text", "url", "mention", "email", None})
+#: Marks a text that looks like a number and is none.
+_LITERAL: Final = "\1"
 #: A picture of which the answer does not say which: some render options drop the token.
 UNNAMED_PICTURE: Final = "?"
 
@@ -71,12 +73,24 @@ def same_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def literal(cell: Any, text: str) -> str:
+    """`text`, that `cell` says, marked where the cell holds that very text: it reads so under every option. A number or
+    percentage is held as a number, and a date reads as a text, so that others may have read them otherwise."""
+    return _LITERAL + text if isinstance(cell, str) and _NUMBER.fullmatch(text) else text
+
+
+def without_mark(text: str) -> str:
+    """A text as a person reads it."""
+    return text.removeprefix(_LITERAL)
+
+
 @lru_cache(maxsize=65_536)
 def value_text(text: str) -> str:
     """`text`, as `same_text` gives it, by what it stands for: equal for all ways in which one cell can be read.
 
     15% and 0.15, 1,234.50 and 1234.5, 007 and 7, 2026/11/28 and the number of that day, TRUE and True.
     """
+    text = without_mark(text)
     if len(text) > _LONGEST_VALUE:
         return text
     value = _value(text)
@@ -88,7 +102,9 @@ def value_text(text: str) -> str:
 
 
 def agree(one: str, other: str) -> bool:
-    """Whether two texts, as `same_text` gives them, can be two readings of one cell."""
+    """Whether two texts, as `same_text` or `literal` give them, can be two readings of one cell."""
+    if one.startswith(_LITERAL) or other.startswith(_LITERAL):
+        return without_mark(one) == without_mark(other)
     return one == other or value_text(one) == value_text(other) or _rounded(one, other) or _rounded(other, one)
 
 

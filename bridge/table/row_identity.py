@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from .cells import UNNAMED_PICTURE, agree, pictures_in, read_cell, same_text, value_text
+from .cells import UNNAMED_PICTURE, agree, pictures_in, read_cell, same_text, value_text, without_mark
 from .rows import RowData
 
 #: A longer text is kept as its beginning and a digest of the whole: a row costs the same whatever was written into it.
@@ -116,9 +116,13 @@ def nearest(wanted: RowIdentity, rows: Mapping[int, RowIdentity]) -> list[int]:
     left = list(rows)
     for part in (*TEXTS, *PICTURES):
         mine = getattr(wanted, part)
-        exactly = [number for number in left if mine is not None and getattr(rows[number], part) == mine]
+        exactly = [number for number in left if mine is not None and _letters(rows[number], part) == without_mark(mine)]
         left = exactly or left
     return left
+
+
+def _letters(row: RowIdentity, part: str) -> str:
+    return without_mark(getattr(row, part) or "")
 
 
 def interchangeable(rows: Collection[RowIdentity]) -> bool:
@@ -190,6 +194,7 @@ def short(texts: Iterable[str | None]) -> str:
 def _quoted(text: str) -> str:
     if text.startswith(UNCLEAR):
         return "?"
+    text = without_mark(text)
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
