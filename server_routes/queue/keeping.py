@@ -13,7 +13,7 @@ from ...bridge.recovery.decisions import CANCELLED
 from ...bridge.table.changes import cancelled, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import TaskRecord
+from ...bridge.table.records import TaskError, TaskRecord
 from ...bridge.table.values import OwnerKind, Result
 from ...bridge.wording import Wording
 from ..host import Host
@@ -112,6 +112,17 @@ class Keeper:
         if prompt.task_id is not None:
             self._on_change(self._db.table.update(prompt.task_id, _as_wished))
 
+    def read(self, prompt: Prompt, ended: Ended) -> None:
+        """Read what a prompt has written, on the worker: where nothing can be recorded for long, the next one starts
+        all the same and may replace it. What cannot be read by the record as it is now, `end` reads."""
+        if prompt.task_id is None or prompt.continued or prompt.part:
+            return
+        try:
+            task = self._db.table.get(prompt.task_id)
+            prompt.ending = self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+        except (OSError, TaskError) as error:
+            log.info("[wfrecovery] %s: what it wrote is read later: %s", prompt.task_id, error)
+
     def end(self, prompt: Prompt, ended: Ended) -> None:
         """Record how it ended."""
         if prompt.task_id is None:
@@ -125,7 +136,7 @@ class Keeper:
         if task.queue is not None and task.queue.parts:  # what its earlier parts have written is its as well
             named = {result.path for result in ended.results}
             ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
-        ending = self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+        ending = prompt.ending = prompt.ending or self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
         record = self._db.table.update(task.task_id, lambda now: ending(now) if self._ours(now) else now)
         if record.results and not ended.from_cache:
             self._own_files.found(prompt, record.results)

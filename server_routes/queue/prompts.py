@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...bridge.table.records import TaskRecord
 from .item import QueueItem
 
 
@@ -52,6 +54,8 @@ class Prompt:
     task_id: str | None = None
     #: the newest write that what comes next has to wait for
     write: Future[Any] | None = None
+    #: what its end makes of its record, by the files as they were then
+    ending: Callable[[TaskRecord], TaskRecord] | None = None
     #: it must not run: cancelled, or somebody else's
     refused: bool = False
     #: its attempt is counted by its first record: the worker took it before we heard of it

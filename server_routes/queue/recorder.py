@@ -187,6 +187,7 @@ class Recorder:
         if prompt.continued and ended.sighting.message is None:
             self._writer.submit(self._keeper.end_part, prompt, ended)
         else:
+            self._keeper.read(prompt, ended)
             self._writer.submit(self._keeper.end, prompt, ended)
             if prompt.continued and ended.sighting.place is Place.INTERRUPTED:
                 self._host.delete_pending(functools.partial(_goes_on_with, prompt))

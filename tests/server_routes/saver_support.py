@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from PIL import Image
 from plugin_support import RENDER_NODES, ROOT, Comfy, row, until
 
+from wfrecovery.bridge.table.records import parse_time
 from wfrecovery.demo.feishu_host.cells import Picture
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
@@ -163,9 +165,12 @@ class Shop:
         return self.comfy.record(prompt)
 
     def push(self, *prompts: str) -> list[dict[str, Any]]:
-        """Have results delivered that wait for their next try; their records."""
+        """Have results delivered that wait for their next try; their records. What is about to be tried anyway is left:
+        a result that just went in would be pushed another time, and is not kept any more."""
         for prompt in prompts:
-            assert self.comfy.act(self.comfy.record(prompt)["task_id"], "push").status_code == 202
+            record = self.comfy.record(prompt)
+            if parse_time(record["metadata"]["feishu"].get("next_try_at")) > time.time() + 1:
+                assert self.comfy.act(record["task_id"], "push").status_code == 202
         return [self.pushed(prompt) for prompt in prompts]
 
     def ended(self, prompt: str) -> dict[str, Any]:

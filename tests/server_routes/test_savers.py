@@ -244,6 +244,31 @@ def test_each_row_gets_its_own_picture_from_a_saver_that_overwrites(host: Any, k
 
 
 @all_hosts
+def test_each_row_gets_its_own_picture_when_the_next_one_replaced_it_before_that_could_be_recorded(
+    host: Any, shops: Shops
+) -> None:
+    """Somebody holds the table's lock for so long that ComfyUI goes on without the record."""
+    shop = shops(host)
+    prefix, marks, tags = shop.name(), [shop.mark(), shop.mark()], [shop.row(), shop.row()]
+    first = with_slow_branch(saved("overwrite", prefix, marks[0]), 2.0)
+    with shop.feishu_away():
+        prompts = [shop.comfy.queue(first, tags[0])]
+        shop.comfy.until_stage(prompts[0], "running")
+        with shop.comfy.table_locked():
+            prompts.append(shop.comfy.queue(saved("overwrite", prefix, marks[1]), tags[1]))
+            until(lambda: _shows(shop.comfy.output / f"{prefix}.png", marks[1]))
+        for prompt in prompts:
+            shop.comfy.finished(prompt)
+    shop.push(*prompts)
+    for mark, tag in zip(marks, tags, strict=True):
+        _in_the_sheet(shop, tag, mark)
+
+
+def _shows(path: Path, mark: int) -> bool:
+    return path.exists() and same_mark(path, mark)
+
+
+@all_hosts
 def test_a_name_that_is_used_again_is_another_file(host: Any, shops: Shops, tmp_path: Path) -> None:
     """A person moves the finished file away, and ComfyUI counts from the beginning."""
     shop = shops(host)
