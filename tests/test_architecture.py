@@ -18,6 +18,7 @@ ROOMS = (
     "demo",
     "demo.comfyui_host",
     "demo.feishu_host",
+    "demo.runninghub_host",
     "demo.render_nodes",
     "server_routes",
     "server_routes.page",
@@ -44,7 +45,7 @@ ROOMS = (
 )
 #: Rooms that stand beside each other: neither imports the other, although one has to be named first.
 APART = (
-    {"demo.comfyui_host", "demo.feishu_host", "demo.render_nodes"},
+    {"demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes"},
     {"server_routes.publishing", "server_routes.queue"},
     {"server_routes.publishing", "server_routes.recovery"},
     {"server_routes", "nodes"},
@@ -52,7 +53,7 @@ APART = (
 #: Only these know what stands under `metadata` in a record's JSON: `mending` makes such JSON anew from a graph file.
 READ_METADATA = ("bridge.table.record_json", "bridge.table.mending")
 #: These imitate others, or run inside them: of our code they import only their own.
-ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.render_nodes")
+ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes")
 
 
 def module_name(path: Path) -> str:
