@@ -1,4 +1,4 @@
-"""For the tests of the stand-in Feishu: one that runs, on a clock that only the test moves, and a client of it."""
+"""For the tests of the stand-ins: one that runs, on a clock that only the test moves, and a client of it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from feishu_caller import ROWS, Client, Clock
+from runninghub_caller import WORKFLOWS, Caller
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
+from wfrecovery.demo.runninghub_host.stand_in import RunningHubStandIn
 
 
 @pytest.fixture
@@ -26,4 +28,17 @@ def client(feishu: FeishuStandIn) -> Iterator[Client]:
     made = Client(feishu)
     with made.session:
         made.login()
+        yield made
+
+
+@pytest.fixture
+def cloud(clock: Clock) -> Iterator[RunningHubStandIn]:
+    with RunningHubStandIn(WORKFLOWS, clock=clock) as standin:
+        yield standin
+
+
+@pytest.fixture
+def caller(cloud: RunningHubStandIn) -> Iterator[Caller]:
+    made = Caller(cloud)
+    with made.session:
         yield made
