@@ -5,10 +5,19 @@ from .engines.comfyui import (
     ComfyUIError,
     ComfyUIUnreachableError,
     PromptRefusedError,
-    WorkflowClient,
     new_prompt_id,
 )
+from .engines.engine import Engine
+from .engines.errors import (
+    BusyError,
+    EngineError,
+    FileUnavailableError,
+    NotSentError,
+    RefusedError,
+    UnreachableError,
+)
 from .engines.history import Place, ResultFile, Sighting
+from .engines.runninghub import CloudWorkflow, RunningHubClient
 from .feishu.client import FeishuClient
 from .feishu.errors import FeishuError, FeishuNotConfiguredError
 from .feishu.publisher import FlushReport, Publisher
@@ -21,21 +30,29 @@ from .table.rows import RowData
 from .table.values import FeishuState
 
 __all__ = [
+    "BusyError",
+    "CloudWorkflow",
     "Columns",
     "ComfyUIClient",
     "ComfyUIError",
     "ComfyUIUnreachableError",
     "DatabaseManager",
+    "Engine",
+    "EngineError",
     "FeishuClient",
     "FeishuError",
     "FeishuNotConfiguredError",
     "FeishuState",
+    "FileUnavailableError",
     "FlushReport",
+    "NotSentError",
     "Place",
     "PromptRefusedError",
     "Publisher",
+    "RefusedError",
     "ResultFile",
     "RowData",
+    "RunningHubClient",
     "Settings",
     "SettingsError",
     "Sighting",
@@ -43,7 +60,7 @@ __all__ = [
     "TaskError",
     "TaskRecord",
     "TaskRecoveryManager",
-    "WorkflowClient",
+    "UnreachableError",
     "WorkflowDatabase",
     "WorkflowStatus",
     "WorkflowType",

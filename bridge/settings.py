@@ -37,6 +37,15 @@ class LostPrompts(str, Enum):
     OFF = "off"
 
 
+class UnknownEnd(str, Enum):
+    """What to do with a row that may have been rendered: no answer came to its request, or its task is forgotten."""
+
+    #: it may have been rendered and paid for: a person decides
+    ASK = "ask"
+    #: send it again, which may be paid for twice
+    AGAIN = "again"
+
+
 class SettingsError(ValueError):
     """A setting cannot be used; the message names it and says what it should be."""
 
@@ -75,10 +84,15 @@ class Settings:
     feishu_domain: str = FEISHU_DOMAIN
     columns: Columns = field(default_factory=Columns)
     comfyui_url: str = "http://127.0.0.1:8188"
+    runninghub_api_key: str = field(default="", repr=False)
+    runninghub_url: str = ""
+    #: by workflow type which workflow of the cloud renders it, and which node takes what: the table [runninghub]
+    runninghub: Mapping[str, Any] = field(default_factory=dict)
     output_dir: str = ""
     #: also write 失败 into the status cell of a failed row
     write_failed: bool = True
     lost_prompts: LostPrompts = LostPrompts.ASK
+    unknown: UnknownEnd = UnknownEnd.ASK
     max_attempts: int = MAX_ATTEMPTS
     #: record prompts that have no row
     record_other_prompts: bool = True
@@ -127,13 +141,16 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown."""
-        values = (self.feishu_app_secret, self.feishu_webhook_url, self.feishu_webhook_secret)
+        feishu = (self.feishu_app_secret, self.feishu_webhook_url, self.feishu_webhook_secret)
+        values = (*feishu, self.runninghub_api_key)
         return tuple(value for value in values if value)
 
 
 #: More attempts, days, or minutes than anybody means.
 _MOST: Final = 100_000
 _REQUIRED_FOR_FEISHU: Final = ("feishu_app_id", "feishu_app_secret", "feishu_spreadsheet_token", "feishu_sheet_name")
+_CHOICES: Final[Mapping[str, type[Enum]]] = {"lost_prompts": LostPrompts, "unknown": UnknownEnd}
+_TABLES: Final = ("columns", "runninghub")
 #: What the page may set, where neither the environment nor the file does.
 PAGE_SETTINGS: Final = (
     "lost_prompts",
@@ -146,8 +163,10 @@ PAGE_SETTINGS: Final = (
 _VARIABLES: Final[Mapping[str, str]] = {
     **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
     "comfyui_url": "COMFYUI_URL",
+    "runninghub_api_key": "RUNNINGHUB_API_KEY",
+    "runninghub_url": "RUNNINGHUB_URL",
     "output_dir": "WFRECOVERY_OUTPUT",
-    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "video_link_column", "language")},
+    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "unknown", "video_link_column", "language")},
     "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
 
@@ -206,9 +225,11 @@ def load_settings(
 
     Raises SettingsError, which never quotes a value, only names.
     """
-    values, titles, _ = _layers(config, environ)
+    values, tables, _ = _layers(config, environ)
     values = {**{name: value for name, value in (page or {}).items() if name in PAGE_SETTINGS}, **values}
-    return Settings(columns=_columns(titles), **{name: typed(name, value) for name, value in values.items()})
+    found = {name: typed(name, value) for name, value in values.items()}
+    runninghub = _table("runninghub", tables["runninghub"])
+    return Settings(columns=_columns(tables["columns"]), runninghub=runninghub, **found)
 
 
 def fixed_settings(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -226,21 +247,23 @@ def config_file(config: str | Path | None = None, environ: Mapping[str, str] | N
     return Path(named) if named else (Path(config) if config else None)
 
 
-def _layers(config: str | Path | None, environ: Mapping[str, str] | None) -> tuple[dict[str, Any], Any, dict[str, str]]:
-    """Values, column titles, and where each value comes from."""
+def _layers(
+    config: str | Path | None, environ: Mapping[str, str] | None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
+    """Values, tables, and where each value comes from."""
     environ = os.environ if environ is None else environ
     named = environ.get("WFRECOVERY_CONFIG")
     path = config_file(config, environ)
     if named and path is not None and not path.is_file():
         raise SettingsError(f"WFRECOVERY_CONFIG names {path}, which is not there")
     values = _read_file(path) if path is not None and path.is_file() else {}
-    titles = values.pop("columns", {})
+    tables = {name: values.pop(name, {}) for name in _TABLES}
     sources = dict.fromkeys(values, CONFIG_NAME)
     for name, variable in _VARIABLES.items():
         if environ.get(variable, "").strip():
             values[name] = environ[variable].strip()
             sources[name] = "environment"
-    return values, titles, sources
+    return values, tables, sources
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -250,12 +273,18 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {str(error).splitlines()[0]}") from None
     values = {key.lower(): value for key, value in data.items()}
-    unknown = sorted(values.keys() - _VARIABLES.keys() - {"columns"})
+    unknown = sorted(values.keys() - _VARIABLES.keys() - set(_TABLES))
     if unknown:
         raise SettingsError(
-            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join(sorted(_VARIABLES))}, columns"
+            f"{path}: unknown settings {', '.join(unknown)}; known are {', '.join((*sorted(_VARIABLES), *_TABLES))}"
         )
     return values
+
+
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"[{name}] is a table")
+    return value
 
 
 def _columns(titles: Any) -> Columns:
@@ -284,11 +313,12 @@ def typed(name: str, value: Any) -> Any:
         if text.isascii() and text.isdecimal() and len(text) <= 6 and least <= int(text) <= _MOST:
             return int(text)
         raise SettingsError(f"{variable} is a whole number from {least} to {_MOST}")
-    if name == "lost_prompts":
+    if name in _CHOICES:
+        choices = _CHOICES[name]
         try:
-            return LostPrompts(value)
+            return choices(value)
         except ValueError:
-            raise SettingsError(f"{variable} is ask, auto or off") from None
+            raise SettingsError(f"{variable} is {' or '.join(choice.value for choice in choices)}") from None
     if not isinstance(value, str):
         raise SettingsError(f"{variable} is a text")
     if name == "language":
@@ -297,7 +327,7 @@ def typed(name: str, value: Any) -> Any:
         return value[:2].lower()
     if name in _ADDRESSES:
         return _token(variable, value, _ADDRESSES[name])
-    if name in ("feishu_domain", "comfyui_url"):
+    if name in ("feishu_domain", "comfyui_url", "runninghub_url"):
         return _origin(variable, value)
     return value
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
+from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
 from ..recovery.delivering import RunDelivery
@@ -139,7 +140,7 @@ async def _push_here(context: Context, db: DatabaseManager, task_ids: Sequence[s
         else:
             await asyncio.to_thread(publisher.unblock)
         total = len(await asyncio.to_thread(db.unpushed))
-        report = await RunDelivery(db, context.comfy, publisher).publish()
+        report = await RunDelivery(db, EngineInUse.of(context.comfy), publisher).publish()
         rest = [task for task in await asyncio.to_thread(db.unpushed) if not may_deliver(task, table_id, document)]
     ours = {task.task_id for task in rest if task.publisher in (None, table_id)}
     waiting = report.waiting | dict.fromkeys(ours, context.say(OTHER_DOCUMENT))

@@ -6,22 +6,22 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 import aiohttp
 
 from ..redact import redact, secret_values
 from ..results.expected import NodeClass, node_classes_of_object_info
-from ..results.whole import why_not_whole
 from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import OwnerKind
-from .history import ABSENT, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
+from .downloads import save
+from .errors import EngineError, RefusedError, UnreachableError
+from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 
 log = logging.getLogger("wfrecovery")
 
@@ -30,48 +30,23 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=10, sock_read=60)
 #: Websocket events can be missed (a restart, a proxy): queue and history are asked at least this often.
 POLL_SECONDS: Final = 2.0
 
-#: Where a prompt is when there is nothing more to wait for.
-_COME_TO_REST: Final = (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED, Place.ASKING)
-
 Progress = Callable[[int, int], None]
 
 
-class ComfyUIError(Exception):
+class ComfyUIError(EngineError):
     """ComfyUI did not do what was asked."""
 
 
-class ComfyUIUnreachableError(ComfyUIError, ConnectionError):
+class ComfyUIUnreachableError(ComfyUIError, UnreachableError):
     """No answer: whether the request was carried out is not known."""
 
 
-class PromptRefusedError(ComfyUIError, ValueError):
+class PromptRefusedError(ComfyUIError, RefusedError):
     """ComfyUI validated the prompt and said no; `reason` is its own words."""
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"ComfyUI refuses the prompt: {reason}")
-
-
-class FileUnavailableError(ComfyUIError):
-    """A result file cannot be fetched whole."""
-
-
-class WorkflowClient(Protocol):
-    """What recovery needs of a client. A user's own one (a cloud ComfyUI) can take `ComfyUIClient`'s place."""
-
-    async def submit_workflow(
-        self, workflow: Mapping[str, Any], *, prompt_id: str | None = None, task: Mapping[str, Any] | None = None
-    ) -> str: ...
-
-    async def look_up(self, prompt_id: str) -> Sighting: ...
-
-    async def wait_for_completion(self, prompt_id: str, *, on_progress: Progress | None = None) -> Sighting: ...
-
-    async def download(self, file: ResultFile, target: Path) -> None: ...
-
-    async def plugin_status(self) -> Mapping[str, Any] | None: ...
-
-    async def plugin_task(self, prompt_id: str) -> Mapping[str, Any] | None: ...
+        RefusedError.__init__(self, reason)
+        self.args = (f"ComfyUI refuses the prompt: {reason}",)
 
 
 def new_prompt_id() -> str:
@@ -86,6 +61,9 @@ class ComfyUIClient:
         self.base_url = base_url.rstrip("/")
         self.client_id = str(uuid.uuid4())
         self._poll_seconds = poll_seconds
+
+    #: It takes the prompt_id that we make.
+    makes_own_ids: ClassVar[bool] = False
 
     @property
     def engine(self) -> str:
@@ -218,36 +196,15 @@ class ComfyUIClient:
             while True:
                 seen = await self.look_up(prompt_id)
                 absent = absent + 1 if seen.place is Place.ABSENT else 0
-                if absent > 1 or seen.place in _COME_TO_REST:
+                if absent > 1 or seen.place in COME_TO_REST:
                     return seen
                 await events.next(prompt_id, on_progress)
 
     async def download(self, file: ResultFile, target: Path) -> None:
         """Fetch a result through `/view` into `target`, whole or not at all, through a `.part` file."""
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
         async with self._request("GET", "/view", params=query) as response:
-            if response.status >= 500 or response.status in (408, 429):
-                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to GET /view")
-            if response.status != 200:
-                raise FileUnavailableError(f"ComfyUI has no file {file.path} (HTTP {response.status})")
-            length = response.content_length
-            with part.open("wb") as out:
-                async for block in response.content.iter_chunked(1 << 20):
-                    await asyncio.to_thread(out.write, block)
-                out.flush()
-                await asyncio.to_thread(os.fsync, out.fileno())
-        size = part.stat().st_size
-        if length is not None and "Content-Encoding" not in response.headers and size != length:
-            raise ComfyUIUnreachableError(f"{file.path} broke off after {size} of {length} bytes")
-        whole = target.with_suffix(f".part{target.suffix}")  # the suffix tells the format
-        part.replace(whole)
-        reason = await asyncio.to_thread(why_not_whole, whole)
-        if reason:
-            whole.unlink(missing_ok=True)
-            raise FileUnavailableError(f"{file.path} is no whole result: {reason}")
-        whole.replace(target)
+            await save(response, file.path, target)
 
     # ------------------------------------------------------------------ wire
 
@@ -260,6 +217,8 @@ class ComfyUIClient:
                 session.request(method, self.base_url + path, **options) as response,
             ):
                 yield response
+        except UnreachableError:
+            raise
         except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
             what = redact(str(error)) or type(error).__name__
             raise ComfyUIUnreachableError(f"no answer from ComfyUI at {self.base_url}: {what}") from error

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from ..redact import redact, secret_values
 from ..wording import Wording, wording_of
@@ -33,6 +34,10 @@ class Place(str, Enum):
     ASKING = "asking"
 
 
+#: Where a prompt is when there is nothing more to wait for.
+COME_TO_REST: Final = frozenset({Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED, Place.ASKING})
+
+
 @dataclass(frozen=True)
 class ResultFile:
     """A file as a node of ComfyUI names it; where that is on disk, `results/reported.py` finds out."""
@@ -44,6 +49,8 @@ class ResultFile:
     fullpath: str = field(default="", compare=False)
     #: the node that named it
     node: str | None = field(default=None, compare=False)
+    #: where it can be fetched from, for as long as the engine keeps it there
+    url: str = field(default="", compare=False, repr=False)
     #: False for a text that may be a file's name, or may be none
     sure: bool = field(default=True, compare=False)
 
@@ -57,6 +64,12 @@ class ResultFile:
     def from_path(cls, path: str) -> ResultFile:
         folder, _, name = path.rpartition("/")
         return cls(name, folder)
+
+    @classmethod
+    def from_url(cls, url: str, node: str | None = None) -> ResultFile:
+        """A file that lies at an address: its name is the end of the path, whatever query comes after that."""
+        name = unquote(urlsplit(url).path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return cls(name or "result", url=url, node=node)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,16 @@ from ..table.records import TaskRecord
 from ..wording import Wording
 
 CANCELLED = Wording("cancelled by the user", "已由用户取消")
+UNANSWERED = Wording(
+    "it was sent, and no answer came: it may be rendered and paid for → look at the service's list of tasks, then "
+    "decide (wfrecovery decide)",
+    "已发送但没有收到应答：可能已经生成并计费 → 请查看云端的任务列表，再决定（wfrecovery decide）",
+)
+FORGOTTEN = Wording(
+    "the service took it and does not know it any more: it may be rendered and paid for → look at the service's list "
+    "of tasks, then decide (wfrecovery decide)",
+    "服务曾接收该任务，但现在查不到：可能已经生成并计费 → 请查看云端的任务列表，再决定（wfrecovery decide）",
+)
 LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
 
 
@@ -66,14 +76,17 @@ def decide(
     *,
     on_disk: bool,
     has_graph: bool,
+    may_be_paid: bool = False,
     can_queue: bool = True,
     lost_prompts: LostPrompts = LostPrompts.ASK,
     max_attempts: int = MAX_ATTEMPTS,
 ) -> Decision:
     """What to do with an unfinished task that nobody else is at work on.
 
-    `on_disk`: a whole result that carries its id was found. `has_graph`: it can be submitted again. `can_queue`:
-    False where another plugin keeps pending prompts to itself, so that "not listed" is not "lost".
+    `on_disk`: a whole result that carries its id was found. `has_graph`: it can be submitted again. `may_be_paid`: its
+    engine makes its own ids, so that what was sent may have been rendered although it is not there, and the setting
+    says to ask. `can_queue`: False where another plugin keeps pending prompts to itself, so that "not listed" is not
+    "lost".
     """
     if task.cancel_requested and sighting.place not in _ENDED and not on_disk:
         return Decision(Action.CANCEL, CANCELLED)  # also what waits or runs: it is taken out, or stopped
@@ -85,6 +98,10 @@ def decide(
         return Decision(Action.CANCEL, sighting.message or INTERRUPTED)
     if on_disk:
         return Decision(Action.ADOPT, Wording("its complete result was found on disk", "在磁盘上找到了完整的结果"))
+    if may_be_paid and task.sending is not None:
+        return Decision(Action.ASK, UNANSWERED)
+    if may_be_paid and task.comfyui_task_id is not None:
+        return Decision(Action.ASK, FORGOTTEN)
     if not has_graph:
         return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
     if task.attempts >= max_attempts:

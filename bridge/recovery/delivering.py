@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from ..engines.comfyui import ComfyUIError, WorkflowClient
+from ..engines.errors import EngineError
+from ..engines.in_use import EngineInUse
 from ..feishu.publisher import FlushReport, Publisher
 from ..table.database import Change
 from ..table.manager import DatabaseManager
@@ -40,12 +41,12 @@ class RunDelivery:
     def __init__(
         self,
         db: DatabaseManager,
-        comfy: WorkflowClient,
+        engine: EngineInUse,
         publisher: Publisher | None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._db, self._comfy, self._publisher, self._clock = db, comfy, publisher, clock
+        self._db, self._engine, self._publisher, self._clock = db, engine, publisher, clock
         #: what was left to others at the last look
         self._left: frozenset[str] = frozenset()
         #: since when the publisher of a task was out of reach
@@ -59,7 +60,7 @@ class RunDelivery:
         """The change that names who delivers a task that is about to be submitted; once named, it stays."""
         if task.publisher is not None:
             return partial(named, Naming())
-        return partial(named, name(await self._table_id(), self._document, await plugin_of(self._comfy)))
+        return partial(named, name(await self._table_id(), self._document, await plugin_of(self._engine)))
 
     @property
     def _document(self) -> str | None:
@@ -80,7 +81,7 @@ class RunDelivery:
         tasks = await asyncio.to_thread(self._db.unpushed)
         if not tasks:
             return FlushReport()
-        plugin, table_id = await plugin_of(self._comfy), await self._table_id()
+        plugin, table_id = await plugin_of(self._engine), await self._table_id()
         left = [task.task_id for task in tasks if await self._is_left(task, plugin, table_id)]
         self._left = frozenset(left)
         waiting = {task.task_id for task in tasks}
@@ -114,17 +115,17 @@ class RunDelivery:
 
     async def plugin_publishes(self) -> bool:
         """Whether the plugin delivers what a run like this one submits."""
-        plugin = await plugin_of(self._comfy)
+        plugin = await plugin_of(self._engine)
         return plugin is not None and plugin.can_deliver(self._document)
 
     async def is_in_good_hands(self, task: TaskRecord) -> bool:
         """Whether the plugin answers, and delivers it: until the end of the run nothing is to be done here."""
-        plugin = await plugin_of(self._comfy)
+        plugin = await plugin_of(self._engine)
         return plugin is not None and plugin.can_deliver(task.document) and task.publisher in (None, plugin.table_id)
 
     async def goes_by_itself(self, task: TaskRecord) -> bool:
         """Whether the plugin delivers it without having been named."""
-        plugin = await plugin_of(self._comfy)
+        plugin = await plugin_of(self._engine)
         return plugin is not None and plugin.configured and (task.publisher is None or not plugin.obeys)
 
     # ------------------------------------------------------------------ whose a task is
@@ -142,7 +143,7 @@ class RunDelivery:
                     await self._note(task, waiting_for_document)
                 return await self._has_gone_over(task, plugin)
             return not await self._comes_to_us(task, plugin, table_id)
-        except (ComfyUIError, TaskError, OSError) as error:  # cannot be asked, or noted: rather later than twice
+        except (EngineError, TaskError, OSError) as error:  # cannot be asked, or noted: rather later than twice
             log.warning("[wfrecovery] %s: who delivers it cannot be told now: %s", task.task_id, error)
             return True
 
@@ -150,7 +151,7 @@ class RunDelivery:
         """Of one that names nobody: what the plugin was to deliver when it was asked last, it still will."""
         if plugin is None:
             return task.outbox.by == "plugin"
-        record = await record_of(self._comfy, task.comfyui_task_id) if plugin.configured else None
+        record = await record_of(self._engine, task.comfyui_task_id) if plugin.configured else None
         if record is None or leaves_it(record, plugin):
             return False
         await self._note(task, partial(_as_delivered, record, plugin.table_id))
@@ -161,7 +162,7 @@ class RunDelivery:
         or because it was back before we could."""
         if plugin is None or plugin.table_id is None or task.task_id in self._agreed:
             return False
-        record = await record_of(self._comfy, task.comfyui_task_id)
+        record = await record_of(self._engine, task.comfyui_task_id)
         if record is None:
             return False
         if leaves_it(record, plugin):
@@ -176,7 +177,7 @@ class RunDelivery:
         """Of one that names another table: whether we take it over, because that one declines it, or was out of reach
         for long."""
         if plugin is not None and plugin.table_id == task.publisher:
-            record = await record_of(self._comfy, task.comfyui_task_id)
+            record = await record_of(self._engine, task.comfyui_task_id)
             if record is not None and not leaves_it(record, plugin):
                 self._missing.pop(task.task_id, None)
                 await self._note(task, partial(_as_delivered, record, plugin.table_id))

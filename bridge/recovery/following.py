@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..engines.comfyui import ComfyUIError, FileUnavailableError, WorkflowClient, new_prompt_id
+from ..engines.comfyui import new_prompt_id
+from ..engines.errors import EngineError, FileUnavailableError
 from ..engines.history import ABSENT, Place, Sighting
+from ..engines.in_use import EngineInUse, OnProgress
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
 from ..results.file_names import result_path
 from ..results.find import Found
 from ..results.whole_result import whole_result
 from ..settings import Settings
-from ..table.changes import blameless, cancelled, failed, started, unsubmitted
+from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
 from ..table.manager import DatabaseManager
 from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
@@ -56,15 +58,15 @@ class Following:
     def __init__(
         self,
         db: DatabaseManager,
-        comfy: WorkflowClient,
+        engine: EngineInUse,
         submitting: Submitting,
         delivery: RunDelivery,
         limits: Settings,
         *,
-        wait: Callable[[str], Coroutine[Any, Any, Sighting]],
+        on_progress: OnProgress,
     ) -> None:
-        self._db, self._comfy, self._submitting, self._delivery = db, comfy, submitting, delivery
-        self._limits, self._wait = limits, wait
+        self._db, self._engine, self._submitting, self._delivery = db, engine, submitting, delivery
+        self._limits, self._on_progress = limits, on_progress
         self._to_send: set[tuple[str, int, str]] = set()
         self._places = asyncio.Semaphore(BATCH)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -173,8 +175,8 @@ class Following:
     async def plugin_shares_table(self) -> bool:
         """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted."""
         try:
-            status = await self._comfy.plugin_status()
-        except ComfyUIError:
+            status = await self._engine.plugin_status()
+        except EngineError:
             return False
         return await asyncio.to_thread(self._db.table.is_shared_with, status)
 
@@ -188,8 +190,12 @@ class Following:
     async def _seen(self, task: TaskRecord) -> Sighting | None:
         """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
         if task.cancel_requested:
-            return await self._comfy.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
-        waiting = asyncio.create_task(self._wait(task.comfyui_task_id or ""))
+            return await self._engine.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+        if not task.comfyui_task_id:
+            return ABSENT
+        seen: list[Place] = []
+        heard = lambda sighting: seen.append(sighting.place)  # noqa: E731
+        waiting = asyncio.create_task(self._engine.wait(task.comfyui_task_id, heard, self._on_progress))
         try:
             counting = await self._counts_starts()
             while True:
@@ -199,28 +205,29 @@ class Following:
                 record = await self.read(task.task_id)
                 if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
                     return None
-                if counting and record.stage is Stage.QUEUED and record.comfyui_task_id:
-                    await self._count_if_running(record)
+                if counting and record.stage is Stage.QUEUED and await self._runs(record, seen):
+                    await written(self._db, task.task_id, self._if_ours(_seen_running))
         finally:
             waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ComfyUIError):
+            with contextlib.suppress(asyncio.CancelledError, EngineError):
                 await waiting
 
     async def _counts_starts(self) -> bool:
         """Whether nobody else does: there is no plugin."""
         try:
-            return await self._comfy.plugin_status() is None
-        except ComfyUIError:
+            return await self._engine.plugin_status() is None
+        except EngineError:
             return True
 
-    async def _count_if_running(self, task: TaskRecord) -> None:
-        seen = await self._comfy.look_up(task.comfyui_task_id or "")
-        if seen.place is Place.RUNNING:
-            await written(self._db, task.task_id, self._if_ours(_seen_running))
+    async def _runs(self, task: TaskRecord, seen: Sequence[Place]) -> bool:
+        """Whether it was seen running; a client that waits by itself tells nothing of that."""
+        if self._engine.is_polled or not task.comfyui_task_id:
+            return Place.RUNNING in seen
+        return (await self._engine.look_up(task.comfyui_task_id)).place is Place.RUNNING
 
     async def _counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
-        if task.queue is None or not await self._counts_starts():
+        if task.queue is None or self._engine.makes_own_ids or not await self._counts_starts():
             return task
         other = suspect(await asyncio.to_thread(self._ours))
         if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
@@ -229,7 +236,7 @@ class Following:
         return await written(self._db, task.task_id, self._if_ours(change))
 
     async def _is_lost(self, task: TaskRecord) -> bool:
-        return (await self._comfy.look_up(task.comfyui_task_id or "")).place is Place.ABSENT
+        return (await self._engine.look_up(task.comfyui_task_id or "")).place is Place.ABSENT
 
     def _ours(self) -> list[TaskRecord]:
         return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
@@ -240,10 +247,10 @@ class Following:
         """Where a task of a former run is. A request that timed out may still be on its way through ComfyUI."""
         if not task.comfyui_task_id:
             return ABSENT
-        seen = await self._comfy.look_up(task.comfyui_task_id)
-        if seen.place is Place.ABSENT:
+        seen = await self._engine.look_up(task.comfyui_task_id)
+        if seen.place is Place.ABSENT and not self._engine.makes_own_ids:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
-            seen = await self._comfy.look_up(task.comfyui_task_id)
+            seen = await self._engine.look_up(task.comfyui_task_id)
         return seen
 
     async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
@@ -258,6 +265,7 @@ class Following:
             seen,
             on_disk=whole is not None,
             has_graph=graph is not None,
+            may_be_paid=self._submitting.asks,
             lost_prompts=self._limits.lost_prompts,
             max_attempts=self._limits.max_attempts,
         )
@@ -273,7 +281,7 @@ class Following:
                 end = partial(unsubmitted, decision.reason) if decision.row_stays_open else None
                 await self._end(task, end or (lambda record: failed(record, decision.reason)))
             case Action.ASK:
-                await self._end(task, lambda record: record.entering(Stage.ASKING))
+                await self._end(task, lambda record: asking(record, decision.reason))
             case Action.REQUEUE if graph is not None:
                 # it may have died between writing the graph and noting its prompt_id
                 prompt_id = str(graph.get("prompt_id") or new_prompt_id())
@@ -312,10 +320,8 @@ class Following:
 
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
         """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
-        cancel = getattr(self._comfy, "cancel", None)
-        if cancel is not None and task.cancel_requested and task.comfyui_task_id:
-            with contextlib.suppress(ComfyUIError):
-                await cancel(task.comfyui_task_id)
+        if task.cancel_requested and task.comfyui_task_id:
+            await self._engine.cancel(task.comfyui_task_id)
         await self._end(task, lambda record: cancelled(record, decision.reason))
 
     async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
@@ -332,12 +338,8 @@ class Following:
 
     async def _expected(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
         """For which nodes a prompt runs, and how many files each makes; nothing where the client cannot tell."""
-        ask = getattr(self._comfy, "node_classes", None)
-        if ask is None:
-            return {}
-        try:
-            classes = await ask(prompt)
-        except ComfyUIError:
+        classes = await self._engine.node_classes(prompt)
+        if classes is None:
             return {}
         outputs = [node for node, inner in prompt.items() if _is_output(inner, classes)]
         return {"outputs_to_execute": outputs, "files": expected_files(prompt, outputs, classes)}
@@ -351,7 +353,7 @@ class Following:
             return
         try:
             fetched = await self._fetch_all(current, seen)
-        except (ComfyUIError, OSError) as error:
+        except (EngineError, OSError) as error:
             log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)
             await asyncio.sleep(LOOK_SECONDS)
             return
@@ -375,7 +377,7 @@ class Following:
                 continue
             target = result_path(self._db.output_dir, task, file.filename, index)
             try:
-                await self._comfy.download(file, target)
+                await self._engine.download(file, target)
             except FileUnavailableError as error:
                 problems.append(str(error))
             else:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ..engines.comfyui import WorkflowClient, new_prompt_id
+from ..engines.comfyui import new_prompt_id
+from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import BatchWatch
 from ..feishu.publisher import FlushReport, Publisher
@@ -46,21 +47,22 @@ class TaskRecoveryManager:
     def __init__(
         self,
         db: DatabaseManager,
-        comfy: WorkflowClient,
+        comfy: Any,
         feishu: FeishuClient | None = None,
         *,
         on_progress: OnProgress | None = None,
         settings: Settings | None = None,
     ) -> None:
         self._db, self._feishu, self._on_progress = db, feishu, on_progress
+        engine = EngineInUse.of(comfy)
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
-        self._delivery = RunDelivery(db, comfy, self._publisher)
+        self._delivery = RunDelivery(db, engine, self._publisher)
         self._watch = BatchWatch(publishing=self._publisher is not None)
         limits = settings or (feishu.settings if feishu is not None else load_settings())
-        self._submitting = Submitting(db, comfy, self._delivery)
-        self._standing = RunStandstill(db, comfy, feishu)
-        waits = self._standing.wait_for_completion
-        self._follow = Following(db, comfy, self._submitting, self._delivery, limits, wait=waits)
+        self._submitting = Submitting(db, engine, self._delivery, limits)
+        self._standing = RunStandstill(db, engine, feishu)
+        moves = self._standing.progressed
+        self._follow = Following(db, engine, self._submitting, self._delivery, limits, on_progress=moves)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
@@ -136,15 +138,16 @@ class TaskRecoveryManager:
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
         self._db.owners.work.begin(task_id)
         try:
-            task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
-            if task.stage.final or is_submitted(task):
-                return task.comfyui_task_id
-            await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
-            submitting = partial(self._submitting.submitting, prompt_id, await self._submitting.naming(task))
-            task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
-            if task.stage.final or task.comfyui_task_id != prompt_id:  # submitted before, or not any more
-                return task.comfyui_task_id
-            return await self._submitting.send(task, workflow)
+            async with self._submitting.turn(task_id):
+                task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
+                if task.stage.final or is_submitted(task):
+                    return task.comfyui_task_id
+                await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+                submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
+                task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
+                if not self._submitting.is_on_its_way(task, prompt_id):
+                    return task.comfyui_task_id
+                return await self._submitting.send(task, workflow)
         except OwnedError:
             raise
         except BaseException:  # nobody is at work on it from here on

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from ..engines.comfyui import ComfyUIError, WorkflowClient
+from ..engines.errors import EngineError
+from ..engines.in_use import EngineInUse
 from ..table.record_json import delivery_in, publishing_in
 from ..table.values import FeishuState
 
 log = logging.getLogger("wfrecovery")
-
-#: Seconds after which a ComfyUI that takes the question and does not answer it counts as out of reach.
-ASK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,21 +50,18 @@ class Plugin:
         return self.configured and (not self.obeys or document in (None, self.document))
 
 
-async def plugin_of(comfy: WorkflowClient) -> Plugin | None:
+async def plugin_of(engine: EngineInUse) -> Plugin | None:
     """None where ComfyUI does not answer."""
     try:
-        status = await asyncio.wait_for(comfy.plugin_status(), ASK_SECONDS)
-    except (ComfyUIError, asyncio.TimeoutError):
+        status = await engine.plugin_status()
+    except EngineError:
         return None
     return Plugin.of(status or {})
 
 
-async def record_of(comfy: WorkflowClient, prompt_id: str | None) -> Mapping[str, Any] | None:
-    """The plugin's record of a prompt that is for a row; None where it has none. Raises ComfyUIError."""
-    try:
-        record = await asyncio.wait_for(comfy.plugin_task(prompt_id), ASK_SECONDS) if prompt_id else None
-    except asyncio.TimeoutError as error:
-        raise ComfyUIError("no answer in time") from error
+async def record_of(engine: EngineInUse, prompt_id: str | None) -> Mapping[str, Any] | None:
+    """The plugin's record of a prompt that is for a row; None where it has none. Raises EngineError."""
+    record = await engine.plugin_task(prompt_id) if prompt_id else None
     return None if record is None or record.get("row_number") is None else record
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-from ..engines.comfyui import ComfyUIError, WorkflowClient
-from ..engines.history import Sighting
+from ..engines.errors import EngineError
+from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import Summary
 from ..settings import Settings
@@ -23,29 +22,20 @@ from ..table.manager import DatabaseManager
 
 log = logging.getLogger("wfrecovery")
 
-#: Seconds in which ComfyUI has to say that it is there.
-_ANSWER_SECONDS: Final = 10.0
-
 
 class RunStandstill:
     """Looks every few seconds for as long as anything is followed, where the settings name a bot of the group."""
 
-    def __init__(self, db: DatabaseManager, comfy: WorkflowClient, feishu: FeishuClient | None) -> None:
-        self._comfy, self._feishu = comfy, feishu
+    def __init__(self, db: DatabaseManager, engine: EngineInUse, feishu: FeishuClient | None) -> None:
+        self._engine, self._feishu = engine, feishu
         self._watch = StandstillWatch(db, self._settings)
         self._telling = Telling(self._watch, self._settings)
         self._followers = 0
         self._looking: asyncio.Task[None] | None = None
         self._speaking: threading.Thread | None = None
 
-    async def wait_for_completion(self, prompt_id: str) -> Sighting:
-        """The client's, and heard of: what reports progress does not stand. A client need not report any."""
-        wait: Callable[..., Awaitable[Sighting]] = self._comfy.wait_for_completion
-        if "on_progress" not in inspect.signature(wait).parameters:
-            return await wait(prompt_id)
-        return await wait(prompt_id, on_progress=self._progressed)
-
-    def _progressed(self, *_: int) -> None:
+    def progressed(self, *_: int) -> None:
+        """What reports progress does not stand still."""
         self._watch.progressed()
 
     @contextlib.asynccontextmanager
@@ -101,10 +91,10 @@ class RunStandstill:
         plugin: Mapping[str, Any] | None = None
         answers = True
         try:
-            plugin = await asyncio.wait_for(self._comfy.plugin_status(), _ANSWER_SECONDS)
-        except (ComfyUIError, asyncio.TimeoutError):
+            plugin = await self._engine.plugin_status()
+        except EngineError:
             answers = False
-        await asyncio.to_thread(self._watch.look, Engine.of(self._comfy, answers=answers))
+        await asyncio.to_thread(self._watch.look, Engine.of(self._engine.client, answers=answers))
         self._speak(tell=self._watch.engine_gone or (answers and not (plugin or {}).get("tells_group")))
 
     def _speak(self, *, tell: bool) -> None:

@@ -7,34 +7,43 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from ..engines.comfyui import ComfyUIError, PromptRefusedError, WorkflowClient
-from ..table.changes import cancelled, failed, submitted, taken_up
+from ..engines.comfyui import new_prompt_id
+from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError
+from ..engines.in_use import EngineInUse
+from ..settings import Settings, UnknownEnd
+from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted, taken_up
 from ..table.database import Change
 from ..table.manager import DatabaseManager
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
-from .decisions import CANCELLED
+from .decisions import CANCELLED, UNANSWERED
 from .delivering import RunDelivery
 from .writing import written
 
 log = logging.getLogger("wfrecovery")
 
 #: What a ComfyUI that shares our table writes as the engine of its tasks.
-SHARED_ENGINE = "comfyui"
+SHARED_ENGINE: Final = "comfyui"
+#: Seconds until a busy engine is asked again: at first, at most by ourselves, and at most because it says so.
+_FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WAIT = 2.0, 60.0, 600.0
 
 
 class Submitting:
     """Sends prompts to the engine, each for a task that this process is at work on."""
 
-    def __init__(self, db: DatabaseManager, comfy: WorkflowClient, delivery: RunDelivery) -> None:
-        self._db, self._comfy = db, comfy
+    def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
+        self._db, self._engine = db, engine
+        self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         #: who delivers is named with each submission
         self.naming = delivery.naming
         #: by which records name the engine; None where the client does not say
-        self.engine: str | None = getattr(comfy, "engine", None)
+        self.engine = engine.engine
+        #: whether a person is asked before what may be paid for is sent again
+        self.asks = engine.makes_own_ids and limits.unknown is UnknownEnd.ASK
 
     def is_ours(self, task: TaskRecord) -> bool:
         """Whether our engine renders it."""
@@ -52,33 +61,73 @@ class Submitting:
         return task if is_submitted(task) else self.taking(task)
 
     def submitting(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
-        """The same for one that is about to be submitted: with its prompt_id, and who delivers it, unless it has these
-        already."""
+        """The same for one that is about to be submitted: with its prompt_id, or as sent off where the engine makes its
+        own; and who delivers it, unless it has these already."""
         taken = self.taking(task)
         if taken.stage.final:
             return taken
         if taken.cancel_requested:
             return cancelled(taken, CANCELLED)
-        submitted_as = taken.comfyui_task_id or prompt_id
-        return dataclasses.replace(naming(taken), comfyui_task_id=submitted_as, engine=taken.engine or self.engine)
+        ours = dataclasses.replace(naming(taken), engine=taken.engine or self.engine)
+        if self._engine.makes_own_ids:
+            return sent_off(ours)
+        return dataclasses.replace(ours, comfyui_task_id=taken.comfyui_task_id or prompt_id)
+
+    def first(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
+        """The same for one that nobody has sent, as far as its record says; else it stays, or waits for a person."""
+        if is_submitted(task) or task.stage.final or task.stage is Stage.ASKING:
+            return task
+        if task.sending is not None and self.asks:
+            return asking(self.taking(task), UNANSWERED)
+        return self.submitting(prompt_id, naming, task)
+
+    def is_on_its_way(self, task: TaskRecord, prompt_id: str) -> bool:
+        """Whether what `first` has made of a task is to be sent."""
+        if task.stage is not Stage.CREATED:
+            return False
+        return task.sending is not None if self._engine.makes_own_ids else task.comfyui_task_id == prompt_id
+
+    def turn(self, task_id: str) -> asyncio.Lock:
+        """Of those in this program who submit one task at the same time, one after the other."""
+        key = (task_id, id(asyncio.get_running_loop()))
+        return self._turns.setdefault(key, asyncio.Lock())
 
     async def send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
-        """Submit it. The prompt_id, whether or not an answer came, or None where ComfyUI refuses the graph, which makes
-        the task 失败."""
-        try:
-            sent_from = await asyncio.to_thread(lambda: self._db.table.table_id)
+        """Submit it, as often as the engine is busy. The id, whether or not an answer came; None where there is none:
+        the engine refuses the graph, which makes the task 失败, a person has cancelled it, or has to decide."""
+        sent_from = await asyncio.to_thread(lambda: self._db.table.table_id)
+        pause = _FIRST_PAUSE
+        while not task.stage.final:
             told = {**record_to_json(task), "table_id": sent_from}
-            prompt_id = await self._comfy.submit_workflow(workflow, prompt_id=task.comfyui_task_id, task=told)
-        except PromptRefusedError as error:
-            reason = Wording(error.reason, error.reason)
-            await written(self._db, task.task_id, self._if_ours(lambda record: failed(record, reason)))
-            return None
-        except ComfyUIError as error:
-            log.warning("[wfrecovery] %s: %s", task.task_id, error)
-            return task.comfyui_task_id
-        at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
-        await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, prompt_id, at)))
-        return prompt_id
+            try:
+                job_id = await self._engine.submit(workflow, told)
+            except BusyError as error:
+                log.info("[wfrecovery] %s waits: %s", task.task_id, error)
+                await written(self._db, task.task_id, self._if_ours(answered))
+                await asyncio.sleep(max(pause, min(error.retry_after or 0.0, _LONGEST_WAIT)))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                again = partial(self.submitting, task.comfyui_task_id or new_prompt_id(), _as_it_is)
+                task = await written(self._db, task.task_id, again)
+            except RefusedError as error:
+                await written(self._db, task.task_id, self._if_ours(partial(_refused, error.wording)))
+                return None
+            except EngineError as error:
+                log.warning("[wfrecovery] %s: %s", task.task_id, error)
+                task = await written(self._db, task.task_id, self._if_ours(partial(self._unanswered, error)))
+                return task.comfyui_task_id
+            else:
+                at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
+                await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, job_id, at)))
+                return job_id
+        return task.comfyui_task_id
+
+    def _unanswered(self, error: EngineError, task: TaskRecord) -> TaskRecord:
+        """Where the engine takes our id, it can be asked whether the prompt arrived."""
+        if not self._engine.makes_own_ids:
+            return task
+        if isinstance(error, NotSentError):
+            return answered(task)
+        return asking(task, UNANSWERED) if self.asks else task
 
     def _if_ours(self, change: Change) -> Change:
         """The change that an answer brings, unless the plugin, or who has taken the task meanwhile, knows better."""
@@ -95,4 +144,13 @@ def is_submitted(task: TaskRecord) -> bool:
 
 
 def _accepted(db: DatabaseManager, prompt_id: str, at: str, task: TaskRecord) -> TaskRecord:
-    return submitted(db.owners.me, dataclasses.replace(task, comfyui_task_id=prompt_id), at)
+    return submitted(db.owners.me, dataclasses.replace(answered(task), comfyui_task_id=prompt_id), at)
+
+
+def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:
+    return failed(answered(task), reason)
+
+
+def _as_it_is(task: TaskRecord) -> TaskRecord:
+    """Who delivers it was named when it was first sent."""
+    return task

@@ -46,6 +46,24 @@ def wished_away(task: TaskRecord) -> TaskRecord:
     return dataclasses.replace(task, cancel_requested=now_text())
 
 
+def sent_off(task: TaskRecord) -> TaskRecord:
+    """`task` as the request to render it leaves for an engine that makes its own ids. What was sent before, or taken
+    and forgotten, may have been rendered: each time is an attempt."""
+    before = task.sending is not None or (task.comfyui_task_id is not None and task.stage is not Stage.RUNNING)
+    attempts = task.attempts + before
+    return task.entering(Stage.CREATED, sending=now_text(), comfyui_task_id=None, attempts=attempts, queue=None)
+
+
+def asking(task: TaskRecord, reason: Wording) -> TaskRecord:
+    """`task` as it waits for a person, who decides whether it is paid for once more."""
+    return task.entering(Stage.ASKING, error_message=reason.en, error_message_zh=reason.zh)
+
+
+def answered(task: TaskRecord) -> TaskRecord:
+    """`task` whose request surely has ended, one way or the other."""
+    return dataclasses.replace(task, sending=None, error_message=None, error_message_zh=None)
+
+
 def started(task: TaskRecord) -> TaskRecord:
     """`task` as ComfyUI begins to run it: one attempt more."""
     return task.entering(Stage.RUNNING, attempts=task.attempts + 1, started_at=now_text())

@@ -36,6 +36,7 @@ class Engine:
         self.on_the_way: Callable[[str], Any] = lambda _: None
         #: it gives prompts an id of its own
         self.own_ids = False
+        self.makes_own_ids = False
 
     async def submit_workflow(
         self, workflow: Mapping[str, Any], *, prompt_id: str | None = None, task: Mapping[str, Any] | None = None

@@ -142,7 +142,8 @@ def recover(comfy: ComfyProcess, output: Path) -> subprocess.CompletedProcess[st
 def test_ctrl_c_in_a_main_py_with_a_menu(place: tuple[ComfyProcess, Path], step: str) -> None:
     """A real SIGINT; the program goes back to its menu, and the next thing that it does is to recover."""
     comfy, output = place
-    with Main(comfy.url, output, range(2, 5), steps=f"menu,{step}", seconds=0.3) as main:
+    # What ends before it is back at its menu is not reported there.
+    with Main(comfy.url, output, range(2, 5), steps=f"menu,{step}", seconds=1.5) as main:
         for number in (2, 3, 4):
             main.hears(f"{'submitted' if step == 'following' else step} {number}")
         main.process.send_signal(signal.SIGINT)

@@ -19,6 +19,8 @@ from publishing_office import NOTHING, OTHER, SAME, DyingClient, MainPy, Office,
 from publishing_support import STATUS, rows
 
 from wfrecovery import bridge
+from wfrecovery.bridge.engines import in_use
+from wfrecovery.bridge.engines.in_use import EngineInUse
 from wfrecovery.bridge.recovery import delivering, plugin
 from wfrecovery.bridge.recovery.plugin import Plugin
 from wfrecovery.bridge.table.publishers import Naming
@@ -524,8 +526,8 @@ class Hung(bridge.ComfyUIClient):
 
 
 def test_a_plugin_that_takes_questions_and_answers_none_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin, "ASK_SECONDS", 0.05)
-    assert asyncio.run(plugin.plugin_of(Hung("http://127.0.0.1:9"))) is None
+    monkeypatch.setattr(in_use, "ASK_SECONDS", 0.05)
+    assert asyncio.run(plugin.plugin_of(EngineInUse(Hung("http://127.0.0.1:9")))) is None
 
 
 # ------------------------------------------------------------------ the plugin has lost its record
@@ -574,6 +576,8 @@ class Behind(bridge.ComfyUIClient):
 TAKES_OVER = """
 import asyncio, os, signal, sys
 from wfrecovery import bridge
+from wfrecovery.bridge.engines import in_use
+from wfrecovery.bridge.engines.in_use import EngineInUse
 from wfrecovery.bridge.recovery import delivering, plugin
 from wfrecovery.bridge.recovery.plugin import Plugin
 from wfrecovery.bridge.table.publishers import Naming

@@ -1,0 +1,45 @@
+"""What may go wrong between us and who renders. An engine's author raises these; everything else is "no answer"."""
+
+from __future__ import annotations
+
+from ..wording import Wording, wording_of
+
+
+class EngineError(Exception):
+    """The engine did not do what was asked; whether it has done something else is not known."""
+
+
+class UnreachableError(EngineError, ConnectionError):
+    """No answer: whether the request was carried out is not known."""
+
+
+class NotSentError(UnreachableError):
+    """The request never left: surely nothing was carried out."""
+
+
+class RefusedError(EngineError, ValueError):
+    """The engine says no, and would say so again; `wording` is its own words."""
+
+    def __init__(self, reason: Wording | str) -> None:
+        self.wording = wording_of(reason)
+        super().__init__(self.wording.en)
+
+    @property
+    def reason(self) -> str:
+        """In English."""
+        return self.wording.en
+
+
+class BusyError(EngineError):
+    """The engine takes nothing now: surely not accepted, and worth another try.
+
+    `retry_after`: seconds that it asks for; None where it does not say.
+    """
+
+    def __init__(self, reason: str = "it takes no more tasks now", retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class FileUnavailableError(EngineError):
+    """A result file cannot be had whole, and asking again would not help."""

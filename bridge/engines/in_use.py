@@ -1,0 +1,257 @@
+"""An engine as the recovery uses it: asynchronous whatever it is itself, and its own errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from ..redact import redact
+from .downloads import fetch
+from .errors import EngineError, FileUnavailableError, NotSentError, UnreachableError
+from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
+
+log = logging.getLogger("wfrecovery")
+
+#: Seconds after which an engine that takes a question and does not answer it counts as out of reach; and for how long
+#: it then is not asked again, by whatever task.
+ASK_SECONDS: Final = 10.0
+HANGS_SECONDS: Final = 30.0
+#: Between two looks where the client's own waiting has given up.
+_PAUSE_SECONDS: Final = 2.0
+_SLOWER: Final = 1.5
+
+#: Errors of a connection that was never made, by the names that libraries give them.
+_NEVER_CONNECTED: Final = frozenset({"NewConnectionError", "ConnectTimeoutError", "ConnectTimeout", "ConnectError"})
+
+OnSeen = Callable[[Sighting], None]
+OnProgress = Callable[[int, int], None]
+
+
+class EngineInUse:
+    """Wraps a `ComfyUIClient`, an `Engine`, or a team's own client with the same methods, asynchronous or plain."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        #: by which records name it; None where the client does not say
+        self.engine: str | None = getattr(client, "engine", None) or None
+        #: A client that does not say so may well make its own: then a lost answer cannot be looked up.
+        self.makes_own_ids: bool = getattr(client, "makes_own_ids", True)
+        #: whether waiting is ours, so that every look is heard of
+        self.is_polled = not hasattr(client, "wait_for_completion")
+        self._hangs_until = 0.0
+        self._answers = False
+        self._first: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._said: set[str] = set()
+
+    @classmethod
+    def of(cls, client: Any) -> EngineInUse:
+        """The same for one that is wrapped already."""
+        return client if isinstance(client, cls) else cls(client)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.engine or type(self.client).__name__
+
+    # ------------------------------------------------------------------ sending
+
+    async def submit(self, workflow: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+        """Send a workflow; the id under which the engine knows it. `task`: its record as JSON.
+
+        Raises RefusedError, BusyError and NotSentError: surely not accepted; any other EngineError: not known.
+        """
+        try:
+            if hasattr(self.client, "submit"):
+                answer = await called(self.client.submit, workflow, task)
+            else:
+                prompt_id = task["comfyui_task_id"]
+                answer = await called(self.client.submit_workflow, workflow, prompt_id=prompt_id, task=task)
+        except EngineError:
+            raise
+        except Exception as error:
+            kind = NotSentError if _never_connected(error) else UnreachableError
+            raise kind(f"{self.name}: {_named(error)}") from error
+        job_id = "" if answer is None or isinstance(answer, bool) else str(getattr(answer, "task_id", answer))
+        if not job_id:
+            raise UnreachableError(f"{self.name} answered without an id: {redact(repr(answer))}")
+        return job_id
+
+    async def cancel(self, job_id: str) -> None:
+        """Stop a task; what cannot be stopped is logged."""
+        cancel = getattr(self.client, "cancel", None)
+        if cancel is not None:
+            try:
+                await self._asked(cancel, job_id)
+            except EngineError as error:
+                log.warning("[wfrecovery] %s could not be stopped: %s", job_id, error)
+
+    # ------------------------------------------------------------------ asking
+
+    async def look_up(self, job_id: str) -> Sighting:
+        """Where a task is; UNKNOWN where the engine does not answer, or not as a client should."""
+        try:
+            seen = await self._asked(self.client.look_up, job_id)
+        except EngineError as error:
+            self._say_once(f"{job_id}: {error}")
+            return UNKNOWN
+        if isinstance(seen, Sighting):
+            return seen
+        self._say_once(f"{self.name}: look_up must return a Sighting, not {redact(repr(seen))}")
+        return UNKNOWN
+
+    async def wait(self, job_id: str, on_seen: OnSeen, on_progress: OnProgress) -> Sighting:
+        """Follow a task until it has come to rest, or is nowhere at two looks. "Waiting", "running" and "cannot say",
+        also from a client that gives up waiting, keep it going."""
+        pause, absent = self._first_pause, 0
+        while True:
+            seen = await self._looked(job_id, on_progress)
+            on_seen(seen)
+            absent = absent + 1 if seen.place is Place.ABSENT else 0
+            if absent == 2 or seen.place in COME_TO_REST:
+                return seen
+            await asyncio.sleep(pause)
+            pause = min(_SLOWER * pause, self._longest_pause)
+
+    async def _looked(self, job_id: str, on_progress: OnProgress) -> Sighting:
+        if self.is_polled:
+            seen = await self.look_up(job_id)
+            await self._tell_progress(job_id, seen, on_progress)
+            return seen
+        wait = self.client.wait_for_completion
+        told = {"on_progress": on_progress} if "on_progress" in inspect.signature(wait).parameters else {}
+        try:
+            seen = await called(wait, job_id, **told)
+        except Exception as error:  # it has given up, or its service was away
+            self._say_once(f"{job_id}: {self.name}: {_named(error)}")
+            return await self.look_up(job_id)
+        return seen if isinstance(seen, Sighting) else await self.look_up(job_id)
+
+    async def _tell_progress(self, job_id: str, seen: Sighting, on_progress: OnProgress) -> None:
+        ask = getattr(self.client, "progress", None)
+        if ask is None or seen.place is not Place.RUNNING:
+            return
+        try:
+            told = await self._asked(ask, job_id)
+            if told is not None:
+                on_progress(int(told[0]), int(told[1]))
+        except (EngineError, TypeError, ValueError, IndexError) as error:  # only shown
+            self._say_once(f"{job_id}: no progress: {_named(error)}")
+
+    @property
+    def _first_pause(self) -> float:
+        return float(getattr(self.client, "poll_seconds", _PAUSE_SECONDS))
+
+    @property
+    def _longest_pause(self) -> float:
+        return max(self._first_pause, float(getattr(self.client, "longest_poll_seconds", 0.0)))
+
+    async def download(self, file: ResultFile, target: Path) -> None:
+        """Fetch a result into `target`. Raises FileUnavailableError where none would come, another EngineError, or
+        OSError, where another try may bring it."""
+        if not hasattr(self.client, "download"):
+            if not file.url:
+                raise FileUnavailableError(f"{self.name} names {file.path} without an address")
+            return await fetch(file.url, file.path, target)
+        try:
+            await called(self.client.download, file, target)
+        except (EngineError, OSError):
+            raise
+        except Exception as error:
+            raise UnreachableError(f"{file.path}: {_named(error)}") from error
+
+    # ------------------------------------------------------------------ what only a ComfyUI has
+
+    async def plugin_status(self) -> Mapping[str, Any] | None:
+        """The plugin's status; None where there is none. Raises EngineError."""
+        ask = getattr(self.client, "plugin_status", None)
+        found: Mapping[str, Any] | None = None if ask is None else await self._asked(ask)
+        return found
+
+    async def plugin_task(self, prompt_id: str) -> Mapping[str, Any] | None:
+        """The plugin's record of a prompt; None where there is none. Raises EngineError."""
+        ask = getattr(self.client, "plugin_task", None)
+        found: Mapping[str, Any] | None = None if ask is None else await self._asked(ask, prompt_id)
+        return found
+
+    async def node_classes(self, prompt: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the engine says of the node classes of a graph; None where it cannot."""
+        ask = getattr(self.client, "node_classes", None)
+        try:
+            found: Mapping[str, Any] | None = None if ask is None else await called(ask, prompt)
+        except Exception as error:
+            self._say_once(f"{self.name}: {_named(error)}")
+            return None
+        return found
+
+    # ------------------------------------------------------------------ one that hangs
+
+    async def _asked(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The answer; raises EngineError. Where one question is not answered in time, the others are not asked: an
+        engine that hangs costs seconds once, not once per task."""
+        if self._answers:
+            return await self._answer(function, *arguments)
+        async with self._one_at_a_time():
+            return await self._answer(function, *arguments)
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """Until the first answer. A `main.py` with a menu runs one loop after the other, and a lock belongs to one."""
+        loop = asyncio.get_running_loop()
+        if self._first is None or self._first[0] is not loop:
+            self._first = loop, asyncio.Lock()
+        return self._first[1]
+
+    async def _answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        clock = asyncio.get_running_loop().time
+        if clock() < self._hangs_until:
+            raise UnreachableError(f"{self.name} does not answer")
+        try:
+            answer = await asyncio.wait_for(called(function, *arguments), ASK_SECONDS)
+        except asyncio.TimeoutError as error:
+            self._answers, self._hangs_until = False, clock() + HANGS_SECONDS
+            raise UnreachableError(f"{self.name} did not answer for {ASK_SECONDS:g} s") from error
+        except EngineError:
+            raise
+        except Exception as error:
+            raise UnreachableError(f"{self.name}: {_named(error)}") from error
+        self._answers = True
+        return answer
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("[wfrecovery] %s", text)
+
+
+async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """The result of a function that may be asynchronous or plain; a plain one runs in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*arguments, **named)
+    result = await asyncio.to_thread(function, *arguments, **named)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _named(error: BaseException) -> str:
+    text = redact(str(error)).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _never_connected(error: BaseException | None) -> bool:
+    """Whether a request cannot have left: there was no connection, whichever library says so."""
+    known = (ConnectionRefusedError, socket.gaierror, aiohttp.ClientConnectorError)
+    for _ in range(10):
+        if error is None:
+            return False
+        if isinstance(error, known) or type(error).__name__ in _NEVER_CONNECTED:
+            return True
+        reason = getattr(error, "reason", None)  # urllib3's MaxRetryError
+        inner = reason if isinstance(reason, BaseException) else None
+        first = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
+        error = error.__cause__ or inner or first or error.__context__
+    return False
