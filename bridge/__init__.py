@@ -28,6 +28,7 @@ from .table.manager import DatabaseManager
 from .table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from .table.rows import RowData
 from .table.values import FeishuState
+from .wording import Wording
 
 __all__ = [
     "BusyError",
@@ -61,6 +62,7 @@ __all__ = [
     "TaskRecord",
     "TaskRecoveryManager",
     "UnreachableError",
+    "Wording",
     "WorkflowDatabase",
     "WorkflowStatus",
     "WorkflowType",

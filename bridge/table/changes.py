@@ -51,7 +51,8 @@ def sent_off(task: TaskRecord) -> TaskRecord:
     and forgotten, may have been rendered: each time is an attempt."""
     before = task.sending is not None or (task.comfyui_task_id is not None and task.stage is not Stage.RUNNING)
     attempts = task.attempts + before
-    return task.entering(Stage.CREATED, sending=now_text(), comfyui_task_id=None, attempts=attempts, queue=None)
+    sent: dict[str, Any] = {"sending": now_text(), "comfyui_task_id": None, "queue": None}
+    return dataclasses.replace(task, stage=Stage.CREATED, attempts=attempts, **sent)
 
 
 def asking(task: TaskRecord, reason: Wording) -> TaskRecord:

@@ -1,0 +1,194 @@
+"""What any engine keeps: each end of `submit` and each place of `look_up`, seen from a `main.py` with its table.
+
+Run on the client of a ComfyUI, on that of the cloud, and on a hostile scripted one; judged by the services' own counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from cloud_support import Cloud, Office, Scripted, hurry, row
+
+from wfrecovery import bridge
+
+ENGINES = ["scripted", "scripted, plain", "cloud"]
+
+
+class Service(Protocol):
+    """Who renders, as a test steers it."""
+
+    def client(self) -> Any: ...
+    def paid(self, number: int) -> int: ...
+    def finish(self) -> None: ...
+    def fail(self, reason: str) -> None: ...
+    def forget(self) -> None: ...
+    def busy(self, times: int) -> None: ...
+    def refuse(self) -> None: ...
+    def answer_lost(self, *, accepted: bool) -> None: ...
+    def down(self) -> None: ...
+    def up(self) -> None: ...
+    def silent(self, times: int) -> None: ...
+    def is_result(self, path: Path, number: int) -> bool: ...
+    def cancelled(self) -> int: ...
+
+
+@pytest.fixture(params=ENGINES)
+def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    hurry(monkeypatch)
+    with Cloud() if request.param == "cloud" else Scripted(plain="plain" in request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def office(service: Service, tmp_path: Path) -> Office:
+    return Office(service, tmp_path / "output")
+
+
+def test_accepted_rendered_and_fetched(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    assert office.task(task_id)["comfyui_task_id"]
+    service.finish()
+    done = office.main_py().recovers()
+    assert [task["status"] for task in done] == ["已完成"]
+    (name,) = office.task(task_id)["output_files"]
+    assert service.is_result(office.folder / name, 2)
+    assert service.paid(2) == 1
+
+
+def test_an_id_is_on_disk_as_soon_as_there_is_one_and_each_run_takes_it_up(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    first = office.task(task_id)["comfyui_task_id"]
+    for _ in range(3):
+        office.main_py().looks()
+    assert (office.task(task_id)["comfyui_task_id"], service.paid(2)) == (first, 1)
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+
+
+def test_refused_is_failed_with_its_words_and_never_sent_again(office: Office, service: Service) -> None:
+    service.refuse()
+    task_id = office.main_py().enters(2)
+    assert (office.task(task_id)["status"], service.paid(2)) == ("失败", 0)
+    assert office.task(task_id)["error_message"]
+    assert office.main_py().recovers() == []
+
+
+def test_busy_is_waited_for_and_counts_for_nothing(office: Office, service: Service) -> None:
+    service.busy(3)
+    task_id = office.main_py().enters(2)
+    assert (office.task(task_id)["metadata"]["attempts"], service.paid(2)) == (0, 1)
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_no_answer_waits_for_a_person_and_is_not_paid_for_again(
+    accepted: bool, office: Office, service: Service
+) -> None:
+    service.answer_lost(accepted=accepted)
+    task_id = office.main_py().enters(2)
+    for _ in range(3):
+        assert office.task(task_id)["metadata"]["stage"] == "asking"
+        office.main_py().recovers()
+        office.main_py().enters(2)
+    assert service.paid(2) == accepted
+    assert "wfrecovery decide" in office.task(task_id)["error_message"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_no_answer_and_the_setting_says_again(accepted: bool, office: Office, service: Service) -> None:
+    service.answer_lost(accepted=accepted)
+    task_id = office.main_py(unknown="again").enters(2)
+    office.main_py(unknown="again").looks()
+    assert service.paid(2) == 1 + accepted
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert office.task(task_id)["metadata"]["attempts"] >= 1
+
+
+def test_a_service_that_is_down_was_never_asked(office: Office, service: Service) -> None:
+    """There was no connection: surely nothing is paid for, and the next run sends it."""
+    service.down()
+    task_id = office.main_py().submits(2)
+    assert office.task(task_id)["metadata"]["stage"] == "created"
+    service.up()
+    office.main_py().looks()
+    assert service.paid(2) == 1
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+
+
+def test_failed_there_is_failed_here_with_its_words(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    service.fail("no room in memory")
+    assert office.main_py().recovers()[0]["status"] == "失败"
+    assert "no room in memory" in office.task(task_id)["error_message"]
+    assert service.paid(2) == 1
+
+
+def test_what_the_service_has_forgotten_waits_for_a_person(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    service.forget()
+    for _ in range(2):
+        office.main_py().recovers()
+    assert (office.task(task_id)["metadata"]["stage"], service.paid(2)) == ("asking", 1)
+
+
+def test_what_is_not_answered_concludes_nothing(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    service.down()
+    assert office.main_py().recovers() == []
+    assert office.task(task_id)["status"] == "在处理中"
+    service.up()
+    service.silent(2)
+    office.main_py().looks()
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 1
+
+
+def test_a_person_s_wish_is_carried_out_there(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    office.wish_away(task_id)
+    office.main_py().recovers()
+    assert (office.task(task_id)["metadata"]["stage"], service.cancelled()) == ("cancelled", 1)
+
+
+def test_rows_keep_apart(office: Office, service: Service) -> None:
+    tasks = {number: office.main_py().enters(number) for number in range(2, 8)}
+    service.finish()
+    office.main_py().recovers()
+    for number, task_id in tasks.items():
+        (name,) = office.task(task_id)["output_files"]
+        assert service.is_result(office.folder / name, number)
+        assert service.paid(number) == 1
+
+
+def test_two_at_once_submit_a_task_once(office: Office, service: Service) -> None:
+    main = office.main_py()
+    task_id = main.db.add_workflow_task(row(2), "图片合成")
+
+    async def both() -> Any:
+        workflow = service.client_workflow(2)  # type: ignore[attr-defined]
+        return await asyncio.gather(*[main.recovery.submit(task_id, workflow) for _ in range(3)])
+
+    ids = asyncio.run(both())
+    assert len(set(ids)) == 1
+    assert service.paid(2) == 1
+
+
+def test_another_engine_s_recovery_leaves_it_alone(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    before = office.task(task_id)
+    other = bridge.TaskRecoveryManager(
+        bridge.DatabaseManager(office.folder), bridge.ComfyUIClient("http://127.0.0.1:9"), settings=bridge.Settings()
+    )
+    asyncio.run(other.check_and_recover_tasks())
+    after = office.task(task_id)
+    assert {key: after[key] for key in ("status", "comfyui_task_id")} == {
+        key: before[key] for key in ("status", "comfyui_task_id")
+    }
