@@ -23,6 +23,7 @@ examples:
   wfrecovery recover                   recover now, in ComfyUI and in main.py's table
   wfrecovery push                      try blocked results again, after the sheet was mended
   wfrecovery decide TASK write         into the row that was changed meanwhile, all the same
+  wfrecovery decide TASK file --file img/a.png   this file is its result, and belongs to its row
   wfrecovery doctor                    is everything set up, and if not, what to click
   wfrecovery demo                      see a batch survive two crashes, without GPU and account
 
@@ -37,6 +38,7 @@ language: --lang, else WFRECOVERY_LANGUAGE, else the system's
   wfrecovery recover                   立即恢复 ComfyUI 和 main.py 的任务
   wfrecovery push                      表格修好之后，重新写入受阻的结果
   wfrecovery decide 任务号 write       行被改过，仍然写入那一行
+  wfrecovery decide 任务号 file --file img/a.png   这个文件是它的结果，属于它的行
   wfrecovery doctor                    检查各项设置，并告诉你该点哪里
   wfrecovery demo                      看一批任务挺过两次崩溃（不需要显卡和账号）
 
@@ -55,17 +57,23 @@ _HELP: Final = {
     ),
     "push": Wording("try blocked results again, after the sheet was mended", "表格修好之后，重新写入受阻的结果"),
     "decide": Wording(
-        "decide about a result that cannot be delivered: write it all the same, render again, or leave it",
-        "决定一个写不进去的结果怎么办：仍然写入、重新生成，或不再写入",
+        "decide about a result that cannot be delivered: write it all the same, name a file, render again, or leave it",
+        "决定一个写不进去的结果怎么办：仍然写入、指定文件、重新生成，或不再写入",
     ),
     "decided_task": Wording("the task", "任务号"),
     "decision": Wording(
-        "write: into its row, whatever that says now (--row N where there are several); again: the same workflow once "
-        "more, where the result is lost; leave: deliver it no more, and the next batch renders what the row says now",
-        "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；again：结果丢失时，用同一工作流重新生成；"
+        "write: into its row, whatever that says now (--row N where there are several); file: --file PATH is its "
+        "result, where its own is gone or could not be told; again: the same workflow once more, where the result is "
+        "lost; leave: deliver it no more, and the next batch renders what the row says now",
+        "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；file：结果丢失或无法判断时，"
+        "把 --file 的文件作为结果；again：结果丢失时，用同一工作流重新生成；"
         "leave：不再写入，下一批按该行现在的内容重新生成",
     ),
     "row": Wording("the number of the row, with write", "行号，与 write 一起用"),
+    "file": Wording(
+        "the file, relative to the output folder, or absolute inside it; with file",
+        "文件路径：相对于输出文件夹，或其中的绝对路径；与 file 一起用",
+    ),
     "doctor": Wording(
         "check ComfyUI, plugin, output folder and Feishu, and say how to mend each; changes nothing",
         "检查 ComfyUI、插件、输出文件夹和飞书，并说明如何修复；不做任何改动",
@@ -141,6 +149,7 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     deciding.add_argument("task_id", metavar="TASK", help=text("decided_task"))
     deciding.add_argument("decision", choices=DECISIONS, help=text("decision"))
     deciding.add_argument("--row", type=_number, metavar="N", help=text("row"))
+    deciding.add_argument("--file", metavar="PATH", help=text("file"))
     deciding.add_argument("--local", action="store_true", help=text("local"))
     add("doctor", common)
     demo = add("demo", spoken)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ..feishu.client import FeishuClient
-from ..feishu.deciding import leave, write_anyway
+from ..feishu.deciding import give_file, leave, write_anyway
 from ..feishu.errors import FeishuError
 from ..feishu.publisher import Publisher
 from ..table.manager import DatabaseManager
@@ -18,9 +18,10 @@ from ..wording import Wording
 from .context import ATTENTION, WELL, CommandError, Context
 
 #: What may be decided, and the plugin's word for it.
-DECISIONS: Final = {"write": "write", "again": "retry", "leave": "leave"}
+DECISIONS: Final = {"write": "write", "file": "adopt", "again": "retry", "leave": "leave"}
 _DONE: Final = {
     "write": Wording("it goes into the row", "会写入该行"),
+    "file": Wording("the file is its result now", "该文件现在是它的结果"),
     "again": Wording("it is rendered again", "会重新生成"),
     "leave": Wording("it is not delivered", "不再写入"),
 }
@@ -31,15 +32,19 @@ _NEXT_BATCH: Final = Wording(
 
 
 async def run(context: Context) -> int:
-    """Write it into a row all the same, render it again, or leave it: in ComfyUI's table, or with `--local` in
-    main.py's."""
+    """Write it into a row all the same, take a file for its result, render it again, or leave it: in ComfyUI's table,
+    or with `--local` in main.py's."""
     task_id, decision = context.arguments.task_id, context.arguments.decision
-    if context.arguments.row is not None and decision != "write":
+    row, file = context.arguments.row, context.arguments.file
+    if row is not None and decision != "write":
         raise CommandError("arguments", Wording("--row goes with write", "--row 只能和 write 一起用"))
+    if (file is not None) != (decision == "file"):
+        raise CommandError("arguments", Wording("file and --file PATH go together", "file 和 --file 路径 要一起用"))
     if context.arguments.local:
         record, said = await asyncio.to_thread(_decide_here, context, task_id, decision)
     else:
-        body = {} if context.arguments.row is None else {"row_number": context.arguments.row}
+        named = {"row_number": row, "path": file}
+        body = {name: value for name, value in named.items() if value is not None}
         path = f"/wfrecovery/tasks/{quote(task_id, safe='')}/{DECISIONS[decision]}"
         record, said = await context.plugin("POST", path, body), _DONE[decision]
     context.show(record, [f"{task_id}: {context.say(said)}"])
@@ -50,20 +55,24 @@ async def run(context: Context) -> int:
 def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[str, Any], Wording]:
     if context.db is None:
         raise CommandError("no_table", Wording("main.py has no table here", "这里没有 main.py 的任务表"))
-    if decision != "write":
+    if decision in ("again", "leave"):
         return record_to_json(leave(context.db, task_id)), _DONE["leave"] if decision == "leave" else _NEXT_BATCH
     try:
-        record = _written_here(context, context.db, task_id)
+        record = _delivered_here(context, context.db, task_id, decision)
     except FeishuError as error:
         raise CommandError("feishu", error.wording) from error
     reason = record.outbox.reason
-    return record_to_json(record), reason if reason is not None else _DONE["write"]
+    return record_to_json(record), reason if reason is not None else _DONE[decision]
 
 
-def _written_here(context: Context, db: DatabaseManager, task_id: str) -> TaskRecord:
-    feishu = FeishuClient(context.settings)
-    write_anyway(db, feishu, task_id, context.arguments.row)
-    if context.settings.document is not None:
-        db.deliver_here(task_id, context.settings.document)
-    Publisher(db, feishu).flush()
+def _delivered_here(context: Context, db: DatabaseManager, task_id: str, decision: str) -> TaskRecord:
+    feishu, document = FeishuClient(context.settings), context.settings.document
+    if decision == "file":
+        give_file(db, task_id, context.arguments.file, document)
+    else:
+        write_anyway(db, feishu, task_id, context.arguments.row)
+        if document is not None:
+            db.deliver_here(task_id, document)
+    if document is not None:
+        Publisher(db, feishu).flush()
     return db.table.get(task_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,7 @@ def chosen(task: TaskRecord, output_dir: Path, row_nodes: Iterable[str] = ()) ->
     """
     if task.outbox.file is not None:
         return next((result for result in task.results if result.path == task.outbox.file), None)
-    for kind in _WANTED[task.workflow_type]:
+    for kind in wanted_kinds(task):
         fitting = [result for result in task.results if _kind(output_dir, result) is kind]
         if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value and kind is Kind.PICTURE:
             fitting = [result for result in fitting if _is_animated(inside(output_dir, result.path))]
@@ -41,6 +42,17 @@ def chosen(task: TaskRecord, output_dir: Path, row_nodes: Iterable[str] = ()) ->
             behind = [result for result in fitting if result.node is not None and result.node in set(row_nodes)]
             return (behind or fitting)[-1]
     return None
+
+
+def wanted_kinds(task: TaskRecord) -> tuple[Kind, ...]:
+    """What its workflow makes, the first choice first."""
+    return _WANTED[task.workflow_type]
+
+
+def fits(task: TaskRecord, output_dir: Path, result: Result) -> bool:
+    """Whether a file alone would be what is delivered."""
+    alone = dataclasses.replace(task.with_outbox(file=None), results=(result,))
+    return chosen(alone, output_dir) is not None
 
 
 def row_nodes_of(prompt: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ def find_results(
     be behind by `tolerance`. The files of each task that has any are in the order in which they were written.
     """
     found: dict[str, list[tuple[int, str, Found]]] = {}
-    for path, status in _recent_files(output_dir, since - tolerance) if prompts else ():
+    for path, status in recent_files(output_dir, since - tolerance) if prompts else ():
         tag = embedded_tag(path)
         if tag and prompts.get(tag.task_id) == tag.prompt_id and known_whole(path):
             name = path.relative_to(output_dir).as_posix()
@@ -46,7 +46,8 @@ def find_results(
     return {task_id: [file for _, _, file in sorted(files)] for task_id, files in found.items()}
 
 
-def _recent_files(folder: Path, since: float) -> Iterator[tuple[Path, os.stat_result]]:
+def recent_files(folder: Path, since: float) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files under `folder` that were changed after `since`, without the table's own and what is being written."""
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:  # a link in a circle

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..wording import Wording, wording_of
-from .records import Stage, TaskError, TaskRecord, now_text, stage_zh
+from .records import Stage, TaskError, TaskRecord, TransitionError, now_text, stage_zh
 from .row_identity import RowIdentity
 from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
 
@@ -104,6 +104,24 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
     if told:  # what the sheet heard was the failure
         record = record.with_outbox(state=FeishuState.PENDING)
     return record
+
+
+def given(task: TaskRecord, result: Result) -> TaskRecord:
+    """`task` as 已完成 with the one file that a person has named. Raises TaskError for what is under way: it may still
+    get one of its own; and for what was cancelled."""
+    if task.stage is Stage.CANCELLED or not (task.stage.final or task.stage is Stage.ASKING):
+        raise TransitionError(task.task_id, task.stage, Stage.FINISHED)
+    record = dataclasses.replace(
+        task,
+        stage=Stage.FINISHED,
+        results=(dataclasses.replace(result, given=True),),
+        error_message=None,
+        error_message_zh=None,
+        finished_at=now_text(),
+        adopted=False,
+        found=(),
+    )
+    return record.with_outbox(file=result.path, writing=None, upload=None)
 
 
 def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:

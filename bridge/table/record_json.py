@@ -343,12 +343,11 @@ _list: Callable[[Any], list[Any]] = _exactly(list)
 
 _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
     Result: {
-        "path": _text,
+        **dict.fromkeys(("path", "node", "sha256"), _text),
         "kind": Kind,
-        "node": _text,
         "size": _number,
-        "sha256": _text,
         "stamp": _stamp,
+        "given": _flag,
     },
     QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts, "started_by": _text},
     RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id"), lambda value: sys.intern(_text(value))),

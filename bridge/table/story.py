@@ -41,9 +41,20 @@ def _line(what: str, **more: int | str | None) -> StoryLine:
 
 
 def _lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:
-    yield from _stage_lines(before, after)
+    named = _given(before, after)
+    if named is not None:
+        yield _line("given", text=_cut(named))
+    else:
+        yield from _stage_lines(before, after)
     if before is not None and after.stage.final and after.feishu_state is not before.feishu_state:
         yield from _delivery_lines(before, after)
+
+
+def _given(before: TaskRecord | None, after: TaskRecord) -> str | None:
+    """The file that a person has just named as the result."""
+    if after.stage is not Stage.FINISHED or (before is not None and after.results == before.results):
+        return None
+    return next((result.path for result in after.results if result.given), None)
 
 
 def _stage_lines(before: TaskRecord | None, after: TaskRecord) -> Iterator[StoryLine]:

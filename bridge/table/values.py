@@ -44,6 +44,8 @@ class Result:
     sha256: str | None = None
     #: the file as it was when the task ended
     stamp: FileStamp | None = None
+    #: a person has named the file: nothing else tells whose it is
+    given: bool = False
     rest: Rest = field(default_factory=dict, repr=False)
 
 

@@ -1,4 +1,4 @@
-"""What a person can do with tasks: retry, push, cancel; one or many at once."""
+"""What a person can do with tasks: retry, push, cancel, decide; one or many at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, Final
 
 from ...bridge.feishu.client import FeishuClient
-from ...bridge.feishu.deciding import leave, write_anyway
+from ...bridge.feishu.deciding import give_file, leave, write_anyway
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord
@@ -34,6 +34,8 @@ class Action(str, Enum):
     CANCEL = "cancel"
     #: deliver it into the row that a person names, whatever that says now
     WRITE = "write"
+    #: a file that a person names is its result
+    ADOPT = "adopt"
     #: deliver it no more
     LEAVE = "leave"
 
@@ -45,6 +47,31 @@ class Action(str, Enum):
         except ValueError:
             known = ", ".join(item.value for item in cls)
             raise BadRequestError("unknown_action", f"{name!r} is not one of {known}", 404) from None
+
+
+#: What is named for one task at a time.
+_FOR_ONE: Final = (Action.WRITE, Action.ADOPT)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a person names beside the task: for WRITE the row, and what he was shown of it; for ADOPT the file."""
+
+    row_number: int | None = None
+    seen: str | None = None
+    path: str = ""
+
+    @classmethod
+    def of(cls, action: Action, body: Mapping[str, Any]) -> Named:
+        """Check a body. Raises BadRequestError."""
+        number, seen, path = (body.get(name) for name in ("row_number", "seen", "path"))
+        if number is not None and (type(number) is not int or number < 1):
+            raise BadRequestError("bad_row_number", "row_number is the number of a row: 1, 2, …")
+        if seen is not None and not isinstance(seen, str):
+            raise BadRequestError("bad_row_number", "seen is the text that came with the row")
+        if action is Action.ADOPT and not (isinstance(path, str) and path.strip()):
+            raise BadRequestError("bad_path", "path is the path of a file, relative to the output folder")
+        return cls(number, seen, str(path) if action is Action.ADOPT else "")
 
 
 @dataclass(frozen=True)
@@ -90,13 +117,16 @@ class TaskActions:
         self._db, self._recovery, self._requests = db, recovery, requests
         self._document, self._feishu, self._on_change = document, feishu, on_change
 
-    async def act(self, action: Action, task_id: str, row_number: int | None = None) -> TaskRecord:
+    async def act(self, action: Action, task_id: str, named: Named = Named()) -> TaskRecord:
         """Do it with one task; its record afterwards. Raises TaskError where that is not possible. Who pushes one by
-        its name means it: this table then delivers it, whoever was to. `row_number`: where it is to be written."""
+        its name means it: this table then delivers it, whoever was to."""
         document = self._document()
         if action is Action.WRITE:
-            self._on_change(await asyncio.to_thread(write_anyway, self._db, self._feishu(), task_id, row_number))
+            where = named.row_number, named.seen
+            self._on_change(await asyncio.to_thread(write_anyway, self._db, self._feishu(), task_id, *where))
             action = Action.PUSH if document is not None else action
+        if action is Action.ADOPT:
+            self._on_change(await asyncio.to_thread(give_file, self._db, task_id, named.path, document))
         if action is not Action.PUSH or document is None:
             return await self._act(action, task_id)
         self._on_change(await asyncio.to_thread(self._db.deliver_here, task_id, document))
@@ -119,8 +149,8 @@ class TaskActions:
 
         `left` counts those that match the filter and did not fit into this request.
         """
-        if action is Action.WRITE:
-            raise BadRequestError("bad_selection", "a row is named for one task at a time")
+        if action in _FOR_ONE:
+            raise BadRequestError("bad_selection", "a row or a file is named for one task at a time")
         chosen, left = await asyncio.to_thread(self._chosen, action, selection)
         done: list[str] = []
         refused: dict[str, str] = {}
@@ -165,4 +195,4 @@ def _helps(action: Action, entry: TaskEntry, with_cancelled: bool) -> bool:
             return not entry.stage.final
         case Action.LEAVE:
             return entry.stage.final and entry.feishu_state is FeishuState.BLOCKED
-    return False  # a row is named for one task at a time
+    return False  # a row or a file is named for one task at a time

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mimetypes
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
+from ...bridge.results.by_hand import candidates
 from ...bridge.results.contents import Contents, ResultGoneError
 from ...bridge.results.formats import format_of
-from ...bridge.table.records import TaskRecord
+from ...bridge.table.records import TaskRecord, now_text
 from ...bridge.table.values import Kind, Result
 
 #: Of a result of which an older version recorded no more than the name.
@@ -63,6 +65,20 @@ def _state(contents: Contents, task: TaskRecord, result: Result, language: str) 
     except ResultGoneError as error:
         return {"state": error.kind, "reason": error.wording.text(language)}
     return {"state": "there", "reason": None}
+
+
+def candidates_of(output_dir: Path, task: TaskRecord) -> list[dict[str, Any]]:
+    """The files among which a person may look for a task's result, the likeliest first."""
+    return [
+        {
+            "path": file.path,
+            "kind": file.kind.value,
+            "size": file.size,
+            "changed_at": now_text(datetime.fromtimestamp(file.changed_at, timezone.utc)),
+            "task_id": file.task_id,
+        }
+        for file in candidates(output_dir, task)
+    ]
 
 
 def headers_of(path: Path, name: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from ...bridge.doctor.checks import Report
 from ...bridge.feishu.client import FeishuClient
+from ...bridge.feishu.deciding import choices
 from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
 from ...bridge.results.contents import Contents
 from ...bridge.settings import SettingsError
@@ -24,13 +25,13 @@ from ...bridge.table.plain_json import to_plain
 from ...bridge.table.record_json import record_to_json
 from ..recovery.requests import Requests
 from ..recovery.startup import StartupRecovery
-from .actions import Action, Selection, TaskActions
+from .actions import Action, Named, Selection, TaskActions
 from .errors import BadRequestError, answering, json_body, language_of
 from .preview import asking_tasks
-from .result_files import NoThumbnailError, headers_of, result_file, results_of
+from .result_files import NoThumbnailError, candidates_of, headers_of, result_file, results_of
 from .settings import FixedSettingError, PageSettings
 from .status import Status
-from .task_query import TaskQuery
+from .task_query import TaskQuery, row_number_in
 from .thumbnails import Thumbnails, etag_of
 
 
@@ -56,6 +57,7 @@ def add_routes(routes: web.RouteTableDef, services: Services) -> None:
     _add_status(routes, services)
     _add_tasks(routes, services)
     _add_results(routes, services)
+    _add_choices(routes, services)
     _add_actions(routes, services)
     _add_set_up(routes, services)
 
@@ -157,6 +159,25 @@ def _add_results(routes: web.RouteTableDef, services: Services) -> None:
         return web.FileResponse(path, headers=await asyncio.to_thread(headers_of, path, name or path.name))
 
 
+def _add_choices(routes: web.RouteTableDef, services: Services) -> None:
+    """What a person is shown before he decides."""
+    db = services.db
+
+    @routes.get("/wfrecovery/tasks/{task_id}/rows")
+    @answering
+    async def rows(request: web.Request) -> web.Response:
+        number = row_number_in(request.query)
+        with _feishu_refusals(request):
+            found = await asyncio.to_thread(choices, db, services.feishu, request.match_info["task_id"], number)
+        return web.json_response({"rows": [asdict(row) for row in found]})
+
+    @routes.get("/wfrecovery/tasks/{task_id}/candidates")
+    @answering
+    async def files(request: web.Request) -> web.Response:
+        record = await asyncio.to_thread(db.table.get, request.match_info["task_id"])
+        return web.json_response({"files": await asyncio.to_thread(candidates_of, db.output_dir, record)})
+
+
 def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
     @routes.post("/wfrecovery/tasks/{action}")
     @answering
@@ -171,11 +192,9 @@ def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def act(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
-        number = (await json_body(request)).get("row_number")
-        if number is not None and (type(number) is not int or number < 1):
-            raise BadRequestError("bad_row_number", "row_number is the number of a row: 1, 2, …")
+        named = Named.of(action, await json_body(request))
         with _feishu_refusals(request):
-            record = await services.actions.act(action, request.match_info["task_id"], number)
+            record = await services.actions.act(action, request.match_info["task_id"], named)
         return web.json_response(record_to_json(record), status=202)
 
 

@@ -120,6 +120,12 @@ class TaskQuery:
         return () if found is None else (found,)
 
 
+def row_number_in(query: Mapping[str, str]) -> int | None:
+    """The row that a caller names; raises BadRequestError."""
+    number = query.get("row_number")
+    return _number("row_number", number, 1, 10**7) if number else None
+
+
 def _after(matching: Sequence[TaskEntry], cursor: str, everything: Sequence[TaskEntry]) -> int:
     """Where the tasks begin that are older than `cursor`, which itself may match no longer, or be gone."""
     last = next((entry for entry in everything if entry.task_id == cursor), None)

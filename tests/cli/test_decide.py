@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli_support import NOWHERE, wfrecovery
 from PIL import Image
-from plugin_support import Comfy, picture, until
+from plugin_support import Comfy, failing, picture, until
 
 from wfrecovery import bridge
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
@@ -76,11 +76,55 @@ def test_a_result_of_main_py_is_written_or_left(tmp_path: Path) -> None:
         assert db.add_workflow_task(bridge.FeishuClient(settings).read_rows()[1], "图片合成") not in tasks
 
 
+def test_a_file_that_a_person_names_goes_into_the_row_of_a_failed_task(tmp_path: Path) -> None:
+    with FeishuStandIn(SHEET) as feishu, Comfy(tmp_path / "comfyui", env=feishu.environment()) as comfy:
+        tag = {"row_number": 3, "product_name": "裙子", "model_name": "模特A", "workflow_type": "图片合成"}
+        prompt = comfy.queue(failing("dress", "out of memory"), {**tag, "prompt": "颜色2"})
+        task_id = comfy.until_stage(prompt, "failed")["task_id"]
+        made = comfy.output / "by hand" / "裙子.png"
+        made.parent.mkdir()
+        Image.new("RGB", (6, 5), (9, 99, 199)).save(made)
+        run = {"url": comfy.url, "folder": tmp_path}
+        ended = wfrecovery("decide", task_id, "file", "--file", "by hand/不在.png", "--lang", "zh", **run)
+        assert ended.returncode == 2
+        assert "输出文件夹里没有文件 by hand/不在.png" in ended.stderr
+        ended = wfrecovery("decide", task_id, "file", "--file", "by hand/裙子.png", **run)
+        assert ended.returncode == 0, ended.stderr
+        assert "the file is its result now" in ended.stdout
+        until(lambda: shown(feishu) == [OPEN, DONE, OPEN])
+        cell = feishu.sheet.row(3)[PICTURE]
+        assert isinstance(cell, Picture)
+        assert cell.data == made.read_bytes()
+
+
+def test_a_file_for_a_task_of_main_py(tmp_path: Path) -> None:
+    with FeishuStandIn(SHEET) as feishu:
+        db = bridge.DatabaseManager(tmp_path / "output")
+        rows = bridge.FeishuClient(bridge.load_settings(environ=feishu.environment())).read_rows()
+        task_id = db.add_workflow_task(rows[1], "图片合成")
+        assert db.mark_task_failed(task_id, "KSampler: boom")
+        made = tmp_path / "output" / "made.png"
+        Image.new("RGB", (6, 5), (9, 99, 199)).save(made)
+        run = {"url": NOWHERE, "folder": tmp_path, **feishu.environment()}
+        ended = wfrecovery("decide", task_id, "file", "--file", "/etc/hostname", "--local", **run)
+        assert ended.returncode == 2
+        assert "/etc/hostname does not lie inside the output folder" in ended.stderr
+        ended = wfrecovery("decide", task_id, "file", "--file", str(made), "--local", "--json", **run)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)["output_files"] == ["made.png"]
+        assert shown(feishu) == [OPEN, DONE, OPEN]
+        cell = feishu.sheet.row(3)[PICTURE]
+        assert isinstance(cell, Picture)
+        assert cell.data == made.read_bytes()
+
+
 def test_what_cannot_be_decided_is_said(tmp_path: Path) -> None:
     bridge.DatabaseManager(tmp_path / "output").table.keep_table_id()
     for arguments, words in (
         (["img_20200101_001", "leave", "--local"], "img_20200101_001"),
         (["img_20200101_001", "leave", "--local", "--row", "3"], "--row goes with write"),
+        (["img_20200101_001", "file", "--local"], "file and --file PATH go together"),
+        (["img_20200101_001", "write", "--local", "--file", "a.png"], "file and --file PATH go together"),
         (["img_20200101_001", "write"], "Start ComfyUI"),
     ):
         ended = wfrecovery("decide", *arguments, url=NOWHERE, folder=tmp_path)

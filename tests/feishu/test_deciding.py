@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
 import pytest
-from publishing_support import PICTURE, STATUS, Image, Team
+from publishing_support import MP4, PICTURE, STATUS, Image, Team
 
 from wfrecovery import bridge
-from wfrecovery.bridge.feishu.deciding import leave, write_anyway
+from wfrecovery.bridge.feishu.deciding import choices, give_file, leave, write_anyway
+from wfrecovery.bridge.results.by_hand import candidates
 from wfrecovery.bridge.table.records import TaskError
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Picture
@@ -85,3 +90,203 @@ def test_what_was_never_blocked_can_be_moved_as_well_but_not_without_a_result(te
     with pytest.raises(TaskError, match="no result to push"):
         write_anyway(team.db, team.publisher._feishu, task_id, 2)
     assert team.record(task_id).feishu_state is FeishuState.PENDING
+
+
+# ------------------------------------------------------------------ the row is named before it is decided
+
+
+def test_the_rows_are_shown_that_a_result_may_be_meant_for(team: Team) -> None:
+    feishu = team.publisher._feishu
+    task_id = changed(team, 3, **{PROMPT: "新的提示词"})
+    (row,) = choices(team.db, feishu, task_id)
+    assert (row.row_number, row.product_name, row.model_name, row.prompt) == (3, "产品2", "模特2", "新的提示词")
+    (other,) = choices(team.db, feishu, task_id, 5)
+    assert (other.row_number, other.product_name) == (5, "产品4")
+    with pytest.raises(TaskError, match="no row 99"):
+        choices(team.db, feishu, task_id, 99)
+    team.feishu.sheet.delete_row(3)
+    assert choices(team.db, feishu, task_id) == []
+
+
+def test_it_goes_into_the_row_that_was_shown_or_nowhere(team: Team) -> None:
+    """Between the look and the click a colleague inserts a row above."""
+    task_id = changed(team, 3, **{PROMPT: "新的提示词"})
+    feishu = team.publisher._feishu
+    (row,) = choices(team.db, feishu, task_id)
+    team.feishu.sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+    with pytest.raises(TaskError, match="look again"):
+        write_anyway(team.db, feishu, task_id, row.row_number, row.seen)
+    assert not team.publisher.flush().pushed
+    with pytest.raises(TaskError, match="say which row: its number"):
+        write_anyway(team.db, feishu, task_id)
+    (row,) = choices(team.db, feishu, task_id)
+    assert row.row_number == 4
+    write_anyway(team.db, feishu, task_id, row.row_number, row.seen)
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+
+
+def test_a_sheet_without_our_columns_is_said_so(team: Team) -> None:
+    task_id = changed(team, 3, **{PROMPT: "新的提示词"})
+    for column in "ABCDEFGHIJ":
+        team.feishu.sheet.set(f"{column}1", "?")
+    for ask in (choices, write_anyway):
+        with pytest.raises(TaskError, match="titles"):
+            ask(team.db, team.publisher._feishu, task_id)
+
+
+# ------------------------------------------------------------------ this file belongs to this row
+
+
+def saved(path: Path, colour: tuple[int, int, int]) -> str:
+    """A picture that somebody has made; the digest of its bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 5), colour).save(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def in_row(team: Team, row: int) -> str | None:
+    """The digest of the picture that a row shows."""
+    cell = team.feishu.sheet.row(row)[PICTURE]
+    return cell.sha256 if isinstance(cell, Picture) else None
+
+
+@pytest.mark.parametrize("became", ["missing", "replaced", "failed", "told", "no picture"])
+def test_a_file_that_a_person_names_goes_into_the_tasks_row(team: Team, became: str) -> None:
+    if became in ("failed", "told"):
+        task_id = team.failed(3)
+        if became == "told":
+            assert team.publisher.flush().pushed == [task_id]
+            assert team.feishu.sheet.row(3)[STATUS] == "失败"
+    elif became == "no picture":
+        task_id = team.entered(3)
+        (team.folder / "notes.txt").write_text("no picture")
+        assert team.db.complete_task(task_id, ["notes.txt"])
+        assert task_id in team.publisher.flush().blocked
+    else:
+        task_id = team.finished(3)
+        file = team.folder / team.record(task_id).output_files[0]
+        file.unlink() if became == "missing" else saved(file, (200, 1, 1))
+        assert task_id in team.publisher.flush().blocked
+    mark = saved(team.folder / "by hand" / "裙子.png", (9, 99, 199))
+    give_file(team.db, task_id, "by hand/裙子.png", team.settings.document)
+    assert team.publisher.flush().pushed == [task_id]
+    assert in_row(team, 3) == mark
+    team.assert_delivered(task_id)
+    record = team.record(task_id)
+    assert record.output_files == ("by hand/裙子.png",)
+    assert (record.stage.value, record.error_message) == ("finished", None)
+    (told,) = [line for line in record.story if line.what == "given"]
+    assert told.text == "by hand/裙子.png"
+    assert 3 not in to_do(team)
+
+
+def test_an_absolute_path_means_the_same_and_the_file_is_known_by_its_content(team: Team) -> None:
+    task_id = team.failed(3)
+    file = team.folder / "made.png"
+    saved(file, (9, 99, 199))
+    give_file(team.db, task_id, str(file), team.settings.document)
+    kept = team.db.table.files.kept_path(task_id)
+    assert kept.read_bytes() == file.read_bytes(), "a copy is kept while it waits"
+    kept.unlink()
+    saved(file, (1, 1, 1))
+    assert "replaced by another file" in team.publisher.flush().blocked[task_id]
+    assert in_row(team, 3) is None
+
+
+def test_the_file_takes_the_place_of_a_picture_that_was_sent_before(team: Team) -> None:
+    """Its first picture stands in the row; then its file is gone, and a person names another one."""
+    task_id = team.finished(3)
+    assert team.publisher.flush().pushed == [task_id]
+    (team.folder / team.record(task_id).output_files[0]).unlink()
+    mark = saved(team.folder / "better.png", (9, 99, 199))
+    give_file(team.db, task_id, "better.png", team.settings.document)
+    assert team.publisher.flush().pushed == [task_id]
+    assert in_row(team, 3) == mark
+
+
+def test_what_is_no_result_is_refused_in_words_and_nothing_changes(
+    team: Team, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    task_id = team.failed(3)
+    outside = tmp_path_factory.mktemp("outside") / "a.png"
+    saved(outside, (1, 2, 3))
+    (team.folder / "link.png").symlink_to(outside)
+    saved(team.folder / "cut.png", (1, 2, 3))
+    whole = (team.folder / "cut.png").read_bytes()
+    (team.folder / "cut.png").write_bytes(whole[:-8])
+    (team.folder / "film.mp4").write_bytes(MP4)
+    saved(team.db.table.files.folder / "kept" / "a.png", (1, 2, 3))
+    (team.folder / "into").symlink_to(team.db.table.files.folder, target_is_directory=True)
+    (team.folder / "folder.png").mkdir()
+    before = team.record(task_id)
+    for name, words in (
+        (str(outside), "does not lie inside the output folder"),
+        (os.path.relpath(outside, team.folder), "does not lie inside the output folder"),
+        ("link.png", "does not lie inside the output folder"),
+        ("", "does not lie inside the output folder"),
+        (".", "does not lie inside the output folder"),
+        ("wfrecovery/kept/a.png", "a file of the task table"),
+        ("into/kept/a.png", "a file of the task table"),
+        ("gone.png", "there is no file gone.png"),
+        ("folder.png", "there is no file folder.png"),
+        ("cut.png", "cut.png is not whole"),
+        ("film.mp4", "film.mp4 is no picture"),
+    ):
+        with pytest.raises(TaskError, match=words) as refused:
+            give_file(team.db, task_id, name, team.settings.document)
+        assert refused.value.wording.zh != refused.value.wording.en, name
+        assert team.record(task_id) == before, name
+
+
+def test_only_what_has_no_result_gets_a_file(team: Team) -> None:
+    saved(team.folder / "made.png", (9, 99, 199))
+
+    def refused(task_id: str, words: str) -> None:
+        before = team.record(task_id)
+        with pytest.raises(TaskError, match=words):
+            give_file(team.db, task_id, "made.png", team.settings.document)
+        assert team.record(task_id) == before
+        assert not team.db.table.files.kept_path(task_id).exists() or before.feishu_state is FeishuState.PENDING
+
+    refused(team.entered(2), "is created and cannot become finished")
+    cancelled = team.entered(3)
+    assert team.db.cancel_task(cancelled, "not wanted")
+    refused(cancelled, "is cancelled")
+    there = team.finished(4)
+    refused(there, "its result is there")
+    assert there in team.publisher.flush().pushed
+    refused(there, "its result is there")
+
+
+def test_a_video_is_wanted_where_the_workflow_makes_one(team: Team) -> None:
+    task_id = team.entered(3, "图生视频")
+    assert team.db.mark_task_failed(task_id, "KSampler: boom")
+    saved(team.folder / "made.png", (9, 99, 199))
+    with pytest.raises(TaskError, match="is no video"):
+        give_file(team.db, task_id, "made.png", team.settings.document)
+    (team.folder / "film.mp4").write_bytes(MP4)
+    give_file(team.db, task_id, "film.mp4", team.settings.document)
+    assert team.publisher.flush().pushed == [task_id]
+    assert team.feishu.sheet.row(3)["视频是否已实现"] == "已完成"
+
+
+def test_the_likeliest_files_come_first(team: Team) -> None:
+    (team.folder / "img").mkdir()
+    task_id = team.finished(3, "img/coat_00007_.png")
+    record = team.record(task_id)
+    ended = (team.folder / "img/coat_00007_.png").stat().st_mtime
+    for name, away in (("far.png", 9000.0), ("near.png", 3.0), ("img/coat_00008_.png", 5000.0)):
+        saved(team.folder / name, (1, 2, 3))
+        os.utime(team.folder / name, (ended + away, ended + away))
+    saved(team.folder / "img/coat_00007_.png", (200, 1, 1))
+    (team.folder / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more of it")
+    (team.folder / "film.mp4").write_bytes(MP4)
+    saved(team.db.table.files.folder / "kept" / "a.png", (1, 2, 3))
+    found = candidates(team.folder, record)
+    assert [file.path for file in found] == ["img/coat_00007_.png", "img/coat_00008_.png", "near.png", "far.png"]
+    assert {file.kind.value for file in found} == {"picture"}
+    (team.folder / "cut.png").unlink()
+    for number in range(30):
+        saved(team.folder / f"more/{number}.png", (1, 2, 3))
+    assert len(candidates(team.folder, record)) == 12
