@@ -5,7 +5,7 @@ import { app } from '../../scripts/app.js'
 import { Page } from './wfrecovery/page.mjs'
 
 /** Each after those whose rules it overrides. */
-const STYLES = ['base', 'panel', 'controls', 'messages', 'list', 'detail', 'setup', 'preview', 'narrow']
+const STYLES = ['base', 'panel', 'controls', 'messages', 'list', 'detail', 'setup', 'preview', 'decisions', 'narrow']
 
 for (const name of STYLES) {
   const link = document.createElement('link')

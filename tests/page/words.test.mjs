@@ -33,9 +33,10 @@ test('each stage offers what is possible there, and nothing else', () => {
     ['queued', 'pending', ['cancel']],
     ['running', 'pending', ['cancel']],
     ['asking', 'off', ['retry', 'cancel']],
-    ['failed', 'off', ['retry']],
+    ['failed', 'off', ['retry', 'adopt']],
+    ['failed', 'blocked', ['push', 'retry', 'adopt', 'leave']],
     ['cancelled', 'off', ['retry']],
-    ['finished', 'blocked', ['push', 'retry']],
+    ['finished', 'blocked', ['push', 'retry', 'adopt', 'leave']],
     ['finished', 'pending', ['push']],
     ['finished', 'pushed', ['push']],
     ['finished', 'off', []],
@@ -45,13 +46,20 @@ test('each stage offers what is possible there, and nothing else', () => {
   assert.deepEqual(chosen(actionsOf(record(1, { output_files: ['a.png'] }))), ['output'])
 })
 
+test('what does not get into the sheet is decided by a person: a picture that is there can be written, else a file is named', () => {
+  const blocked = record(1, { feishu: 'blocked', output_files: ['a.png'] })
+  assert.deepEqual(chosen(actionsOf(blocked)).sort(), ['leave', 'output', 'push', 'retry', 'write'])
+  assert.deepEqual(chosen(actionsOf(blocked, [{ path: 'a.png', state: 'missing' }])).sort(), ['adopt', 'leave', 'push', 'retry'])
+  assert.deepEqual(chosen(actionsOf({ ...blocked, output_files: ['notes.txt'] })).sort(), ['adopt', 'leave', 'output', 'push', 'retry'])
+})
+
 test('a result that is gone is rendered again, and not opened', () => {
   const two = record(1, { output_files: ['a.png', 'b.png'] })
   const told = (...states) => states.map((state, index) => ({ path: two.output_files[index], state }))
   assert.deepEqual(chosen(actionsOf(two, told('there', 'there'))), ['output'])
   for (const state of ['replaced', 'missing', 'unknown', 'outside', 'of a newer version']) {
-    assert.deepEqual(chosen(actionsOf(two, told(state, 'there'))), ['retry'], state)
-    assert.deepEqual(chosen(actionsOf(two, told('there', state))).sort(), ['output', 'retry'], state)
+    assert.deepEqual(chosen(actionsOf(two, told(state, 'there'))).sort(), ['adopt', 'retry'], state)
+    assert.deepEqual(chosen(actionsOf(two, told('there', state))).sort(), ['adopt', 'output', 'retry'], state)
     assert.ok(goneText(state))
   }
   assert.deepEqual(chosen(actionsOf({ ...two, metadata: { stage: 'running' } }, told('missing'))), ['cancel'])

@@ -112,6 +112,9 @@ export function actionsOf(record, told = []) {
     retry: ['failed', 'cancelled', 'asking'].includes(stage) || (stage === 'finished' && (blocked || told.some(isGone))),
     cancel: ['created', 'queued', 'running', 'asking'].includes(stage),
     push: isFinal(record) && (['blocked', 'pending', 'pushed'].includes(feishuOf(record).state) || isLeft(record)),
+    write: stage === 'finished' && blocked && canBeShown(main) && !told.some(isGone),
+    adopt: stage === 'failed' || (stage === 'finished' && (told.some(isGone) || (blocked && !canBeShown(main)))),
+    leave: isFinal(record) && blocked,
     output: Boolean(main) && !told.some((one) => one.path === main.path && isGone(one)),
   }
 }
@@ -188,6 +191,7 @@ export function storyText(what) {
       queued_again: t('Queued again'),
       retried: t('Queued again by hand'),
       adopted: t('Result found on disk and taken over'),
+      given: t('A person has named its file'),
       finished: t('Finished'),
       failed: t('Failed'),
       cancelled: t('Cancelled'),
@@ -245,6 +249,12 @@ export function durationText(from, to) {
   const parts = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60), seconds % 60]
   if (parts[0] === 0) parts.shift()
   return parts.map((part, index) => (index ? String(part).padStart(2, '0') : part)).join(':')
+}
+
+/** "12 kB" */
+export function sizeText(bytes) {
+  const [unit, size] = bytes < 1e6 ? ['kilobyte', bytes / 1e3] : ['megabyte', bytes / 1e6]
+  return new Intl.NumberFormat(currentLanguage(), { style: 'unit', unit, unitDisplay: 'short', maximumFractionDigits: size < 10 ? 1 : 0 }).format(size)
 }
 
 export function numberText(number) {

@@ -30,7 +30,7 @@ export function routesOf(api) {
     graph: (id) => get(`${task(id)}/graph`),
     recover: () => post('/recover'),
     takeOver: (owner) => post('/recover', { take_over: owner }),
-    act: (id, action) => post(`${task(id)}/${action}`),
+    act: (id, action, named) => post(`${task(id)}/${action}`, named),
     actOnAll: (action, what) => post(`/tasks/${action}`, what),
     preview: () => get('/preview'),
     settings: () => get('/settings'),
@@ -41,6 +41,8 @@ export function routesOf(api) {
       const response = await api.fetchApi('/i18n')
       return response.ok ? response.json() : {}
     },
+    rows: (id, language, number) => get(`${task(id)}/rows${queryText({ lang: language, row_number: number })}`),
+    candidates: (id) => get(`${task(id)}/candidates`),
     results: (id, language) => get(`${task(id)}/results?lang=${language}`),
     thumbnailUrl: (record) =>
       api.apiURL(`/wfrecovery${task(record.task_id)}/thumbnail${queryText({ of: record.metadata?.finished_at })}`),
@@ -50,6 +52,11 @@ export function routesOf(api) {
         () => null,
         ({ kind, status }) => (status === 410 ? kind.replace(/^result_/, '') : null),
       ),
+    /** A small picture of a file in the output folder that is no task's yet: ComfyUI's own route shows it. */
+    pictureUrl: (path) => {
+      const [name, folder] = [path.replace(/^.*\//, ''), path.replace(/\/?[^/]*$/, '')]
+      return api.apiURL(`/view${queryText({ filename: name, subfolder: folder, type: 'output', preview: 'webp;60' })}`)
+    },
     fileUrl: (record, path) => api.apiURL(`/wfrecovery${task(record.task_id)}/file${queryText({ path })}`),
   }
 }

@@ -87,6 +87,11 @@ export class TaskDetail {
     this._askForResults()
   }
 
+  /** Back to the button of an action, where it is still offered. */
+  focusOn(action) {
+    (this._body.querySelector(`[data-wfr="action-${action}"]`) ?? this._title).focus()
+  }
+
   /** Who is at work on it, or whether that one lives, has changed. */
   updateOwner() {
     if (whoseText(this._record, this._state.status) !== this._whose) this._rebuild(this._record)
@@ -203,7 +208,10 @@ export class TaskDetail {
       { class: 'wfr-buttons', role: 'group', 'aria-label': t('What can be done') },
       !last && retry,
       can.push && button({ hook: 'action-push', label: pushText(record), iconName: 'cloud-upload', onclick: act('push') }),
+      can.write && button({ hook: 'action-write', label: t('Write it there anyway'), iconName: 'table', onclick: act('write') }),
+      can.adopt && button({ hook: 'action-adopt', label: t('Choose its file'), iconName: 'file', onclick: act('adopt') }),
       last && retry,
+      can.leave && button({ hook: 'action-leave', label: t('Leave it'), iconName: 'ban', onclick: act('leave') }),
       can.cancel &&
         button({ hook: 'action-cancel', label: isCancelling(record) ? t('Being cancelled…') : t('Cancel'), iconName: 'times', onclick: act('cancel'), off: isCancelling(record) }),
       can.output && button({ hook: 'action-output', label: t('Open output'), iconName: 'external-link', onclick: act('output') }),

@@ -1,6 +1,7 @@
 /** Who else is at work in this folder, and taking over from them. Nothing of it is shown where nobody else has tasks. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
+import { Question } from './question.mjs'
 import { lifeText, othersOf, ownerName, takeOverText, tasksText } from '../owners.mjs'
 import { t } from '../texts.mjs'
 import { numberText } from '../words.mjs'
@@ -36,7 +37,7 @@ export class Owners {
   }
 
   destroy() {
-    this._dialog?.close()
+    this._question?.close()
   }
 
   /** What the status says. */
@@ -74,54 +75,26 @@ export class Owners {
     )
   }
 
-  /** Nothing is taken over before its meaning was read. */
   _ask(owner) {
-    this._dialog?.close()
+    this._question?.close()
     const name = ownerName(owner)
-    const error = h('p', { class: 'wfr-problem', role: 'alert', hidden: true })
-    const take = button({ hook: 'take-over', label: t('Take over'), kind: 'wfr-primary', onclick: () => this._take(owner, take, error) })
-    const leave = button({ hook: 'take-over-leave', label: t('Leave them there'), onclick: () => dialog.close() })
-    const question = owner.tasks === 1 ? t('Take over 1 task from {name}?', { name }) : t('Take over {n} tasks from {name}?', { n: numberText(owner.tasks), name })
-    const dialog = h(
-      'dialog',
-      {
-        class: 'wfr-root wfr-preview wfr-take-over',
-        'data-wfr': 'take-over-dialog',
-        'aria-labelledby': 'wfr-take-over-title',
-        'aria-describedby': 'wfr-take-over-meaning',
-        // keys typed here are not meant for ComfyUI's shortcuts; Escape closes, as in every dialog
-        onkeydown: (event) => event.stopPropagation(),
-        onclose: () => this._closed(dialog, owner),
-      },
-      h('h2', { id: 'wfr-take-over-title' }, question),
-      h('p', { id: 'wfr-take-over-meaning' }, takeOverText(owner)),
-      error,
-      h('div', { class: 'wfr-buttons wfr-preview-buttons' }, take, leave),
-    )
-    this._dialog = dialog
-    document.body.append(dialog)
-    dialog.showModal()
-    leave.focus() // a key that was pressed once too often takes nothing over
+    this._question = new Question({
+      hook: 'take-over',
+      title: owner.tasks === 1 ? t('Take over 1 task from {name}?', { name }) : t('Take over {n} tasks from {name}?', { n: numberText(owner.tasks), name }),
+      meaning: takeOverText(owner),
+      yes: t('Take over'),
+      no: t('Leave them there'),
+      onYes: async () => this._onTaken(await this._takeOver(owner.boot)),
+      onClosed: () => this._focusAgain(owner),
+    })
+    this._question.ask()
   }
 
   /** Back to where it was asked from; that button may have been made anew meanwhile. */
-  _closed(dialog, { boot }) {
-    dialog.remove()
+  _focusAgain({ boot }) {
     if (!this.element.isConnected || this.element.hidden) return
     const ask = this._list.querySelector(`[data-owner="${CSS.escape(boot)}"]`) ?? this.element.querySelector('summary')
     ask.focus()
-  }
-
-  async _take(owner, take, error) {
-    take.disabled = true
-    try {
-      this._onTaken(await this._takeOver(owner.boot))
-      this._dialog.close()
-    } catch (trouble) {
-      fill(error, trouble.message)
-      error.hidden = false
-      take.disabled = false
-    }
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { button, fill, h, icon, setText } from './dom.mjs'
 import { Banners } from './banners.mjs'
+import { Decisions } from './decisions.mjs'
 import { TaskDetail } from './detail.mjs'
 import { Filters } from './filters.mjs'
 import { TaskList } from './list.mjs'
@@ -39,6 +40,7 @@ export class Panel {
       onLoadWorkflow: (record) => this._try(() => page.loadWorkflow(record)),
       onTrouble: (error) => this._failed(error),
     })
+    this._decisions = new Decisions({ routes, onDone: (record, said) => this._changed(record, said), onClosed: (action) => this._isOpen && this._detail.focusOn(action) })
     this._setup = new Setup({ state, routes })
     this._owners = new Owners({ takeOver: (boot) => this._takeOver(boot), onTaken: (n) => this._note(t('Taken over: {n}', { n: numberText(n) })) })
     this._recover = button({ hook: 'recover', label: t('Recover'), iconName: 'history', title: t('Recover tasks'), onclick: () => this._try(page.recover) })
@@ -69,6 +71,7 @@ export class Panel {
     this._filters.destroy()
     this._list.destroy()
     this._owners.destroy()
+    this._decisions.destroy()
     clearTimeout(this._gathering)
     clearInterval(this._looking)
   }
@@ -282,12 +285,17 @@ export class Panel {
 
   async _act(record, action) {
     if (action === 'output') return this._page.openOutput(record)
+    if (['write', 'adopt', 'leave'].includes(action)) return this._decisions.ask(record, action)
     await this._try(async () => {
       const changed = await this._page.routes.act(record.task_id, action)
-      this._takeTasks([changed])
       const cancelled = isFinal(changed) ? t('Cancelled.') : t('Being cancelled…')
-      this._say({ retry: t('Queued again.'), push: t('It will be written again.'), cancel: cancelled }[action])
+      this._changed(changed, { retry: t('Queued again.'), push: t('It will be written again.'), cancel: cancelled }[action])
     })
+  }
+
+  _changed(record, said) {
+    this._takeTasks([record])
+    this._say(said)
   }
 
   /** How many tasks those were. */
