@@ -64,16 +64,18 @@ _HELP: Final = {
     "decision": Wording(
         "write: into its row, whatever that says now (--row N where there are several); file: --file PATH is its "
         "result, where its own is gone or could not be told; again: the same workflow once more, where the result is "
-        "lost; leave: deliver it no more, and the next batch renders what the row says now",
+        "lost, or a cloud has not answered (it may be paid for twice); leave: deliver it no more, and the next batch "
+        "renders what the row says now; arrived: a cloud has it, under --id ID",
         "write：写入它的行，不管那一行现在是什么（有多行时用 --row N）；file：结果丢失或无法判断时，"
-        "把 --file 的文件作为结果；again：结果丢失时，用同一工作流重新生成；"
-        "leave：不再写入，下一批按该行现在的内容重新生成",
+        "把 --file 的文件作为结果；again：结果丢失或云端没有应答时，用同一工作流重新生成（可能计费两次）；"
+        "leave：不再写入，下一批按该行现在的内容重新生成；arrived：云端已有该任务，用 --id 指定其 ID",
     ),
     "row": Wording("the number of the row, with write", "行号，与 write 一起用"),
     "file": Wording(
         "the file, relative to the output folder, or absolute inside it; with file",
         "文件路径：相对于输出文件夹，或其中的绝对路径；与 file 一起用",
     ),
+    "job_id": Wording("the task's id in the cloud, with arrived", "云端的任务 ID，与 arrived 一起用"),
     "doctor": Wording(
         "check ComfyUI, plugin, output folder and Feishu, and say how to mend each; changes nothing",
         "检查 ComfyUI、插件、输出文件夹和飞书，并说明如何修复；不做任何改动",
@@ -150,6 +152,7 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     deciding.add_argument("decision", choices=DECISIONS, help=text("decision"))
     deciding.add_argument("--row", type=_number, metavar="N", help=text("row"))
     deciding.add_argument("--file", metavar="PATH", help=text("file"))
+    deciding.add_argument("--id", metavar="ID", help=text("job_id"))
     deciding.add_argument("--local", action="store_true", help=text("local"))
     add("doctor", common)
     demo = add("demo", spoken)

@@ -10,21 +10,30 @@ from ..feishu.client import FeishuClient
 from ..feishu.deciding import give_file, leave, write_anyway
 from ..feishu.errors import FeishuError
 from ..feishu.publisher import Publisher
+from ..recovery.decisions import CANCELLED
+from ..table.changes import cancelled, has_arrived, sent_once_more
 from ..table.manager import DatabaseManager
 from ..table.record_json import delivery_in, record_to_json
-from ..table.records import TaskRecord
+from ..table.records import Stage, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
 from .context import ATTENTION, WELL, CommandError, Context
 
 #: What may be decided, and the plugin's word for it.
-DECISIONS: Final = {"write": "write", "file": "adopt", "again": "retry", "leave": "leave"}
+DECISIONS: Final = {"write": "write", "file": "adopt", "again": "retry", "leave": "leave", "arrived": ""}
 _DONE: Final = {
     "write": Wording("it goes into the row", "会写入该行"),
     "file": Wording("the file is its result now", "该文件现在是它的结果"),
     "again": Wording("it is rendered again", "会重新生成"),
     "leave": Wording("it is not delivered", "不再写入"),
+    "arrived": Wording(
+        "the next run of main.py, or wfrecovery recover, fetches it", "下次运行 main.py 或 wfrecovery recover 时取回"
+    ),
 }
+_NEXT_RUN: Final = Wording(
+    "the next run of main.py, or wfrecovery recover, sends it again: it may be paid for twice",
+    "下次运行 main.py 或 wfrecovery recover 时重新发送：可能会计费两次",
+)
 _NEXT_BATCH: Final = Wording(
     "its result is set aside: the next batch renders the row, if its cell says 否",
     "结果已搁置：如果单元格是 否，下一批会重新生成该行",
@@ -40,7 +49,9 @@ async def run(context: Context) -> int:
         raise CommandError("arguments", Wording("--row goes with write", "--row 只能和 write 一起用"))
     if (file is not None) != (decision == "file"):
         raise CommandError("arguments", Wording("file and --file PATH go together", "file 和 --file 路径 要一起用"))
-    if context.arguments.local:
+    if (context.arguments.id is not None) != (decision == "arrived"):
+        raise CommandError("arguments", Wording("arrived and --id ID go together", "arrived 和 --id ID 要一起用"))
+    if context.arguments.local or decision == "arrived":
         record, said = await asyncio.to_thread(_decide_here, context, task_id, decision)
     else:
         named = {"row_number": row, "path": file}
@@ -55,6 +66,8 @@ async def run(context: Context) -> int:
 def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[str, Any], Wording]:
     if context.db is None:
         raise CommandError("no_table", Wording("main.py has no table here", "这里没有 main.py 的任务表"))
+    if decision == "arrived" or (decision in ("again", "leave") and _asks(context.db, task_id)):
+        return _decided_about_cloud(context.db, task_id, decision, context.arguments.id)
     if decision in ("again", "leave"):
         return record_to_json(leave(context.db, task_id)), _DONE["leave"] if decision == "leave" else _NEXT_BATCH
     try:
@@ -63,6 +76,22 @@ def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[st
         raise CommandError("feishu", error.wording) from error
     reason = record.outbox.reason
     return record_to_json(record), reason if reason is not None else _DONE[decision]
+
+
+def _asks(db: DatabaseManager, task_id: str) -> bool:
+    return db.table.get(task_id).stage is Stage.ASKING
+
+
+def _decided_about_cloud(
+    db: DatabaseManager, task_id: str, decision: str, job_id: str | None
+) -> tuple[dict[str, Any], Wording]:
+    """Of what was sent to an engine that makes its own ids, and of which nobody knows whether it was rendered."""
+    if decision == "arrived":
+        record = db.table.update(task_id, lambda task: has_arrived(task, job_id or ""))
+        return record_to_json(record), _DONE["arrived"]
+    if decision == "again":
+        return record_to_json(db.table.update(task_id, sent_once_more)), _NEXT_RUN
+    return record_to_json(db.table.update(task_id, lambda task: cancelled(task, CANCELLED))), _NEXT_BATCH
 
 
 def _delivered_here(context: Context, db: DatabaseManager, task_id: str, decision: str) -> TaskRecord:

@@ -60,6 +60,34 @@ def asking(task: TaskRecord, reason: Wording) -> TaskRecord:
     return task.entering(Stage.ASKING, error_message=reason.en, error_message_zh=reason.zh)
 
 
+def sent_once_more(task: TaskRecord) -> TaskRecord:
+    """`task`, of an engine that makes its own ids, as one that nobody has sent, because a person says so: the next run
+    of `main.py` sends it, and it may be paid for another time. Raises TaskError where it does not wait for anybody."""
+    if not task.stage.final and task.stage is not Stage.ASKING:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}: nobody has to decide about it",
+                f"{task.task_id} {stage_zh(task.stage)}，不需要决定",
+            )
+        )
+    fresh: dict[str, Any] = {"comfyui_task_id": None, "cancel_requested": None, "finished_at": None, "results": ()}
+    anew = dataclasses.replace(answered(task), stage=Stage.CREATED, owner=None, queue=None, attempts=0, **fresh)
+    state = FeishuState.OFF if task.row_number is None else FeishuState.PENDING
+    return dataclasses.replace(anew, earlier_runs=task.runs, outbox=Outbox(state))
+
+
+def has_arrived(task: TaskRecord, job_id: str) -> TaskRecord:
+    """`task`, of which no answer came, as its engine has it: a person has found it there. Raises TaskError."""
+    if task.stage is not Stage.ASKING:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} is {task.stage.value}: only what waits for a decision can be named an id",
+                f"{task.task_id} {stage_zh(task.stage)}；只有等待决定的任务可以指定云端任务 ID",
+            )
+        )
+    return dataclasses.replace(answered(task), stage=Stage.QUEUED, comfyui_task_id=job_id, owner=None)
+
+
 def answered(task: TaskRecord) -> TaskRecord:
     """`task` whose request surely has ended, one way or the other."""
     return dataclasses.replace(task, sending=None, error_message=None, error_message_zh=None)

@@ -9,7 +9,7 @@ from functools import partial
 
 from ...bridge.recovery.decisions import CANCELLED
 from ...bridge.results.contents import Contents
-from ...bridge.table.changes import cancelled, wished_away
+from ...bridge.table.changes import cancelled, sent_once_more, wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
 from ...bridge.table.values import FeishuState
@@ -17,6 +17,7 @@ from ...bridge.wording import Wording
 from ..host import Host
 from ..queue.item import is_of
 from ..queue.keeping import ended_by_wish
+from ..queue.recording import ENGINE
 from ..queue.writing import WISH_SECONDS, Writer
 from .requeueing import Requeued, Requeueing
 
@@ -41,6 +42,9 @@ class Requests:
         Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
         """
         task = await asyncio.to_thread(self._db.table.get, task_id)
+        if task.engine is not None and not task.engine.startswith(ENGINE):  # a cloud's: main.py sends it
+            self._on_change(await asyncio.to_thread(self._db.table.update, task_id, sent_once_more))
+            return Requeued.ELSEWHERE
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
         if graph is None:
             raise TaskError(

@@ -135,6 +135,9 @@ class Cloud:
     def paid(self, number: int) -> int:
         return self.cloud.paid(f"row {number}")
 
+    def ids_there(self) -> list[str]:
+        return [task.id for task in self.cloud.tasks]
+
     def _open(self) -> list[str]:
         return [task.id for task in self.cloud.tasks if task.state in ("QUEUED", "RUNNING")]
 
@@ -200,6 +203,9 @@ class Scripted:
 
     def paid(self, number: int) -> int:
         return Counter(job["what"] for job in self.jobs.values())[f"row {number}"]
+
+    def ids_there(self) -> list[str]:
+        return [str(number) for number in self.jobs]
 
     def _end(self, **end: Any) -> None:
         for job in self.jobs.values():

@@ -192,3 +192,53 @@ def test_another_engine_s_recovery_leaves_it_alone(office: Office, service: Serv
     assert {key: after[key] for key in ("status", "comfyui_task_id")} == {
         key: before[key] for key in ("status", "comfyui_task_id")
     }
+
+
+# ------------------------------------------------------------------ what a person decides
+
+
+def decide(office: Office, *words: str) -> int:
+    """`wfrecovery decide`, on main.py's table."""
+    from wfrecovery.bridge.cli.main import main  # noqa: PLC0415 - its settings are this test's
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WFRECOVERY_OUTPUT", str(office.folder))
+        return main(["decide", *words, "--local"])
+
+
+def test_it_was_never_accepted_and_a_person_says_again(office: Office, service: Service) -> None:
+    service.answer_lost(accepted=False)
+    task_id = office.main_py().enters(2)
+    assert decide(office, task_id, "again") == 0
+    assert service.paid(2) == 0
+    office.main_py().looks()
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 1
+    assert office.task(task_id)["error_message"] is None
+
+
+def test_it_was_accepted_and_a_person_names_its_id(office: Office, service: Service) -> None:
+    service.answer_lost(accepted=True)
+    task_id = office.main_py().enters(2)
+    assert decide(office, task_id, "arrived", "--id", service.ids_there()[0]) == 0  # type: ignore[attr-defined]
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 1
+
+
+def test_a_person_leaves_it_and_the_next_batch_takes_the_row(office: Office, service: Service) -> None:
+    service.answer_lost(accepted=True)
+    first = office.main_py().enters(2)
+    assert decide(office, first, "leave") == 0
+    assert office.task(first)["metadata"]["feishu"]["state"] == "off"
+    second = office.main_py().enters(2)
+    assert (second != first, service.paid(2)) == (True, 2)
+
+
+@pytest.mark.parametrize("words", [("arrived",), ("write",), ("arrived", "--id", "7")])
+def test_what_makes_no_sense_changes_nothing(words: tuple[str, ...], office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    before = office.task(task_id)
+    assert decide(office, task_id, *words) == 2
+    assert office.task(task_id) == before
