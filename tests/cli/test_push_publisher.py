@@ -98,8 +98,8 @@ def test_a_local_push_of_what_a_living_comfyui_delivers_is_done_there(feishu: Fe
         main = rendered(office)
         task_id = main.record().task_id
         until(lambda: office.theirs()["metadata"]["feishu"]["attempts"])
+        answer = push(office, "--local", task_id, code=0)  # before Feishu is back: else it goes in by itself
         feishu.start()
-        answer = push(office, "--local", task_id, code=0)
         assert answer["comfyui"] == [office.theirs()["task_id"]]
         assert answer["elsewhere"] == {task_id: "ComfyUI delivers it"}
         assert answer["main"] is None

@@ -49,11 +49,13 @@ def test_main_py_dies_too_with_each_row_that_kills_comfyui(tmp_path: Path) -> No
                     break
                 assert comfy.killed() > known
                 assert len(mains) < 12
-        assert_only_the_killer_failed(comfy, output)
+        assert_only_the_killer_failed(comfy, output, unseen=2)
 
 
-def assert_only_the_killer_failed(comfy: Supervised, output: Path) -> None:
-    """A row may take the blame once, and come before the killer each time: rendered, and nobody had heard of that."""
+def assert_only_the_killer_failed(comfy: Supervised, output: Path, unseen: int = 0) -> None:
+    """`unseen`: so many `main.py`s may have died before they could note that ComfyUI had taken the row.
+
+    A row may take the blame once, and come before the killer each time: rendered, and nobody had heard of that."""
     tasks = records(output)
     killer = tasks.pop(KILLER)
     assert (killer.stage, killer.attempts) == (Stage.FAILED, 3)
@@ -61,7 +63,7 @@ def assert_only_the_killer_failed(comfy: Supervised, output: Path) -> None:
     assert {task.stage for task in tasks.values()} == {Stage.FINISHED}
     blamed = {number: task.attempts for number, task in tasks.items() if task.attempts}
     assert set(blamed.values()) <= {1}, blamed
-    assert comfy.killed() == 3 + len(blamed)
+    assert 0 <= comfy.killed() - 3 - len(blamed) <= unseen
     assert {pictures(comfy, number) for number in tasks} <= set(range(1, comfy.killed() + 1))
 
 

@@ -53,8 +53,12 @@ def at_rest(comfy: Comfy) -> None:
 def own_pictures(shop: Shop, tags: list[dict[str, Any]], marks: list[int]) -> None:
     """Each row has its own."""
     for tag, mark in zip(tags, marks, strict=True):
-        until(lambda tag=tag: shop.shown(tag["row_number"]), what=f"a picture in row {tag['row_number']}")
-        assert same_mark(shop.shown(tag["row_number"]) or b"", mark)
+        number = tag["row_number"]  # of two results of one row the older one may be seen there first
+        until(lambda n=number, m=mark: _shows(shop.shown(n), m), what=f"its picture in row {number}")
+
+
+def _shows(picture: bytes | None, mark: int) -> bool:
+    return picture is not None and same_mark(picture, mark)
 
 
 # ------------------------------------------------------------------ one id, several prompts
