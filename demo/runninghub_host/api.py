@@ -44,10 +44,10 @@ class Api:
             raise RefusalError(301)
         task = self._cloud.create(account, str(body["workflowId"]), node_info)
         tips: dict[str, Any] = {
-            "result": True,
+            "result": not task.reason,
             "error": None,
             "outputs_to_execute": [output.node for output in task.workflow.outputs],
-            "node_errors": {},
+            "node_errors": {task.reason["node_id"]: task.reason} if task.reason else {},
         }
         return {
             "netWssUrl": None,

@@ -134,7 +134,10 @@ class Cloud:
             workflow = self.workflows.get(workflow_id)
             if workflow is None:
                 raise RefusalError(self._switches.wrong_workflow_code)
-            self._check_nodes(workflow, node_info)
+            wrong = self._wrong_node(workflow, node_info)
+            if wrong is not None and self._switches.wrong_node_code:
+                raise RefusalError(self._switches.wrong_node_code)
+            self._check_pictures(node_info)
             self._check_room(account)
             task = Task(
                 str(self._next_id),
@@ -148,6 +151,9 @@ class Cloud:
             )
             self._next_id += random.SystemRandom().randrange(1, 1000)
             self.tasks[task.id] = task
+            if wrong is not None:
+                task.reason = {"node_name": "", "node_id": wrong, "exception_message": "the node has no such field"}
+                self._end(task, "FAILED", now)
             self._start_waiting(now)
             return task
 
@@ -225,11 +231,16 @@ class Cloud:
         task.state, task.ended = state, at
         self._start_waiting(at)
 
-    def _check_nodes(self, workflow: Workflow, node_info: list[dict[str, Any]]) -> None:
+    def _wrong_node(self, workflow: Workflow, node_info: list[dict[str, Any]]) -> str | None:
+        """The first node that the workflow has not, or not with this field."""
         for info in node_info:
-            fields = None if workflow.nodes is None else workflow.nodes.get(str(info["nodeId"]), ())
-            if fields is not None and info["fieldName"] not in fields:
-                raise RefusalError(self._switches.wrong_node_code)
+            node = str(info["nodeId"])
+            if workflow.nodes is not None and info["fieldName"] not in workflow.nodes.get(node, ()):
+                return node
+        return None
+
+    def _check_pictures(self, node_info: list[dict[str, Any]]) -> None:
+        for info in node_info:
             value = info["fieldValue"]
             if isinstance(value, str) and value.startswith("api/") and value not in self.uploads:
                 raise RefusalError(433, f"VALIDATE_PROMPT_FAILED: Invalid image file: {value}")

@@ -39,7 +39,7 @@ def draw(inputs: Sequence[str | bytes], run: str, kind: Kind) -> bytes:
 def shows(file: bytes, value: str | bytes) -> bool:
     """Whether a result was made from this text or this picture, among others."""
     wanted = _look(_band(value))[0]
-    return any(_alike(band, wanted) for band in _look(_opened(file))[:-1])
+    return any(_alike(band, wanted) for band in _look(_opened(file)))
 
 
 def run_of(file: bytes) -> Bands:

@@ -59,8 +59,9 @@ class Switches:
     wrong_key_code: Literal[802, 806, 811] = 802
     #: a workflow that it does not know: none of that id, or never saved and run
     wrong_workflow_code: Literal[380, 810] = 380
-    #: a node or field that is not in the workflow: as documented, or like all that ComfyUI's validation refuses
-    wrong_node_code: Literal[803, 433] = 803
+    #: a node or field that is not in the workflow: as documented, or like all that ComfyUI's validation refuses, or
+    #: accepted: the task has failed at once, and `promptTips` says why
+    wrong_node_code: Literal[803, 433, 0] = 803
     #: a cancellation that comes too late: refused (measured by others), or accepted without any effect
     late_cancel_code: Literal[817, 0] = 817
     #: what /outputs says of a cancelled task: 805 without a reason, or it is not known any more
@@ -127,6 +128,7 @@ UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
 #: under these a client may not get what there is, or not learn what has happened
 UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
     "cancelled_code": (805, 807),
+    "wrong_node_code": (803, 433, 0),
     "failed_data": ("reason", "null"),
     "fresh_addresses": (False, True),
 }

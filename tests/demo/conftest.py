@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -42,3 +43,11 @@ def caller(cloud: RunningHubStandIn) -> Iterator[Caller]:
     made = Caller(cloud)
     with made.session:
         yield made
+
+
+@pytest.fixture
+def threads_that_switch_all_the_time() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 import urllib3
-from runninghub_caller import Caller, node_info
+from runninghub_caller import Caller, node_info, until
 
 from wfrecovery.demo.runninghub_host import faults as module
 from wfrecovery.demo.runninghub_host.faults import CODES
@@ -110,6 +110,7 @@ def test_a_service_that_accepts_and_never_answers(caller: Caller, cloud: Running
         caller.session.post(
             f"{cloud.url}/task/openapi/create", json={"apiKey": caller.key, **ABOUT}, timeout=(120, 0.3)
         )
+    until(lambda: cloud.faults.struck and cloud.log[0].fault)
     assert cloud.paid("row 7") == (kind is Fault.HANG_AFTER)
     # Others are answered meanwhile.
     assert caller.code("create", **ABOUT) == 0
@@ -123,13 +124,17 @@ def test_who_hangs_is_let_go_when_the_stand_in_stops(cloud: RunningHubStandIn) -
     with socket.create_connection((host.partition(":")[0], int(host.partition(":")[2]))) as connection:
         connection.sendall(head.encode() + body)
         connection.settimeout(0.3)
+        until(lambda: cloud.paid("row 7"))
         with pytest.raises(TimeoutError):
             connection.recv(1)
+        hanging = [thread for thread in threading.enumerate() if "process_request" in thread.name]
         cloud.stop()
+        for thread in hanging:
+            thread.join(120)
+        assert [thread.is_alive() for thread in hanging] == [False]
         connection.settimeout(120)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
-    assert cloud.paid("row 7") == 1
 
 
 @pytest.mark.parametrize(("kind", "status"), [(Fault.HTML_502, 502), (Fault.HTML_200, 200), (Fault.HTTP_429, 429)])
@@ -170,7 +175,7 @@ def test_a_slow_answer_is_done_at_once(caller: Caller, cloud: RunningHubStandIn)
     body = {"apiKey": caller.key, **ABOUT}
     with pytest.raises(requests.ReadTimeout):
         caller.session.post(f"{cloud.url}/task/openapi/create", json=body, timeout=(120, 0.3))
-    assert cloud.paid("row 7") == 1
+    until(lambda: cloud.paid("row 7") == 1)
     cloud.faults.add(Fault.SLOW, "create", seconds=0.01)
     assert caller.code("create", **ABOUT) == 0
 
@@ -219,6 +224,8 @@ def test_faults_strike_only_where_they_can(caller: Caller, cloud: RunningHubStan
     cloud.finish(task_id)
     assert caller.ask("status", taskId=task_id)["code"] == 807
     assert [caller.code("outputs", taskId=task_id) for _ in range(2)] == [804, 0]
+    cloud.faults.add(Fault.ERROR_500, "cancel")
+    assert [caller.code(call, taskId=task_id) for call in ("outputs", "cancel")] == [0, 500]
 
 
 def test_rules_are_taken_back_and_cleared(caller: Caller, cloud: RunningHubStandIn) -> None:
@@ -269,15 +276,16 @@ def test_a_code_is_what_its_name_ends_with() -> None:
     }
 
 
+@pytest.mark.usefixtures("threads_that_switch_all_the_time")
 def test_the_plan_is_thread_safe() -> None:
     plan = FaultPlan()
-    plan.add(Fault.RESET_BEFORE, times=100)
+    plan.add(Fault.RESET_BEFORE, times=1000)
     ready = threading.Barrier(8)
 
     def pick() -> int:
         ready.wait()
-        return sum(plan.pick("create") is not None for _ in range(50))
+        return sum(plan.pick("create") is not None for _ in range(500))
 
     picks: list[Callable[[], int]] = [pick] * 8
     with ThreadPoolExecutor(8) as threads:
-        assert sum(made.result() for made in [threads.submit(one) for one in picks]) == 100
+        assert sum(made.result() for made in [threads.submit(one) for one in picks]) == 1000

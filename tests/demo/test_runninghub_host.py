@@ -96,6 +96,13 @@ def test_what_an_account_may_not_run_yet_waits(caller: Caller, cloud: RunningHub
     assert caller.code("outputs", taskId=second) == 0
 
 
+def test_of_those_that_wait_only_so_many_start(caller: Caller, cloud: RunningHubStandIn) -> None:
+    cloud.limits.running = 0
+    waiting = [caller.create() for _ in range(3)]
+    cloud.limits.running = 2
+    assert [caller.code("outputs", taskId=task_id) for task_id in waiting] == [804, 804, 813]
+
+
 def test_the_queue_is_full_and_then_has_room_again(caller: Caller, cloud: RunningHubStandIn) -> None:
     cloud.limits.unfinished = 2
     first = caller.create("row 1")
@@ -224,6 +231,8 @@ def test_a_wrong_address_in_three_ways(caller: Caller, cloud: RunningHubStandIn)
 
 def test_uploads(caller: Caller, cloud: RunningHubStandIn) -> None:
     assert caller.upload(RED)["data"] == caller.upload(RED, "other.png")["data"] != caller.upload(BLUE)["data"]
+    cloud.limits.upload_bytes = len(RED)
+    assert caller.upload(RED)["code"] == 0
     cloud.limits.upload_bytes = len(RED) - 1
     assert caller.upload(RED)["code"] == 809
     assert caller.ask("upload")["code"] == 802
@@ -298,6 +307,7 @@ def test_the_service_goes_on_while_it_cannot_be_reached(caller: Caller, cloud: R
     assert cloud.paid("row 7") == 1
 
 
+@pytest.mark.usefixtures("threads_that_switch_all_the_time")
 def test_many_at_once(cloud: RunningHubStandIn) -> None:
     cloud.limits.unfinished = 12
 

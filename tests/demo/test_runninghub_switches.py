@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_every_switch_is_drawn_in_all_its_ways() -> None:
     assert {field.name for field in dataclasses.fields(Switches)} == everything.keys()
     for name, values in everything.items():
         assert {getattr(drawn, name) for drawn in many(harsh=True)} == set(values), name
-    assert {getattr(drawn, name) for name in UNKNOWN_AND_HARSH for drawn in many()} == {805, "reason", True}
+    assert {getattr(drawn, name) for name in UNKNOWN_AND_HARSH for drawn in many()} == {805, 803, 433, "reason", True}
     assert {drawn.number_ids for drawn in many(number_ids=True)} == {True}
 
 
@@ -88,6 +89,17 @@ def test_a_wrong_workflow_and_a_wrong_node_in_other_codes(caller: Caller, cloud:
     assert caller.code("create", workflowId="999", nodeInfoList=[]) == 810
     info = [{"nodeId": "77", "fieldName": "text", "fieldValue": "x"}]
     assert caller.code("create", workflowId="101", nodeInfoList=info) == 433
+
+
+def test_a_wrong_node_that_is_accepted_and_fails_at_once(caller: Caller, cloud: RunningHubStandIn) -> None:
+    cloud.switches.wrong_node_code = 0
+    info = [{"nodeId": "77", "fieldName": "text", "fieldValue": "row 7"}]
+    created = caller.ask("create", workflowId="101", nodeInfoList=info)
+    assert (created["code"], created["data"]["taskStatus"]) == (0, "FAILED")
+    assert list(json.loads(created["data"]["promptTips"])["node_errors"]) == ["77"]
+    told = caller.ask("outputs", taskId=created["data"]["taskId"])
+    assert (told["code"], told["data"]["failedReason"]["node_id"]) == (805, "77")
+    assert cloud.paid("row 7") == 1
 
 
 def test_a_late_cancellation_that_is_accepted_changes_nothing(caller: Caller, cloud: RunningHubStandIn) -> None:
