@@ -6,8 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -274,18 +272,3 @@ def test_a_code_is_what_its_name_ends_with() -> None:
         Fault.EXPIRED_403,
         Fault.GONE_404,
     }
-
-
-@pytest.mark.usefixtures("threads_that_switch_all_the_time")
-def test_the_plan_is_thread_safe() -> None:
-    plan = FaultPlan()
-    plan.add(Fault.RESET_BEFORE, times=1000)
-    ready = threading.Barrier(8)
-
-    def pick() -> int:
-        ready.wait()
-        return sum(plan.pick("create") is not None for _ in range(500))
-
-    picks: list[Callable[[], int]] = [pick] * 8
-    with ThreadPoolExecutor(8) as threads:
-        assert sum(made.result() for made in [threads.submit(one) for one in picks]) == 1000
