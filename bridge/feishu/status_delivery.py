@@ -1,4 +1,4 @@
-"""The status (and link) cells of a flush, in as few calls as fit; and back, where rows moved in that very moment."""
+"""The status (and link) cells of a flush, in as few calls as fit."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ..table.cells import cell_text
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, WorkflowType
-from ..table.row_identity import short
 from ..wording import Wording
+from .cell_writing import Cells, CellWriting
 from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import Place, Reading, SheetReader, Write
+from .reading import SheetReader
 from .sheet import SheetLayoutError, row_number_of
 
 log = logging.getLogger("wfrecovery")
@@ -27,17 +26,12 @@ TASKS_PER_WRITE: Final = RANGES_PER_WRITE // 2
 _STATUS_ROUNDS: Final = 3
 #: So many rows whose column takes nothing mean that it is not the rows.
 _REFUSED_IN_A_ROW: Final = 2
-#: How often what other rows lost is written back when rows keep moving under that as well.
-_REPAIR_ROUNDS: Final = 10
 
 #: What was written so often and never showed is a person's to look after.
 MOST_SENDS: Final = 4
 
 #: What a status cell may say for us to write into it; anything else a person has written on purpose.
 _OURS: Final = frozenset({"", "否", "处理中", "在处理中", "失败", "已完成"})
-
-#: Address of a cell → the task and column it is for, and the value.
-Cells = Mapping[str, tuple[TaskRecord, str, Any]]
 
 
 class StatusDelivery:
@@ -47,6 +41,7 @@ class StatusDelivery:
         self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, links: Mapping[str, str]
     ) -> None:
         self._feishu, self._db, self._reader, self._links = feishu, db, reader, links
+        self._writing = CellWriting(feishu, reader)
 
     def write(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
         """Write the status (and link) cells of delivered tasks, of TASKS_PER_WRITE at most, in one call.
@@ -93,29 +88,9 @@ class StatusDelivery:
         return failures
 
     def _write_cells(self, cells: Cells) -> tuple[bool, dict[str, Exception]]:
-        """True when they stand where they should, else the sheet was read again and what went astray put right; and
-        for which tasks a person has to look after it, or it has to be looked for later."""
-        earlier = self._reader.current
-        try:
-            revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
-        except FeishuError as error:
-            self._reader.doubt()
-            if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
-                raise
-            self._reader.read()
-            lost = self._restore(cells, earlier)
-            if any(not self._reader.stands(task, field, value) for task, field, value in cells.values()):
-                raise
-            return True, lost
-        written = {(row_number_of(address), field): value for address, (_, field, value) in cells.items()}
-        if all(self._reader.confirm(Write.CELLS, revision) for revision in revisions):
-            self._reader.note_values(written)
-            return True, {}
-        self._reader.read()
-        if len(revisions) == 1:
-            self._reader.learn(Write.CELLS, earlier, revisions[0], written)
-        lost = self._restore(cells, earlier)
-        return False, {**self._unseen(cells), **lost}
+        """As `CellWriting.write`; and besides what is to be looked for later, because it does not show."""
+        settled, lost = self._writing.write(cells)
+        return settled, lost if settled else {**self._unseen(cells), **lost}
 
     def _unseen(self, cells: Cells) -> dict[str, Exception]:
         """What Feishu has taken and does not show, although its row is where it was."""
@@ -175,55 +150,6 @@ class StatusDelivery:
                 shown = self._reader.sheet.text(self._reader.row(task), field)
                 self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, status_before=shown))
 
-    def _restore(self, cells: Cells, earlier: Reading) -> dict[str, Exception]:
-        """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
-        again, where rows moved under that as well. Returns the tasks whose value stands where nobody knows what stood
-        there before: nothing is emptied on suspicion."""
-        written: Mapping[str, tuple[TaskRecord | Place, str, Any]] = cells
-        own: dict[tuple[Place, str], str] = {}
-        unknown: dict[str, Exception] = {}
-        for _ in range(_REPAIR_ROUNDS):
-            for address, (place, field, text) in self._displaced(written, earlier).items():
-                owner = written[address][0]
-                if text is None:
-                    task = owner if isinstance(owner, TaskRecord) else next(iter(cells.values()))[0]
-                    unknown[task.task_id] = _spoiled(address, self._reader)
-                elif (place.identity, field) not in {(known.identity, where) for known, where in own}:
-                    own[place, field] = text
-            written = {
-                self._reader.sheet.address(row, field): (place, field, text)
-                for (place, field), text in own.items()
-                if (row := self._reader.row_of(place)) and not self._reader.stands(place, field, text)
-            }
-            if not written:
-                return unknown
-            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(written))
-            earlier = self._reader.current
-            self._feishu.write_cells({address: text for address, (_, _, text) in written.items()})
-            self._reader.read()
-        log.error("[wfrecovery] rows keep moving under the writes: please check %s", ", ".join(written))
-        return unknown
-
-    def _displaced(
-        self, written: Mapping[str, tuple[TaskRecord | Place, str, Any]], earlier: Reading
-    ) -> dict[str, tuple[Place, str, str | None]]:
-        """The rows that got what is another's, by the address, with their own text by the reading before; None where
-        that cannot be told."""
-        found: dict[str, tuple[Place, str, str | None]] = {}
-        for address, (owner, field, value) in written.items():
-            number = row_number_of(address)
-            shown = self._reader.sheet.text(number, field)
-            if (
-                shown != cell_text(value)
-                or number not in self._reader.sheet.row_numbers()
-                or self._reader.row_of(owner) == number
-            ):
-                continue
-            own = {earlier.sheet.text(row, field) for row in self._reader.earlier_rows(earlier, number)}
-            if shown not in own:
-                found[address] = self._reader.place(number), field, own.pop() if len(own) == 1 else None
-        return found
-
 
 def says_nothing(task: TaskRecord, feishu: FeishuClient) -> bool:
     """A failed row of which the sheet is to hear nothing needs no row."""
@@ -260,17 +186,4 @@ def _not_seen(address: str, sends: int) -> Exception:
             f"{cell} 已写入 {sends} 次，仍未显示 → 请查看表格，再重新推送",
         ),
         [row_number_of(address)],
-    )
-
-
-def _spoiled(address: str, reader: SheetReader) -> Exception:
-    cell, row = address.partition(":")[2], row_number_of(address)
-    here = short([reader.sheet.optional_text(row, name) for name in ("product_name", "model_name")])
-    return RowNotFoundError(
-        Wording(
-            f"rows moved while statuses were written: cell {cell} of another row ({here}) was written over, and what "
-            "stood there is not known → put that right, then push again",
-            f"写状态时有人移动了行：另一行（{here}）的单元格 {cell} 被覆盖，原内容未知 → 请改正它，再重新推送",
-        ),
-        [row],
     )
