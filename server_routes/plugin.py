@@ -23,7 +23,7 @@ from ..bridge.table.disk import Disk
 from ..bridge.table.folder_test import tested
 from ..bridge.table.manager import DatabaseManager
 from ..bridge.table.owner_list import SHORT
-from ..bridge.table.records import TaskError, TaskRecord, now_text
+from ..bridge.table.records import Stage, TaskError, TaskRecord, now_text
 from ..bridge.table.values import FeishuState, OwnerKind
 from .host import Host
 from .orderly import OrderlyEnd
@@ -252,10 +252,12 @@ class Plugin:
             self._db.owners.ending()
 
     def _changed(self, record: TaskRecord) -> None:
-        """A record was written: tell the pages, and wake the publisher when there is something to deliver."""
+        """A record was written: tell the pages, and wake the publisher when there is something to deliver, or a row was
+        entered, whose number may be missing."""
         self._events.changed(record)
         self._group.changed(record)
-        if record.stage.final and record.feishu_state is FeishuState.PENDING:
+        entered = record.stage is Stage.QUEUED and record.row_number is not None
+        if entered or (record.stage.final and record.feishu_state is FeishuState.PENDING):
             self._publishing.wake()
 
     def _progressed(self, task_id: str, value: float, maximum: float, node: str) -> None:

@@ -110,9 +110,9 @@ def _spoiled(address: str, reader: SheetReader) -> Exception:
     here = short([reader.sheet.optional_text(row, name) for name in ("product_name", "model_name")])
     return RowNotFoundError(
         Wording(
-            f"rows moved while statuses were written: cell {cell} of another row ({here}) was written over, and what "
+            f"rows moved while cells were written: cell {cell} of another row ({here}) was written over, and what "
             "stood there is not known → put that right, then push again",
-            f"写状态时有人移动了行：另一行（{here}）的单元格 {cell} 被覆盖，原内容未知 → 请改正它，再重新推送",
+            f"写入单元格时有人移动了行：另一行（{here}）的单元格 {cell} 被覆盖，原内容未知 → 请改正它，再重新推送",
         ),
         [row],
     )

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..table.cells import agree
+from ..table.index import TaskEntry
+from ..table.manager import keeps_row
 from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import RowIdentity, interchangeable, nearest, pictures_differ, resembles, short
+from ..table.row_identity import (
+    RowIdentity,
+    Verdict,
+    compare,
+    interchangeable,
+    made_of_same,
+    nearest,
+    pictures_differ,
+    resembles,
+    short,
+)
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 
@@ -56,9 +68,12 @@ class Claim:
 class RowFinder:
     """Finds rows in one reading of the sheet. Not for several threads."""
 
-    def __init__(self, sheet: SheetTable, claims: Sequence[Claim] = ()) -> None:
+    def __init__(
+        self, sheet: SheetTable, claims: Sequence[Claim] = (), known: Callable[[str], TaskEntry | None] = lambda _: None
+    ) -> None:
+        """`known`: the task of this table that a number in the sheet means."""
         self.sheet = sheet
-        self._claims = claims
+        self._claims, self._known = claims, known
         #: rows that look the same, and for which workflow → task id → its row
         self._shared: dict[tuple[str | None, tuple[int, ...]], Mapping[str, int]] = {}
 
@@ -70,43 +85,71 @@ class RowFinder:
             raise RowNotFoundError(_nameless(task))
         for field in ("product_name", "model_name"):
             self.sheet.place(field)
-        found = self._candidates(task)
+        found, numbered = self._candidates(task), self.sheet.rows_of_task(task.task_id)
+        if not found and numbered:
+            return self._changed(task, numbered)
         if not found:
             raise RowNotFoundError(self._not_found(task) + _decide(task), self._near(task))
-        if len(found) > 1:
-            return self._of_several(task, found)
-        if task.task_id in self.sheet.task_ids(found[0]):  # it is the task's, whatever it says now
-            self._check_unchanged(task, found[0])
-        return found[0]
+        return found[0] if len(found) == 1 else self._of_several(task, found)
 
     def _candidates(self, task: RowOwner) -> tuple[int, ...]:
-        """The rows that it may be, and nothing tells which: those that name the task, else those that are not another
-        one; of these the nearest."""
-        found = self.sheet.rows_of_task(task.task_id) or [
-            number for number in self.sheet.index.may_be(task.identity) if self._may_have(number, task)
+        """The rows that it may be, and nothing tells which; of those that are not another one the nearest, of these the
+        one with its number, else those with nobody's. Where its row was seen to carry its number, only that may be."""
+        numbered = self.sheet.rows_of_task(task.task_id)
+        found = self.sheet.index.may_be(task.identity)
+        if numbered and _is_numbered(task):
+            found = [number for number in found if number in numbered]
+        near = nearest(task.identity, {number: self.sheet.identity(number) for number in found})
+        mine = [number for number in near if number in numbered]
+        free = [
+            number for number in near if not any(self._holds(number, other) for other in self._others(number, task))
         ]
-        if len(found) < 2:
-            return tuple(found)
-        return tuple(nearest(task.identity, {number: self.sheet.identity(number) for number in found}))
+        return tuple(mine or free or near)
 
-    def _may_have(self, number: int, task: RowOwner) -> bool:
-        """A row that was entered for another task of this workflow is that one's."""
-        others = (task_id for task_id in self.sheet.task_ids(number) if task_id[:3] == task.task_id[:3])
-        return not any(others)
+    def _others(self, number: int, task: RowOwner) -> list[TaskEntry | None]:
+        """The tasks of the same workflow whose number a row carries; None for one that another table has."""
+        ids = [other for other in self.sheet.task_ids(number) if other[:3] == task.task_id[:3]]
+        return [self._known(other) for other in ids if other != task.task_id]
 
-    def _check_unchanged(self, task: RowOwner, number: int) -> None:
-        """A name may have been corrected; with another 提示词 the row wants another picture."""
-        mine, theirs = task.identity.prompt, self.sheet.identity(number).prompt
-        if mine is not None and theirs is not None and not agree(mine, theirs):
+    def _holds(self, number: int, other: TaskEntry | None) -> bool:
+        return holds(other, self.sheet.identity(number))
+
+    # ------------------------------------------------------------------ a row that was changed
+
+    def _changed(self, task: RowOwner, numbered: Sequence[int]) -> int:
+        """The row that carries its number, and is another one by its texts. A name may have been corrected: where all
+        that went into the render is known and the same, it is the task's. Else the row wants another result, or it is
+        the numbers that were moved, as by a sort of some columns. Raises RowNotFoundError."""
+        number, there = numbered[0], self.sheet.identity(numbered[0])
+        elsewhere = [row for row in self.sheet.index.may_be(task.identity) if not self._is_surely_anothers(row, task)]
+        if _is_numbered(task) and len(numbered) == 1 and not elsewhere and made_of_same(task.identity, there):
+            return number
+        mine, theirs = task.identity.prompt, there.prompt
+        same_prompt = mine is None or theirs is None or agree(mine, theirs)
+        if same_prompt or elsewhere:
+            what = self._number_stands(task, number, elsewhere)
+        else:
             title = self.sheet.columns.prompt
-            raise RowNotFoundError(
-                Wording(
-                    f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
-                    f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
-                )
-                + _decide(task),
-                [number],
+            what = Wording(
+                f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
+                f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
             )
+        raise RowNotFoundError(what + _decide(task), [*numbered, *elsewhere])
+
+    def _is_surely_anothers(self, number: int, task: RowOwner) -> bool:
+        others = [other for other in self._others(number, task) if other is not None and _is_numbered(other)]
+        return any(self._holds(number, other) for other in others)
+
+    def _number_stands(self, task: RowOwner, number: int, elsewhere: Sequence[int]) -> Wording:
+        looked_for, there = self._looked_for(task), self.sheet.identity(number)
+        now = short([there.product_name, there.model_name])
+        rows = ", ".join(map(str, elsewhere[:10]))
+        return Wording(
+            f"row {number} carries the task's number, but has {now or 'nothing'}; "
+            f"{looked_for} stands in {f'row {rows}' if rows else 'no row'}",
+            f"第 {number} 行写着这个任务的任务号，但内容是 {now or '空'}；"
+            f"{f'{looked_for} 在第 {rows} 行' if rows else f'哪一行都没有 {looked_for}'}",
+        )
 
     # ------------------------------------------------------------------ rows that look the same
 
@@ -189,6 +232,19 @@ class RowFinder:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
+
+
+def holds(other: TaskEntry | None, row: RowIdentity) -> bool:
+    """Whether a row that carries a number is that task's, as far as can be told; None is one of another table. A
+    settled task needs its row no more, and what is another row by its texts was not meant."""
+    if other is None:
+        return True
+    return keeps_row(other) and compare(other.identity, row) is not Verdict.DIFFERENT
+
+
+def _is_numbered(task: RowOwner) -> bool:
+    """Whether its row was seen to carry its number."""
+    return task.identity.task_id == task.task_id
 
 
 def _nameless(task: RowOwner) -> Wording:

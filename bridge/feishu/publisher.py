@@ -8,9 +8,10 @@ import heapq
 import logging
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -19,28 +20,27 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from ..redact import redact
+from ..table.changes import pushed, superseded
 from ..table.files import FOLDER_NAME
 from ..table.locks import NoLocksError, held, process_lock
 from ..table.manager import DatabaseManager
 from ..table.publishers import may_deliver
-from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text, parse_time
+from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text
 from ..table.values import FeishuState
 from ..wording import Wording, wording_of
 from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
+from .numbering import RowNumbers
 from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 from .superseding import newer_results
+from .waiting import LONGEST_SERVER_WAIT, backoff, in_future
 
 log = logging.getLogger("wfrecovery")
 
-#: Back-off: 2, 4, 8 … seconds, at most 5 minutes, each ±20 %.
-_FIRST_WAIT, _LONGEST_WAIT, _JITTER = 2.0, 300.0, 0.2
-#: A wait that the server asks for is kept to twice that.
-_LONGEST_SERVER_WAIT: Final = 2 * _LONGEST_WAIT
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
 
@@ -60,13 +60,6 @@ class FlushReport:
     busy: bool = False
 
 
-def backoff(attempts: int, server_wait: float | None, random_unit: float) -> float:
-    """Seconds until the next try after `attempts` failed ones; the server's own wait, up to 10 minutes, wins where it
-    is longer."""
-    wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
-    return max(wait * (1 + _JITTER * (2 * random_unit - 1)), min(server_wait or 0.0, _LONGEST_SERVER_WAIT))
-
-
 class Publisher:
     """Delivers finished tasks of one table to the sheet. One flush at a time over all processes."""
 
@@ -84,6 +77,11 @@ class Publisher:
         self.last_problem: Wording | None = None
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
+        self._numbers = RowNumbers(db, feishu, clock)
+        #: numbers and results are written one after the other
+        self._turn = threading.Lock()
+        #: Feishu wants to be left alone until then
+        self._asked_until = 0.0
         #: workflow → why Feishu takes nothing into its column, by the first refusal of this flush
         self._barred: dict[str | None, FeishuError] = {}
 
@@ -107,8 +105,8 @@ class Publisher:
         def due() -> Iterator[TaskRecord]:
             nonlocal left_alone
             for task in self._outbox():
-                left_alone = left_alone or _in_future(task.outbox.wait_until, now)
-                due_now = task.task_id not in leave and not _in_future(task.outbox.next_try_at, now)
+                left_alone = left_alone or in_future(task.outbox.wait_until, now)
+                due_now = task.task_id not in leave and not in_future(task.outbox.next_try_at, now)
                 if due_now and may_deliver(task, *ours):
                     yield task
 
@@ -163,10 +161,32 @@ class Publisher:
             report.waiting.update((task.task_id, str(self.last_problem)) for task in tasks if task.task_id not in told)
         return report
 
+    def number(self) -> bool:
+        """Write the numbers of tasks that were entered into their rows; True where some are to be tried again. Raises
+        nothing: a row without a number is found by all else."""
+        reader, tasks = self._reader, list[TaskRecord]()
+        if not self._feishu.configured or (reader is not None and not self._numbers.has_column(reader)):
+            return False
+        if self._clock() < self._asked_until:
+            return True
+        try:
+            tasks = self._numbers.wanted(self._db.table.table_id, self.document)
+            if tasks:
+                with self._alone():
+                    self._numbers.write(tasks, self._reading(tasks))
+        except Timeout:
+            return True
+        except (FeishuError, SheetLayoutError) as error:
+            self._numbers.put_off(tasks, error)
+        except (OSError, TaskError) as error:
+            log.warning("[wfrecovery] task numbers are not written: %s", error)
+        return self._numbers.again
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other publishers out: of this table, and on this machine of this spreadsheet, whose table ever."""
         with contextlib.ExitStack() as locks:
+            locks.enter_context(self._turn)
             own = process_lock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
             locks.enter_context(held(own, self._db.table.files.disk))
             settings = self._feishu.settings
@@ -205,7 +225,7 @@ class Publisher:
                     self._put_off(task, failures[task.task_id], report)
                     _tell(task, failures[task.task_id])
                 else:
-                    self._store(task.task_id, partial(_pushed, by=delivery.found.get(task.task_id)))
+                    self._store(task.task_id, partial(pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(_leave_alone, failures.values()), None)
             if stop is not None:
@@ -218,7 +238,7 @@ class Publisher:
     def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
         """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
-        reader = reader or SheetReader(self._feishu)
+        reader = reader or SheetReader(self._feishu, self._db.index.find)
         reader.begin(tasks)
         self._reader = reader
         return reader
@@ -297,7 +317,7 @@ class Publisher:
                 kept.append(task)
             elif by.feishu_state is FeishuState.PUSHED:
                 log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
-                self._store(task.task_id, partial(_superseded, by=by.task_id))
+                self._store(task.task_id, partial(superseded, by=by.task_id))
         return kept
 
     # ------------------------------------------------------------------ what failed
@@ -330,7 +350,8 @@ class Publisher:
             wait = backoff(attempts, server_wait, random.random() if unit is None else unit)  # noqa: S311 - jitter
             change["next_try_at"] = self._later(wait)
             if server_wait:
-                change["wait_until"] = self._later(min(server_wait, _LONGEST_SERVER_WAIT))
+                self._asked_until = self._clock() + min(server_wait, LONGEST_SERVER_WAIT)
+                change["wait_until"] = self._later(min(server_wait, LONGEST_SERVER_WAIT))
             if refused:
                 change["refused"] = task.outbox.refused + 1
             report.waiting[task.task_id] = reason.en
@@ -355,11 +376,6 @@ def _tell(task: TaskRecord, error: Exception) -> None:
     log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, error)
 
 
-def _in_future(noted: str | None, now: float) -> bool:
-    """Whether a noted time is still to come; a clock that was set back must not make an entry wait for ever."""
-    return now < parse_time(noted) <= now + _LONGEST_SERVER_WAIT
-
-
 def _needs_person(error: Exception) -> bool:
     return error.needs_person if isinstance(error, FeishuError) else not isinstance(error, TaskError)
 
@@ -382,19 +398,3 @@ def _table_trouble(error: Exception) -> Wording:
         "folder can be written; the results wait",
         f"任务表无法读写：{error} → 请检查磁盘是否已满、输出文件夹能否写入；结果会保留等待",
     )
-
-
-def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
-    """What an outbox entry carries only until it is delivered goes."""
-    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
-    return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
-
-
-def _pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:
-    """`task` as one that stands in the sheet; `by`: the other table that has brought it there."""
-    done = _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1, by=by)
-    return done if by is None else replace(done, publisher=by)
-
-
-def _superseded(task: TaskRecord, by: str) -> TaskRecord:
-    return _delivered(task, state=FeishuState.OFF, superseded_by=by)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
 from ..table.cells import cell_text
+from ..table.index import TaskEntry
 from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, nearest
 from .client import FeishuClient
@@ -59,8 +60,9 @@ class Place:
 class SheetReader:
     """The newest reading, and whether it still holds."""
 
-    def __init__(self, feishu: FeishuClient) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError."""
+    def __init__(self, feishu: FeishuClient, known: Callable[[str], TaskEntry | None] = lambda _: None) -> None:
+        """Reads the sheet; raises FeishuError and SheetLayoutError. `known`: see `RowFinder`."""
+        self._known = known
         self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
         self._claims: Sequence[Claim] = ()
         #: the kinds of writes that the revision is known to count by one
@@ -77,7 +79,7 @@ class SheetReader:
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
         sheet = self._feishu.read_sheet()
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
-        self._finder = RowFinder(sheet, self._claims)
+        self._finder = RowFinder(sheet, self._claims, self._known)
 
     def sent(self, task: TaskRecord) -> None:
         """The task's picture leaves for the cell that its outbox entry names."""
@@ -105,7 +107,7 @@ class SheetReader:
         That does for results that go their usual way. What was tried before, or has no row in it, may be mended since.
         """
         self._claims = [Claim.of(task) for task in tasks]
-        self._finder = RowFinder(self.sheet, self._claims)
+        self._finder = RowFinder(self.sheet, self._claims, self._known)
         if self._fresh:
             self._fresh = False
             return
@@ -143,7 +145,7 @@ class SheetReader:
     def note_values(self, written: Mapping[tuple[int, str], Any]) -> None:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""
         self.current = replace(self.current, sheet=self.sheet.with_values(written))
-        self._finder = RowFinder(self.sheet, self._claims)
+        self._finder = RowFinder(self.sheet, self._claims, self._known)
 
     def _is_next(self, revision: int | None) -> bool:
         known = self.current.revision

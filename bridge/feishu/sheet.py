@@ -234,7 +234,11 @@ class SheetTable:
 
     def task_ids(self, row_number: int) -> Sequence[str]:
         """The tasks that a row was entered for, where the sheet has a column for that."""
-        return [word for word in _WORDS.split(self.optional_text(row_number, "task_id")) if is_task_id(word)]
+        return [word for word in self.task_words(row_number) if is_task_id(word)]
+
+    def task_words(self, row_number: int) -> Sequence[str]:
+        """All that stands in that column, a person's own words among it."""
+        return [word for word in _WORDS.split(self.optional_text(row_number, "task_id")) if word]
 
     def rows_of_task(self, task_id: str) -> Sequence[int]:
         """The rows that name a task: one, unless a person has copied it."""

@@ -90,6 +90,12 @@ class RunDelivery:
             return FlushReport()
         return await asyncio.to_thread(self._publisher.flush, self._left)
 
+    async def number(self) -> bool:
+        """Write the numbers of the rows that were entered, unless the plugin does; whether to try that again."""
+        if self._publisher is None or await self.plugin_publishes():
+            return False
+        return await asyncio.to_thread(self._publisher.number)
+
     async def publish_rest(self) -> None:
         """The last push of a run. That Feishu is busy or limits for a moment leaves nothing for the next run; nor does
         a ComfyUI that was to deliver, and does not come back."""

@@ -25,6 +25,7 @@ from ..table.values import Owner, OwnerKind
 from .decisions import Action
 from .delivering import RunDelivery
 from .following import BATCH, LOOK_SECONDS, Following
+from .numbering import RunNumbering
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 
@@ -57,6 +58,7 @@ class TaskRecoveryManager:
         engine = EngineInUse.of(comfy)
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
         self._delivery = RunDelivery(db, engine, self._publisher)
+        self._numbering = RunNumbering(self._delivery.number)
         self._watch = BatchWatch(publishing=self._publisher is not None)
         limits = settings or (feishu.settings if feishu is not None else load_settings())
         self._submitting = Submitting(db, engine, self._delivery, limits)
@@ -147,6 +149,7 @@ class TaskRecoveryManager:
                 task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
                 if not self._submitting.is_on_its_way(task, prompt_id):
                     return task.comfyui_task_id
+                self._numbering.entered()
                 return await self._submitting.send(task, workflow)
         except OwnedError:
             raise

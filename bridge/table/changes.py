@@ -224,3 +224,19 @@ def pending_again(task: TaskRecord) -> TaskRecord:
     # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
     fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
     return task.with_outbox(state=FeishuState.PENDING, **fresh)
+
+
+def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
+    """What an outbox entry carries only until it is delivered goes."""
+    passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
+    return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
+
+
+def pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:
+    """`task` as one that stands in the sheet; `by`: the other table that has brought it there."""
+    done = _delivered(task, state=FeishuState.PUSHED, pushed_at=now_text(), attempts=task.outbox.attempts + 1, by=by)
+    return done if by is None else dataclasses.replace(done, publisher=by)
+
+
+def superseded(task: TaskRecord, by: str) -> TaskRecord:
+    return _delivered(task, state=FeishuState.OFF, superseded_by=by)

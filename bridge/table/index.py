@@ -125,6 +125,10 @@ class TaskIndex:
                 self._newest_first = tuple(reversed(self._oldest_first))
             return self._newest_first
 
+    def find(self, task_id: str) -> TaskEntry | None:
+        """One task, as it was at the last look."""
+        return self._entries.get(task_id)
+
     def counts(self) -> Counter[tuple[Stage, FeishuState]]:
         """How many tasks stand where."""
         entries = self.entries()

@@ -290,7 +290,7 @@ class DatabaseManager:
 
     def _unsettled(self, kind: str) -> Iterator[TaskEntry]:
         """The tasks of a workflow that are at work on their row, or whose result has to be pushed; oldest first."""
-        return (entry for entry in reversed(self.index.entries()) if entry.workflow_type == kind and _keeps_row(entry))
+        return (entry for entry in reversed(self.index.entries()) if entry.workflow_type == kind and keeps_row(entry))
 
     def _task_of_row(self, row: RowIdentity, row_number: int, kind: str) -> TaskRecord | None:
         """The task that is at work on this row for this workflow, or whose result still has to be pushed.
@@ -304,7 +304,7 @@ class DatabaseManager:
             here = self._stands_in.get(entry.task_id, entry.row_number) == row_number
             may_be = bool(_may_be(entry.identity, index))
             task = self.table.look(entry.task_id) if may_be or (here and resembles(entry.identity, row)) else None
-            if task is None or not _keeps_row(task):
+            if task is None or not keeps_row(task):
                 continue
             if here and may_be:
                 return task
@@ -344,7 +344,7 @@ def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
     return {**kept, "composite_image": shown, "status": row.status, "video_status": row.video_status}
 
 
-def _keeps_row(task: TaskRecord | TaskEntry) -> bool:
+def keeps_row(task: TaskRecord | TaskEntry) -> bool:
     """Whether a row has this task: it is at work on it, or its result still has to be pushed."""
     open_entry = task.feishu_state in (FeishuState.PENDING, FeishuState.BLOCKED)
     return (

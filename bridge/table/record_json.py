@@ -350,7 +350,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "given": _flag,
     },
     QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts, "started_by": _text},
-    RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id"), lambda value: sys.intern(_text(value))),
+    RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id", "task_id"), lambda value: sys.intern(_text(value))),
     Owner: {"kind": _kind, "boot": _text},
     NodeReport: {"results": _many(Result), "done": _flag},
     StoryLine: {

@@ -47,6 +47,9 @@ class RowIdentity:
     model_image: str | None = None
     #: in a Bitable
     record_id: str | None = None
+    #: the task's own id, once its row was seen to carry it in the column 任务号; before, a number there proves nothing:
+    #: rows may have moved when it was written, or it is another table's
+    task_id: str | None = None
     #: what a newer program has written
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -75,6 +78,13 @@ def compare(one: RowIdentity, other: RowIdentity) -> Verdict:
 def pictures_differ(one: RowIdentity, other: RowIdentity) -> bool:
     """Whether a picture that both know is another one."""
     return any(_differ(getattr(one, name), getattr(other, name)) for name in PICTURES)
+
+
+def made_of_same(one: RowIdentity, other: RowIdentity) -> bool:
+    """Whether all that went into the render is known of both, and the same: 提示词, and two pictures that are there."""
+    mine, theirs = one.prompt, other.prompt
+    same_prompt = mine is not None and theirs is not None and agree(mine, theirs)
+    return same_prompt and all(getattr(one, name) and getattr(one, name) == getattr(other, name) for name in PICTURES)
 
 
 class RowIndex:

@@ -13,8 +13,10 @@ log = logging.getLogger("wfrecovery")
 #: Seconds between two looks when nothing wakes it: while something waits for its next try, and otherwise.
 RETRY_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 30.0
-#: After a wake-up, finished rows are collected for so long: one read of the sheet serves them all.
+#: After a wake-up, rows that are entered or finished are collected until so long none has come, but not for ever: one
+#: read of the sheet serves them all, and one call numbers them.
 GATHER_SECONDS: Final = 0.3
+_MOST_GATHERED: Final = 10
 
 
 class PublishingThread:
@@ -30,7 +32,7 @@ class PublishingThread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Something has come into the outbox."""
+        """Something has come into the outbox, or a row was entered."""
         self._wake.set()
 
     def _run(self) -> None:
@@ -41,16 +43,22 @@ class PublishingThread:
         pause, patience = threading.Event(), 0.0
         while True:
             self._wake.wait(patience)
-            if self._wake.is_set():
-                pause.wait(GATHER_SECONDS)
-            self._wake.clear()
+            self._gather(pause)
             try:
+                again = self._publisher.number()
                 report = self._publisher.flush()
-                patience = (
-                    RETRY_SECONDS if report.waiting or report.busy or self._publisher.last_error else IDLE_SECONDS
-                )
+                again = again or report.busy or bool(report.waiting or self._publisher.last_error)
+                patience = RETRY_SECONDS if again else IDLE_SECONDS
                 if report.pushed:
                     log.info("[wfrecovery] pushed to Feishu: %s", ", ".join(report.pushed))
             except Exception:
                 log.exception("[wfrecovery] pushing failed; the results wait in the outbox")
                 pause.wait(RETRY_SECONDS)
+
+    def _gather(self, pause: threading.Event) -> None:
+        for _ in range(_MOST_GATHERED):
+            if not self._wake.is_set():
+                return
+            self._wake.clear()
+            pause.wait(GATHER_SECONDS)
+        self._wake.clear()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wfrecovery.bridge.feishu.finding import Claim, RowFinder, RowNotFoundError
 from wfrecovery.bridge.feishu.sheet import SheetTable, read_table
 from wfrecovery.bridge.settings import Columns
-from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.table.index import TaskEntry
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.row_identity import identity_of
 from wfrecovery.bridge.table.values import Outbox, Sent
 
@@ -175,18 +176,72 @@ def test_of_several_rows_that_show_another_picture_none_gets_the_result() -> Non
 # ------------------------------------------------------------------ the column 任务号
 
 
+def numbered(record: TaskRecord) -> TaskRecord:
+    """A task whose row was seen to carry its number."""
+    assert record.row is not None
+    return dataclasses.replace(record, row=dataclasses.replace(record.row, task_id=record.task_id))
+
+
 def test_the_task_s_number_in_a_row_makes_it_certain() -> None:
     before = sheet(row(), row())
-    wanted = task(before, 2)
+    wanted = numbered(task(before, 2))
     assert places(sheet(row("改了名"), row(task_id="img_20261123_001", product_name="新名")), wanted) == [3]
     both = sheet(row(), row(task_id="vid_20261123_009, img_20261123_001"))
     assert places(both, wanted) == [3]
+    assert places(both, task(before, 2)) == [3]
+    replaced = sheet(row(), row(task_id="img_20261123_001", product_image=picture("new")))
+    assert places(replaced, wanted) == [3], "a person has replaced the picture"
+
+
+def test_a_number_that_nobody_saw_in_its_own_row_makes_no_other_row_certain() -> None:
+    """It was written when rows moved, or another table has the same one."""
+    wanted = task(sheet(row()), 2)
+    elsewhere = row("别的", task_id="img_20261123_001")
+    assert places(sheet(elsewhere), wanted) == [None]
+    assert places(sheet(elsewhere, row()), wanted) == [3]
+    alike = row(product_image=picture("another"), task_id="img_20261123_001")
+    assert places(sheet(alike, row()), wanted) == [3]
+
+
+def test_a_number_and_texts_that_stand_in_two_rows_are_a_person_s_to_judge() -> None:
+    """As after a sort of some columns only."""
+    wanted = numbered(task(sheet(row()), 2))
+    apart = sheet(row("别的", task_id="img_20261123_001"), row())
+    with pytest.raises(
+        RowNotFoundError, match=r"row 2 carries the task's number, but has '别的'.*stands in row 3"
+    ) as told:
+        RowFinder(apart).row_of(wanted)
+    assert told.value.rows == (2, 3)
+
+
+@pytest.mark.parametrize("other", [row("别的", product_image=None), row("别的", product_image=picture("q"))])
+def test_a_number_in_a_row_with_another_name_whose_pictures_do_not_agree_is_not_believed(other: dict[str, Any]) -> None:
+    wanted = numbered(task(sheet(row()), 2))
+    assert places(sheet({**other, "task_id": "img_20261123_001"}), wanted) == [None]
+
+
+def test_of_rows_that_are_alike_the_renamed_one_is_known_by_its_number() -> None:
+    before = sheet(row(), row())
+    tasks = [numbered(task(before, number, f"img_20261123_00{number}")) for number in (2, 3)]
+    known = {record.task_id: TaskEntry.of(dataclasses.replace(record, row_number=9)) for record in tasks}
+    after = sheet(row(task_id="img_20261123_003"), row("改了名", task_id="img_20261123_002"))
+    finder = RowFinder(after, [], known.get)
+    assert [finder.row_of(record) for record in tasks] == [3, 2]
+
+
+def test_a_settled_task_s_number_keeps_no_row() -> None:
+    before = sheet(row(), row())
+    done = TaskEntry.of(dataclasses.replace(task(before, 2, "img_20261123_777"), stage=Stage.FINISHED))
+    again = task(before, 2)
+    after = sheet(row(task_id="img_20261123_777"), row())
+    assert RowFinder(after, [Claim.of(again)], {done.task_id: done}.get).row_of(again) == 2
 
 
 def test_a_row_that_was_entered_for_another_task_of_the_workflow_is_not_taken() -> None:
     before = sheet(row())
     wanted = task(before, 2)
     assert places(sheet(row(task_id="img_20261123_777"), row()), wanted) == [3]
+    assert places(sheet(row(task_id="img_20261123_777")), wanted) == [2], "of one row it says nothing against"
     assert places(sheet(row(task_id="vid_20261123_777")), wanted) == [2]
     assert places(sheet(row(task_id="我们自己的号")), wanted) == [2]
 

@@ -188,6 +188,7 @@ RECORDS = built(
         RowIdentity,
         **dict.fromkeys(("product_name", "model_name", "prompt", "product_image", "model_image"), MAYBE_TEXTS),
         record_id=MAYBE_TEXTS,
+        task_id=MAYBE_TEXTS,
         rest=RESTS,
     ),
     results=st.lists(RESULTS, max_size=3, unique_by=lambda result: result.path).map(tuple),
