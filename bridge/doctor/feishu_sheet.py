@@ -14,7 +14,7 @@ from ..feishu.errors import FeishuError
 from ..feishu.sheet import OPTIONAL, SheetLayoutError, SheetTable, column_letters
 from ..settings import Settings
 from ..wording import Wording
-from .checks import Findings, after
+from .checks import NOTHING, Findings, after
 from .feishu_advice import advice_on
 from .feishu_questions import TITLES
 
@@ -80,7 +80,23 @@ def _columns(found: Findings, settings: Settings, session: requests.Session) -> 
             _TITLES_ADVICE,
         )
     else:
-        found.well("columns", names)
+        found.well("columns", names, NOTHING if "task_id" in table.places else _number_column(table))
+
+
+def _number_column(table: SheetTable) -> Wording:
+    """A hint: the sheet does without, and with it a row is known for sure."""
+    title = table.columns.task_id
+    if not title or title in table.titles:
+        return NOTHING
+    used = [index for index, name in enumerate(table.titles) if name]
+    cell = f"{column_letters(used[-1] + 1)}{table.header + 1}"
+    return Wording(
+        f"recommended: one more column with the title {title} (in the sheet: click the cell after the last title, "
+        f"{cell}, and type {title}; nothing else). Each task's number is written there when it is entered, so that its "
+        "row is found for sure, also where rows are alike or a name was corrected",
+        f"建议：增加一列“{title}”（在表格中点击最后一个列名后面的单元格 {cell}，"
+        f"输入 {title} 即可）。任务登记时会写入它的任务号，即使几行内容相同或名称后来改过，也能准确找到那一行",
+    )
 
 
 def _twice(found: Findings, table: SheetTable, there: Sequence[str]) -> None:

@@ -362,6 +362,21 @@ def test_a_missing_column(office: Office) -> None:
     assert "产品模特合成图" in check.detail.en  # what is there
 
 
+def test_the_column_for_task_numbers_is_recommended_and_not_required(office: Office) -> None:
+    found = office.examine()
+    (check,) = [check for check in found.checks if check.id == "columns"]
+    assert (check.ok, found.ok) == (True, True)
+    assert "I1, and type 任务号" in check.advice.en
+    assert "单元格 I1，输入 任务号" in check.advice.zh
+    office.feishu.sheet.set("I1", "任务号")
+    (check,) = [check for check in office.examine().checks if check.id == "columns"]
+    assert (check.ok, check.advice.en) == (True, "")
+    (check,) = [
+        check for check in office.examine(office.settings(columns=Columns(task_id=""))).checks if check.id == "columns"
+    ]
+    assert (check.ok, check.advice.en) == (True, "")
+
+
 def test_a_sheet_without_any_of_the_titles(office: Office) -> None:
     office.feishu.add_sheet("笔记", header=["备注", "日期"])
     found = office.examine(office.settings(feishu_sheet_name="笔记"))
