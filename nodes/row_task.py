@@ -43,6 +43,9 @@ class RowTask:
             "optional": {
                 "image": ("IMAGE",),
                 "prompt": ("STRING", {"default": "", "multiline": True}),
+                # what scripts fill in, and people whose cells hold a file's name
+                "product_image": ("STRING", {"default": "", "advanced": True}),
+                "model_image": ("STRING", {"default": "", "advanced": True}),
             },
         }
 
@@ -55,6 +58,8 @@ class RowTask:
         workflow_type: str,
         image: Any = None,
         prompt: str = "",
+        product_image: str = "",  # noqa: ARG002 - the same
+        model_image: str = "",  # noqa: ARG002
     ) -> tuple[Any, str, str]:
         """The image, a prefix for the saver, and the row's prompt (提示词) for the nodes that want it."""
         folder = "video" if workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "img"

@@ -15,6 +15,8 @@ from ...bridge.table.row_identity import RowIdentity, identity_in, identity_said
 
 _NODE: Final = "WfrecoveryRowTask"
 _WIDGETS: Final = ("row_number", "product_name", "model_name", "workflow_type")
+#: Widgets that may stay empty, or come from a node whose value is known only while it runs: then they tell nothing.
+_MORE_WIDGETS: Final = ("prompt", "product_image", "model_image")
 #: What tells a row apart besides its names.
 _CELLS: Final = ("prompt", "product_image", "model_image", "record_id")
 _CONSTANT: Final = re.compile(r"primitive|constant|reroute|literal", re.IGNORECASE)
@@ -143,13 +145,19 @@ def _of_node(prompt: Mapping[str, Any], node_id: object, inputs: Mapping[str, An
                 f"{name} of Row Task (node {node_id}) comes from {error}, whose value is known only while it runs: "
                 "type it in, or take it from a Primitive node"
             ) from None
-    try:
-        text = _literal(prompt, inputs.get("prompt"))
-    except _UnclearError:
-        text = None  # the row is told by its number, product and model
-    if isinstance(text, str) and text:
-        tag["feishu_row_data"] = {**{name: tag[name] for name in _WIDGETS[:3]}, "prompt": text}
+    more = {name: text for name in _MORE_WIDGETS if (text := _known(prompt, inputs.get(name)))}
+    if more:
+        tag["feishu_row_data"] = {**{name: tag[name] for name in _WIDGETS[:3]}, **more}
     return tag
+
+
+def _known(prompt: Mapping[str, Any], value: Any) -> str:
+    """A widget's text; "" where it is not known before the graph runs."""
+    try:
+        text = _literal(prompt, value)
+    except _UnclearError:
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def _literal(prompt: Mapping[str, Any], value: Any) -> Any:

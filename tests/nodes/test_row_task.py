@@ -90,6 +90,19 @@ def test_a_prompt_that_is_known_only_while_it_runs_costs_nothing() -> None:
     assert (tag.row_number, tag.feishu_row_data, tag.problem) == (67, {}, None)
 
 
+def test_the_pictures_of_a_row_tell_it_apart_as_they_do_in_extra_data() -> None:
+    pictures = {"product_image": "boxcnProduct", "model_image": "boxcnModel"}
+    node = row_tag_of(graph_with(row(67, prompt="白底", **pictures)), {})
+    tag = row_tag_of({}, {"wfrecovery": row(67, prompt="白底", **pictures)})
+    assert node.row == tag.row
+    assert node.row is not None
+    assert (node.row.product_image, node.row.model_image) == ("boxcnProduct", "boxcnModel")
+    old = row_tag_of(graph_with(row(67, prompt="白底")), {})
+    assert old == row_tag_of(graph_with(row(67, prompt="白底", product_image="", model_image=["40", 0])), {})
+    assert old.row is not None
+    assert old.row.product_image is None, "what nobody has said is not known"
+
+
 def test_several_nodes_have_to_agree() -> None:
     assert row_tag_of(graph_with(row(67), row(67)), {}).row_number == 67
     tag = row_tag_of(graph_with(row(67), row(68)), {})
@@ -110,7 +123,7 @@ def test_a_node_that_is_no_node_stops_nothing(inputs: Any) -> None:
 def test_its_inputs_stay_where_saved_workflows_expect_them() -> None:
     inputs = RowTask.INPUT_TYPES()
     assert list(inputs["required"]) == ["row_number", "product_name", "model_name", "workflow_type"]
-    assert list(inputs["optional"]) == ["image", "prompt"]
+    assert list(inputs["optional"]) == ["image", "prompt", "product_image", "model_image"], "new ones come last"
     assert inputs == RowTask.INPUT_TYPES()
     assert inputs["required"]["workflow_type"] == (["图片合成", "图生视频"],)
     assert RowTask.RETURN_NAMES[:2] == ("image", "filename_prefix")
@@ -157,4 +170,4 @@ def test_a_graph_is_recorded_for_its_row_and_saved_in_the_house_style(host: Any,
         assert lost["row_number"] is None
         assert "do not agree" in lost["metadata"]["error_message"]
         info = comfy.get("/object_info/WfrecoveryRowTask")["WfrecoveryRowTask"]
-        assert info["input_order"]["optional"] == ["image", "prompt"] or host != "real"
+        assert info["input_order"]["optional"][:2] == ["image", "prompt"] or host != "real"
