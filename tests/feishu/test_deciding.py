@@ -13,7 +13,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.feishu.deciding import choices, give_file, leave, write_anyway
 from wfrecovery.bridge.results.by_hand import candidates
 from wfrecovery.bridge.table.records import TaskError
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Sent
 from wfrecovery.demo.feishu_host.stand_in import Picture
 
 IMAGE = bridge.WorkflowType.IMAGE_COMPOSITION
@@ -195,10 +195,14 @@ def test_an_absolute_path_means_the_same_and_the_file_is_known_by_its_content(te
 
 
 def test_the_file_takes_the_place_of_a_picture_that_was_sent_before(team: Team) -> None:
-    """Its first picture stands in the row; then its file is gone, and a person names another one."""
+    """Its first picture stands in the row, and nobody knows it, for no answer came; then its file is gone, and a person
+    names another one."""
     task_id = team.finished(3)
     assert team.publisher.flush().pushed == [task_id]
-    (team.folder / team.record(task_id).output_files[0]).unlink()
+    (name,) = team.record(task_id).output_files
+    sent = Sent(team.feishu.sheet.picture_writes[-1].cell, None, str(in_row(team, 3)))
+    team.db.table.update(task_id, lambda record: record.with_outbox(file=name, writing=sent))
+    (team.folder / name).unlink()
     mark = saved(team.folder / "better.png", (9, 99, 199))
     give_file(team.db, task_id, "better.png", team.settings.document)
     assert team.publisher.flush().pushed == [task_id]
@@ -218,6 +222,7 @@ def test_what_is_no_result_is_refused_in_words_and_nothing_changes(
     (team.folder / "film.mp4").write_bytes(MP4)
     saved(team.db.table.files.folder / "kept" / "a.png", (1, 2, 3))
     (team.folder / "into").symlink_to(team.db.table.files.folder, target_is_directory=True)
+    (team.folder / "deeper").symlink_to(team.db.table.files.folder / "kept", target_is_directory=True)
     (team.folder / "folder.png").mkdir()
     before = team.record(task_id)
     for name, words in (
@@ -228,6 +233,7 @@ def test_what_is_no_result_is_refused_in_words_and_nothing_changes(
         (".", "does not lie inside the output folder"),
         ("wfrecovery/kept/a.png", "a file of the task table"),
         ("into/kept/a.png", "a file of the task table"),
+        ("deeper/a.png", "a file of the task table"),
         ("gone.png", "there is no file gone.png"),
         ("folder.png", "there is no file folder.png"),
         ("cut.png", "cut.png is not whole"),

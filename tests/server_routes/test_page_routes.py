@@ -30,6 +30,8 @@ WRITES = (
     "/wfrecovery/tasks/img_20200101_001/retry",
     "/wfrecovery/tasks/img_20200101_001/push",
     "/wfrecovery/tasks/img_20200101_001/cancel",
+    "/wfrecovery/tasks/img_20200101_001/write",
+    "/wfrecovery/tasks/img_20200101_001/adopt",
 )
 
 
@@ -515,6 +517,7 @@ def test_what_the_doctor_says_of_view_is_so(comfy: Comfy) -> None:
 
 @all_hosts
 def test_a_foreign_page_cannot_write(comfy: Comfy) -> None:
+    comfy.recovered()
     before = (get(comfy, "settings"), comfy.status()["recovery"]["started_at"])
     foreign = {"Origin": "http://evil.example:8188"}
     for path in WRITES:

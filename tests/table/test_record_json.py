@@ -134,6 +134,7 @@ RESULTS = built(
     size=st.none() | NUMBERS,
     sha256=MAYBE_TEXTS,
     stamp=st.none() | st.builds(FileStamp, NUMBERS, NUMBERS, NUMBERS),
+    given=st.booleans(),
     rest=RESTS,
 )
 PLACES = built(
