@@ -22,6 +22,7 @@ from ..table.values import OwnerKind
 from .downloads import save
 from .errors import EngineError, RefusedError, UnreachableError
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
+from .submitted import SubmittedId, submit_for_current
 
 log = logging.getLogger("wfrecovery")
 
@@ -90,12 +91,16 @@ class ComfyUIClient:
 
     async def submit_workflow(
         self, workflow: Mapping[str, Any], *, prompt_id: str | None = None, task: Mapping[str, Any] | None = None
-    ) -> str:
-        """Queue a graph (API format) and return its prompt_id.
+    ) -> SubmittedId:
+        """Queue a graph (API format) and return its prompt_id, which also answers to `.task_id`.
 
-        Pass a `prompt_id` that is on disk already, and the task's record, so that the row travels with the prompt.
+        It is sent for the task that was entered last in this context; else pass a `prompt_id` that is on disk already,
+        and the task's record, so that the row travels with the prompt.
         Raises PromptRefusedError, or ComfyUIUnreachableError after which `look_up` tells whether it arrived.
         """
+        submitted = await submit_for_current(self.engine, workflow) if prompt_id is None and task is None else None
+        if submitted is not None:
+            return submitted
         body: dict[str, Any] = {
             "prompt": workflow,
             "prompt_id": prompt_id or new_prompt_id(),
@@ -111,7 +116,7 @@ class ComfyUIClient:
                 raise PromptRefusedError(refusal_text(answer))
             if response.status != 200:
                 raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to POST /prompt")
-        return str(answer["prompt_id"])
+        return SubmittedId(answer["prompt_id"])
 
     async def cancel(self, prompt_id: str) -> None:
         """Take a prompt out of the queue, or interrupt it; nothing where it has ended."""

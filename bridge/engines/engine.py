@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
+
+from .downloads import fetch
+from .errors import FileUnavailableError
+from .history import ResultFile, Sighting
+from .in_use import EngineInUse
+from .submitted import SubmittedId, submit_for_current
 
 
 class Engine(ABC):
     """A service that renders. Its methods may be asynchronous or plain: what is plain runs in a thread.
 
-    Waiting, fetching and counting are done for it, see `EngineInUse`. What `submit` and `look_up` answer decides
+    Waiting, fetching and counting are done for it. What `submit` and `look_up` answer decides
     whether something is paid for twice: answer "cannot say" rather than what is only likely.
     """
 
@@ -19,6 +26,8 @@ class Engine(ABC):
     #: False only where the service takes the id that we make (`task["comfyui_task_id"]`), so that a lost answer can be
     #: looked up. Else a person is asked.
     makes_own_ids: ClassVar[bool] = True
+    #: Waiting is ours: `look_up` is asked again and again.
+    is_polled: ClassVar[bool] = True
     #: Seconds between two looks at a task, the first and the longest.
     poll_seconds: float = 3.0
     longest_poll_seconds: float = 20.0
@@ -52,3 +61,23 @@ class Engine(ABC):
     def progress(self, job_id: str) -> Any:  # noqa: ARG002 - for who writes one
         """How far a running task is, as (done, of how many); None where that is not known."""
         return None
+
+    def download(self, file: ResultFile, target: Path) -> Any:
+        """Fetch a result into `target`, whole or not at all: from its address, unless the engine knows better."""
+        if not file.url:
+            raise FileUnavailableError(f"{file.path} has no address")
+        return fetch(file.url, file.path, target)
+
+    # ------------------------------------------------------------------ for programs that call it themselves
+
+    async def submit_workflow(self, workflow: Mapping[str, Any], task: Mapping[str, Any] | None = None) -> SubmittedId:
+        """Send a workflow, for the task that was entered last; its id, which also answers to `.task_id`.
+
+        Raises EngineError, also where the task waits for a person because no answer came.
+        """
+        submitted = await submit_for_current(EngineInUse.of(self).name, workflow) if task is None else None
+        return submitted or SubmittedId(await EngineInUse.of(self).submit(workflow, task or {}))
+
+    async def wait_for_completion(self, job_id: str) -> Sighting:
+        """Follow a task to its end: where it came to rest, with its files."""
+        return await EngineInUse.of(self).wait(job_id, lambda _: None, lambda *_: None)

@@ -44,7 +44,7 @@ class EngineInUse:
         #: A client that does not say so may well make its own: then a lost answer cannot be looked up.
         self.makes_own_ids: bool = getattr(client, "makes_own_ids", True)
         #: whether waiting is ours, so that every look is heard of
-        self.is_polled = not hasattr(client, "wait_for_completion")
+        self.is_polled: bool = getattr(client, "is_polled", not hasattr(client, "wait_for_completion"))
         self._hangs_until = 0.0
         self._answers = False
         self._first: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None

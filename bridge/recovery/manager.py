@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..engines.comfyui import new_prompt_id
+from ..engines.errors import RefusedError, UnreachableError
 from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import BatchWatch
@@ -19,9 +20,10 @@ from ..table.lives import Life
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
 from ..table.record_json import record_to_json
-from ..table.records import Stage, TaskRecord, WorkflowStatus, WorkflowType, parse_time
+from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, parse_time
 from ..table.rows import RowData
 from ..table.values import Owner, OwnerKind
+from ..wording import Wording
 from .decisions import Action
 from .delivering import RunDelivery
 from .following import BATCH, LOOK_SECONDS, Following
@@ -40,27 +42,33 @@ class TaskRecoveryManager:
     """Brings every unfinished task of a table to an end: followed, fetched, submitted again, or failed with a reason.
 
     What another living process is at work on is left alone. While it follows tasks, the group hears of a batch that
-    stands still, where the plugin does not tell. Without `feishu`, or where the plugin publishes itself,
-    results are fetched and recorded, and not pushed from here. `settings` (WFRECOVERY_MAX_ATTEMPTS and
-    WFRECOVERY_LOST_PROMPTS count here): default is what `feishu` was made with, else environment and config.toml.
+    stands still, where the plugin does not tell. `comfyui_client`: a ComfyUIClient, an Engine, or a team's own client.
+    Without `feishu` the settings say where the sheet is; where they do not, or where the plugin publishes itself,
+    results are fetched and recorded, and not pushed from here. `settings` (WFRECOVERY_MAX_ATTEMPTS,
+    WFRECOVERY_LOST_PROMPTS and WFRECOVERY_UNKNOWN count here): default is what `feishu` was made with, else environment
+    and config.toml.
     """
 
     def __init__(
         self,
-        db: DatabaseManager,
-        comfy: Any,
+        db_manager: DatabaseManager,
+        comfyui_client: Any,
         feishu: FeishuClient | None = None,
         *,
         on_progress: OnProgress | None = None,
         settings: Settings | None = None,
     ) -> None:
+        #: as they were given
+        self.db_manager, self.comfyui_client = db_manager, comfyui_client
+        limits = settings or (feishu.settings if feishu is not None else load_settings())
+        feishu = FeishuClient(limits) if feishu is None and limits.feishu_configured else feishu
+        db, engine = db_manager, EngineInUse.of(comfyui_client)
         self._db, self._feishu, self._on_progress = db, feishu, on_progress
-        engine = EngineInUse.of(comfy)
+        db.submits = engine.name, self._submit_for_program
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
         self._delivery = RunDelivery(db, engine, self._publisher)
         self._numbering = RunNumbering(self._delivery.number)
         self._watch = BatchWatch(publishing=self._publisher is not None)
-        limits = settings or (feishu.settings if feishu is not None else load_settings())
         self._submitting = Submitting(db, engine, self._delivery, limits)
         self._standing = RunStandstill(db, engine, feishu)
         moves = self._standing.progressed
@@ -118,13 +126,13 @@ class TaskRecoveryManager:
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
-    async def recover_image_composition_task(self, task: Mapping[str, Any]) -> bool:
+    async def recover_image_composition_task(self, task_data: Mapping[str, Any]) -> bool:
         """Bring one 图片合成 task to its end, waiting for it; True when it is 已完成."""
-        return await self._recover_one(task, WorkflowType.IMAGE_COMPOSITION)
+        return await self._recover_one(task_data, WorkflowType.IMAGE_COMPOSITION)
 
-    async def recover_image_to_video_task(self, task: Mapping[str, Any]) -> bool:
+    async def recover_image_to_video_task(self, task_data: Mapping[str, Any]) -> bool:
         """Bring one 图生视频 task to its end, waiting for it; True when it is 已完成."""
-        return await self._recover_one(task, WorkflowType.IMAGE_TO_VIDEO)
+        return await self._recover_one(task_data, WorkflowType.IMAGE_TO_VIDEO)
 
     # ------------------------------------------------------------------ submitting and following, for the normal batch
 
@@ -156,6 +164,28 @@ class TaskRecoveryManager:
         except BaseException:  # nobody is at work on it from here on
             self._follow.let_go(task_id)
             raise
+
+    async def _submit_for_program(self, task_id: str, workflow: Mapping[str, Any], before: bool) -> str | None:
+        """For a program that calls `submit_workflow` itself, and takes what is raised for the task's failure. `before`:
+        it has done so for this task, and when that has ended, the workflow is another one, hence None."""
+        task = await self._follow.read(task_id)
+        if before and not task.stage.final:
+            raise TaskError(
+                Wording(
+                    f"{task_id} was submitted already, as {task.comfyui_task_id} → follow it (wait_for_completion)",
+                    f"{task_id} 已提交（{task.comfyui_task_id}）→ 请用 wait_for_completion 等待它",
+                )
+            )
+        if task.stage.final:
+            return None if before else task.comfyui_task_id
+        job_id = await self.submit(task_id, workflow)
+        task = await self._follow.read(task_id)
+        why = task.reason or Wording(f"no answer came to {task_id}", f"{task_id} 没有收到应答")
+        if task.stage in (Stage.FAILED, Stage.CANCELLED):
+            raise RefusedError(why)
+        if job_id is None or task.stage in (Stage.ASKING, Stage.CREATED):
+            raise UnreachableError(why.en)
+        return job_id
 
     async def finish(self, task_id: str) -> dict[str, Any]:
         """Follow a submitted task to its end, fetch its files, push, and return its record.

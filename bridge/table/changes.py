@@ -159,6 +159,18 @@ def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
     return _ended(task, Stage.FAILED, reason)
 
 
+def failed_by_program(reason: Wording | str, task: TaskRecord) -> TaskRecord:
+    """The same where a program says so that cannot know it: raises TaskError of what waits for a person."""
+    if task.stage is Stage.ASKING:
+        raise TaskError(
+            Wording(
+                f"{task.task_id} waits for a decision, and is not failed: {task.error_message}",
+                f"{task.task_id} 等待决定，不标记为失败：{task.error_message_zh}",
+            )
+        )
+    return failed(task, reason)
+
+
 def unsubmitted(reason: Wording | str, task: TaskRecord) -> TaskRecord:
     """`task` as 失败 without a word to the sheet: nothing was rendered, its cell stays 否 for the next batch."""
     return failed(task, reason).with_outbox(state=FeishuState.OFF)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..inside import relative
+from ..settings import load_settings
 from ..wording import Wording
 from .cells import cell_text, pictures_in
 from .changes import (
     cancelled,
-    failed,
+    failed_by_program,
     finished,
     let_go,
     new_task,
@@ -26,6 +27,7 @@ from .changes import (
     taken_up,
 )
 from .content import taken
+from .current import Submit, make_current
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskEntry, TaskIndex
@@ -43,14 +45,14 @@ from .records import (
     workflow_type_of,
 )
 from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ, resembles
-from .rows import RowData
+from .rows import RowData, row_data_of
 from .values import FeishuState, Owner, OwnerKind, Result
 
 log = logging.getLogger("wfrecovery")
 
 
 class DatabaseManager:
-    """The task table under `output_dir`, for several programs at once.
+    """The task table under `output_dir` (default: WFRECOVERY_OUTPUT, else `output`), for several programs at once.
 
     The methods that return `bool` answer whether the task now is as asked; a task that is gone, or whose stage does
     not allow the change (a finished task cannot fail any more), is logged and answers False. A disk that refuses
@@ -59,17 +61,20 @@ class DatabaseManager:
 
     def __init__(
         self,
-        output_dir: str | Path,
+        output_dir: str | Path | None = None,
         *,
         disk: Disk | None = None,
         lock_timeout: float = 10.0,
         kind: OwnerKind = OwnerKind.MAIN,
         around: Surroundings | None = None,
     ) -> None:
-        self.table = WorkflowDatabase(output_dir, disk=disk, lock_timeout=lock_timeout)
+        folder = output_dir if output_dir is not None else load_settings().output_dir or "output"
+        self.table = WorkflowDatabase(folder, disk=disk, lock_timeout=lock_timeout)
         self.index = TaskIndex(self.table)
         #: this program as an owner of tasks, from the first one on that it takes; and the others
         self.owners = Owners(self.table.files, kind, around=around)
+        #: the recovery of this table, by the name of its engine: who submits for the task that was entered last
+        self.submits: tuple[str, Submit] | None = None
         self._entering = threading.Lock()
         #: task id → the number of its row by the newest reading that this program has worked with
         self._stands_in: dict[str, int] = {}
@@ -83,21 +88,28 @@ class DatabaseManager:
 
     def add_workflow_task(
         self,
-        row_data: RowData | Mapping[str, Any],
+        row_data: Any,
         workflow_type: WorkflowType | str,
         comfyui_task_id: str | None = None,
     ) -> str:
-        """Enter a row's task and return its id.
+        """Enter a row's task and return its id; it is the current task of this asyncio context then.
+
+        `row_data`: a RowData, a mapping, or a team's own object, by the names of RowData.
 
         A row that is already being worked on, or whose result still waits to be pushed, is not entered a second time
         for the same workflow: the caller gets the id of the task that exists. Raises ValueError for a row without a
         number or an unknown workflow type.
         """
-        row = _as_texts(row_data if isinstance(row_data, RowData) else _row_from_mapping(row_data))
+        row = _as_texts(row_data_of(row_data))
         identity = identity_of(row)
         if type(row.row_number) is not int or row.row_number < 1:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
+        task_id = self._entered(row, identity, kind, comfyui_task_id)
+        make_current(self, task_id)
+        return task_id
+
+    def _entered(self, row: RowData, identity: RowIdentity, kind: str, comfyui_task_id: str | None) -> str:
         with self._entering, self.table.locked():
             me = self.owners.me
             existing = self._task_of_row(identity, row.row_number, kind)
@@ -143,9 +155,10 @@ class DatabaseManager:
         return self._change(task_id, lambda task: finished(task, results))
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
-        """The task is 失败, for the reason given."""
+        """The task is 失败, for the reason given. What waits for a person goes on waiting: nobody knows whether it was
+        rendered."""
         reason = error_message if isinstance(error_message, Wording) else str(error_message)
-        return self._change(task_id, lambda task: failed(task, reason))
+        return self._change(task_id, partial(failed_by_program, reason))
 
     def get_task(self, task_id: str) -> dict[str, Any] | None:
         """The task's record, or None when there is no such task."""
@@ -261,7 +274,7 @@ class DatabaseManager:
 
     def relative_files(self, files: Iterable[str | Path]) -> tuple[str, ...]:
         """Paths as records hold them; raises ValueError for one outside the output folder."""
-        found = {file: relative(self.output_dir, file) for file in files}
+        found = {file: _relative(self.output_dir, file) for file in files}
         for file, name in found.items():
             if name is None:
                 raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
@@ -374,6 +387,7 @@ def _as_texts(row: RowData) -> RowData:
     return dataclasses.replace(row, product_name=product, model_name=model, prompt=prompt)
 
 
-def _row_from_mapping(data: Mapping[str, Any]) -> RowData:
-    names = {item.name for item in dataclasses.fields(RowData)}
-    return RowData(**{"row_number": None, **{key: value for key, value in data.items() if key in names}})
+def _relative(output_dir: Path, file: str | Path) -> str | None:
+    """As records hold it. A program may name a file from its working directory, or from the output folder."""
+    name, here = relative(output_dir, file), relative(output_dir, Path.cwd() / file)
+    return here if here is not None and (name is None or not (output_dir / name).exists()) else name

@@ -179,7 +179,7 @@ def canonical_uuid(value: object) -> str | None:
 def workflow_type_of(value: WorkflowType | str) -> WorkflowType:
     """The workflow type of `value`; raises ValueError that names the allowed ones."""
     try:
-        return WorkflowType(value)
+        return WorkflowType(getattr(value, "value", value))  # a team's own enum has the same values
     except ValueError:
         allowed = ", ".join(f"{item.value!r}" for item in WorkflowType)
         raise ValueError(f"unknown workflow type {value!r}; it is one of {allowed}") from None
@@ -305,4 +305,5 @@ class TaskRecord:
         if self.stage not in ENTERED_FROM[stage]:
             raise TransitionError(self.task_id, self.stage, stage)
         owner = None if stage.final or stage is Stage.ASKING else self.owner
-        return dataclasses.replace(self, **{"stage": stage, "owner": owner, **fields})
+        sending = None if stage.final else self.sending
+        return dataclasses.replace(self, **{"stage": stage, "owner": owner, "sending": sending, **fields})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,3 +28,16 @@ class RowData:
     video_status: str = ""
     #: every titled cell of the row, as it was read
     original_data: dict[str, Any] = field(default_factory=dict)
+
+
+def row_data_of(value: Any) -> RowData:
+    """A row in a team's own form: a mapping, or any object, by the names of RowData. What it has besides stays out."""
+    if isinstance(value, RowData):
+        return value
+    names = [item.name for item in dataclasses.fields(RowData)]
+    if isinstance(value, Mapping):
+        found = {name: value[name] for name in names if name in value}
+    else:
+        found = {name: getattr(value, name) for name in names if hasattr(value, name)}
+    given = {name: item for name, item in found.items() if item is not None}
+    return RowData(**{"row_number": None, **given})

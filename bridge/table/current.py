@@ -1,0 +1,42 @@
+"""The task that a program is at: entering one makes it the current one of that asyncio context (or thread)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: Submits a task's workflow; True: this program has done that before. The engine's id, or None where the workflow is
+#: none of this task's.
+Submit = Callable[[str, Mapping[str, Any], bool], Awaitable[str | None]]
+
+
+class Entering(Protocol):
+    """What is known of the table in which a task was entered."""
+
+    #: the recovery of this table, by the name of its engine; None where the program has none
+    submits: tuple[str, Submit] | None
+
+
+@dataclass
+class CurrentTask:
+    """One task, in its table."""
+
+    db: Entering
+    task_id: str
+    #: whether a workflow was submitted for it since it was entered
+    used: bool = False
+
+
+_current: ContextVar[CurrentTask | None] = ContextVar("wfrecovery_task", default=None)
+
+
+def make_current(db: Entering, task_id: str) -> None:
+    """From now on a workflow that is submitted in this context without a task's name is this one's."""
+    _current.set(CurrentTask(db, task_id))
+
+
+def current_task() -> CurrentTask | None:
+    """The one that was entered last in this context."""
+    return _current.get()
