@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from .documents import spreadsheet_of
 from .wording import Wording, wording_of
 
 if sys.version_info >= (3, 11):
@@ -80,6 +81,8 @@ class Settings:
     feishu_app_secret: str = field(default="", repr=False)
     #: what the sheet's address has after /sheets/ or /wiki/ (the whole address will do)
     feishu_spreadsheet_token: str = field(default="", repr=False)
+    #: whether that was the address of a wiki's page, which does not tell the spreadsheet
+    in_wiki: bool = False
     feishu_sheet_name: str = ""
     feishu_domain: str = FEISHU_DOMAIN
     columns: Columns = field(default_factory=Columns)
@@ -131,11 +134,24 @@ class Settings:
 
     @property
     def document(self) -> str | None:
-        """By what records and other programs know the sheet: a digest, for its token is a secret. None where it is not
-        set up."""
+        """By what records and other programs know the sheet: a digest, for its token is a secret. As soon as Feishu has
+        said what is behind a wiki's address, it is that of the spreadsheet. None where it is not set up."""
+        return self._digest(self.spreadsheet or self.feishu_spreadsheet_token)
+
+    @property
+    def document_as_given(self) -> str | None:
+        """The same by the address that is set, before Feishu was asked."""
+        return self._digest(self.feishu_spreadsheet_token)
+
+    @property
+    def spreadsheet(self) -> str | None:
+        """The spreadsheet's own token, where it is known."""
+        return spreadsheet_of(self.feishu_domain, self.feishu_spreadsheet_token)
+
+    def _digest(self, token: str) -> str | None:
         if not self.feishu_configured:
             return None
-        place = (self.feishu_domain.lower(), self.feishu_spreadsheet_token, self.feishu_sheet_name)
+        place = (self.feishu_domain.lower(), token, self.feishu_sheet_name)
         return hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
 
     @property
@@ -229,7 +245,8 @@ def load_settings(
     values = {**{name: value for name, value in (page or {}).items() if name in PAGE_SETTINGS}, **values}
     found = {name: typed(name, value) for name, value in values.items()}
     runninghub = _table("runninghub", tables["runninghub"])
-    return Settings(columns=_columns(tables["columns"]), runninghub=runninghub, **found)
+    in_wiki = re.search(r"(?:^|/)wiki/", str(values.get("feishu_spreadsheet_token") or "").strip()) is not None
+    return Settings(columns=_columns(tables["columns"]), runninghub=runninghub, in_wiki=in_wiki, **found)
 
 
 def fixed_settings(config: str | Path | None = None, environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -19,8 +19,9 @@ from typing import Any, Final
 from PIL import Image, ImageDraw
 
 from ..bridge.results.whole import why_not_whole
+from ..bridge.table.database import WorkflowDatabase
 from .feishu_host.cells import Picture
-from .feishu_host.stand_in import FeishuStandIn
+from .feishu_host.stand_in import DEFAULT_HEADER, FeishuStandIn
 from .launch import ComfyProcess, find_comfyui
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent
@@ -114,7 +115,7 @@ class Story:
     def __init__(self, folder: Path, real: Path | None) -> None:
         self.folder, self.real = folder, real
         self.rows = demo_rows()
-        self.feishu = FeishuStandIn(rows=_first_cells(self.rows))
+        self.feishu = FeishuStandIn(_first_cells(self.rows), header=(*DEFAULT_HEADER, "任务号"))
         self._stack = ExitStack()
         self._main: subprocess.Popen[bytes] | None = None
         self._began = time.monotonic()
@@ -286,7 +287,7 @@ class Story:
 
     def problems(self) -> list[str]:
         """Everything that is not as it must be: cells, pictures, files, counts."""
-        problems = [*self._wrong_cells(), *self._wrong_writes(), *self._wrong_files()]
+        problems = [*self._wrong_cells(), *self._wrong_numbers(), *self._wrong_writes(), *self._wrong_files()]
         renders = self.renders()
         again = sum(renders.values()) - len(renders)
         self.tell(f"{len(renders)} results rendered; {again} of them were rendered again after a cut-off")
@@ -307,6 +308,14 @@ class Story:
                 yield f"{row.name}: no picture in 产品模特合成图"
             elif row.needs_picture and _prompt_of(picture.data) != row.prompt:
                 yield f"{row.name}: the picture was made for {_prompt_of(picture.data)!r}"
+
+    def _wrong_numbers(self) -> Iterator[str]:
+        tables = [WorkflowDatabase(folder) for folder in (self.comfy.output, self.main_output)]
+        for row, cells in self.found():
+            for number in str(cells["任务号"] or "").split():
+                named = [table.look(number) for table in tables]
+                if row.name not in [f"{task.product_name}_{task.model_name}" for task in named if task is not None]:
+                    yield f"{row.name}: 任务号 says {number}, which is no task of this row"
 
     def _wrong_writes(self) -> Iterator[str]:
         written: Counter[str] = Counter()

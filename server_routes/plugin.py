@@ -85,8 +85,8 @@ class Plugin:
             self._host.output_dir, disk=around.disk, kind=OwnerKind.COMFYUI, around=around.owners
         )
         self._feishu = FeishuClient(self._settings, session=around.session)
-        publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
-        self._publishing = around.publishing(publisher)
+        self._publisher = Publisher(self._db, self._feishu, clock=around.clock, on_change=self._changed)
+        self._publishing = around.publishing(self._publisher)
         self._group = GroupReporter(self._db, self._feishu)
         self._standstill, self._watches = StandstillThread(self._db, lambda: self._settings), around.watches
         self._writer = Writer(around.pool, pause=around.pause)
@@ -136,7 +136,7 @@ class Plugin:
             db=self._db,
             writer=self._writer,
             recovery=self._recovery,
-            publisher=publisher,
+            publisher=self._publisher,
             page_settings=self._page_settings,
             standstill=self._standstill.now,
             boot_id=self._boot_id,
@@ -198,7 +198,10 @@ class Plugin:
         await self._host.listening()
         self._db.owners.name = f"ComfyUI {self._host.address}".strip()
         await asyncio.to_thread(self._be_owner)
-        await asyncio.to_thread(self._decline_others)
+        if self._settings.in_wiki:  # Feishu may take its time
+            self._asking = asyncio.create_task(asyncio.to_thread(self._find_document))
+        else:
+            await asyncio.to_thread(self._decline_others)
         if self._settings.feishu_configured:
             self._publishing.start()
             self._group.start()
@@ -222,6 +225,15 @@ class Plugin:
             log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())
         except (TaskError, OSError) as error:
             self._writer.report("the task table cannot be written", error)
+
+    def _find_document(self) -> None:
+        """Which spreadsheet a wiki's address means is known before anything is declined for its document."""
+        try:
+            self._publisher.find_document()
+        except (TaskError, OSError) as error:
+            self._writer.report("records do not name the spreadsheet that the wiki's address means", error)
+        self._decline_others()
+        self._publishing.wake()
 
     def _decline_others(self) -> None:
         try:

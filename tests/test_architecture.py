@@ -37,6 +37,7 @@ ROOMS = (
     "bridge.results.containers",
     "bridge.table",
     "bridge.settings",
+    "bridge.documents",
     "bridge.inside",
     "bridge.redact",
     "bridge.secret_names",

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..feishu.client import FeishuClient
+from ..feishu.errors import FeishuError
 from ..settings import Settings
 from ..table.database import WorkflowDatabase
 from ..table.records import TaskError, TaskRecord
@@ -18,7 +20,8 @@ TITLES: Final = {"publisher": Wording("who pushes", "由谁写入表格")}
 
 
 def examine(found: Findings, settings: Settings, folder: Path, status: Mapping[str, Any] | None) -> None:
-    """`status` is the plugin's where it is known, `folder` main.py's. Nothing is read but records."""
+    """`status` is the plugin's where it is known, `folder` main.py's. Feishu is asked which spreadsheet is
+    meant, where the two name it otherwise, and no more."""
     if status is None:
         found.unknown("publisher", Wording("not checked: the plugin does not answer", "未检查：插件没有响应"))
         return
@@ -39,7 +42,11 @@ def examine(found: Findings, settings: Settings, folder: Path, status: Mapping[s
             ),
         )
         return
-    detail, hint = _who(settings.document, status.get("feishu") or {})
+    feishu = status.get("feishu") or {}
+    if feishu.get("document") not in (None, settings.document):  # one sheet may have two addresses
+        with contextlib.suppress(FeishuError):
+            FeishuClient(settings).find_document()
+    detail, hint = _who(settings.document, feishu)
     found.well("publisher", detail, hint)
 
 

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import requests
 from urllib3.exceptions import HTTPError
 
+from ..documents import note_spreadsheet
 from ..redact import redact
 from ..settings import Settings, load_settings
 from ..table.rows import RowData
@@ -67,8 +68,6 @@ class FeishuClient:
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
         self._url = ""
-        #: the spreadsheet behind a wiki's node, once that is known; and whether the token has opened one by itself
-        self._behind_node, self._opened = "", False
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -141,6 +140,12 @@ class FeishuClient:
             revisions += self._write(items[start : start + RANGES_PER_WRITE])
         return revisions
 
+    def find_document(self) -> None:
+        """Ask which spreadsheet the address means, where nobody in this process has: `settings.document` tells it from
+        then on."""
+        if self.configured and self.settings.spreadsheet is None:
+            self._sheets()
+
     def sheet_url(self) -> str:
         """The address of the spreadsheet for a browser (sheets/v3/spreadsheets/:token); asked once."""
         if not self._url:
@@ -183,24 +188,28 @@ class FeishuClient:
 
     @property
     def _spreadsheet(self) -> str:
-        return quote(self._behind_node or self.settings.feishu_spreadsheet_token, safe="")
+        return quote(self.settings.spreadsheet or self.settings.feishu_spreadsheet_token, safe="")
 
     def _sheets(self) -> list[dict[str, Any]]:
         """The sheets of the spreadsheet; one that lives in a wiki is found by its node (wiki/v2/spaces/get_node)."""
         try:
             return self._listed()
         except FeishuError as refusal:
-            if self._opened or self._behind_node:
+            if self.settings.spreadsheet is not None:
                 raise
             given = self.settings.feishu_spreadsheet_token
-            self._behind_node = spreadsheet_of_node(given, refusal, partial(self._call, "GET"))
+            self._note(spreadsheet_of_node(given, refusal, partial(self._call, "GET")))
         return self._listed()
+
+    def _note(self, spreadsheet: str) -> None:
+        note_spreadsheet(self.settings.feishu_domain, self.settings.feishu_spreadsheet_token, spreadsheet)
 
     def _listed(self) -> list[dict[str, Any]]:
         sheets: list[dict[str, Any]] | None = self._call("GET", f"{self._v3}/sheets/query").get("sheets")
         if sheets is None:
             raise lacking("sheets/query")
-        self._opened = True
+        if self.settings.spreadsheet is None:
+            self._note(self.settings.feishu_spreadsheet_token)
         return sheets
 
     def _grid(self) -> Grid:
@@ -303,7 +312,13 @@ class FeishuClient:
 
     def _clean(self, text: str) -> str:
         return redact(
-            text, (*self.settings.secrets, self._token, self._behind_node, self.settings.feishu_spreadsheet_token)
+            text,
+            (
+                *self.settings.secrets,
+                self._token,
+                self.settings.spreadsheet or "",
+                self.settings.feishu_spreadsheet_token,
+            ),
         )
 
 

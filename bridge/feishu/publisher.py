@@ -19,15 +19,14 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from ..redact import redact
 from ..table.changes import pushed, superseded
 from ..table.files import FOLDER_NAME
-from ..table.locks import NoLocksError, held, process_lock
+from ..table.locks import held, process_lock
 from ..table.manager import DatabaseManager
 from ..table.publishers import may_deliver
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text
 from ..table.values import FeishuState
-from ..wording import Wording, wording_of
+from ..wording import Wording
 from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
@@ -37,7 +36,7 @@ from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 from .superseding import newer_results
-from .waiting import LONGEST_SERVER_WAIT, backoff, in_future
+from .waiting import LONGEST_SERVER_WAIT, backoff, in_future, leave_alone, needs_person, reason_of, table_trouble
 
 log = logging.getLogger("wfrecovery")
 
@@ -80,6 +79,8 @@ class Publisher:
         self._numbers = RowNumbers(db, feishu, clock)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
+        #: the document by its spreadsheet, where records were brought up to that
+        self._known_as: str | None = None
         #: Feishu wants to be left alone until then
         self._asked_until = 0.0
         #: workflow → why Feishu takes nothing into its column, by the first refusal of this flush
@@ -93,6 +94,21 @@ class Publisher:
     def document(self) -> str | None:
         """Where it writes to; results of rows of another one are left alone."""
         return self._feishu.settings.document
+
+    def find_document(self) -> None:
+        """Ask Feishu which spreadsheet is meant, where that is not known; where it cannot be told, that is said."""
+        try:
+            self._feishu.find_document()
+            self.know_document()
+        except FeishuError as error:
+            log.warning("[wfrecovery] it cannot be told which spreadsheet the settings mean: %s", error)
+
+    def know_document(self) -> None:
+        """What Feishu has said is behind a wiki's address stands in the records as well. Raises OSError, TaskError."""
+        given, now = self._feishu.settings.document_as_given, self.document
+        if now not in (given, self._known_as):
+            self._db.name_document(given, now)
+            self._known_as = now
 
     def due(self) -> list[TaskRecord]:
         """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
@@ -129,7 +145,7 @@ class Publisher:
                 if task.feishu_state is FeishuState.BLOCKED:
                     self._db.try_again(task.task_id)
         except OSError as error:  # a full disk: main.py goes on all the same
-            self.last_problem = _table_trouble(error)
+            self.last_problem = table_trouble(error)
             log.error("[wfrecovery] %s", self.last_problem)
 
     def flush(self, leave: frozenset[str] = frozenset()) -> FlushReport:
@@ -143,6 +159,7 @@ class Publisher:
         problem = self.last_problem
         try:
             while self._feishu.configured:
+                self.know_document()
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
                 if tasks:
@@ -154,7 +171,7 @@ class Publisher:
             report.busy = True
         except (OSError, TaskError) as error:  # a full disk, a table that is locked for long: nothing can be noted
             self._reader = None
-            self.last_problem = _table_trouble(error)
+            self.last_problem = table_trouble(error)
             if self.last_problem != problem:
                 log.error("[wfrecovery] %s", self.last_problem)
             told = {*report.pushed, *report.blocked}
@@ -170,6 +187,7 @@ class Publisher:
         if self._clock() < self._asked_until:
             return True
         try:
+            self.know_document()
             tasks = self._numbers.wanted(self._db.table.table_id, self.document)
             if tasks:
                 with self._alone():
@@ -190,7 +208,8 @@ class Publisher:
             own = process_lock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
             locks.enter_context(held(own, self._db.table.files.disk))
             settings = self._feishu.settings
-            name = hashlib.sha256(f"{settings.feishu_domain} {settings.feishu_spreadsheet_token}".encode()).hexdigest()
+            token = settings.spreadsheet or settings.feishu_spreadsheet_token
+            name = hashlib.sha256(f"{settings.feishu_domain} {token}".encode()).hexdigest()
             path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"
             try:
                 locks.enter_context(FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False))
@@ -227,7 +246,7 @@ class Publisher:
                 else:
                     self._store(task.task_id, partial(pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
-            stop = stop or next(filter(_leave_alone, failures.values()), None)
+            stop = stop or next(filter(leave_alone, failures.values()), None)
             if stop is not None:
                 self._leave_untried(rest, stop, report)
                 break
@@ -285,8 +304,8 @@ class Publisher:
                 _tell(task, error)
                 if isinstance(error, FeishuError) and error.concerns_column:  # each upload would be refused
                     self._barred[task.workflow_type] = error
-                in_a_row = 0 if _needs_person(error) else in_a_row + 1
-                if in_a_row == _FAILURES_IN_A_ROW or _leave_alone(error):
+                in_a_row = 0 if needs_person(error) else in_a_row + 1
+                if in_a_row == _FAILURES_IN_A_ROW or leave_alone(error):
                     untried = tasks[position + 1 :]
                     if isinstance(error, FeishuError) and error.slow:  # it may be at work on the sheet: no more writes
                         untried, delivered = [*delivered, *untried], []
@@ -339,10 +358,10 @@ class Publisher:
         unit: float | None = None,
     ) -> None:
         """Note why it did not go, and when to try again; what needs a person is blocked."""
-        self.last_problem = reason = _reason(error)
+        self.last_problem = reason = reason_of(error)
         attempts = task.outbox.attempts + 1
         change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
-        if _needs_person(error):
+        if needs_person(error):
             change["state"] = FeishuState.BLOCKED
             report.blocked[task.task_id] = reason.en
         else:
@@ -374,27 +393,3 @@ class Publisher:
 
 def _tell(task: TaskRecord, error: Exception) -> None:
     log.warning("[wfrecovery] %s (row %s) not pushed: %s", task.task_id, task.row_number, error)
-
-
-def _needs_person(error: Exception) -> bool:
-    return error.needs_person if isinstance(error, FeishuError) else not isinstance(error, TaskError)
-
-
-def _leave_alone(error: Exception) -> bool:
-    return isinstance(error, FeishuError) and (error.leave_alone or error.concerns_all)
-
-
-def _reason(error: Exception) -> Wording:
-    """In both languages where it has them; what nobody expected is named with its kind."""
-    wording = getattr(error, "wording", None)
-    return wording if isinstance(wording, Wording) else wording_of(redact(f"{type(error).__name__}: {error}"))
-
-
-def _table_trouble(error: Exception) -> Wording:
-    if isinstance(error, NoLocksError):
-        return error.wording
-    return Wording(
-        f"the task table cannot be read or written: {error} → see that the disk is not full and that the output "
-        "folder can be written; the results wait",
-        f"任务表无法读写：{error} → 请检查磁盘是否已满、输出文件夹能否写入；结果会保留等待",
-    )

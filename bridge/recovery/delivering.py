@@ -60,7 +60,10 @@ class RunDelivery:
         """The change that names who delivers a task that is about to be submitted; once named, it stays."""
         if task.publisher is not None:
             return partial(named, Naming())
-        return partial(named, name(await self._table_id(), self._document, await plugin_of(self._engine)))
+        plugin = await plugin_of(self._engine)
+        if self._publisher is not None and plugin is not None and plugin.document not in (None, self._document):
+            await asyncio.to_thread(self._publisher.find_document)  # one sheet may have two addresses
+        return partial(named, name(await self._table_id(), self._document, plugin))
 
     @property
     def _document(self) -> str | None:
@@ -78,7 +81,7 @@ class RunDelivery:
 
     async def publish(self) -> FlushReport:
         """Deliver what waits in the outbox and is ours to deliver; learn what became of the rest."""
-        tasks = await asyncio.to_thread(self._db.unpushed)
+        tasks = await asyncio.to_thread(self._unpushed)
         if not tasks:
             return FlushReport()
         plugin, table_id = await plugin_of(self._engine), await self._table_id()
@@ -89,6 +92,14 @@ class RunDelivery:
         if self._publisher is None:
             return FlushReport()
         return await asyncio.to_thread(self._publisher.flush, self._left)
+
+    def _unpushed(self) -> list[TaskRecord]:
+        if self._publisher is not None:
+            try:
+                self._publisher.know_document()
+            except (TaskError, OSError) as error:
+                log.warning("[wfrecovery] %s", error)
+        return self._db.unpushed()
 
     async def number(self) -> bool:
         """Write the numbers of the rows that were entered, unless the plugin does; whether to try that again."""

@@ -245,6 +245,11 @@ class DatabaseManager:
         """The same; and this table delivers it from now on, whoever was to. `document`: what is set here."""
         return self.table.update(task_id, partial(delivered_here, self.table.keep_table_id(), document))
 
+    def name_document(self, former: str | None, now: str | None) -> None:
+        """Unfinished records that name a document by `former` name it by `now`. Raises OSError and TaskError."""
+        for task in [task for task in self.table.active() if task.document == former and former is not None]:
+            self.table.update(task.task_id, partial(dataclasses.replace, document=now))
+
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
         waiting = (
