@@ -218,6 +218,15 @@ def test_a_number_that_cannot_be_written_now_is_written_later(team: Team, fault:
     assert all(is_certain(team, task_id) for task_id in tasks.values())
 
 
+def test_after_a_failure_it_is_not_tried_again_at_once(team: Team) -> None:
+    team.entered(2)
+    team.feishu.faults.add(Fault.HTML_502, "values_batch_update")
+    assert team.publisher.number() is True
+    calls = len(team.feishu.calls)
+    assert team.publisher.number() is True
+    assert len(team.feishu.calls) == calls
+
+
 def test_a_protected_column_stops_no_result_and_is_said_once(team: Team, caplog: pytest.LogCaptureFixture) -> None:
     team.feishu.sheet.protect("I1:I200")
     first = team.finished(2)
