@@ -50,7 +50,7 @@ class CellWriting:
         if all(self._reader.confirm(Write.CELLS, revision) for revision in revisions):
             self._reader.note_values(written)
             return True, {}
-        self._reader.read()
+        self._reader.read_after(revisions[0] if len(revisions) == 1 else None, written)
         if len(revisions) == 1:
             self._reader.learn(Write.CELLS, earlier, revisions[0], written)
         return False, self._restore(cells, earlier)

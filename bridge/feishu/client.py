@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -28,7 +28,7 @@ from ..wording import Wording
 from .answer import Answer, read_bounded, token_in
 from .codes import NO_CHANGE
 from .errors import FeishuError, FeishuNotConfiguredError, Reach, Remedy, accepted, answered, lacking
-from .sheet import SheetTable, column_letters, read_table
+from .sheet import STATUSES, WRITTEN, SheetTable, column_letters, read_table
 from .sheet_list import Grid, grid_of
 from .wiki import spreadsheet_of_node
 
@@ -50,6 +50,8 @@ _COLUMNS_PER_READ: Final = 100
 MOST_CELLS: Final = 2_000_000
 
 Result = TypeVar("Result")
+#: Rows of cells, and the spreadsheet's revision as the answer tells it.
+Block: TypeAlias = tuple[list[list[Any]], int | None]
 
 
 class FeishuClient:
@@ -83,34 +85,50 @@ class FeishuClient:
     def read_rows(self) -> list[RowData]:
         """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may.
 
-        Left out, with a word in the log, are rows of which a name or the 提示词 is not understood.
+        Left out, with a word in the log, are rows of which a name or the 提示词 is not understood; so are results that
+        could not be delivered, those of a status that is a formula or not understood: it reads as none.
         """
         sheet = self._patiently(self.read_sheet)
-        unclear = sheet.unclear_rows()
-        if unclear:
-            named = ", ".join(map(str, unclear[:20])) + (" …" if len(unclear) > 20 else "")
-            log.warning("[wfrecovery] rows left out, a name or the 提示词 there is not understood: %s", named)
+        for rows, what in (
+            (sheet.unclear_rows(), "rows left out, a name or the 提示词 there is not understood"),
+            (sheet.unclear_rows(STATUSES), "rows with a status that is a formula, or not understood, count as no 否"),
+        ):
+            if rows:
+                log.warning("[wfrecovery] %s: %s%s", what, ", ".join(map(str, rows[:20])), " …" if rows[20:] else "")
         return sheet.rows()
 
     def read_sheet(self) -> SheetTable:
-        """The whole sheet, in as few reads as Feishu's limits allow: mostly one."""
+        """The whole sheet, in as few reads as Feishu's limits allow: mostly one, and one for the formulas among what
+        may be written over."""
         grid = self._grid()
+        table = self._values_of(grid)
+        fields = [field for field in WRITTEN if field in table.places]
+        if not fields or not table.row_numbers():
+            return table
+        letters = [column_letters(table.places[field]) for field in fields]
+        first, last = table.row_numbers()[0], table.row_numbers()[-1]
+        formulas, revision = _in_halves(partial(self._formulas, grid.sheet_id, letters), first, last)
+        return replace(table.with_formulas(first, fields, formulas), revision=_oldest([table.revision, revision]))
+
+    def read_again(self, sheet: SheetTable) -> SheetTable:
+        """The cells of a sheet that was read before, of the size that it had then, with what formulas give."""
+        return self._values_of(Grid(sheet.sheet_id, *sheet.size, tuple(sheet.merges)))
+
+    def _values_of(self, grid: Grid) -> SheetTable:
         values: list[list[Any]] = []
         revisions: list[int | None] = []
         held = 0
         for first in range(0, grid.columns, _COLUMNS_PER_READ):
             last = min(first + _COLUMNS_PER_READ, grid.columns) - 1
             columns = f"{grid.sheet_id}!{column_letters(first)}{{}}:{column_letters(last)}{{}}"
-            part, revision = self._read_rows(columns, 1, grid.rows)
+            part, revision = _in_halves(partial(self._rows, columns), 1, grid.rows)
             held += sum(len(row or ()) for row in part)
             if held > MOST_CELLS:
                 raise _too_many_cells(self.settings.feishu_sheet_name)
             values = _beside(values, part, first)
             revisions.append(revision)
         table = read_table(grid.sheet_id, values, self.settings.sheet_columns, grid.merges)
-        # The oldest one: what changed between two reads is noticed.
-        known = [revision for revision in revisions if revision is not None]
-        return replace(table, revision=min(known) if len(known) == len(revisions) else None)
+        return replace(table, size=(grid.rows, grid.columns), revision=_oldest(revisions))
 
     def revision(self, cell_range: str) -> int | None:
         """The spreadsheet's revision now, by a read of one cell; it goes up with each change, whoever makes it."""
@@ -216,20 +234,24 @@ class FeishuClient:
         """The sheet that the settings name; asked anew each time, rows come and go."""
         return grid_of(self._sheets(), self.settings.feishu_sheet_name)
 
-    def _read_rows(self, columns: str, first: int, last: int) -> tuple[list[list[Any]], int | None]:
-        """Rows of `columns`, a range with two places for row numbers; in halves where the answer would be too large."""
-        try:
-            return self._values(columns.format(first, last))
-        except FeishuError as error:
-            if error.remedy is not Remedy.SPLIT or first == last:
-                raise
-        middle = (first + last) // 2
-        upper, revision = self._read_rows(columns, first, middle)
-        upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
-        lower, _ = self._read_rows(columns, middle + 1, last)
-        return upper + lower, revision  # the older one: what changed between the two readings is noticed
+    def _rows(self, columns: str, first: int, last: int) -> Block:
+        """Rows of `columns`, a range with two places for row numbers."""
+        return self._values(columns.format(first, last))
 
-    def _values(self, cell_range: str) -> tuple[list[list[Any]], int | None]:
+    def _formulas(self, sheet_id: str, letters: Sequence[str], first: int, last: int) -> Block:
+        """Rows of single columns, with a formula as such: elsewhere it reads as what it gives."""
+        ranges = quote(",".join(f"{sheet_id}!{column}{first}:{column}{last}" for column in letters), safe="")
+        query = f"ranges={ranges}&valueRenderOption=Formula&dateTimeRenderOption=FormattedString"
+        data = self._call("GET", f"{self._v2}/values_batch_get?{query}")
+        columns = data.get("valueRanges") or []
+        if len(columns) != len(letters):
+            raise lacking("valueRanges")
+        rows: list[list[Any]] = []
+        for place, column in enumerate(columns):
+            rows = _beside(rows, column.get("values") or [], place)
+        return rows, _revision(data)
+
+    def _values(self, cell_range: str) -> Block:
         query = "valueRenderOption=UnformattedValue&dateTimeRenderOption=FormattedString"
         data = self._call("GET", f"{self._v2}/values/{quote(cell_range, safe='')}?{query}")
         return (data.get("valueRange") or {}).get("values") or [], _revision(data)
@@ -354,6 +376,26 @@ def _too_many_cells(sheet: str) -> FeishuError:
 def _revision(data: Mapping[str, Any]) -> int | None:
     revision = data.get("revision")
     return revision if type(revision) is int else None
+
+
+def _in_halves(read: Callable[[int, int], Block], first: int, last: int) -> Block:
+    """What `read` gives for these rows; in halves where the answer would be too large."""
+    try:
+        return read(first, last)
+    except FeishuError as error:
+        if error.remedy is not Remedy.SPLIT or first == last:
+            raise
+    middle = (first + last) // 2
+    upper, revision = _in_halves(read, first, middle)
+    upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
+    lower, _ = _in_halves(read, middle + 1, last)
+    return upper + lower, revision  # the older one: what changed between the two readings is noticed
+
+
+def _oldest(revisions: Sequence[int | None]) -> int | None:
+    """Of several reads: what changed between two of them is noticed. None where one does not tell."""
+    known = [revision for revision in revisions if revision is not None]
+    return min(known) if len(known) == len(revisions) else None
 
 
 def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[list[Any]]:

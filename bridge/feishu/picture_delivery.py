@@ -93,7 +93,7 @@ class PictureDelivery:
         if self._reader.confirm(Write.PICTURE, revision):
             self._reader.note_picture(row, task)
             return
-        self._reader.read()
+        self._reader.read_after(revision, [(row, "composite_image")])
         found = self._found(task, sent, earlier)
         if found is _Found.THERE:
             self._reader.learn(Write.PICTURE, earlier, revision, [(row, "composite_image")])

@@ -81,6 +81,19 @@ class SheetReader:
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
         self._finder = RowFinder(sheet, self._claims, self._known)
 
+    def read_after(self, revision: int | None, cells: Collection[tuple[int, str]]) -> None:
+        """Read it anew after a write into `cells` (row number, column field), with the revision that it was answered
+        with: by a read of the cells alone, where nothing else than that write seems to have changed the sheet."""
+        earlier = self.current
+        if self._is_next(revision):
+            self.doubt()
+            started, sheet = time.monotonic(), self._feishu.read_again(self.sheet)
+            if sheet.revision == revision and _same_but(earlier, sheet, cells):
+                self.current, self._confirmed_at = Reading(sheet, revision, {}), started
+                self._finder = RowFinder(sheet, self._claims)
+                return
+        self.read()
+
     def sent(self, task: TaskRecord) -> None:
         """The task's picture leaves for the cell that its outbox entry names."""
         claims = {claim.task_id: claim for claim in self._claims}
@@ -98,7 +111,7 @@ class SheetReader:
         """Whether that kind of write counts by one, by the reading after it: if only the `cells` (row number, column
         field) of the write are others than before it."""
         counts = revision is not None and earlier.revision is not None and revision == earlier.revision + 1
-        if counts and self.current.revision == revision and _same_but(earlier.sheet, self.sheet, cells):
+        if counts and self.current.revision == revision and _same_but(earlier, self.sheet, cells):
             self._counted.add(kind)
 
     def begin(self, tasks: Collection[TaskRecord]) -> None:
@@ -187,11 +200,12 @@ def _narrowed(sheet: SheetTable, identity: RowIdentity) -> Sequence[int]:
     return nearest(identity, {number: sheet.identity(number) for number in found}) if len(found) > 1 else found
 
 
-def _same_but(one: SheetTable, other: SheetTable, cells: Collection[tuple[int, str]]) -> bool:
-    """Whether two readings differ in nothing but these cells."""
+def _same_but(earlier: Reading, other: SheetTable, cells: Collection[tuple[int, str]]) -> bool:
+    """Whether two readings differ in nothing but these cells, and the pictures sent since the earlier one."""
+    one = earlier.sheet
     if one.header != other.header or one.places != other.places:
         return False
-    blank = dict.fromkeys(cells)
+    blank = dict.fromkeys([*cells, *((row, "composite_image") for row in earlier.sent)])
     return _cells(one.with_values(blank).values) == _cells(other.with_values(blank).values)
 
 

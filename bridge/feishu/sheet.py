@@ -23,6 +23,9 @@ from ..wording import Wording
 HEADER_ROWS: Final = 5
 #: Columns that a sheet need not have.
 OPTIONAL: Final = frozenset({"task_id"})
+STATUSES: Final = ("image_status", "video_status")
+#: The columns that results are written into.
+WRITTEN: Final = (*STATUSES, "composite_image", "video_link")
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
 _MADE_OF_ROWS: Final = ("index", "_rows_by_task", "_merges_by_column")
@@ -73,6 +76,8 @@ class SheetTable:
     merges: Sequence[Merge] = ()
     #: goes up with each change of the spreadsheet, whoever makes it
     revision: int | None = None
+    #: rows and columns of its grid
+    size: tuple[int, int] = (0, 0)
 
     def cell(self, row_number: int, field: str) -> Any:
         """The cell of a column in a row (1-based); None where there is none. Below the header, a cell that is merged
@@ -106,6 +111,18 @@ class SheetTable:
         if not _TELLS_APART.intersection(field for _, field in changes):  # what was made of the rows still holds
             vars(changed).update({name: vars(self)[name] for name in _MADE_OF_ROWS if name in vars(self)})
         return changed
+
+    def with_formulas(self, first: int, fields: Sequence[str], rows: Sequence[Sequence[Any]]) -> SheetTable:
+        """The same sheet with its formulas as such, by another reading of `fields` from row `first` on: what they give
+        is not to be written over."""
+        return self.with_values(
+            {
+                (number, field): {"type": "formula", "text": cell}
+                for number, cells in enumerate(rows, first)
+                for field, cell in zip(fields, cells, strict=False)
+                if isinstance(cell, str) and cell.startswith("=")
+            }
+        )
 
     def place(self, field: str) -> int:
         """The column's index; raises SheetLayoutError that names what is missing and what is there."""
@@ -175,10 +192,10 @@ class SheetTable:
         """The rows below the header, 1-based."""
         return range(self.header + 2, len(self.values) + 1)
 
-    def unclear_rows(self) -> list[int]:
-        """The rows with a name or a 提示词 that is not understood, such as a formula that is shown as one: what would
-        be rendered for them is not known, and their results could not be delivered."""
-        fields = [field for field in TEXTS if field in self.places]
+    def unclear_rows(self, columns: Sequence[str] = TEXTS) -> list[int]:
+        """The rows in which a cell of `columns` is not understood, such as a formula that is shown as one. With a name
+        or a 提示词 like that, what would be rendered is not known, and could not be delivered."""
+        fields = [field for field in columns if field in self.places]
         return [number for number in self.row_numbers() if any(self.text(number, field) is None for field in fields)]
 
     def rows(self) -> list[RowData]:

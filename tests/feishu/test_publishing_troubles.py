@@ -231,7 +231,7 @@ def test_rows_that_move_under_the_repair_as_well_end_with_their_own_or_are_named
 
 
 @pytest.mark.parametrize(("cell", "title"), [("F3", STATUS), ("G3", PICTURE)])
-@pytest.mark.parametrize("how", ["unknown", "formula"])
+@pytest.mark.parametrize("how", ["unknown", "documented", "asked", "object"])
 def test_a_cell_that_is_not_understood_is_not_written_over_and_costs_no_upload(
     team: Team, cell: str, title: str, how: str
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_cell_that_is_not_understood_is_not_written_over_and_costs_no_upload(
         team.feishu.sheet.set(cell, "否")
         team.feishu.switches.unknown_cells = frozenset({cell})
     else:
-        team.feishu.switches.formula_cells = "object"
+        team.feishu.switches.formula_cells = how
         team.feishu.sheet.set(cell, Formula('=IF(1,"否","")', "否"))
     before = team.feishu.sheet.get(cell)
     other, task_id = team.finished(2), team.finished(3)
@@ -249,6 +249,53 @@ def test_a_cell_that_is_not_understood_is_not_written_over_and_costs_no_upload(
     assert "无法识别" in (team.record(task_id).outbox.last_error_zh or "")
     assert team.feishu.sheet.get(cell) == before
     assert len(team.feishu.sheet.picture_writes) == 1
+
+
+@pytest.mark.parametrize("blanks", ["null", "left out"])
+def test_a_formula_is_told_in_a_sheet_that_is_read_in_parts(team: Team, blanks: str) -> None:
+    """The mark is the formula itself, in the last row."""
+    team.feishu.switches.blanks = blanks
+    team.feishu.sheet.set("F7", Formula('=IF(1,"否","")', "否"))
+    tasks = [team.finished(row) for row in range(2, 8)]
+    team.feishu.faults.add(Fault.TOO_LARGE_90221, "values_batch_get", times=2)
+    report = team.publisher.flush()
+    assert report.pushed == tasks[:-1]
+    assert list(report.blocked) == tasks[-1:]
+    assert team.feishu.sheet.get("F7") == Formula('=IF(1,"否","")', "否")
+    assert team.feishu.count("values_batch_get") >= 4
+
+
+def test_a_formula_that_a_person_makes_of_a_status_or_takes_away_is_seen_by_the_next_reading(team: Team) -> None:
+    first = team.finished(2)
+    assert team.publisher.flush().pushed == [first]
+    formula = Formula('=IF(1,"否","")', "否")
+    team.feishu.sheet.set("F4", formula)
+    blocked = team.finished(4)
+    assert list(team.publisher.flush().blocked) == [blocked]
+    assert team.feishu.sheet.get("F4") == formula
+    team.feishu.sheet.set("F4", "否")
+    team.publisher.unblock()
+    assert team.publisher.flush().pushed == [blocked]
+    team.assert_delivered(blocked)
+
+
+def test_a_name_that_a_formula_gives_is_a_name(team: Team) -> None:
+    task_id = team.finished(3)
+    formula = Formula('="产品"&2', "产品2")
+    team.feishu.sheet.set("B3", formula)
+    assert team.publisher.flush().pushed == [task_id]
+    (write,) = team.feishu.sheet.picture_writes
+    assert write.cell == "G3"
+    assert team.feishu.sheet.get("B3") == formula
+
+
+def test_a_row_whose_status_is_a_formula_is_not_rendered_for_nothing(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    team.feishu.sheet.set("F3", Formula('=IF(1,"否","")', "否"))
+    shown = {row.row_number: row.status for row in FeishuClient(team.settings).read_rows()}
+    assert shown == {**dict.fromkeys(range(2, 8), "否"), 3: ""}
+    assert "count as no 否: 3" in caplog.text
 
 
 @pytest.mark.parametrize("column", ["B", "D", "E"])
