@@ -1,22 +1,32 @@
-"""What a finished picture costs on its way into the sheet: calls, bytes and time, against the ordinary way, in one run.
+"""What a finished picture costs on its way into the sheet: calls, bytes and time, against the ordinary way, in one run;
+what it costs where pictures come in one by one; and whether it costs more in a sheet of many rows.
 
-    python benchmarks/publishing.py [--rows 100] [--kilobytes 300] [--latency-ms 20]
+    python benchmarks/publishing.py [--rows 100] [--kilobytes 300] [--latency-ms 20] [--large 12000]
 
 The ordinary way is that of scripts which write one row at a time: for each row a token, the list of sheets, the header,
 the row, the picture as a list of numbers, then status after status, each call on a connection of its own. Both write
 into the stand-in Feishu on this machine; the latency is added to each call there. Ratios are printed, nothing asserted.
+
+The trickle is one flush for each picture, after two that show how the stand-in counts; nobody else edits. The large
+sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a publisher
+that has read nothing yet. The stand-in runs in a process of its own there, so that the seconds and the peak are the
+publisher's: its CPU time, and what Python's memory grew by (tracemalloc, in a second run: it costs time).
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import random
 import statistics
 import tempfile
 import time
+import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +35,7 @@ from PIL import Image
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
-from wfrecovery.bridge.settings import load_settings
+from wfrecovery.bridge.settings import Settings, load_settings
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
@@ -39,6 +49,16 @@ class Cost:
     calls: int
     picture_bytes: float
     seconds: float
+
+
+@dataclass
+class Flush:
+    """One flush into a sheet of `rows` rows."""
+
+    rows: int
+    calls: int
+    cpu_seconds: float
+    peak_mib: float
 
 
 @contextmanager
@@ -60,17 +80,78 @@ def measured(feishu: FeishuStandIn, rows: int, started: float) -> Cost:
     return Cost(len(feishu.calls), statistics.mean(sizes), seconds)
 
 
+def enter(db: DatabaseManager, number: int, file: Path) -> None:
+    """A finished picture of a row."""
+    row = {"row_number": number, "product_name": f"产品{number - 1}", "model_name": f"模特{number - 1}"}
+    db.complete_task(db.add_workflow_task(row, "图片合成"), [file])
+
+
 def our_way(files: list[Path], latency: float) -> Cost:
     with sheet(len(files), latency) as feishu:
         db = DatabaseManager(files[0].parent)
         for number, file in enumerate(files, 2):
-            row = {"row_number": number, "product_name": f"产品{number - 1}", "model_name": f"模特{number - 1}"}
-            db.complete_task(db.add_workflow_task(row, "图片合成"), [file])
+            enter(db, number, file)
         publisher = Publisher(db, FeishuClient(load_settings(environ=feishu.environment())))
         started = time.perf_counter()
         report = publisher.flush()
         assert len(report.pushed) == len(files), report
         return measured(feishu, len(files), started)
+
+
+def trickle(files: list[Path]) -> Counter[str]:
+    """The calls for pictures that come in one by one, by operation."""
+    with sheet(len(files), 0.0) as feishu:
+        db = DatabaseManager(files[0].parent)
+        publisher = Publisher(db, FeishuClient(load_settings(environ=feishu.environment())))
+        known = 0
+        for number, file in enumerate(files, 2):
+            enter(db, number, file)
+            assert len(publisher.flush().pushed) == 1
+            known = known or (len(feishu.calls) if number == 3 else 0)
+        return Counter(call.operation for call in feishu.calls[known:])
+
+
+def flush_into(rows: int, count: int, folder: Path) -> Flush:
+    """A flush of `count` pictures, spread over a sheet of `rows` rows in another process."""
+    ours, theirs = multiprocessing.Pipe()
+    service = multiprocessing.get_context("spawn").Process(target=serve, args=(rows, theirs), daemon=True)
+    service.start()
+    try:
+        settings = load_settings(environ=ours.recv())
+        runs = [flushed(settings, rows, count, folder / f"{rows}-{traced}", traced=traced) for traced in (False, True)]
+        ours.send(None)
+        calls = ours.recv()
+    finally:
+        service.terminate()
+        service.join()
+    return Flush(rows, calls // len(runs), runs[0][0], runs[1][1])
+
+
+def flushed(settings: Settings, rows: int, count: int, folder: Path, *, traced: bool) -> tuple[float, float]:
+    """CPU seconds and peak memory in MiB of one flush by a new publisher; each run has rows of its own."""
+    folder.mkdir()
+    db, files = DatabaseManager(folder), pictures(folder, count, 4)
+    for place, file in enumerate(files):
+        enter(db, 2 + place * rows // count + traced, file)
+    publisher = Publisher(db, FeishuClient(settings))
+    if traced:
+        tracemalloc.start()
+    started = time.process_time()
+    report = publisher.flush()
+    seconds = time.process_time() - started
+    peak = tracemalloc.get_traced_memory()[1] / 2**20 if traced else 0.0
+    tracemalloc.stop()
+    assert len(report.pushed) == count, report
+    return seconds, peak
+
+
+def serve(rows: int, pipe: Connection) -> None:
+    """The service: tells how to reach it and, when asked, how many calls came."""
+    with sheet(rows, 0.0) as feishu:
+        pipe.send(feishu.environment())
+        pipe.recv()
+        pipe.send(len(feishu.calls))
+        pipe.recv()
 
 
 def ordinary_way(files: list[Path], latency: float) -> Cost:
@@ -126,12 +207,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--kilobytes", type=int, default=300, help="of each picture")
     parser.add_argument("--latency-ms", type=float, default=20, help="added to each call")
+    parser.add_argument("--large", type=int, default=12_000, help="rows of the large sheet")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = pictures(Path(folder), given.rows, given.kilobytes)
         size = statistics.mean(file.stat().st_size for file in files)
         ours = our_way(files, given.latency_ms / 1000)
         ordinary = ordinary_way(files, given.latency_ms / 1000)
+    with tempfile.TemporaryDirectory() as folder:
+        alone = trickle(pictures(Path(folder), given.rows, given.kilobytes))
+        small, large = (flush_into(rows, given.rows, Path(folder)) for rows in (given.large // 10, given.large))
     print(f"{given.rows} pictures of {size / 1024:.0f} KiB, {given.latency_ms:g} ms added to each call")
     print(f"{'':24}{'ordinary':>12}{'wfrecovery':>12}{'ratio':>8}")
     for name, before, now in (
@@ -140,6 +225,16 @@ def main() -> None:
         ("milliseconds per row", ordinary.seconds / given.rows * 1000, ours.seconds / given.rows * 1000),
     ):
         print(f"{name:24}{before:12.2f}{now:12.2f}{before / now:8.1f}")
+    print(f"one by one: {alone.total() / (given.rows - 2):.2f} calls a row: {dict(alone)}")
+    print(f"{given.rows} pictures into a sheet of{small.rows:12,}{large.rows:12,}{'ratio':>8}")
+    for name, less, more in (
+        ("calls", small.calls, large.calls),
+        ("CPU seconds", small.cpu_seconds, large.cpu_seconds),
+        ("  per row of the sheet, ms", small.cpu_seconds / small.rows * 1e3, large.cpu_seconds / large.rows * 1e3),
+        ("peak MiB", small.peak_mib, large.peak_mib),
+        ("  per row of the sheet, KiB", small.peak_mib / small.rows * 1024, large.peak_mib / large.rows * 1024),
+    ):
+        print(f"{name:30}{less:12.2f}{more:12.2f}{more / less:8.1f}")
 
 
 if __name__ == "__main__":
