@@ -87,6 +87,19 @@ def test_rows_that_come_in_one_by_one_cost_a_small_look_a_picture_and_a_status_e
     }
 
 
+def test_a_row_inserted_where_the_next_result_goes_keeps_its_status(team: Team) -> None:
+    """No write goes before a look: that a row moved would be told by the answer, but not what the new one said."""
+    for row in (2, 3):
+        team.finished(row)
+        team.publisher.flush()
+    task_id = team.finished(4)
+    team.feishu.sheet.insert_row(4, {"产品名": "新品", "模特名": "新人", STATUS: "改天再做"})
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    assert (team.row("新品")[STATUS], team.row("新品")[PICTURE]) == ("改天再做", None)
+    assert not [write for write in team.feishu.sheet.cell_writes if write.cell == "F4"]
+
+
 def test_a_video_changes_only_its_status(team: Team) -> None:
     task_id = team.filmed(3)
     assert team.publisher.flush().pushed == [task_id]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,20 @@ def feishu() -> Iterator[FeishuStandIn]:
     with FeishuStandIn(rows(12)) as stand_in:
         stand_in.limits.sheet_calls_per_second = None
         yield stand_in
+
+
+# ------------------------------------------------------------------ calls
+
+
+def test_a_backlog_of_a_hundred_rows_costs_at_most_eleven_calls_for_ten_rows(tmp_path: Path) -> None:
+    with FeishuStandIn(rows(100)) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        task_ids = [team.finished(row) for row in range(2, 102)]
+        assert team.publisher.flush().pushed == task_ids
+        assert len(feishu.calls) <= 110
+        for task_id in task_ids:
+            team.assert_delivered(task_id)
 
 
 # ------------------------------------------------------------------ records
