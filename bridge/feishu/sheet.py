@@ -24,8 +24,8 @@ HEADER_ROWS: Final = 5
 #: Columns that a sheet need not have.
 OPTIONAL: Final = frozenset({"task_id"})
 STATUSES: Final = ("image_status", "video_status")
-#: The columns that results are written into.
-WRITTEN: Final = (*STATUSES, "composite_image", "video_link")
+#: The columns that are written into.
+WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
 _MADE_OF_ROWS: Final = ("index", "_rows_by_task", "_merges_by_column")

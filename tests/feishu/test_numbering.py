@@ -17,7 +17,7 @@ from publishing_support import PICTURE, STATUS, Image, Team, rows
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.table.values import FeishuState
-from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn, Picture, Sheet, Switches
+from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn, Formula, Picture, Sheet, Switches
 
 NUMBER, MARK = "任务号", "备注"
 HEADER = (*DEFAULT_HEADER, NUMBER, MARK)
@@ -262,6 +262,17 @@ def test_a_cell_that_is_not_understood_is_not_written_over(tmp_path: Path, caplo
         assert caplog.text.count("not understood") == 1
         rendered(team, task_id)
         assert team.publisher.flush().pushed == [task_id]
+
+
+def test_a_formula_is_not_written_over_also_where_it_gives_nothing(team: Team) -> None:
+    formula = Formula('=IF(1,"","")', "")
+    (cell,) = [f"{column}2" for column in "ABCDEFGHIJKLM" if team.feishu.sheet.get(f"{column}1") == NUMBER]
+    team.feishu.sheet.set(cell, formula)
+    team.entered(2)
+    other = team.entered(3)
+    team.publisher.number()
+    assert team.feishu.sheet.get(cell) == formula
+    assert is_certain(team, other)
 
 
 def test_a_number_that_never_shows_is_written_a_few_times_and_given_up(tmp_path: Path) -> None:
