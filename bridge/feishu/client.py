@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -26,6 +26,7 @@ from ..settings import Settings, load_settings
 from ..table.rows import RowData
 from ..wording import Wording
 from .answer import Answer, read_bounded, token_in
+from .blocks import Block, beside, in_halves, oldest
 from .codes import NO_CHANGE
 from .errors import FeishuError, FeishuNotConfiguredError, Reach, Remedy, accepted, answered, lacking
 from .sheet import STATUSES, WRITTEN, SheetTable, column_letters, read_table
@@ -50,8 +51,6 @@ _COLUMNS_PER_READ: Final = 100
 MOST_CELLS: Final = 2_000_000
 
 Result = TypeVar("Result")
-#: Rows of cells, and the spreadsheet's revision as the answer tells it.
-Block: TypeAlias = tuple[list[list[Any]], int | None]
 
 
 class FeishuClient:
@@ -107,8 +106,8 @@ class FeishuClient:
             return table
         letters = [column_letters(table.places[field]) for field in fields]
         first, last = table.row_numbers()[0], table.row_numbers()[-1]
-        formulas, revision = _in_halves(partial(self._formulas, grid.sheet_id, letters), first, last)
-        return replace(table.with_formulas(first, fields, formulas), revision=_oldest([table.revision, revision]))
+        formulas, revision = in_halves(partial(self._formulas, grid.sheet_id, letters), first, last)
+        return replace(table.with_formulas(first, fields, formulas), revision=oldest([table.revision, revision]))
 
     def read_again(self, sheet: SheetTable) -> SheetTable:
         """The cells of a sheet that was read before, of the size that it had then, with what formulas give."""
@@ -121,14 +120,14 @@ class FeishuClient:
         for first in range(0, grid.columns, _COLUMNS_PER_READ):
             last = min(first + _COLUMNS_PER_READ, grid.columns) - 1
             columns = f"{grid.sheet_id}!{column_letters(first)}{{}}:{column_letters(last)}{{}}"
-            part, revision = _in_halves(partial(self._rows, columns), 1, grid.rows)
+            part, revision = in_halves(partial(self._rows, columns), 1, grid.rows)
             held += sum(len(row or ()) for row in part)
             if held > MOST_CELLS:
                 raise _too_many_cells(self.settings.feishu_sheet_name)
-            values = _beside(values, part, first)
+            values = beside(values, part, first)
             revisions.append(revision)
         table = read_table(grid.sheet_id, values, self.settings.sheet_columns, grid.merges)
-        return replace(table, size=(grid.rows, grid.columns), revision=_oldest(revisions))
+        return replace(table, size=(grid.rows, grid.columns), revision=oldest(revisions))
 
     def revision(self, cell_range: str) -> int | None:
         """The spreadsheet's revision now, by a read of one cell; it goes up with each change, whoever makes it."""
@@ -248,7 +247,7 @@ class FeishuClient:
             raise lacking("valueRanges")
         rows: list[list[Any]] = []
         for place, column in enumerate(columns):
-            rows = _beside(rows, column.get("values") or [], place)
+            rows = beside(rows, column.get("values") or [], place)
         return rows, _revision(data)
 
     def _values(self, cell_range: str) -> Block:
@@ -376,33 +375,3 @@ def _too_many_cells(sheet: str) -> FeishuError:
 def _revision(data: Mapping[str, Any]) -> int | None:
     revision = data.get("revision")
     return revision if type(revision) is int else None
-
-
-def _in_halves(read: Callable[[int, int], Block], first: int, last: int) -> Block:
-    """What `read` gives for these rows; in halves where the answer would be too large."""
-    try:
-        return read(first, last)
-    except FeishuError as error:
-        if error.remedy is not Remedy.SPLIT or first == last:
-            raise
-    middle = (first + last) // 2
-    upper, revision = _in_halves(read, first, middle)
-    upper += [[] for _ in range(middle - first + 1 - len(upper))]  # blank rows at the end may be left out
-    lower, _ = _in_halves(read, middle + 1, last)
-    return upper + lower, revision  # the older one: what changed between the two readings is noticed
-
-
-def _oldest(revisions: Sequence[int | None]) -> int | None:
-    """Of several reads: what changed between two of them is noticed. None where one does not tell."""
-    known = [revision for revision in revisions if revision is not None]
-    return min(known) if len(known) == len(revisions) else None
-
-
-def _beside(left: list[list[Any]], right: list[list[Any]], width: int) -> list[list[Any]]:
-    """Two blocks of columns as one; `left` is `width` wide, short rows are filled up."""
-    joined = []
-    for index in range(max(len(left), len(right))):
-        row = list(left[index] or ()) if index < len(left) else []
-        row += [None] * (width - len(row))
-        joined.append(row + list((right[index] or ()) if index < len(right) else ()))
-    return joined

@@ -142,7 +142,7 @@ def refused(
     if not code:
         said = Wording(f"Feishu answered HTTP {status}: {message}", f"飞书返回 HTTP {status}：{message}")
     else:
-        said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回 {code} {message}".strip())
+        said = Wording(f"Feishu says {code} {message}".strip(), f"飞书返回错误码 {code}：{message or '没有说明'}")
         if scopes:
             names = ", ".join(scopes)
             said += Wording(f" (scopes: {names})", f"（权限：{names}）")

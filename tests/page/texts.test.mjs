@@ -42,7 +42,7 @@ test('every file has the same texts in both languages', () => {
 
 test('Chinese is Chinese, and English is not', () => {
   const han = /[\u4e00-\u9fff]/
-  const names = new Set(['提示词', '产品名', '模特名', '图片合成', '图生视频', '产品模特合成图', '视频是否已实现', '失败'])
+  const names = new Set(['提示词', '产品图', '模特图', '产品名', '模特名', '图片合成', '图生视频', '产品模特合成图', '视频是否已实现', '失败'])
   for (const name of FILES) {
     for (const [key, text] of flat(locale('zh', name))) {
       assert.ok(han.test(text) || key === 'wfrecovery → , ' || text === 'Prompt ID', `${name}: ${key} is ${text}`)
