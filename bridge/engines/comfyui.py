@@ -46,7 +46,7 @@ class PromptRefusedError(ComfyUIError, RefusedError):
     """ComfyUI validated the prompt and said no; `reason` is its own words."""
 
     def __init__(self, reason: str) -> None:
-        RefusedError.__init__(self, reason)
+        super().__init__(reason)
         self.args = (f"ComfyUI refuses the prompt: {reason}",)
 
 

@@ -21,14 +21,19 @@ _LATER = (408, 425, 429)
 async def fetch(url: str, name: str, target: Path) -> None:
     """Fetch the file `name` from its address into `target`.
 
-    Raises UnreachableError where another try may bring it, FileUnavailableError where none would.
+    Raises UnreachableError where another look for its address may bring it, FileUnavailableError where none would.
     """
     try:
         async with (
             aiohttp.ClientSession(timeout=TIMEOUT, trust_env=True) as session,
             session.get(url) as response,
         ):
-            await save(response, name, target)
+            if response.status != 200:  # its life may be over: the engine gives another one when it is asked again
+                raise UnreachableError(f"{name} cannot be fetched from where it lay: HTTP {response.status}")
+            try:
+                await save(response, name, target)
+            except FileUnavailableError as error:  # a proxy's page, perhaps: what was paid for is not given up
+                raise UnreachableError(error.wording) from error
     except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
         if isinstance(error, UnreachableError):
             raise
@@ -59,7 +64,5 @@ async def save(response: aiohttp.ClientResponse, name: str, target: Path) -> Non
     reason = await asyncio.to_thread(why_not_whole, whole)
     if reason:
         whole.unlink(missing_ok=True)
-        if length is None:  # it may have broken off unseen
-            raise UnreachableError(f"{name} is no whole result: {reason}")
         raise FileUnavailableError(f"{name} is no whole result: {reason}")
     whole.replace(target)

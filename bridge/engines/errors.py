@@ -6,19 +6,7 @@ from ..wording import Wording, wording_of
 
 
 class EngineError(Exception):
-    """The engine did not do what was asked; whether it has done something else is not known."""
-
-
-class UnreachableError(EngineError, ConnectionError):
-    """No answer: whether the request was carried out is not known."""
-
-
-class NotSentError(UnreachableError):
-    """The request never left: surely nothing was carried out."""
-
-
-class RefusedError(EngineError, ValueError):
-    """The engine says no, and would say so again; `wording` is its own words."""
+    """The engine did not do what was asked; whether it has done something else is not known. `wording`: why."""
 
     def __init__(self, reason: Wording | str) -> None:
         self.wording = wording_of(reason)
@@ -30,13 +18,26 @@ class RefusedError(EngineError, ValueError):
         return self.wording.en
 
 
+class UnreachableError(EngineError, ConnectionError):
+    """No answer: whether the request was carried out is not known."""
+
+
+class NotSentError(UnreachableError):
+    """Surely nothing was carried out: there was no connection, or a person has to mend something for all tasks first
+    (a key, an account, a workflow)."""
+
+
+class RefusedError(EngineError, ValueError):
+    """The engine says no, and would say so again; `wording` is its own words."""
+
+
 class BusyError(EngineError):
     """The engine takes nothing now: surely not accepted, and worth another try.
 
     `retry_after`: seconds that it asks for; None where it does not say.
     """
 
-    def __init__(self, reason: str = "it takes no more tasks now", retry_after: float | None = None) -> None:
+    def __init__(self, reason: Wording | str = "it takes no more tasks now", retry_after: float | None = None) -> None:
         self.retry_after = retry_after
         super().__init__(reason)
 

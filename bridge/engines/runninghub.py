@@ -169,7 +169,7 @@ class RunningHubClient(Engine):
         if code in _REFUSED:
             raise RefusedError(Wording(f"RunningHub refuses: {said}", f"RunningHub 拒绝：{said}"))
         if code in _FOR_ALL:
-            raise NotSentError(f"RunningHub: {_FOR_ALL[code].en} ({said})")
+            raise NotSentError(Wording("RunningHub: ", "RunningHub：") + _FOR_ALL[code] + f" ({said})")
         raise UnreachableError(f"RunningHub: {said}")
 
     async def look_up(self, job_id: str) -> Sighting:

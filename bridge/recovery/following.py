@@ -7,16 +7,14 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from ..engines.comfyui import new_prompt_id
-from ..engines.errors import EngineError, FileUnavailableError
+from ..engines.errors import EngineError
 from ..engines.history import ABSENT, Place, Sighting
 from ..engines.in_use import EngineInUse, OnProgress
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
-from ..results.file_names import result_path
 from ..results.find import Found
 from ..results.whole_result import whole_result
 from ..settings import Settings
@@ -27,9 +25,10 @@ from ..table.owners import OwnedError
 from ..table.records import RecordError, Stage, TaskRecord, id_sort_key
 from ..table.values import Owner, Result
 from ..wording import Wording
-from .collecting import Change, Fetched, adopted, collected, files_here
+from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
+from .fetching import fetch_all
 from .starts import gone, suspect, went_down
 from .submitting import Submitting
 from .writing import written
@@ -46,9 +45,9 @@ BATCH: Final = 8
 _LOOKS_FOR_PLUGIN: Final = 10
 #: So often within a run a prompt is sent without an answer, or its files are not fetched, while all else is answered.
 _IN_VAIN: Final = 5
-_NEVER_TAKEN: Final = Wording(
-    "it was sent several times, and ComfyUI never took it → look into ComfyUI's log, and at a proxy before it",
-    "多次提交，ComfyUI 始终没有接收 → 请查看 ComfyUI 的日志，以及它前面的代理",
+_NEVER_TAKEN: Final = Wording("it was sent several times, and never taken: ", "多次提交，始终没有被接收：")
+_NO_WORD: Final = Wording(
+    "look into the log of who renders, and at a proxy before it", "请查看渲染端的日志，以及它前面的代理"
 )
 
 
@@ -129,9 +128,12 @@ class Following:
             unanswered = decision.action is Action.REQUEUE and task.stage is Stage.CREATED
             in_vain = in_vain + 1 if unanswered or decision.action is Action.COLLECT else 0
             if in_vain > _IN_VAIN and unanswered:
-                await written(self._db, task_id, partial(unsubmitted, _NEVER_TAKEN))
+                await written(self._db, task_id, partial(unsubmitted, self._never_taken(task_id)))
             elif in_vain > _IN_VAIN:  # it is rendered, and can be fetched by the next run
                 return await self.read(task_id)
+
+    def _never_taken(self, task_id: str) -> Wording:
+        return _NEVER_TAKEN + (self._submitting.why_unsent(task_id) or _NO_WORD)
 
     async def take(self, task: TaskRecord) -> TaskRecord:
         """Begin to work on it; raises OwnedError. What was lost with the power is not to blame for that."""
@@ -352,7 +354,7 @@ class Following:
         if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
             return
         try:
-            fetched = await self._fetch_all(current, seen)
+            fetched = await fetch_all(self._engine, self._db.output_dir, current, seen)
         except (EngineError, OSError) as error:
             log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)
             await asyncio.sleep(LOOK_SECONDS)
@@ -360,29 +362,6 @@ class Following:
         await self._end(current, await asyncio.to_thread(partial(collected, self._db, current, fetched)))
         if fetched.paths and await self._delivery.goes_by_itself(task):
             await written(self._db, task.task_id, lambda record: record.with_outbox(by="plugin"))
-
-    async def _fetch_all(self, task: TaskRecord, seen: Sighting) -> Fetched:
-        """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the
-        house style. One that cannot be had does not keep the others."""
-        paths: list[tuple[Path, str | None]] = []
-        here: set[Path] = set()
-        problems: list[str] = []
-        for index, file in enumerate(seen.files):
-            there = await asyncio.to_thread(files_here, self._db.output_dir, task, file)
-            if there:
-                paths += [(path, file.node) for path in there]
-                here.update(there)
-                continue
-            if not file.sure:  # a text that looks like a file's name
-                continue
-            target = result_path(self._db.output_dir, task, file.filename, index)
-            try:
-                await self._engine.download(file, target)
-            except FileUnavailableError as error:
-                problems.append(str(error))
-            else:
-                paths.append((target, file.node))
-        return Fetched(tuple(paths), frozenset(here), tuple(problems))
 
 
 def _seen_running(task: TaskRecord) -> TaskRecord:

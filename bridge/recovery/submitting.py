@@ -38,6 +38,7 @@ class Submitting:
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
+        self._unsent: dict[str, Wording] = {}
         #: who delivers is named with each submission
         self.naming = delivery.naming
         #: by which records name the engine; None where the client does not say
@@ -81,6 +82,10 @@ class Submitting:
             return asking(self.taking(task), UNANSWERED)
         return self.submitting(prompt_id, naming, task)
 
+    def why_unsent(self, task_id: str) -> Wording | None:
+        """What the engine said when it was sent the last time; None where it said nothing."""
+        return self._unsent.get(task_id)
+
     def is_on_its_way(self, task: TaskRecord, prompt_id: str) -> bool:
         """Whether what `first` has made of a task is to be sent."""
         if task.stage is not Stage.CREATED:
@@ -113,6 +118,7 @@ class Submitting:
                 return None
             except EngineError as error:
                 log.warning("[wfrecovery] %s: %s", task.task_id, error)
+                self._unsent[task.task_id] = error.wording
                 task = await written(self._db, task.task_id, self._if_ours(partial(self._unanswered, error)))
                 return task.comfyui_task_id
             else:

@@ -17,7 +17,7 @@ from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.recovery import following, submitting
 from wfrecovery.bridge.recovery import manager as recovering
 from wfrecovery.bridge.table.changes import wished_away
-from wfrecovery.demo.runninghub_host.stand_in import Fault, RunningHubStandIn, Workflow, shows
+from wfrecovery.demo.runninghub_host.stand_in import Fault, RunningHubStandIn, Switches, Workflow, shows
 
 WORKFLOW = "101"
 
@@ -114,8 +114,9 @@ class Run:
 class Cloud:
     """RunningHub's client on its stand-in."""
 
-    def __init__(self) -> None:
-        self.cloud = RunningHubStandIn({WORKFLOW: Workflow(nodes={"6": ("text",), "10": ("image",)}, seconds=None)})
+    def __init__(self, switches: Switches | None = None) -> None:
+        workflow = Workflow(nodes={"6": ("text",), "10": ("image",)}, seconds=None)
+        self.cloud = RunningHubStandIn({WORKFLOW: workflow}, switches=switches)
 
     def __enter__(self) -> Cloud:
         self.cloud.start()

@@ -6,6 +6,7 @@ Run on the client of a ComfyUI, on that of the cloud, and on a hostile scripted 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import pytest
 from cloud_support import Cloud, Office, Scripted, hurry, row
 
 from wfrecovery import bridge
+from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
 
 ENGINES = ["scripted", "scripted, plain", "cloud"]
 
@@ -242,3 +244,59 @@ def test_what_makes_no_sense_changes_nothing(words: tuple[str, ...], office: Off
     before = office.task(task_id)
     assert decide(office, task_id, *words) == 2
     assert office.task(task_id) == before
+
+
+# ------------------------------------------------------------------ what only the cloud can do
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    hurry(monkeypatch)
+    with Cloud() as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    "fault", ["EXPIRED_403", "GONE_404", "HALF_BODY", "NO_LENGTH_HALF", "HTML_502", "RESET_AFTER", "HTML_200"]
+)
+def test_a_download_that_fails_is_tried_again_and_nothing_is_paid_for(fault: str, cloud: Cloud, tmp_path: Path) -> None:
+    office = Office(cloud, tmp_path)
+    task_id = office.main_py().enters(2)
+    cloud.finish()
+    cloud.cloud.faults.add(Fault[fault], call="download", times=2)
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    (name,) = office.task(task_id)["output_files"]
+    assert cloud.is_result(tmp_path / name, 2)
+    assert cloud.paid(2) == 1
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("fault", ["KEY_802", "WALLET_416", "NOT_SAVED_810", "WORKFLOW_380"])
+def test_what_a_person_has_to_mend_for_all_leaves_the_rows_open(fault: str, cloud: Cloud, tmp_path: Path) -> None:
+    """800 rows must not be 失败 because of one wrong key."""
+    office = Office(cloud, tmp_path)
+    rule = cloud.cloud.faults.add(Fault[fault], call="create", times=None)
+    main = office.main_py()
+    task_id = main.submits(2)
+    record = office.main_py().recovers()[0]
+    assert (record["task_id"], record["metadata"]["feishu"]["state"]) == (task_id, "off")
+    assert "→" in record["error_message"]
+    assert record["metadata"]["error_message_zh"] != record["error_message"]
+    cloud.cloud.faults.remove(rule)
+    office.main_py().enters(2)
+    assert cloud.paid(2) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_cloud_that_could_be(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever nobody knows of the service is as it may be; each row is rendered once all the same."""
+    hurry(monkeypatch)
+    with Cloud(Switches.drawn(random.Random(seed))) as cloud:
+        office = Office(cloud, tmp_path)
+        tasks = {number: office.main_py().enters(number) for number in (2, 3, 4)}
+        cloud.finish()
+        office.main_py().recovers()
+        for number, task_id in tasks.items():
+            record = office.task(task_id)
+            assert (record["status"], cloud.paid(number)) == ("已完成", 1), (seed, vars(cloud.cloud.switches))
+            assert cloud.is_result(tmp_path / record["output_files"][0], number)

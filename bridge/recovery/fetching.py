@@ -1,0 +1,40 @@
+"""Bringing the files of a finished prompt into our output folder, where they do not lie there already."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ..engines.errors import FileUnavailableError
+from ..engines.history import Sighting
+from ..engines.in_use import EngineInUse
+from ..results.file_names import result_path
+from ..table.records import TaskRecord
+from .collecting import Fetched, files_here
+
+
+async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, seen: Sighting) -> Fetched:
+    """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the house
+    style. One that cannot be had does not keep the others.
+
+    Raises EngineError, or OSError, where another try may bring one.
+    """
+    paths: list[tuple[Path, str | None]] = []
+    here: set[Path] = set()
+    problems: list[str] = []
+    for index, file in enumerate(seen.files):
+        there = await asyncio.to_thread(files_here, output_dir, task, file)
+        if there:
+            paths += [(path, file.node) for path in there]
+            here.update(there)
+            continue
+        if not file.sure:  # a text that looks like a file's name
+            continue
+        target = result_path(output_dir, task, file.filename, index)
+        try:
+            await engine.download(file, target)
+        except FileUnavailableError as error:
+            problems.append(str(error))
+        else:
+            paths.append((target, file.node))
+    return Fetched(tuple(paths), frozenset(here), tuple(problems))
