@@ -64,11 +64,13 @@ class Summary:
     sheet_url: str = ""
     #: how many more are blocked, of which the group was told just before
     blocked_before: int = 0
+    #: of which nobody knows whether they were rendered and paid for
+    asking: tuple[Trouble, ...] = ()
 
 
 def summary_text(summary: Summary, language: str) -> str:
     """The message, in `language` (zh or en). Bounded, however much there is to tell."""
-    need_you = len(summary.blocked) + summary.blocked_before
+    need_you = len(summary.blocked) + summary.blocked_before + len(summary.asking)
     heads = (
         Wording(f"wfrecovery: {summary.finished} done", f"wfrecovery：完成 {summary.finished} 个"),
         Wording(f" ({summary.recovered} of them recovered)", f"（其中恢复 {summary.recovered} 个）"),
@@ -80,7 +82,9 @@ def summary_text(summary: Summary, language: str) -> str:
     head = "".join(part.text(language) for part, wants in zip(heads, wanted, strict=True) if wants)
     failed = Wording("Failed:", "失败：")
     blocked = Wording("Rendered, but not in the sheet:", "已生成，但没有写入表格：")
+    asking = Wording("Waiting for your decision:", "等待你的决定：")
     lines = [head, *_listed(failed, summary.failed, language), *_listed(blocked, summary.blocked, language)]
+    lines += _listed(asking, summary.asking, language)
     if summary.blocked_before:
         before = f"{summary.blocked_before} not in the sheet as told before"
         lines.append(Wording(before, f"{summary.blocked_before} 个没有写入表格，原因刚才已说明").text(language))
@@ -229,18 +233,22 @@ def _summary(tasks: Iterable[TaskRecord], rendered_here: set[str], seconds: floa
     finished: list[TaskRecord] = []
     failed: list[TaskRecord] = []
     blocked: list[TaskRecord] = []
+    asking: list[TaskRecord] = []
     for task in sorted(tasks, key=lambda task: (task.row_number or 0, task.task_id)):
         if task.stage is Stage.FAILED:
             failed.append(task)
+        elif task.stage is Stage.ASKING and task.error_message:  # lost prompts are the page's to ask about
+            asking.append(task)
         elif task.stage is Stage.FINISHED:
             (blocked if task.feishu_state is FeishuState.BLOCKED else finished).append(task)
-    if not finished and not failed and not any(task.task_id in rendered_here for task in blocked):
+    if not finished and not failed and not any(task.task_id in rendered_here for task in (*blocked, *asking)):
         return None
     return Summary(
         finished=len(finished),
         recovered=sum(map(was_recovered, finished)),
         failed=tuple(_trouble(task, _reason(task.error_message, task.error_message_zh)) for task in failed),
         blocked=tuple(_trouble(task, _reason(task.outbox.last_error, task.outbox.last_error_zh)) for task in blocked),
+        asking=tuple(_trouble(task, _reason(task.error_message, task.error_message_zh)) for task in asking),
         seconds=seconds,
     )
 

@@ -30,7 +30,7 @@ def without_told(summary: Summary, note: Note, now: float) -> Summary | None:
     told = (what for key, what in note.read().items() if key.startswith("blocked:"))
     before = {task_id for what in told if 0 <= now - parse_time(what.at) < JUST for task_id in what.tasks}
     blocked = tuple(trouble for trouble in summary.blocked if trouble.task_id not in before)
-    if not (blocked or summary.finished or summary.failed):
+    if not (blocked or summary.finished or summary.failed or summary.asking):
         return None
     return replace(summary, blocked=blocked, blocked_before=len(summary.blocked) - len(blocked))
 

@@ -14,6 +14,7 @@ from plugin_support import until
 from publishing_support import MP4
 
 from wfrecovery.bridge.engines.comfyui import ComfyUIClient
+from wfrecovery.bridge.engines.engine import Engine
 from wfrecovery.bridge.engines.history import UNKNOWN, Sighting
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.group_summary import (
@@ -462,3 +463,33 @@ def test_main_py_tells_the_whole_run_once_and_what_waits_another_time(group: Gro
     asyncio.run(run())
     (text,) = group.texts()
     assert text.splitlines()[0].startswith("wfrecovery：完成 2 个")
+
+
+class LosesAnswers(Engine):
+    """A cloud that takes everything, and of whose answers none arrives."""
+
+    engine = "cloud"
+
+    def submit(self, workflow: Any, task: Any) -> Any:
+        raise ConnectionResetError("reset")
+
+    def look_up(self, job_id: str) -> Sighting:
+        return UNKNOWN
+
+
+def test_what_a_cloud_has_not_answered_is_told_once(group: Group) -> None:
+    async def run(*rows: RowData) -> None:
+        recovery = TaskRecoveryManager(group.db, LosesAnswers(), group.feishu)
+        await recovery.check_and_recover_tasks()
+        for row in rows:
+            task_id = group.db.add_workflow_task(row, WorkflowType.IMAGE_COMPOSITION)
+            await recovery.submit(task_id, {"workflowId": "1"})
+            await recovery.finish(task_id)
+        await recovery.wait_until_done()
+
+    asyncio.run(run(RowData(2, product_name="杯子", model_name="小林"), RowData(3, product_name="帽子")))
+    asyncio.run(run())
+    (text,) = group.texts()
+    assert text.splitlines()[0].startswith("wfrecovery：完成 0 个，2 个需要处理")
+    assert "等待你的决定：\n• 第 2 行 杯子 · 小林 图片合成：已发送但没有收到应答" in text
+    assert "wfrecovery decide" in text
