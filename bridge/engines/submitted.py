@@ -27,8 +27,9 @@ async def submit_for_current(engine: str, workflow: Mapping[str, Any]) -> Submit
     Raises EngineError, and TaskError where this program has submitted it already.
     """
     current = current_task()
-    if current is None or current.db.submits is None or current.db.submits[0] != engine:
+    submits = None if current is None else current.submits
+    if current is None or submits is None or submits[0] != engine:
         return None
-    job_id = await current.db.submits[1](current.task_id, workflow, current.used)
+    job_id = await submits[1](current.task_id, workflow, current.used)
     current.used = True
     return None if job_id is None else SubmittedId(job_id)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import ReferenceType, ref
 
 #: Submits a task's workflow; True: this program has done that before. The engine's id, or None where the workflow is
 #: none of this task's.
@@ -21,12 +22,18 @@ class Entering(Protocol):
 
 @dataclass
 class CurrentTask:
-    """One task, in its table."""
+    """One task, in its table, which nobody keeps alive by that."""
 
-    db: Entering
+    table: ReferenceType[Entering]
     task_id: str
     #: whether a workflow was submitted for it since it was entered
     used: bool = False
+
+    @property
+    def submits(self) -> tuple[str, Submit] | None:
+        """Who submits for it."""
+        db = self.table()
+        return None if db is None else db.submits
 
 
 _current: ContextVar[CurrentTask | None] = ContextVar("wfrecovery_task", default=None)
@@ -34,7 +41,7 @@ _current: ContextVar[CurrentTask | None] = ContextVar("wfrecovery_task", default
 
 def make_current(db: Entering, task_id: str) -> None:
     """From now on a workflow that is submitted in this context without a task's name is this one's."""
-    _current.set(CurrentTask(db, task_id))
+    _current.set(CurrentTask(ref(db), task_id))
 
 
 def current_task() -> CurrentTask | None:
