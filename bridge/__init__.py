@@ -1,5 +1,6 @@
 """What `main.py` and the plugin share. Imports nothing of ComfyUI."""
 
+from .engines.chosen import engine_from
 from .engines.comfyui import (
     ComfyUIClient,
     ComfyUIError,
@@ -66,6 +67,7 @@ __all__ = [
     "WorkflowDatabase",
     "WorkflowStatus",
     "WorkflowType",
+    "engine_from",
     "load_settings",
     "new_prompt_id",
 ]

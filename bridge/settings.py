@@ -86,6 +86,8 @@ class Settings:
     feishu_sheet_name: str = ""
     feishu_domain: str = FEISHU_DOMAIN
     columns: Columns = field(default_factory=Columns)
+    #: whose client `main.py` uses: module:factory, or runninghub; empty: the ComfyUI at `comfyui_url`
+    engine: str = ""
     comfyui_url: str = "http://127.0.0.1:8188"
     runninghub_api_key: str = field(default="", repr=False)
     runninghub_url: str = ""
@@ -182,7 +184,10 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "runninghub_api_key": "RUNNINGHUB_API_KEY",
     "runninghub_url": "RUNNINGHUB_URL",
     "output_dir": "WFRECOVERY_OUTPUT",
-    **{name: f"WFRECOVERY_{name.upper()}" for name in (*PAGE_SETTINGS, "unknown", "video_link_column", "language")},
+    **{
+        name: f"WFRECOVERY_{name.upper()}"
+        for name in (*PAGE_SETTINGS, "engine", "unknown", "video_link_column", "language")
+    },
     "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
 
