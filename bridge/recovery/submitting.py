@@ -48,7 +48,7 @@ class Submitting:
 
     def is_ours(self, task: TaskRecord) -> bool:
         """Whether our engine renders it."""
-        return None in (task.engine, self.engine) or task.engine in (self.engine, SHARED_ENGINE)
+        return is_of(task.engine, self._engine)
 
     def taking(self, task: TaskRecord) -> TaskRecord:
         """The change with which this process begins to work on a task. Raises OwnedError where another is at it."""
@@ -58,8 +58,12 @@ class Submitting:
         return taken_up(self._db.owners.me, task)
 
     def beginning(self, task: TaskRecord) -> TaskRecord:
-        """The same for one that may be submitted already: whoever is at work on that, it stays as it is."""
-        return task if is_submitted(task) else self.taking(task)
+        """The same for one that may be submitted already: whoever is at work on that, it stays as it is. Its engine is
+        named before its graph is on disk: another one's recovery would send that."""
+        if is_submitted(task):
+            return task
+        taken = self.taking(task)
+        return taken if taken.stage.final else dataclasses.replace(taken, engine=taken.engine or self.engine)
 
     def submitting(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
         """The same for one that is about to be submitted: with its prompt_id, or as sent off where the engine makes its
@@ -142,6 +146,13 @@ class Submitting:
     async def graph(self, task_id: str) -> dict[str, Any] | None:
         """What can be submitted again."""
         return await asyncio.to_thread(self._db.table.graph, task_id)
+
+
+def is_of(named: str | None, engine: EngineInUse) -> bool:
+    """Whether a task whose record names an engine is this one's. What nobody has named is anybody's."""
+    if None in (named, engine.engine) or named == engine.engine:
+        return True
+    return named == SHARED_ENGINE and not engine.makes_own_ids  # a cloud knows nothing of a ComfyUI's prompts
 
 
 def is_submitted(task: TaskRecord) -> bool:
