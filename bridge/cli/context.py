@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ..engines.chosen import engine_from
 from ..engines.comfyui import ComfyUIClient, ComfyUIError
 from ..settings import Settings, SettingsError, load_settings
 from ..table.files import FOLDER_NAME
@@ -31,16 +32,38 @@ class CommandError(Exception):
 
 
 class Context:
-    """What every command needs: settings, ComfyUI, and main.py's table where there is one."""
+    """What every command needs: settings, who renders, and main.py's table where there is one."""
 
     def __init__(self, arguments: argparse.Namespace, language: str) -> None:
         self.arguments, self.language = arguments, language
         self.settings = settings_of(arguments)
-        self.comfy = ComfyUIClient(self.settings.comfyui_url)
+        try:
+            self.engine = engine_from(self.settings)
+        except SettingsError as error:
+            raise CommandError("settings", error.wording) from error
+        #: None where a cloud renders: then no ComfyUI is asked, and all is about main.py's table
+        self.comfy = self.engine if isinstance(self.engine, ComfyUIClient) else None
         self.output_dir = Path(self.settings.output_dir or "output")
         self.db = DatabaseManager(self.output_dir) if (self.output_dir / FOLDER_NAME).is_dir() else None
         if self.db is not None:  # else others take it for a main.py
             self.db.owners.name = self.db.owners.name.replace("main.py", "wfrecovery", 1)
+
+    @property
+    def only_here(self) -> bool:
+        """Whether main.py's table alone is meant: a person says so, or there is no other."""
+        return self.comfy is None or bool(getattr(self.arguments, "local", False))
+
+    def table(self) -> DatabaseManager:
+        """Main.py's; raises CommandError where there is none."""
+        if self.db is None:
+            raise CommandError(
+                "no_table",
+                Wording(
+                    f"there is no task table in {self.output_dir}: set WFRECOVERY_OUTPUT to main.py's output folder",
+                    f"{self.output_dir} 里没有任务表：请把 WFRECOVERY_OUTPUT 设为 main.py 的输出文件夹",
+                ),
+            )
+        return self.db
 
     def say(self, wording: Wording) -> str:
         """In the reader's language."""
@@ -66,6 +89,9 @@ class Context:
 
     async def plugin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The plugin's answer; raises CommandError that says what is wrong."""
+        if self.comfy is None:
+            name = getattr(self.engine, "engine", None) or type(self.engine).__name__
+            raise CommandError("no_plugin", Wording(f"{name} has no plugin", f"{name} 没有插件"))
         if method == "POST":
             path = f"{path}?lang={self.language}"
         try:

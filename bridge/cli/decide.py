@@ -42,7 +42,7 @@ _NEXT_BATCH: Final = Wording(
 
 async def run(context: Context) -> int:
     """Write it into a row all the same, take a file for its result, render it again, or leave it: in ComfyUI's table,
-    or with `--local` in main.py's."""
+    or in main.py's with `--local`, or where a cloud renders."""
     task_id, decision = context.arguments.task_id, context.arguments.decision
     row, file = context.arguments.row, context.arguments.file
     if row is not None and decision != "write":
@@ -51,7 +51,7 @@ async def run(context: Context) -> int:
         raise CommandError("arguments", Wording("file and --file PATH go together", "file 和 --file 路径 要一起用"))
     if (context.arguments.id is not None) != (decision == "arrived"):
         raise CommandError("arguments", Wording("arrived and --id ID go together", "arrived 和 --id ID 要一起用"))
-    if context.arguments.local or decision == "arrived":
+    if context.only_here or decision == "arrived":
         record, said = await asyncio.to_thread(_decide_here, context, task_id, decision)
     else:
         named = {"row_number": row, "path": file}
@@ -64,14 +64,13 @@ async def run(context: Context) -> int:
 
 
 def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[str, Any], Wording]:
-    if context.db is None:
-        raise CommandError("no_table", Wording("main.py has no table here", "这里没有 main.py 的任务表"))
-    if decision == "arrived" or (decision in ("again", "leave") and _asks(context.db, task_id)):
-        return _decided_about_cloud(context.db, task_id, decision, context.arguments.id)
+    db = context.table()
+    if decision == "arrived" or (decision in ("again", "leave") and _asks(db, task_id)):
+        return _decided_about_cloud(db, task_id, decision, context.arguments.id)
     if decision in ("again", "leave"):
-        return record_to_json(leave(context.db, task_id)), _DONE["leave"] if decision == "leave" else _NEXT_BATCH
+        return record_to_json(leave(db, task_id)), _DONE["leave"] if decision == "leave" else _NEXT_BATCH
     try:
-        record = _delivered_here(context, context.db, task_id, decision)
+        record = _delivered_here(context, db, task_id, decision)
     except FeishuError as error:
         raise CommandError("feishu", error.wording) from error
     reason = record.outbox.reason

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
+from ..engines.comfyui import ComfyUIClient
 from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.publisher import Publisher
@@ -31,21 +32,24 @@ _HERE: Final = Wording(
 async def run(context: Context) -> int:
     """Try blocked results again, after the sheet was mended: in ComfyUI, and in main.py's table. A task that is named
     is pushed where its publisher is; where that is gone, the table in which it was named delivers it from now on."""
-    wanted, local = list(context.arguments.task_ids), bool(context.arguments.local)
+    wanted, local = list(context.arguments.task_ids), context.only_here
     result: dict[str, Any] = {"comfyui": [], "refused": {}, "main": None, "elsewhere": {}}
     problem = None
     status = None
     here: list[str] = wanted if local else []
-    try:
-        status = await context.plugin("GET", "/wfrecovery/status")
-        if local:
-            there, here = await _named_there(context, status, wanted, result)
-        else:
-            there, here = await _named_here(context, wanted, result)
-        bulk = [] if wanted else await _blocked_there(context)
-        await _push_there(context, [*there, *bulk], result)
-    except CommandError as error:
-        problem = error if not (wanted and local) else None
+    if context.comfy is None:
+        context.table()
+    else:
+        try:
+            status = await context.plugin("GET", "/wfrecovery/status")
+            if local:
+                there, here = await _named_there(context, context.comfy, status, wanted, result)
+            else:
+                there, here = await _named_here(context, wanted, result)
+            bulk = [] if wanted else await _blocked_there(context)
+            await _push_there(context, [*there, *bulk], result)
+        except CommandError as error:
+            problem = error if not (wanted and local) else None
     shared = context.db is not None and context.db.table.is_shared_with(status)
     if context.db is not None and (here or not (wanted or shared)):
         result["main"] = await _push_here(context, context.db, here)
@@ -98,7 +102,7 @@ def _local_task(db: DatabaseManager | None, record: Mapping[str, Any]) -> str | 
 
 
 async def _named_there(
-    context: Context, status: Mapping[str, Any], wanted: Sequence[str], result: dict[str, Any]
+    context: Context, comfy: ComfyUIClient, status: Mapping[str, Any], wanted: Sequence[str], result: dict[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Of main.py's tasks those that ComfyUI, which answers, delivers, as it calls them; and the others."""
     there: list[str] = []
@@ -107,7 +111,7 @@ async def _named_there(
         task = context.db.table.get(task_id) if context.db is not None else None
         theirs = None
         if task is not None and task.publisher is not None and task.publisher == status.get("table_id"):
-            theirs = await context.comfy.plugin_task(task.comfyui_task_id or "")
+            theirs = await comfy.plugin_task(task.comfyui_task_id or "")
         if theirs is None or context.db is None or context.db.table.is_shared_with(status):
             here.append(task_id)
         else:
@@ -140,7 +144,7 @@ async def _push_here(context: Context, db: DatabaseManager, task_ids: Sequence[s
         else:
             await asyncio.to_thread(publisher.unblock)
         total = len(await asyncio.to_thread(db.unpushed))
-        report = await RunDelivery(db, EngineInUse.of(context.comfy), publisher).publish()
+        report = await RunDelivery(db, EngineInUse.of(context.engine), publisher).publish()
         rest = [task for task in await asyncio.to_thread(db.unpushed) if not may_deliver(task, table_id, document)]
     ours = {task.task_id for task in rest if task.publisher in (None, table_id)}
     waiting = report.waiting | dict.fromkeys(ours, context.say(OTHER_DOCUMENT))
@@ -152,7 +156,7 @@ def _push_lines(context: Context, result: Mapping[str, Any], problem: CommandErr
     lines = []
     if problem is not None:
         lines.append(context.say(problem.wording))
-    else:
+    elif context.comfy is not None:
         ids = ", ".join(result["comfyui"])
         lines.append(
             context.say(

@@ -14,7 +14,8 @@ from ..table.manager import DatabaseManager
 from ..table.owner_list import KnownOwner, meant
 from ..table.records import TaskError, WorkflowStatus
 from ..wording import Wording, wording_of
-from .context import ATTENTION, WELL, CommandError, Context
+from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
+from .engines import Rest, rest_of
 from .owners import left_alone, left_alone_line, owners_here, owners_there, take_over_command
 from .status import status_lines
 from .tasks import task_lines
@@ -24,17 +25,21 @@ _LOOK_SECONDS: Final = 0.2
 
 
 async def run(context: Context) -> int:
-    """Recover in ComfyUI, then in main.py's table, and wait for the end; first take over where that is asked for."""
+    """Recover in ComfyUI, then in main.py's table, and wait for the end; first take over where that is asked for. Where
+    a cloud renders, main.py's table is all there is."""
     wanted = context.arguments.take_over
     status: Mapping[str, Any] | None = None
     lines: list[str] = []
-    try:
-        status = await context.plugin("GET", "/wfrecovery/status")
-    except CommandError as error:
-        # Taking over in main.py's table needs no ComfyUI; recovering does.
-        if context.db is None or (error.kind != "no_plugin" and (error.kind != "unreachable" or wanted is None)):
-            raise
-        lines.append(context.say(error.wording))
+    if context.comfy is None:
+        context.table()
+    else:
+        try:
+            status = await context.plugin("GET", "/wfrecovery/status")
+        except CommandError as error:
+            # Taking over in main.py's table needs no ComfyUI; recovering does.
+            if context.db is None or (error.kind != "no_plugin" and (error.kind != "unreachable" or wanted is None)):
+                raise _with_others(context, error) from error
+            lines.append(context.say(error.wording))
     here = None if context.db is None or context.db.table.is_shared_with(status) else context.db
     owner = None if wanted is None else await asyncio.to_thread(_named, wanted, status, here)
     taken = 0
@@ -48,12 +53,16 @@ async def run(context: Context) -> int:
         others += left_alone(owners_there(status))
         lines += status_lines(context, wording_of("ComfyUI"), status)
     recovered: list[dict[str, Any]] = []
+    rest = Rest()
     if here is not None:
         if owner is not None and any(owner.boot == known.boot for known in await asyncio.to_thread(owners_here, here)):
             taken += await asyncio.to_thread(here.take_over, owner.boot)
         recovered = await _recover_here(context, here)
         others += left_alone(await asyncio.to_thread(owners_here, here))
-        lines += task_lines(context, recovered) if recovered else []
+        rest = await asyncio.to_thread(rest_of, context, here)
+        shown = recovered + rest.asking
+        lines += task_lines(context, shown) if shown else []
+        lines += map(context.say, (*rest.others_lines(context), *rest.undecided_lines(context)))
     if owner is not None:
         lines.insert(0, context.say(_taken(owner, taken)))
     lines += [context.say(left_alone_line(other)) for other in others]
@@ -62,9 +71,22 @@ async def run(context: Context) -> int:
         "main": recovered,
         "taken_over": None if owner is None else taken,
         "left_alone": [other.to_json() for other in others],
+        **rest.to_json(),
     }
     context.show(data, lines)
-    return ATTENTION if _needs_attention(status, recovered, others) else WELL
+    if rest.undecided:
+        return NOT_DONE
+    return ATTENTION if rest.asking or rest.others or _needs_attention(status, recovered, others) else WELL
+
+
+def _with_others(context: Context, error: CommandError) -> CommandError:
+    """`error`, of a ComfyUI that cannot be asked, with what it would not render anyway."""
+    if context.db is None:
+        return error
+    wording = error.wording
+    for line in rest_of(context, context.db).others_lines(context):
+        wording = wording + ". " + line
+    return CommandError(error.kind, wording)
 
 
 def _needs_attention(
@@ -116,7 +138,7 @@ async def _recover_here(context: Context, db: DatabaseManager) -> list[dict[str,
     for owner in unsure:  # it is looked at for so long before anything of it is touched
         print(context.say(_looking(owner)), file=sys.stderr)
     with context.progress(Wording("main.py's tasks", "main.py 的任务")) as bar:
-        manager = TaskRecoveryManager(db, context.comfy, FeishuClient(context.settings), on_progress=bar.show)
+        manager = TaskRecoveryManager(db, context.engine, FeishuClient(context.settings), on_progress=bar.show)
         return await manager.check_and_recover_tasks() + await manager.wait_until_done()
 
 

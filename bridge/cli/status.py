@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..standstill.watch import Engine, StandstillWatch
 from ..table.records import WorkflowStatus
 from ..wording import Wording
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
+from .engines import Rest, rest_of
 from .owners import owner_lines, owners_here, owners_there
+from .tasks import task_lines
 from .terminal import table
+
+#: Tasks that ask a person, with the commands for each decision.
+_ASKING_SHOWN: Final = 5
 
 
 async def run(context: Context) -> int:
@@ -18,20 +23,25 @@ async def run(context: Context) -> int:
     data: dict[str, Any] = {"comfyui": None, "main": None}
     lines: list[str] = []
     problem = None
-    try:
-        data["comfyui"] = await context.plugin("GET", "/wfrecovery/status")
-    except CommandError as error:
-        problem, data["problem"] = error, str(error)
-        lines.append(context.say(error.wording))
+    if context.comfy is None:
+        context.table()
     else:
-        url = context.comfy.base_url
-        lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
+        try:
+            data["comfyui"] = await context.plugin("GET", "/wfrecovery/status")
+        except CommandError as error:
+            problem, data["problem"] = error, str(error)
+            lines.append(context.say(error.wording))
+        else:
+            url = context.comfy.base_url
+            lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
     data["main"] = _local_status(context, answers=problem is None or problem.kind != "unreachable")
     if context.db is not None and context.db.table.is_shared_with(data["comfyui"]):
         lines.append(context.say(Wording("main.py's table is the same", "main.py 用的是同一个任务表")))
     elif data["main"] is not None:
         title = Wording(f"main.py's table in {context.output_dir}", f"main.py 的任务表（{context.output_dir}）")
         lines += status_lines(context, title, data["main"])
+    if context.db is not None:
+        lines += _rest_lines(context, rest_of(context, context.db))
     context.show(data, lines)
     if problem:
         return NOT_DONE
@@ -42,7 +52,8 @@ def _local_status(context: Context, *, answers: bool) -> dict[str, Any] | None:
     if context.db is None:
         return None
     watch = StandstillWatch(context.db, lambda: context.settings)
-    watch.look(Engine.of(context.comfy, answers=answers))  # looked at once, only what was told before can stand
+    # looked at once, only what was told before can stand; whether a cloud answers, nobody has asked
+    watch.look(None if context.comfy is None else Engine.of(context.comfy, answers=answers))
     statuses, outbox = context.db.counts()
     feishu = {
         "configured": context.settings.feishu_configured,
@@ -55,12 +66,24 @@ def _local_status(context: Context, *, answers: bool) -> dict[str, Any] | None:
         "corrupt": len(context.db.table.corrupt()),
         "feishu": feishu,
         "standstill": watch.shown(),
+        **rest_of(context, context.db).to_json(),
     }
+
+
+def _rest_lines(context: Context, rest: Rest) -> list[str]:
+    """Who renders main.py's tasks, where that is not the asked ComfyUI, and what asks a person."""
+    lines = [context.say(line) for line in (*rest.engine_lines(context), *rest.others_lines(context))]
+    shown, more = rest.asking[:_ASKING_SHOWN], len(rest.asking) - _ASKING_SHOWN
+    lines += task_lines(context, shown) if shown else []
+    if more > 0:
+        command = "wfrecovery tasks --local --stage asking"
+        lines.append(context.say(Wording(f"… and {more} more: {command}", f"……还有 {more} 个：{command}")))
+    return lines
 
 
 def _needs_attention(data: Mapping[str, Any]) -> bool:
     failed = data["tasks"][WorkflowStatus.FAILED.value]
-    asking = (data.get("recovery") or {}).get("asking")
+    asking = (data.get("recovery") or {}).get("asking") or data.get("asking") or data.get("left_to_others")
     wrong = data.get("last_error") or data.get("settings_error") or _unwritten(data)
     stands = data.get("standstill")
     return bool(failed or asking or stands or data["corrupt"] or data["feishu"]["blocked"] or wrong)

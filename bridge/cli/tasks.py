@@ -14,7 +14,8 @@ from ..table.record_json import parsed, record_to_json
 from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
-from .context import WELL, CommandError, Context
+from .context import WELL, Context
+from .engines import decision_lines, is_elsewhere
 from .owners import owners_here, owners_there, whose
 from .terminal import table
 
@@ -45,11 +46,12 @@ _TASK_TITLES: Final = (
     Wording("MODEL", "模特"),
 )
 _OWNER_TITLE: Final = Wording("OWNER", "所有者")
+_ENGINE_TITLE: Final = Wording("ENGINE", "生成端")
 
 
 async def run(context: Context) -> int:
     """A list of tasks, newest first; from ComfyUI, or from main.py's table with --local."""
-    found = _local_tasks(context) if context.arguments.local else await _plugin_tasks(context)
+    found = _local_tasks(context) if context.only_here else await _plugin_tasks(context)
     owners: Sequence[KnownOwner] = ()
     if any(parsed(task).owner is not None for task in found):
         owners = await _owners(context)
@@ -58,7 +60,7 @@ async def run(context: Context) -> int:
 
 
 async def _owners(context: Context) -> Sequence[KnownOwner]:
-    if context.arguments.local:
+    if context.only_here:
         return [] if context.db is None else owners_here(context.db)
     return owners_there(await context.plugin("GET", "/wfrecovery/status"))
 
@@ -86,18 +88,11 @@ async def listed(context: Context, wanted: Mapping[str, str], limit: int | None 
 
 
 def _local_tasks(context: Context) -> list[dict[str, Any]]:
-    if context.db is None:
-        raise CommandError(
-            "no_table",
-            Wording(
-                f"there is no task table in {context.output_dir}: set WFRECOVERY_OUTPUT to main.py's output folder",
-                f"{context.output_dir} 里没有任务表：请把 WFRECOVERY_OUTPUT 设为 main.py 的输出文件夹",
-            ),
-        )
+    db = context.table()
     found: list[dict[str, Any]] = []
-    for task_id in context.db.table.ids():
+    for task_id in db.table.ids():
         with contextlib.suppress(TaskError):
-            task = context.db.table.get(task_id)
+            task = db.table.get(task_id)
             if _is_wanted(task, context.arguments):
                 found.append(record_to_json(task))
         if len(found) == context.arguments.limit:
@@ -117,17 +112,19 @@ def _is_wanted(task: TaskRecord, arguments: argparse.Namespace) -> bool:
 
 
 def task_lines(context: Context, found: Sequence[Mapping[str, Any]], owners: Sequence[KnownOwner] = ()) -> list[str]:
-    """A table; below a task, why it failed or is blocked, or what it waits for. Whose a task is stands there where it
-    is not the asked ComfyUI's."""
+    """A table; below a task, why it failed or is blocked, or what it waits for, and what may be decided. Whose a task
+    is, and who renders it, stands there where it is not the asked ComfyUI."""
     if not found:
         return [context.say(Wording("no tasks", "没有任务"))]
     tasks = [parsed(task) for task in found]
     titles = [context.say(title) for title in _TASK_TITLES]
     cells = [_task_cells(context, task) for task in tasks]
+    engines = [task.engine or "" if is_elsewhere(context, task.engine) else "" for task in tasks]
     names = [_owner_name(context, task, owners) for task in tasks]
-    if any(names):
-        titles.append(context.say(_OWNER_TITLE))
-        cells = [[*row, name or "–"] for row, name in zip(cells, names, strict=True)]
+    for title, column in ((_ENGINE_TITLE, engines), (_OWNER_TITLE, names)):
+        if any(column):
+            titles.append(context.say(title))
+            cells = [[*row, cell or "–"] for row, cell in zip(cells, column, strict=True)]
     lines = table(titles, cells)
     told = [lines[0]]
     for task, line in zip(tasks, lines[1:], strict=True):
@@ -135,6 +132,7 @@ def task_lines(context: Context, found: Sequence[Mapping[str, Any]], owners: Seq
         reason = _reason(task)
         if reason:
             told.append(f"    {context.say(reason)}")
+        told += decision_lines(context, task)
     return told
 
 
