@@ -40,8 +40,9 @@ def run(arguments: argparse.Namespace, language: str) -> int:
 
 
 def _where_only() -> Settings:
-    """Where ComfyUI and the folder are, from the environment, as far as that can be used."""
-    kept = {name: os.environ[name] for name in ("COMFYUI_URL", "WFRECOVERY_OUTPUT") if name in os.environ}
+    """Who renders and where the folder is, from the environment, as far as that can be used."""
+    names = ("COMFYUI_URL", "WFRECOVERY_ENGINE", "WFRECOVERY_OUTPUT")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     try:
         return load_settings(environ=kept)
     except SettingsError:

@@ -73,8 +73,9 @@ def examine_packages(found: Findings) -> None:
         found.well("pillow", version("Pillow"))
 
 
-def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None, *, inside: bool) -> None:
-    """The output folder, and the table in it; `status` is the plugin's where it is known."""
+def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None, *, alone: bool) -> None:
+    """The output folder, and the table in it; `status` is the plugin's where it is known. `alone`: there is no table of
+    another program to compare it with."""
     if not _folder(found, output_dir) or not found.answer("filelock"):
         return
     _locks(found, output_dir)
@@ -83,7 +84,7 @@ def examine(found: Findings, output_dir: Path, status: Mapping[str, Any] | None,
         found.well("table", Wording("it begins with the first task", "第一个任务时建立"))
     elif not _table(found, table):
         return
-    if not inside:
+    if not alone:
         _same_table(found, table, status)
     _damaged(found, table, status)
 

@@ -21,6 +21,7 @@ from . import feishu as doctor_feishu
 from . import feishu_questions, privacy, publishers
 from . import folder as doctor_folder
 from .checks import Check, Findings, Report
+from .engine import ChosenEngine
 from .feishu_token import DOMAINS
 
 __all__ = ["Check", "Report", "report"]
@@ -41,19 +42,23 @@ def report(
     now: Callable[[], float] = time.time,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Make all checks; blocks for as long as ComfyUI and Feishu take to answer.
+    """Make all checks; blocks for as long as ComfyUI (or the cloud in its place) and Feishu take to answer.
 
     `inside` is the plugin's own status, for a call from inside ComfyUI: then ComfyUI is not asked over HTTP. `config`
     is the file that the settings came from. `settings_error` says why `settings` are not the user's: then Feishu is
     not asked. `session` is for Feishu alone. No secret is in the report.
     """
+    engine = ChosenEngine(settings, readable=not settings_error and inside is None)
+    url = comfyui_url or engine.comfyui_url
+    in_cloud = inside is None and url is None
     titles = {
         **_CONFIG,
         **doctor_folder.PACKAGE_TITLES,
-        **doctor_comfyui.TITLES,
+        **(engine.titles if inside is None else {}),
+        **({} if in_cloud else doctor_comfyui.TITLES),
         **doctor_folder.TITLES,
         **privacy.TITLES,
-        **publishers.TITLES,
+        **({} if in_cloud else publishers.TITLES),
         **feishu_questions.titles(settings),
     }
     found = Findings(titles, _secrets(settings), on_progress)
@@ -66,24 +71,24 @@ def report(
                 "defaults, and nothing is pushed",
                 "改正 config.toml 里的那一行或那个环境变量；在此之前使用默认值，不会写入飞书",
             ),
-            blocks=feishu_questions.titles(settings),
+            blocks=(*engine.titles, *feishu_questions.titles(settings)),
         )
     else:
         found.well("config", Wording("readable", "可以读取"))
     privacy.examine_config(found, config)
     doctor_folder.examine_packages(found)
-    if inside is None:
-        url = (comfyui_url or settings.comfyui_url).rstrip("/")
-        status = doctor_comfyui.examine(found, url)
-    else:
-        status = inside
+    status: Mapping[str, Any] | None = inside
+    if inside is not None:
         doctor_comfyui.examine_inside(found, inside)
+    else:
+        engine.examine(found)
+        status = None if url is None else doctor_comfyui.examine(found, url.rstrip("/"))
     folder = Path(output_dir).absolute()
     if inside is None and not settings.output_dir and not folder.exists():
         doctor_folder.examine_none(found, folder, status)
     else:
-        doctor_folder.examine(found, folder, status, inside=inside is not None)
-    if not settings_error:
+        doctor_folder.examine(found, folder, status, alone=inside is not None or in_cloud)
+    if not settings_error and not in_cloud:
         publishers.examine(found, settings, folder, status)
     if not settings_error:
         with contextlib.ExitStack() as stack:

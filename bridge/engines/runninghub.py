@@ -35,10 +35,13 @@ _BUSY: Final = frozenset({415, 421, 1003, 1011, 1520})
 _REFUSED: Final = frozenset({301, 433, 803})
 _QUEUED, _RUNNING, _FAILED = 813, 804, 805
 _NO_SUCH_TASK: Final = frozenset({423, 807})
+#: Codes of a key, and of a workflow, that it does not know.
+KEY_UNKNOWN: Final = frozenset({802, 806, 811})
+WORKFLOW_UNKNOWN: Final = frozenset({380, 810})
 #: Codes that a person has to mend for all tasks, and where.
 _FOR_ALL: Final[Mapping[int, Wording]] = {
     **dict.fromkeys(
-        (802, 806, 811),
+        KEY_UNKNOWN,
         Wording(
             "the key is not known there → look at RUNNINGHUB_API_KEY",
             "密钥无效 → 请检查 RUNNINGHUB_API_KEY",
@@ -46,7 +49,7 @@ _FOR_ALL: Final[Mapping[int, Wording]] = {
     ),
     416: Wording("the account has no money left → recharge it", "账户余额不足 → 请充值"),
     **dict.fromkeys(
-        (380, 810),
+        WORKFLOW_UNKNOWN,
         Wording(
             "it does not know the workflow, or that was never saved and run there → open it on RunningHub, run it "
             "once, and compare its id with the settings",
@@ -96,7 +99,9 @@ class RunningHubClient(Engine):
         base_url: str = URL,
         poll_seconds: float = Engine.poll_seconds,
     ) -> None:
-        self.base_url, self._api_key = base_url.rstrip("/"), api_key
+        self.base_url = base_url.rstrip("/")
+        #: a secret: never shown
+        self.api_key = api_key
         self.workflows = {workflow_type_of(kind): workflow for kind, workflow in (workflows or {}).items()}
         self.poll_seconds = poll_seconds
         self._without_files: dict[str, int] = {}
@@ -121,7 +126,7 @@ class RunningHubClient(Engine):
         """Upload a picture; the name by which a node's input takes it."""
         path = Path(path)
         form = aiohttp.FormData()
-        form.add_field("apiKey", self._api_key)
+        form.add_field("apiKey", self.api_key)
         form.add_field("fileType", "image")
         form.add_field("file", await asyncio.to_thread(path.read_bytes), filename=path.name)
         answer = await self._post("upload", data=form, timeout=_UPLOAD_TIMEOUT)
@@ -157,7 +162,7 @@ class RunningHubClient(Engine):
 
     async def submit(self, workflow: Mapping[str, Any], task: Mapping[str, Any]) -> str:  # noqa: ARG002 - it takes no id
         """Create a task there; each one costs money. Raises as `Engine.submit` says."""
-        answer = await self._post("create", json={"apiKey": self._api_key, **workflow})
+        answer = await self._post("create", json={"apiKey": self.api_key, **workflow})
         code, said = answer["code"], _said(answer)
         if code == 0:
             task_id = _data(answer).get("taskId")
@@ -174,7 +179,7 @@ class RunningHubClient(Engine):
 
     async def look_up(self, job_id: str) -> Sighting:
         """Where a task is, by its outputs: the service's own `status` is no longer maintained."""
-        answer = await self._post("outputs", json={"apiKey": self._api_key, "taskId": job_id})
+        answer = await self._post("outputs", json={"apiKey": self.api_key, "taskId": job_id})
         match answer["code"]:
             case 0:
                 return self._succeeded(job_id, answer["data"])
@@ -202,7 +207,7 @@ class RunningHubClient(Engine):
 
     async def cancel(self, job_id: str) -> None:
         """Stop a task; one that has ended is left. Raises EngineError."""
-        answer = await self._post("cancel", json={"apiKey": self._api_key, "taskId": job_id})
+        answer = await self._post("cancel", json={"apiKey": self.api_key, "taskId": job_id})
         if answer["code"] not in (0, 817, *_NO_SUCH_TASK):
             raise EngineError(f"RunningHub does not stop {job_id}: {_said(answer)}")
 

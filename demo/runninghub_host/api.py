@@ -105,8 +105,9 @@ class Api:
     def _account_status(self, request: Request) -> dict[str, Any]:
         # Spelt like this by this call alone.
         account = self._account(request.json().get("apikey"))
-        counts = str(self._cloud.unfinished(account))
-        return {"remainCoins": "1000", "currentTaskCounts": counts, "remainMoney": None, "apiType": "NORMAL"}
+        counts, left = str(self._cloud.unfinished(account)), self._cloud.runs_left(account)
+        coins = "1000" if left is None else str(left)
+        return {"remainCoins": coins, "currentTaskCounts": counts, "remainMoney": None, "apiType": "NORMAL"}
 
     def _workflow(self, request: Request) -> dict[str, Any]:
         body = request.json()

@@ -201,6 +201,12 @@ class Cloud:
         with self.at_work():
             return sum(task.unfinished for task in self._of(account))
 
+    def runs_left(self, account: str) -> int | None:
+        """How many more it has money for; None: as many as one likes."""
+        with self.at_work():
+            runs = self._limits.runs
+            return None if runs is None else max(0, runs - len(self._of(account)))
+
     def paid(self, mark: str | bytes) -> int:
         """How often a task with this mark was accepted; see `Task.has`."""
         with self.at_work():

@@ -269,6 +269,10 @@ def test_what_a_doctor_asks(caller: Caller, cloud: RunningHubStandIn) -> None:
     caller.create()
     account = caller.post("/uc/openapi/accountStatus", {"apikey": caller.key}).json()
     assert (account["code"], account["data"]["currentTaskCounts"]) == (0, "1")
+    for runs, coins in ((None, "1000"), (3, "2"), (1, "0")):
+        cloud.limits.runs = runs
+        told = caller.post("/uc/openapi/accountStatus", {"apikey": caller.key}).json()
+        assert told["data"]["remainCoins"] == coins
     assert caller.post("/uc/openapi/accountStatus", {"apiKey": caller.key}).json()["code"] == 802
     body = {"apiKey": caller.key, "workflowId": "101"}
     prompt = json.loads(caller.post("/api/openapi/getJsonApiFormat", body).json()["data"]["prompt"])

@@ -65,7 +65,7 @@ def worn_table(output: Path) -> WorkflowDatabase:
 def looked_at(output: Path) -> dict[str, Any]:
     found = Findings({**PACKAGE_TITLES, **FOLDER_TITLES})
     found.well("filelock")
-    examine(found, output, None, inside=False)
+    examine(found, output, None, alone=False)
     return {check.id: check for check in found.checks()}
 
 
