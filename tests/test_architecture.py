@@ -15,6 +15,8 @@ LONGEST = 400
 #: From the top; each may import what stands below it, and itself.
 ROOMS = (
     "demo.screenshots",
+    "demo.before",
+    "demo.after",
     "demo",
     "demo.comfyui_host",
     "demo.feishu_host",
@@ -46,7 +48,7 @@ ROOMS = (
 )
 #: Rooms that stand beside each other: neither imports the other, although one has to be named first.
 APART = (
-    {"demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes"},
+    {"demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes", "demo.before"},
     {"server_routes.publishing", "server_routes.queue"},
     {"server_routes.publishing", "server_routes.recovery"},
     {"server_routes", "nodes"},
@@ -54,7 +56,9 @@ APART = (
 #: Only these know what stands under `metadata` in a record's JSON: `mending` makes such JSON anew from a graph file.
 READ_METADATA = ("bridge.table.record_json", "bridge.table.mending")
 #: These imitate others, or run inside them: of our code they import only their own.
-ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes")
+ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes", "demo.before")
+#: These use the public names, as a user's program does.
+USERS = ("demo.main", "demo.after")
 
 
 def module_name(path: Path) -> str:
@@ -114,7 +118,7 @@ def wrong(graph: Mapping[str, Iterable[str]]) -> list[str]:
 
 #: `bridge/__init__.py` gathers the public names of all rooms: nobody inside imports it.
 GRAPH = {name: set(imports_of(name)) - {name, ""} for name in MODULES}
-INSIDE = {name: targets for name, targets in GRAPH.items() if name not in ("bridge", "demo.main")}
+INSIDE = {name: targets for name, targets in GRAPH.items() if name != "bridge" and not name.startswith(USERS)}
 
 
 def test_imports_only_go_downwards() -> None:
