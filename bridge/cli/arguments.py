@@ -106,6 +106,10 @@ _HELP: Final = {
         "真实的 ComfyUI（默认：COMFYUI_PATH、~/comfy/ComfyUI，否则用替身）",
     ),
     "stand_in": Wording("the stand-in also where a real ComfyUI is found", "即使找到真实的 ComfyUI 也用替身"),
+    "cloud": Wording(
+        "with a cloud that makes its own task ids (a stand-in of RunningHub) in the place of ComfyUI",
+        "用自己分配任务 ID 的云端（RunningHub 替身）代替 ComfyUI",
+    ),
     "keep": Wording("keep sheet, files and logs in DIR", "把表格、文件和日志保存在 DIR"),
 }
 
@@ -156,8 +160,10 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     deciding.add_argument("--local", action="store_true", help=text("local"))
     add("doctor", common)
     demo = add("demo", spoken)
-    demo.add_argument("--comfyui", metavar="DIR", help=text("comfyui"))
-    demo.add_argument("--stand-in", action="store_true", help=text("stand_in"))
+    renders = demo.add_mutually_exclusive_group()
+    renders.add_argument("--comfyui", metavar="DIR", help=text("comfyui"))
+    renders.add_argument("--stand-in", action="store_true", help=text("stand_in"))
+    renders.add_argument("--cloud", action="store_true", help=text("cloud"))
     demo.add_argument("--keep", metavar="DIR", help=text("keep"))
     return parser
 

@@ -22,4 +22,5 @@ def run(arguments: argparse.Namespace) -> int:
                 f"演示需要额外的包（缺少 {error.name}）：python -m pip install 'wfrecovery[demo]'",
             ),
         ) from error
-    return int(story.run(comfyui=arguments.comfyui, stand_in=arguments.stand_in, keep=arguments.keep))
+    names = ("comfyui", "stand_in", "cloud", "keep")
+    return int(story.run(**{name: getattr(arguments, name) for name in names}))

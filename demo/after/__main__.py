@@ -23,7 +23,7 @@ def report(results: list[dict[str, Any]], unfinished: list[dict[str, Any]]) -> i
     for task in failures + unfinished:
         log.error("row %s: %s", task["row_number"], task["error_message"])
     done = [task for task in results if task["status"] == DONE]
-    log.info("%d rows done, %d failed, %d wait for a decision", len(done), len(failures), len(unfinished))
+    log.info("%d results, %d failed, %d wait for a decision", len(done), len(failures), len(unfinished))
     return 1 if failures or unfinished else 0
 
 

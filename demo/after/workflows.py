@@ -91,7 +91,9 @@ class WorkflowManager:
 
     async def process(self, *, retry: bool, dry_run: bool) -> list[dict[str, Any]]:
         """All workflows, one after the other; what became of each row."""
-        results = [] if dry_run else await self.recovery.check_and_recover_tasks()
+        results = []
+        if not dry_run:  # what was never sent is done anew below
+            results = [task for task in await self.recovery.check_and_recover_tasks() if task["comfyui_task_id"]]
         for workflow in self.workflows:
             rows = self.open_rows(workflow, retry)
             log.info("%s: %d rows to do", workflow.kind.value, len(rows))

@@ -22,7 +22,7 @@ def report(results: list[dict[str, Any]]) -> int:
     failures = [task for task in results if task["status"] == FAILED]
     for task in failures:
         log.error("row %s: %s", task["row_number"], task["error_message"])
-    log.info("%d rows done, %d failed", len(results) - len(failures), len(failures))
+    log.info("%d results, %d failed", len(results) - len(failures), len(failures))
     return 1 if failures else 0
 
 

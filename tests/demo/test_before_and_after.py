@@ -17,25 +17,15 @@ from typing import Any
 
 import pytest
 
+import wfrecovery
 from wfrecovery import bridge
 from wfrecovery.demo.feishu_host.stand_in import Fault as FeishuFault
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
 from wfrecovery.demo.runninghub_host.pictures import draw
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Output, RunningHubStandIn, Workflow, shows
 
+DEMO = Path(wfrecovery.__file__).parent / "demo"
 ROWS = (1, 2, 3, 4)
-CONFIG = """
-[runninghub."图片合成"]
-workflow_id = "1901"
-product_image = "10.image"
-model_image = "11.image"
-prompt = "6.text"
-
-[runninghub."图生视频"]
-workflow_id = "1902"
-composite_image = "10.image"
-prompt = "6.text"
-"""
 PICTURES = {"6": ("text",), "10": ("image",), "11": ("image",)}
 FILMS = {"6": ("text",), "10": ("image",)}
 #: A guard against hanging.
@@ -68,7 +58,6 @@ class Office:
     def __enter__(self) -> Office:
         self.feishu.start()
         self.cloud.start()
-        (self.folder / "config.toml").write_text(CONFIG, encoding="utf-8")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -86,7 +75,7 @@ class Office:
             **self.feishu.environment(),
             "RUNNINGHUB_URL": self.cloud.url,
             "RUNNINGHUB_API_KEY": self.cloud.api_key,
-            "WFRECOVERY_CONFIG": str(self.folder / "config.toml"),
+            "WFRECOVERY_CONFIG": str(DEMO / "after" / "config.toml"),
             "WFRECOVERY_OUTPUT": str(self.folder / "output"),
             "OUTPUT": str(self.folder / "output"),
             "POLL_SECONDS": "0.05",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from wfrecovery.demo.launch import find_comfyui
-from wfrecovery.demo.story import demo_rows
+from wfrecovery.demo.rows import demo_rows
 
 
-def play(*arguments: str) -> subprocess.CompletedProcess[str]:
+def play(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    env = {**os.environ, **settings}
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False, env=env)
 
 
 def test_twelve_rows_of_three_kinds() -> None:
@@ -32,6 +34,21 @@ def test_the_batch_survives_on_the_stand_in() -> None:
 def test_the_batch_survives_on_the_real_comfyui() -> None:
     ended = play("--comfyui", str(find_comfyui()))
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_batch_survives_in_a_cloud() -> None:
+    ended = play("--cloud")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL") == 1
+    assert "a person decides: wfrecovery decide" in ended.stdout
+    assert "16 renders for 16 results" in ended.stdout
+
+
+def test_what_is_paid_for_twice_fails_the_story() -> None:
+    ended = play("--cloud", WFRECOVERY_UNKNOWN="again")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "was paid for 2 times instead of 1" in ended.stdout
+    assert "✓" not in ended.stdout
 
 
 def test_a_folder_that_is_no_comfyui_is_said_so() -> None:
