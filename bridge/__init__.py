@@ -15,6 +15,7 @@ from .engines.errors import (
     FileUnavailableError,
     NotSentError,
     RefusedError,
+    RenderLimitError,
     UnreachableError,
 )
 from .engines.history import Place, ResultFile, Sighting
@@ -22,7 +23,11 @@ from .engines.runninghub import CloudWorkflow, RunningHubClient
 from .feishu.client import FeishuClient
 from .feishu.errors import FeishuError, FeishuNotConfiguredError
 from .feishu.publisher import FlushReport, Publisher
+from .recovery.decisions import Action
 from .recovery.manager import TaskRecoveryManager
+from .recovery.outcome import exit_code
+from .recovery.planning import PlannedTask, RecoveryPlan
+from .running import run
 from .settings import Columns, Settings, SettingsError, load_settings
 from .table.database import WorkflowDatabase
 from .table.manager import DatabaseManager
@@ -32,6 +37,7 @@ from .table.values import FeishuState
 from .wording import Wording
 
 __all__ = [
+    "Action",
     "BusyError",
     "CloudWorkflow",
     "Columns",
@@ -49,9 +55,12 @@ __all__ = [
     "FlushReport",
     "NotSentError",
     "Place",
+    "PlannedTask",
     "PromptRefusedError",
     "Publisher",
+    "RecoveryPlan",
     "RefusedError",
+    "RenderLimitError",
     "ResultFile",
     "RowData",
     "RunningHubClient",
@@ -68,6 +77,8 @@ __all__ = [
     "WorkflowStatus",
     "WorkflowType",
     "engine_from",
+    "exit_code",
     "load_settings",
     "new_prompt_id",
+    "run",
 ]

@@ -99,6 +99,8 @@ class Settings:
     lost_prompts: LostPrompts = LostPrompts.ASK
     unknown: UnknownEnd = UnknownEnd.ASK
     max_attempts: int = MAX_ATTEMPTS
+    #: so many renders one run of `main.py` sends, what it recovers included; 0: as many as there are
+    max_renders: int = 0
     #: record prompts that have no row
     record_other_prompts: bool = True
     #: days after which a finished record leaves the table, together with its graph; 0: never. Results always stay
@@ -164,7 +166,7 @@ class Settings:
         return tuple(value for value in values if value)
 
 
-#: More attempts, days, or minutes than anybody means.
+#: More attempts, renders, days, or minutes than anybody means.
 _MOST: Final = 100_000
 _REQUIRED_FOR_FEISHU: Final = ("feishu_app_id", "feishu_app_secret", "feishu_spreadsheet_token", "feishu_sheet_name")
 _CHOICES: Final[Mapping[str, type[Enum]]] = {"lost_prompts": LostPrompts, "unknown": UnknownEnd}
@@ -178,6 +180,8 @@ PAGE_SETTINGS: Final = (
     "keep_days",
     "standstill_minutes",
 )
+#: What only counts where `main.py` runs.
+_OF_MAIN_PY: Final = ("unknown", "max_renders")
 _VARIABLES: Final[Mapping[str, str]] = {
     **{item.name: item.name.upper() for item in dataclasses.fields(Settings) if item.name.startswith("feishu_")},
     "comfyui_url": "COMFYUI_URL",
@@ -186,7 +190,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "output_dir": "WFRECOVERY_OUTPUT",
     **{
         name: f"WFRECOVERY_{name.upper()}"
-        for name in (*PAGE_SETTINGS, "engine", "unknown", "video_link_column", "language")
+        for name in (*PAGE_SETTINGS, *_OF_MAIN_PY, "engine", "video_link_column", "language")
     },
     "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
@@ -329,7 +333,7 @@ def typed(name: str, value: Any) -> Any:
         if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return str(value).lower() in ("1", "true", "yes", "on")
         raise SettingsError(f"{variable} is true or false")
-    if name in ("max_attempts", "keep_days", "standstill_minutes"):
+    if name in ("max_attempts", "max_renders", "keep_days", "standstill_minutes"):
         least = 1 if name == "max_attempts" else 0
         text = str(value)
         if text.isascii() and text.isdecimal() and len(text) <= 6 and least <= int(text) <= _MOST:

@@ -38,7 +38,9 @@ ROOMS = (
     "bridge.results",
     "bridge.results.containers",
     "bridge.table",
+    "bridge.running",
     "bridge.settings",
+    "bridge.terminal",
     "bridge.documents",
     "bridge.inside",
     "bridge.redact",
@@ -149,7 +151,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         {"server_routes.queue.recorder": ["server_routes.page.events"]},
         {"server_routes.page.routes": ["server_routes.plugin"]},
         {"demo.comfyui_host.server": ["demo.feishu_host.sheet"]},
-        {"bridge.doctor.checks": ["bridge.cli.terminal"]},
+        {"bridge.doctor.checks": ["bridge.cli.context"]},
         {"nodes.row_task": ["server_routes.host"]},
     ],
 )

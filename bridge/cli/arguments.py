@@ -9,9 +9,9 @@ from typing import Final
 
 from ..table.records import Stage, WorkflowStatus, WorkflowType
 from ..table.values import FeishuState
+from ..terminal import LANGUAGES, language_of
 from ..wording import Wording
 from .decide import DECISIONS
-from .terminal import LANGUAGES, language_of
 
 _DESCRIPTION: Final = Wording("Batches in ComfyUI that survive anything.", "让 ComfyUI 的批处理任务不怕任何意外。")
 _EXAMPLES: Final = Wording(
@@ -100,6 +100,10 @@ _HELP: Final = {
         "first take over what this owner is at work on, also if it lives (wfrecovery status lists them)",
         "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出）",
     ),
+    "dry_run": Wording(
+        "only say what would happen to each of main.py's tasks, and what is paid for; changes nothing",
+        "只列出 main.py 的每个任务会怎样、要计费多少；不做任何改动",
+    ),
     "task_ids": Wording("only these (default: all that are blocked)", "只处理这些任务（默认：所有受阻的）"),
     "comfyui": Wording(
         "a real ComfyUI (default: COMFYUI_PATH, ~/comfy/ComfyUI, else the stand-in)",
@@ -147,7 +151,9 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     listing.add_argument("--limit", type=_number, default=50, metavar="N", help=text("limit"))
     listing.add_argument("--local", action="store_true", help=text("local"))
     recovering = add("recover", common)
-    recovering.add_argument("--take-over", metavar="OWNER", help=text("take_over"))
+    how = recovering.add_mutually_exclusive_group()
+    how.add_argument("--take-over", metavar="OWNER", help=text("take_over"))
+    how.add_argument("--dry-run", action="store_true", help=text("dry_run"))
     pushing = add("push", common)
     pushing.add_argument("task_ids", nargs="*", metavar="TASK", help=text("task_ids"))
     pushing.add_argument("--local", action="store_true", help=text("local"))

@@ -14,8 +14,8 @@ from ..engines.comfyui import ComfyUIClient, ComfyUIError
 from ..settings import Settings, SettingsError, load_settings
 from ..table.files import FOLDER_NAME
 from ..table.manager import DatabaseManager
+from ..terminal import ProgressBar
 from ..wording import Wording, wording_of
-from .terminal import ProgressBar
 
 #: Exit codes.
 WELL: Final = 0

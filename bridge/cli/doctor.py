@@ -8,9 +8,9 @@ import os
 
 from ..doctor.report import report
 from ..settings import Settings, SettingsError, config_file, load_settings
+from ..terminal import ProgressBar
 from ..wording import Wording, wording_of
 from .context import ATTENTION, WELL, CommandError, sentence, settings_of
-from .terminal import ProgressBar
 
 
 def run(arguments: argparse.Namespace, language: str) -> int:

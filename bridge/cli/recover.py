@@ -14,6 +14,7 @@ from ..table.manager import DatabaseManager
 from ..table.owner_list import KnownOwner, meant
 from ..table.records import TaskError, WorkflowStatus
 from ..wording import Wording, wording_of
+from . import dry_run
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
 from .engines import Rest, rest_of
 from .owners import left_alone, left_alone_line, owners_here, owners_there, take_over_command
@@ -27,6 +28,8 @@ _LOOK_SECONDS: Final = 0.2
 async def run(context: Context) -> int:
     """Recover in ComfyUI, then in main.py's table, and wait for the end; first take over where that is asked for. Where
     a cloud renders, main.py's table is all there is."""
+    if context.arguments.dry_run:
+        return await dry_run.run(context)
     wanted = context.arguments.take_over
     status: Mapping[str, Any] | None = None
     lines: list[str] = []

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from ..standstill.watch import Engine, StandstillWatch
 from ..table.records import WorkflowStatus
+from ..terminal import table
 from ..wording import Wording
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
 from .engines import Rest, rest_of
 from .owners import owner_lines, owners_here, owners_there
 from .tasks import task_lines
-from .terminal import table
 
 #: Tasks that ask a person, with the commands for each decision.
 _ASKING_SHOWN: Final = 5

@@ -13,11 +13,11 @@ from ..table.owner_list import SHORT, KnownOwner
 from ..table.record_json import parsed, record_to_json
 from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
+from ..terminal import table
 from ..wording import Wording
 from .context import WELL, Context
 from .engines import decision_lines, is_elsewhere
 from .owners import owners_here, owners_there, whose
-from .terminal import table
 
 #: What one page of the plugin's list holds at most.
 _PAGE: Final = 200

@@ -42,5 +42,20 @@ class BusyError(EngineError):
         super().__init__(reason)
 
 
+class RenderLimitError(EngineError):
+    """Not sent: this run has sent `limit` renders, as many as WFRECOVERY_MAX_RENDERS allows. The task stays entered,
+    its row as it is, and the next run sends it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            Wording(
+                f"not sent: this run has sent {limit}, as many as WFRECOVERY_MAX_RENDERS allows → the next run goes "
+                "on, or set it higher",
+                f"未提交：本次运行已提交 {limit} 个，达到 WFRECOVERY_MAX_RENDERS 的上限 → 下次运行会继续，或调高上限",
+            )
+        )
+
+
 class FileUnavailableError(EngineError):
     """A result file cannot be had whole, and asking again would not help."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..engines.comfyui import new_prompt_id
-from ..engines.errors import EngineError
+from ..engines.errors import EngineError, RenderLimitError
 from ..engines.history import ABSENT, Place, Sighting
 from ..engines.in_use import EngineInUse, OnProgress
 from ..results.contents import Contents
@@ -140,7 +140,7 @@ class Following:
         with_power = await asyncio.to_thread(self._db.owners.lost_power, task.owner)
         taken = await written(self._db, task.task_id, self._submitting.taking)
         if with_power and not taken.stage.final:
-            taken = await written(self._db, task.task_id, _gone_with_power)
+            taken = await written(self._db, task.task_id, gone_with_power)
         return taken
 
     async def _read_or_restore(self, before: TaskRecord, graph: Mapping[str, Any] | None) -> TaskRecord:
@@ -227,9 +227,13 @@ class Following:
             return Place.RUNNING in seen
         return (await self._engine.look_up(task.comfyui_task_id)).place is Place.RUNNING
 
+    async def counts_losses(self) -> bool:
+        """Whether what the engine has lost is counted here: where it takes our ids, and without a plugin."""
+        return not self._engine.makes_own_ids and await self._counts_starts()
+
     async def _counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
-        if task.queue is None or self._engine.makes_own_ids or not await self._counts_starts():
+        if task.queue is None or not await self.counts_losses():
             return task
         other = suspect(await asyncio.to_thread(self._ours))
         if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
@@ -255,14 +259,17 @@ class Following:
             seen = await self._engine.look_up(task.comfyui_task_id)
         return seen
 
-    async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
-        """Decide, and do what was decided. Whether the task has ended by that is in its record."""
+    async def at_hand(
+        self, task: TaskRecord, seen: Sighting
+    ) -> tuple[dict[str, Any] | None, tuple[Result, ...] | None]:
+        """Its graph, and its whole result where the engine has lost it and it lies on disk."""
         graph = await self._submitting.graph(task.task_id)
-        whole = None
-        if seen.place is Place.ABSENT:
-            whole = await self._whole(task, graph) if graph else None
-            task = task if whole is not None else await self._counted(task)
-        decision = decide(
+        lost = graph is not None and seen.place is Place.ABSENT
+        return graph, await self._whole(task, graph) if lost and graph is not None else None
+
+    def decided(self, task: TaskRecord, seen: Sighting, graph: object, whole: object) -> Decision:
+        """What is to become of it, by what was seen and is at hand."""
+        return decide(
             task,
             seen,
             on_disk=whole is not None,
@@ -271,6 +278,13 @@ class Following:
             lost_prompts=self._limits.lost_prompts,
             max_attempts=self._limits.max_attempts,
         )
+
+    async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
+        """Decide, and do what was decided. Whether the task has ended by that is in its record."""
+        graph, whole = await self.at_hand(task, seen)
+        if seen.place is Place.ABSENT and whole is None:
+            task = await self._counted(task)
+        decision = self.decided(task, seen, graph, whole)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
             case Action.ADOPT:
@@ -285,25 +299,28 @@ class Following:
             case Action.ASK:
                 await self._end(task, lambda record: asking(record, decision.reason))
             case Action.REQUEUE if graph is not None:
-                # it may have died between writing the graph and noting its prompt_id
-                prompt_id = str(graph.get("prompt_id") or new_prompt_id())
-                naming = await self._submitting.naming(task)
-                task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id, naming))
-                if not task.stage.final:
-                    await self._send_in_turn(task, graph["prompt"])
+                try:
+                    await self._send_in_turn(task, graph)
+                except RenderLimitError as error:
+                    return Decision(Action.LEAVE, error.wording)
         return decision
 
-    async def _send_in_turn(self, task: TaskRecord, prompt: Mapping[str, Any]) -> None:
+    async def _send_in_turn(self, task: TaskRecord, graph: Mapping[str, Any]) -> None:
         """What was lost together is sent again in the order in which it was entered, one after the other: what takes
         ComfyUI down is then begun before what waited behind it, and is to blame. Each sees the loss at a look of its
-        own: that is waited for."""
+        own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError."""
         place = id_sort_key(task.task_id)
+        # it may have died between writing the graph and noting its prompt_id
+        prompt_id = str(graph.get("prompt_id") or new_prompt_id())
         self._to_send.add(place)
         try:
             await asyncio.sleep(2 * LOOK_SECONDS)
             while min(self._to_send) != place:  # noqa: ASYNC110 - an Event would belong to one loop
                 await asyncio.sleep(LOOK_SECONDS / 100)
-            await self._submitting.send(task, prompt)
+            self._submitting.allowance.hold(task.task_id)
+            naming = await self._submitting.naming(task)
+            task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id, naming))
+            await self._submitting.send(task, graph["prompt"])
         finally:
             self._to_send.discard(place)
 
@@ -369,8 +386,9 @@ def _seen_running(task: TaskRecord) -> TaskRecord:
     return started(task) if task.stage is Stage.QUEUED else task
 
 
-def _gone_with_power(task: TaskRecord) -> TaskRecord:
-    """What stood in no queue any more was judged before."""
+def gone_with_power(task: TaskRecord) -> TaskRecord:
+    """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more was judged
+    before."""
     return task if task.queue is None else gone(blameless(task))
 
 

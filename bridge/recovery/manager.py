@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -23,11 +24,13 @@ from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, parse_time
 from ..table.rows import RowData
 from ..table.values import Owner, OwnerKind
+from ..terminal import ProgressBar, language_of
 from ..wording import Wording
 from .decisions import Action
 from .delivering import RunDelivery
 from .following import BATCH, LOOK_SECONDS, Following
 from .numbering import RunNumbering
+from .planning import Planning, RecoveryPlan
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 
@@ -38,6 +41,9 @@ OnProgress = Callable[[int, int], None]
 _DOUBT_SECONDS: Final = 5 * LOOK_SECONDS
 
 
+_RECOVERING: Final = Wording("recovering", "正在恢复")
+
+
 class TaskRecoveryManager:
     """Brings every unfinished task of a table to an end: followed, fetched, submitted again, or failed with a reason.
 
@@ -45,8 +51,9 @@ class TaskRecoveryManager:
     stands still, where the plugin does not tell. `comfyui_client`: a ComfyUIClient, an Engine, or a team's own client.
     Without `feishu` the settings say where the sheet is; where they do not, or where the plugin publishes itself,
     results are fetched and recorded, and not pushed from here. `settings` (WFRECOVERY_MAX_ATTEMPTS,
-    WFRECOVERY_LOST_PROMPTS and WFRECOVERY_UNKNOWN count here): default is what `feishu` was made with, else environment
-    and config.toml.
+    WFRECOVERY_MAX_RENDERS, WFRECOVERY_LOST_PROMPTS and WFRECOVERY_UNKNOWN count here): default is what `feishu` was
+    made with, else environment and config.toml. `on_progress`: hears how many of how many tasks are decided; without
+    it, a bar on stderr shows that, where that is a terminal.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class TaskRecoveryManager:
         self._standing = RunStandstill(db, engine, feishu)
         moves = self._standing.progressed
         self._follow = Following(db, engine, self._submitting, self._delivery, limits, on_progress=moves)
+        self._planning = Planning(db, self._submitting, self._follow, limits.max_renders, self._results_on_disk)
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
@@ -98,17 +106,26 @@ class TaskRecoveryManager:
             self._watch.saw(task)
         self._follow.on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
         ended: list[dict[str, Any]] = []
-        for start in range(0, len(tasks), BATCH):
-            batch = tasks[start : start + BATCH]
-            ended += await self._recover_all(batch)
-            if self._on_progress is not None:
-                self._on_progress(min(start + BATCH, len(tasks)), len(tasks))
+        with self._progress() as show:
+            for start in range(0, len(tasks), BATCH):
+                batch = tasks[start : start + BATCH]
+                ended += await self._recover_all(batch)
+                show(min(start + BATCH, len(tasks)), len(tasks))
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.unblock)
         await self.publish()
         if tasks:
             log.info("[wfrecovery] %d recovered, %d followed in ComfyUI", len(ended), len(self._following))
         return [self._db.get_task(task["task_id"]) or task for task in ended]
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[OnProgress]:
+        """Who wants to hear how many were decided; else the terminal, where there is one."""
+        bar = ProgressBar(_RECOVERING.text(language_of()))
+        try:
+            yield self._on_progress or bar.show
+        finally:
+            bar.end()
 
     async def wait_until_done(self) -> list[dict[str, Any]]:
         """Wait for the tasks that are being followed, push their results, and return their records.
@@ -134,6 +151,11 @@ class TaskRecoveryManager:
         """Bring one 图生视频 task to its end, waiting for it; True when it is 已完成."""
         return await self._recover_one(task_data, WorkflowType.IMAGE_TO_VIDEO)
 
+    async def plan(self) -> RecoveryPlan:
+        """What `check_and_recover_tasks` would do now with every unfinished task, and how many renders that will pay
+        for. Asks the engine where they are; writes nothing, in no file and no sheet."""
+        return await self._planning.plan()
+
     # ------------------------------------------------------------------ submitting and following, for the normal batch
 
     async def submit(self, task_id: str, workflow: Mapping[str, Any]) -> str | None:
@@ -142,7 +164,8 @@ class TaskRecoveryManager:
         Returns the prompt_id, or None when ComfyUI refuses the graph (the task is then 失败 with its reason) or a
         person has cancelled the task. When no answer comes, the task keeps its prompt_id: `finish` or the next recovery
         finds out whether it arrived. A task that was submitted before is not submitted twice: its prompt_id is
-        returned. Raises OwnedError where another living process is at work on it.
+        returned. Raises OwnedError where another living process is at work on it, and RenderLimitError where this run
+        has sent as many as the setting WFRECOVERY_MAX_RENDERS allows: the task then is the next run's to send.
         """
         prompt_id = new_prompt_id()
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
@@ -153,9 +176,11 @@ class TaskRecoveryManager:
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id
                 await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+                self._submitting.allowance.hold(task_id)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
                 if not self._submitting.is_on_its_way(task, prompt_id):
+                    self._submitting.allowance.give_back(task_id)
                     return task.comfyui_task_id
                 self._numbering.entered()
                 return await self._submitting.send(task, workflow)
@@ -266,7 +291,8 @@ class TaskRecoveryManager:
         if not await self._follow.is_others(task):
             task, decision = await self._follow.once(task)
             if decision.action is Action.LEAVE:
-                self._left[task.task_id] = None
+                if task.task_id not in self._db.unsent:
+                    self._left[task.task_id] = None
                 return None
             record = await self._follow.read(task.task_id)
             if record.stage.final:

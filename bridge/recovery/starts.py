@@ -42,15 +42,15 @@ def went_down(db: DatabaseManager, is_ours: Callable[[TaskRecord], bool], lost: 
         return lost
     for task_id in sorted(there.keys() - {lost.task_id}, key=lambda task_id: task_id == to_blame.task_id):
         with contextlib.suppress(DurabilityUnknownError):
-            db.table.update(task_id, _blamed if task_id == to_blame.task_id else _without_place)
-    return _blamed(lost) if lost.task_id == to_blame.task_id else gone(lost)
+            db.table.update(task_id, blamed if task_id == to_blame.task_id else _without_place)
+    return blamed(lost) if lost.task_id == to_blame.task_id else gone(lost)
 
 
 def _without_place(task: TaskRecord) -> TaskRecord:
     return task if task.stage.final else gone(task)
 
 
-def _blamed(task: TaskRecord) -> TaskRecord:
+def blamed(task: TaskRecord) -> TaskRecord:
     """One start more; that of what was seen running is counted already."""
     if task.stage is Stage.QUEUED:
         task = dataclasses.replace(task, attempts=task.attempts + 1)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from ..engines.comfyui import new_prompt_id
-from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError
+from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
 from ..engines.in_use import EngineInUse
 from ..settings import Settings, UnknownEnd
 from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted, taken_up
@@ -32,6 +32,34 @@ SHARED_ENGINE: Final = "comfyui"
 _FIRST_PAUSE, _LONGEST_PAUSE, _LONGEST_WAIT = 2.0, 60.0, 600.0
 
 
+class Allowance:
+    """How many renders a run may still send; 0: as many as there are. One is held before a record says "sending".
+
+    `unsent`: gets the tasks that surely were not sent, and which the next run sends."""
+
+    def __init__(self, limit: int, unsent: set[str]) -> None:
+        self._limit, self._spent, self.unsent = limit, 0, unsent
+        #: for whom one is held that may not have been accepted yet
+        self._held: set[str] = set()
+
+    def hold(self, task_id: str) -> None:
+        """One for a task that is about to be sent. Raises RenderLimitError."""
+        if task_id not in self._held and 0 < self._limit <= self._spent + len(self._held):
+            self.unsent.add(task_id)
+            raise RenderLimitError(self._limit)
+        self._held.add(task_id)
+        self.unsent.discard(task_id)
+
+    def spend(self, task_id: str) -> None:
+        """It was accepted, or may have been."""
+        self._held.discard(task_id)
+        self._spent += 1
+
+    def give_back(self, task_id: str) -> None:
+        """It surely was not."""
+        self._held.discard(task_id)
+
+
 class Submitting:
     """Sends prompts to the engine, each for a task that this process is at work on."""
 
@@ -39,11 +67,13 @@ class Submitting:
         self._db, self._engine = db, engine
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         self._unsent: dict[str, Wording] = {}
+        self.allowance = Allowance(limits.max_renders, db.unsent)
         #: who delivers is named with each submission
         self.naming = delivery.naming
         #: by which records name the engine; None where the client does not say
         self.engine = engine.engine
         #: whether a person is asked before what may be paid for is sent again
+        self.makes_own_ids = engine.makes_own_ids
         self.asks = engine.makes_own_ids and limits.unknown is UnknownEnd.ASK
 
     def is_ours(self, task: TaskRecord) -> bool:
@@ -102,8 +132,9 @@ class Submitting:
         return self._turns.setdefault(key, asyncio.Lock())
 
     async def send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
-        """Submit it, as often as the engine is busy. The id, whether or not an answer came; None where there is none:
-        the engine refuses the graph, which makes the task 失败, a person has cancelled it, or has to decide."""
+        """Submit it, for one of the allowance, as often as the engine is busy. The id, whether or not an answer came;
+        None where there is none: the engine refuses the graph, which makes the task 失败, a person has cancelled it, or
+        has to decide."""
         sent_from = await asyncio.to_thread(lambda: self._db.table.table_id)
         pause = _FIRST_PAUSE
         while not task.stage.final:
@@ -118,18 +149,30 @@ class Submitting:
                 again = partial(self.submitting, task.comfyui_task_id or new_prompt_id(), _as_it_is)
                 task = await written(self._db, task.task_id, again)
             except RefusedError as error:
+                self.allowance.give_back(task.task_id)
                 await written(self._db, task.task_id, self._if_ours(partial(_refused, error.wording)))
                 return None
             except EngineError as error:
                 log.warning("[wfrecovery] %s: %s", task.task_id, error)
                 self._unsent[task.task_id] = error.wording
+                self._account(task.task_id, error)
                 task = await written(self._db, task.task_id, self._if_ours(partial(self._unanswered, error)))
                 return task.comfyui_task_id
             else:
+                self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
                 await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, job_id, at)))
                 return job_id
+        self.allowance.give_back(task.task_id)
         return task.comfyui_task_id
+
+    def _account(self, task_id: str, error: EngineError) -> None:
+        """Where the engine takes our id, what was not answered is looked up, and is no other render if sent again."""
+        if isinstance(error, NotSentError):
+            self.allowance.give_back(task_id)
+            self.allowance.unsent.add(task_id)
+        elif self._engine.makes_own_ids:
+            self.allowance.spend(task_id)
 
     def _unanswered(self, error: EngineError, task: TaskRecord) -> TaskRecord:
         """Where the engine takes our id, it can be asked whether the prompt arrived."""

@@ -36,14 +36,7 @@ from .owner_list import meant
 from .owners import Owners
 from .publishers import back_in_outbox, delivered_here
 from .record_json import record_to_json
-from .records import (
-    Stage,
-    TaskError,
-    TaskRecord,
-    WorkflowStatus,
-    WorkflowType,
-    workflow_type_of,
-)
+from .records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
 from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ, resembles
 from .rows import RowData, row_data_of
 from .values import FeishuState, Owner, OwnerKind, Result
@@ -75,6 +68,8 @@ class DatabaseManager:
         self.owners = Owners(self.table.files, kind, around=around)
         #: the recovery of this table, by the name of its engine: who submits for the task that was entered last
         self.submits: tuple[str, Submit] | None = None
+        #: tasks that this run surely has not sent: the next one does
+        self.unsent: set[str] = set()
         self._entering = threading.Lock()
         #: task id → the number of its row by the newest reading that this program has worked with
         self._stands_in: dict[str, int] = {}
@@ -156,7 +151,10 @@ class DatabaseManager:
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
         """The task is 失败, for the reason given. What waits for a person goes on waiting: nobody knows whether it was
-        rendered."""
+        rendered; and what surely was not sent goes on with the next run."""
+        if task_id in self.unsent:
+            log.warning("[wfrecovery] %s was not sent, which is no failure: the next run sends it", task_id)
+            return False
         reason = error_message if isinstance(error_message, Wording) else str(error_message)
         return self._change(task_id, partial(failed_by_program, reason))
 

@@ -15,7 +15,7 @@ import requests
 from cli_support import NOWHERE, ROOT, died, wfrecovery
 
 from wfrecovery import bridge
-from wfrecovery.bridge.cli.terminal import ProgressBar, cut, language_of, table
+from wfrecovery.bridge.terminal import ProgressBar, cut, language_of, table
 from wfrecovery.bridge.wording import width
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.launch import ComfyProcess

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
-from ..wording import width
+from .wording import width
 
 LANGUAGES: Final = ("en", "zh")
 #: Screen cells of a progress bar.

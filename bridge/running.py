@@ -1,0 +1,137 @@
+"""For programs that are not asynchronous: `run` awaits something for them, on one event loop for the whole program."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import inspect
+import threading
+from collections.abc import Awaitable
+from concurrent.futures import Future, wait
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+
+#: Seconds between two looks whether somebody wants to stop us; Windows hears Ctrl-C only between two.
+_LOOK_SECONDS: Final = 1.0
+#: So long a program waits at its end, or after Ctrl-C, for what it has begun to be put away.
+_END_SECONDS: Final = 5.0
+
+
+class _Background:
+    """A thread with an event loop. What was begun on it goes on between two calls."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wfrecovery-run", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
+
+    @property
+    def runs(self) -> bool:
+        """Not in a forked child: threads stay behind."""
+        return self._thread.is_alive()
+
+    def begin(self, awaitable: Awaitable[_T], context: Context) -> tuple[Future[_T], Future[asyncio.Task[_T]]]:
+        """Have it awaited in that context: its end, and the asyncio task of it."""
+        end: Future[_T] = Future()
+        begun: Future[asyncio.Task[_T]] = Future()
+
+        def begin() -> None:
+            task = self._loop.create_task(_awaited(awaitable, context))
+            task.add_done_callback(lambda task: _hand_over(task, end))
+            begun.set_result(task)
+
+        self._loop.call_soon_threadsafe(begin, context=context)
+        return end, begun
+
+    def cancel(self, begun: Future[asyncio.Task[Any]], end: Future[Any]) -> None:
+        """Stop it, and wait a moment for that."""
+        self._loop.call_soon_threadsafe(lambda: begun.result().cancel())
+        wait([end], _END_SECONDS)
+
+    def _end(self) -> None:
+        """What is followed is let go of, as at the end of `asyncio.run`."""
+        if self.runs:
+            with contextlib.suppress(Exception):
+                asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(_END_SECONDS)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_END_SECONDS)
+
+
+async def _awaited(awaitable: Awaitable[_T], context: Context) -> _T:
+    """Its result; `context` is then as it has left its variables."""
+    try:
+        return await awaitable
+    finally:
+        for variable, value in copy_context().items():
+            context.run(variable.set, value)
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def _hand_over(task: asyncio.Task[_T], end: Future[_T]) -> None:
+    if task.cancelled():
+        end.cancel()
+        end.set_running_or_notify_cancel()
+    elif error := task.exception():
+        end.set_exception(error)
+    else:
+        end.set_result(task.result())
+
+
+_background: list[_Background] = []
+_mutex = threading.Lock()
+
+
+def _running() -> _Background:
+    with _mutex:
+        if not _background or not _background[-1].runs:
+            _background[:] = [_Background()]
+        return _background[-1]
+
+
+def run(awaitable: Awaitable[_T]) -> _T:
+    """Await something of `bridge` from a program that is not asynchronous, from any of its threads, and return its
+    result or raise its error.
+
+        recovered = bridge.run(recovery.check_and_recover_tasks())
+
+    Unlike `asyncio.run`, all calls share one event loop: what is followed goes on between two of them. Context
+    variables are the caller's, before and after: the task that a thread has entered is that for which it submits.
+    Ctrl-C cancels what is awaited. At the program's end, whatever still runs is cancelled; the next run takes it up.
+
+    Raises RuntimeError inside a running event loop: there it is awaited.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()  # else Python complains that it was never awaited
+        raise RuntimeError("bridge.run is for programs without an event loop; here one runs: use await instead")
+    background, context = _running(), copy_context()
+    end, begun = background.begin(awaitable, context)
+    try:
+        while not wait([end], _LOOK_SECONDS).done:
+            pass
+    except BaseException:
+        background.cancel(begun, end)
+        raise
+    finally:
+        _take_over(context)
+    return end.result()
+
+
+def _take_over(context: Context) -> None:
+    for variable, value in context.items():
+        if variable.get(None) is not value:
+            variable.set(value)
