@@ -93,3 +93,17 @@ def test_where_nothing_can_be_seen_a_person_is_asked(
             if state is FeishuState.PUSHED:
                 assert isinstance(cell, Picture)
                 assert cell.sha256 == digest
+
+
+def test_a_revision_that_never_changes_proves_nothing(tmp_path: Path) -> None:
+    """Rows have moved between two flushes, and the answers' number is what it was."""
+    with FeishuStandIn(rows(4), switches=Switches(revision="still")) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = [team.finished(2)]
+        team.flush_until_quiet()
+        tasks.append(team.finished(3))
+        feishu.sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+        team.flush_until_quiet()
+        for task_id in tasks:
+            team.assert_delivered(task_id)

@@ -154,6 +154,13 @@ def test_of_names_with_one_value_the_very_letters_decide() -> None:
     assert places(sheet(row("7"), row("007")), *tasks) == [3, 2]
 
 
+@pytest.mark.parametrize(("one", "other"), [("红,蓝", "红, 蓝"), ("TRUE", "true")])
+def test_of_texts_that_may_be_one_the_very_letters_decide(one: str, other: str) -> None:
+    """As a drop-down's choices and a tick are read under one option and another; both stand in the sheet."""
+    assert places(sheet(row(prompt=other), row(prompt=one)), task(sheet(row(prompt=one)), 2)) == [3]
+    assert places(sheet(row(prompt=other)), task(sheet(row(prompt=one)), 2)) == [2]
+
+
 def test_rows_that_are_alike_are_shared_among_their_own_tasks_alone() -> None:
     """A third row differs in its picture; where all have moved, its number is one of the others'."""
     three = [row(), row(), row(product_image=picture("q"))]

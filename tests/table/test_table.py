@@ -607,3 +607,14 @@ def test_sweeping_finishes_what_a_crash_left_half_done(table: WorkflowDatabase, 
         f"done/{MONTH}/{job_id(3)}.json",
         f"graphs/{job_id(1)}.json",
     ]
+
+
+def test_the_number_of_a_row_is_the_one_of_the_newest_reading(db: DatabaseManager) -> None:
+    """Somebody has inserted a row above; what stands at the old number now is another product of the same model."""
+    first = db.add_workflow_task(RowData(2, product_name="甲", model_name="模特", prompt="红"), IMAGE)
+    moved = RowData(3, product_name="甲", model_name="模特", prompt="红")
+    new = RowData(2, product_name="乙", model_name="模特", prompt="红")
+    assert db.rows_without_task([new, moved], IMAGE) == [new]
+    second = db.add_workflow_task(new, IMAGE)
+    assert second != first
+    assert db.table.get(second).product_name == "乙"
