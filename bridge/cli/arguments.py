@@ -24,6 +24,7 @@ examples:
   wfrecovery push                      try blocked results again, after the sheet was mended
   wfrecovery decide TASK write         into the row that was changed meanwhile, all the same
   wfrecovery decide TASK file --file img/a.png   this file is its result, and belongs to its row
+  wfrecovery decide TASK again         once more what a cloud has not answered: it may be paid twice
   wfrecovery doctor                    is everything set up, and if not, what to click
   wfrecovery demo                      see a batch survive two crashes, without GPU and account
 
@@ -39,6 +40,7 @@ language: --lang, else WFRECOVERY_LANGUAGE, else the system's
   wfrecovery push                      表格修好之后，重新写入受阻的结果
   wfrecovery decide 任务号 write       行被改过，仍然写入那一行
   wfrecovery decide 任务号 file --file img/a.png   这个文件是它的结果，属于它的行
+  wfrecovery decide 任务号 again       重新生成云端没有应答的任务：可能重复计费
   wfrecovery doctor                    检查各项设置，并告诉你该点哪里
   wfrecovery demo                      看一批任务挺过两次崩溃（不需要显卡和账号）
 
@@ -77,8 +79,9 @@ _HELP: Final = {
     ),
     "job_id": Wording("the task's id in the cloud, with arrived", "云端的任务 ID，与 arrived 一起用"),
     "doctor": Wording(
-        "check ComfyUI, plugin, output folder and Feishu, and say how to mend each; changes nothing",
-        "检查 ComfyUI、插件、输出文件夹和飞书，并说明如何修复；不做任何改动",
+        "check ComfyUI and plugin (or the cloud of WFRECOVERY_ENGINE), output folder and Feishu, and say how to mend "
+        "each; changes nothing",
+        "检查 ComfyUI 和插件（或 WFRECOVERY_ENGINE 的云端）、输出文件夹和飞书，并说明如何修复；不做任何改动",
     ),
     "demo": Wording(
         "see a batch survive two crashes; needs no GPU, no account, no ComfyUI",
@@ -95,7 +98,10 @@ _HELP: Final = {
     "by_feishu": Wording("only tasks whose result is in this state", "只列出写入状态为此的任务"),
     "search": Wording("product, model, row or id", "产品、模特、行号或任务号"),
     "limit": Wording("at most N (default 50)", "最多 N 个（默认 50）"),
-    "local": Wording("main.py's table instead of ComfyUI's", "main.py 的任务表，而不是 ComfyUI 的"),
+    "local": Wording(
+        "main.py's table instead of ComfyUI's; so it is by itself where WFRECOVERY_ENGINE names a cloud",
+        "main.py 的任务表，而不是 ComfyUI 的；WFRECOVERY_ENGINE 是云端时自动如此",
+    ),
     "take_over": Wording(
         "first take over what this owner is at work on, also if it lives (wfrecovery status lists them)",
         "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出）",

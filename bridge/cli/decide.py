@@ -14,10 +14,11 @@ from ..recovery.decisions import CANCELLED
 from ..table.changes import cancelled, has_arrived, sent_once_more
 from ..table.manager import DatabaseManager
 from ..table.record_json import delivery_in, record_to_json
-from ..table.records import Stage, TaskRecord
+from ..table.records import Stage, TaskError, TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
 from .context import ATTENTION, WELL, CommandError, Context
+from .engines import asks
 
 #: What may be decided, and the plugin's word for it.
 DECISIONS: Final = {"write": "write", "file": "adopt", "again": "retry", "leave": "leave", "arrived": ""}
@@ -57,10 +58,25 @@ async def run(context: Context) -> int:
         named = {"row_number": row, "path": file}
         body = {name: value for name, value in named.items() if value is not None}
         path = f"/wfrecovery/tasks/{quote(task_id, safe='')}/{DECISIONS[decision]}"
-        record, said = await context.plugin("POST", path, body), _DONE[decision]
+        try:
+            record, said = await context.plugin("POST", path, body), _DONE[decision]
+        except CommandError as error:
+            raise _or_here(context, task_id, error) from error
     context.show(record, [f"{task_id}: {context.say(said)}"])
     delivery = delivery_in(record)
     return ATTENTION if delivery is not None and delivery.state is FeishuState.BLOCKED else WELL
+
+
+def _or_here(context: Context, task_id: str, error: CommandError) -> CommandError:
+    """`error`, of ComfyUI, with where else the task may be meant."""
+    try:
+        asked = context.db is not None and asks(context.db.table.get(task_id))
+    except TaskError:
+        asked = False
+    hint = Wording(
+        ". In main.py's table it waits for this: add --local", "。main.py 的任务表里有它在等决定：请加 --local"
+    )
+    return CommandError(error.kind, error.wording + hint) if asked else error
 
 
 def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[str, Any], Wording]:

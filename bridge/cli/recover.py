@@ -56,16 +56,15 @@ async def run(context: Context) -> int:
         others += left_alone(owners_there(status))
         lines += status_lines(context, wording_of("ComfyUI"), status)
     recovered: list[dict[str, Any]] = []
-    rest = Rest()
     if here is not None:
         if owner is not None and any(owner.boot == known.boot for known in await asyncio.to_thread(owners_here, here)):
             taken += await asyncio.to_thread(here.take_over, owner.boot)
         recovered = await _recover_here(context, here)
         others += left_alone(await asyncio.to_thread(owners_here, here))
-        rest = await asyncio.to_thread(rest_of, context, here)
-        shown = recovered + rest.asking
-        lines += task_lines(context, shown) if shown else []
-        lines += map(context.say, (*rest.others_lines(context), *rest.undecided_lines(context)))
+    rest = Rest() if context.db is None else await asyncio.to_thread(rest_of, context, context.db)
+    shown = recovered + rest.asking
+    lines += task_lines(context, shown) if shown else []
+    lines += map(context.say, (*rest.others_lines(context), *rest.undecided_lines(context)))
     if owner is not None:
         lines.insert(0, context.say(_taken(owner, taken)))
     lines += [context.say(left_alone_line(other)) for other in others]

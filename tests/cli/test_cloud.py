@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import NOWHERE, wfrecovery
+from cli_support import NOWHERE, ROOT, wfrecovery
 from cloud_support import Cloud, Office
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
@@ -151,6 +151,22 @@ def test_without_the_setting_a_cloud_s_tasks_are_left_alone(firm: Firm, tmp_path
     assert sum(firm.cloud.cloud.calls.values()) == calls
 
 
+def test_in_a_table_that_a_comfyui_shares_they_are_left_alone_as_well(firm: Firm, tmp_path: Path) -> None:
+    with ComfyProcess(tmp_path / "comfyui", plugins=[ROOT]) as comfy:
+        office = Office(firm.cloud, comfy.output)
+        task_id = office.main_py().submits(2)
+        firm.cloud.answer_lost(accepted=False)
+        asking = office.main_py().submits(3)
+        before = office.task(task_id)
+        shared = {"url": comfy.url, "WFRECOVERY_ENGINE": "", "WFRECOVERY_OUTPUT": str(comfy.output)}
+        for command in ("recover", "status"):
+            ended = firm.wfrecovery(command, **shared)
+            assert ended.returncode == 1, ended.stderr
+            assert f"2 tasks are {firm.engine}'s: set WFRECOVERY_ENGINE to work on them" in ended.stdout
+            assert f"wfrecovery decide {asking} again --local" in ended.stdout
+        assert office.task(task_id) == before
+
+
 def test_with_another_account_s_key_they_are_left_alone(firm: Firm) -> None:
     task_id = firm.office.main_py().submits(2)
     before = firm.office.task(task_id)
@@ -197,6 +213,9 @@ def test_without_the_setting_what_asks_can_be_decided_all_the_same(firm: Firm) -
     line = next(line for line in ended.stdout.splitlines() if f" decide {task_id} leave" in line)
     command, _, cost = line.strip().partition("  ")
     assert cost.strip().startswith("不产生费用")
+    ended = firm.wfrecovery("decide", task_id, "leave", url=NOWHERE, WFRECOVERY_ENGINE="")
+    assert ended.returncode == 2
+    assert "In main.py's table it waits for this: add --local" in ended.stderr
     ended = firm.wfrecovery(*shlex.split(command)[1:], url=NOWHERE, WFRECOVERY_ENGINE="")
     assert ended.returncode == 0, ended.stderr
     assert firm.office.task(task_id)["metadata"]["stage"] == "cancelled"
