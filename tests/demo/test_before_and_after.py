@@ -246,7 +246,9 @@ def test_an_answer_is_lost(office: Office) -> None:
     (task,) = office.asking()
     assert code == 1
     assert task.error_message in office.log()
-    assert office.run("--retry") == 1  # it still waits for a person
+    assert office.run("--retry", "--dry-run") == 1  # it still waits for a person
+    assert office.log().count("图片合成: 0 rows to do") == 1, office.log()
+    assert office.run("--retry") == 1
     assert office.cloud.paid(f"row {task.row_number - 1}") == 1
     office.decide(task.task_id, "again", "--local")
     assert office.run() == 0, office.log()
