@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import aiohttp
 
@@ -21,8 +26,10 @@ log = logging.getLogger("wfrecovery")
 
 #: Seconds after which an engine that takes a question and does not answer it counts as out of reach; and for how long
 #: it then is not asked again, by whatever task.
-ASK_SECONDS: Final = 10.0
+ASK_SECONDS: Final = 6.0
 HANGS_SECONDS: Final = 30.0
+#: A timer may come that much early.
+_CLOCK_SECONDS: Final = 0.05
 #: Between two looks where the client's own waiting has given up.
 _PAUSE_SECONDS: Final = 2.0
 _SLOWER: Final = 1.5
@@ -45,7 +52,7 @@ class EngineInUse:
         self.makes_own_ids: bool = getattr(client, "makes_own_ids", True)
         #: whether waiting is ours, so that every look is heard of
         self.is_polled: bool = getattr(client, "is_polled", not hasattr(client, "wait_for_completion"))
-        self._hangs_until = 0.0
+        self._hangs_until = self._silence = 0.0
         self._answers = False
         self._first: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._said: set[str] = set()
@@ -78,10 +85,10 @@ class EngineInUse:
         except Exception as error:
             kind = NotSentError if _never_connected(error) else UnreachableError
             raise kind(f"{self.name}: {_named(error)}") from error
-        job_id = "" if answer is None or isinstance(answer, bool) else str(getattr(answer, "task_id", answer))
-        if not job_id:
+        job_id = getattr(answer, "task_id", answer)
+        if isinstance(job_id, bool) or not isinstance(job_id, str | int | UUID) or job_id == "":
             raise UnreachableError(f"{self.name} answered without an id: {redact(repr(answer))}")
-        return job_id
+        return str(job_id)
 
     async def cancel(self, job_id: str) -> None:
         """Stop a task; what cannot be stopped is logged."""
@@ -99,7 +106,7 @@ class EngineInUse:
         try:
             seen = await self._asked(self.client.look_up, job_id)
         except EngineError as error:
-            self._say_once(f"{job_id}: {error}")
+            self._say_once(str(error), of=job_id)
             return UNKNOWN
         if isinstance(seen, Sighting):
             return seen
@@ -129,7 +136,7 @@ class EngineInUse:
         try:
             seen = await called(wait, job_id, **told)
         except Exception as error:  # it has given up, or its service was away
-            self._say_once(f"{job_id}: {self.name}: {_named(error)}")
+            self._say_once(f"{self.name}: {_named(error)}", of=job_id)
             return await self.look_up(job_id)
         return seen if isinstance(seen, Sighting) else await self.look_up(job_id)
 
@@ -142,7 +149,7 @@ class EngineInUse:
             if told is not None:
                 on_progress(int(told[0]), int(told[1]))
         except (EngineError, TypeError, ValueError, IndexError) as error:  # only shown
-            self._say_once(f"{job_id}: no progress: {_named(error)}")
+            self._say_once(f"no progress: {_named(error)}", of=job_id)
 
     @property
     def _first_pause(self) -> float:
@@ -211,30 +218,67 @@ class EngineInUse:
         clock = asyncio.get_running_loop().time
         if clock() < self._hangs_until:
             raise UnreachableError(f"{self.name} does not answer")
+        asked = clock()
         try:
             answer = await asyncio.wait_for(called(function, *arguments), ASK_SECONDS)
-        except asyncio.TimeoutError as error:
-            self._answers, self._hangs_until = False, clock() + HANGS_SECONDS
-            raise UnreachableError(f"{self.name} did not answer for {ASK_SECONDS:g} s") from error
         except EngineError:
+            self._was_silent(clock() - asked)
             raise
         except Exception as error:
-            raise UnreachableError(f"{self.name}: {_named(error)}") from error
-        self._answers = True
+            self._was_silent(clock() - asked)
+            raise UnreachableError(f"{self.name}: {_named(error)} after {clock() - asked:.0f} s") from error
+        if answer == UNKNOWN:
+            self._was_silent(clock() - asked)
+        else:
+            self._answers, self._silence = True, 0.0
         return answer
 
-    def _say_once(self, text: str) -> None:
+    def _was_silent(self, seconds: float) -> None:
+        """A client may have less patience than we have: what counts is how long it was not answered in all."""
+        self._silence += seconds
+        if self._silence >= ASK_SECONDS - _CLOCK_SECONDS:
+            self._answers, self._silence = False, 0.0
+            self._hangs_until = asyncio.get_running_loop().time() + HANGS_SECONDS
+
+    def _say_once(self, text: str, of: str = "") -> None:
+        """For all tasks: a service that is away is so for each of them."""
         if text not in self._said:
             self._said.add(text)
-            log.warning("[wfrecovery] %s", text)
+            log.warning("[wfrecovery] %s", f"{of}: {text}" if of else text)
 
 
 async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """The result of a function that may be asynchronous or plain; a plain one runs in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(*arguments, **named)
-    result = await asyncio.to_thread(function, *arguments, **named)
+    result = await _in_thread(partial(function, *arguments, **named))
     return await result if inspect.isawaitable(result) else result
+
+
+def _in_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Its result. One that hangs takes nobody's place in a pool, and is not waited for at the program's end."""
+    loop = asyncio.get_running_loop()
+    future, context = loop.create_future(), copy_context()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        if future.done():  # nobody waits any more
+            return
+        if error is None:
+            future.set_result(result)
+        else:  # a future takes no StopIteration
+            future.set_exception(RuntimeError(_named(error)) if isinstance(error, StopIteration) else error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = context.run(function)
+        except BaseException as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="wfrecovery-engine", daemon=True).start()
+    return future
 
 
 def _named(error: BaseException) -> str:

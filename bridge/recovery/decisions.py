@@ -104,6 +104,12 @@ def decide(
         return Decision(Action.ASK, FORGOTTEN)
     if not has_graph:
         return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
+    if task.attempts >= max_attempts and task.sending is not None:
+        times = Wording(
+            f"it was sent {task.attempts + 1} times, and no answer came; not sent again by itself",
+            f"已发送 {task.attempts + 1} 次，没有收到应答，不再自动重试",
+        )
+        return Decision(Action.FAIL, times)
     if task.attempts >= max_attempts:
         times = Wording(
             f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself",

@@ -31,6 +31,7 @@ from .delivering import RunDelivery
 from .fetching import fetch_all
 from .starts import gone, suspect, went_down
 from .submitting import Submitting
+from .turns import Turns
 from .writing import written
 
 log = logging.getLogger("wfrecovery")
@@ -39,8 +40,6 @@ log = logging.getLogger("wfrecovery")
 LOOK_SECONDS: Final = 1.0
 #: Before a prompt that is nowhere counts as lost, it is looked for again.
 SECOND_LOOK_SECONDS: Final = 1.0
-#: Tasks looked up, followed and fetched at the same time.
-BATCH: Final = 8
 #: So often it is looked whether the plugin has made a record anew that somebody has deleted.
 _LOOKS_FOR_PLUGIN: Final = 10
 #: So often within a run a prompt is sent without an answer, or its files are not fetched, while all else is answered.
@@ -67,14 +66,13 @@ class Following:
         self._db, self._engine, self._submitting, self._delivery = db, engine, submitting, delivery
         self._limits, self._on_progress = limits, on_progress
         self._to_send: set[tuple[str, int, str]] = set()
-        self._places = asyncio.Semaphore(BATCH)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: Turns | None = None
         #: files with a task's id in them, where main.py shares ComfyUI's output folder
         self.on_disk: Mapping[str, Sequence[Found]] = {}
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
-        async with self._turn():
+        async with self._turn.following:
             with self._db.owners.work.during(task_id):
                 try:
                     task = await self._to_the_end(task_id)
@@ -98,12 +96,12 @@ class Following:
                 await asyncio.to_thread(self.let_go, task.task_id)
             return task, decision
 
-    def _turn(self) -> asyncio.Semaphore:
-        """A `main.py` with a menu runs one loop after the other, and a semaphore belongs to one."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._places = loop, asyncio.Semaphore(BATCH)
-        return self._places
+    @property
+    def _turn(self) -> Turns:
+        """A `main.py` with a menu runs one loop after the other."""
+        if self._turns is None or self._turns.loop is not asyncio.get_running_loop():
+            self._turns = Turns()
+        return self._turns
 
     async def _to_the_end(self, task_id: str) -> TaskRecord:
         in_vain = 0
@@ -250,13 +248,17 @@ class Following:
     # ------------------------------------------------------------------ what follows
 
     async def look(self, task: TaskRecord) -> Sighting:
-        """Where a task of a former run is. A request that timed out may still be on its way through ComfyUI."""
+        """Where a task of a former run is. A request that timed out may still be on its way; and a cloud may know late
+        what it has accepted."""
         if not task.comfyui_task_id:
             return ABSENT
-        seen = await self._engine.look_up(task.comfyui_task_id)
-        if seen.place is Place.ABSENT and not self._engine.makes_own_ids:
-            await asyncio.sleep(SECOND_LOOK_SECONDS)
+        few = self._turn.asking
+        async with few:
             seen = await self._engine.look_up(task.comfyui_task_id)
+        if seen.place is Place.ABSENT:
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            async with few:
+                seen = await self._engine.look_up(task.comfyui_task_id)
         return seen
 
     async def at_hand(
@@ -371,7 +373,8 @@ class Following:
         if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
             return
         try:
-            fetched = await fetch_all(self._engine, self._db.output_dir, current, seen)
+            async with self._turn.fetching:
+                fetched = await fetch_all(self._engine, self._db.output_dir, current, seen)
         except (EngineError, OSError) as error:
             log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)
             await asyncio.sleep(LOOK_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -28,11 +29,12 @@ from ..terminal import ProgressBar, language_of
 from ..wording import Wording
 from .decisions import Action
 from .delivering import RunDelivery
-from .following import BATCH, LOOK_SECONDS, Following
+from .following import LOOK_SECONDS, Following
 from .numbering import RunNumbering
 from .planning import Planning, RecoveryPlan
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
+from .turns import TOGETHER
 
 log = logging.getLogger("wfrecovery")
 
@@ -107,10 +109,10 @@ class TaskRecoveryManager:
         self._follow.on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
         ended: list[dict[str, Any]] = []
         with self._progress() as show:
-            for start in range(0, len(tasks), BATCH):
-                batch = tasks[start : start + BATCH]
-                ended += await self._recover_all(batch)
-                show(min(start + BATCH, len(tasks)), len(tasks))
+            numbers = itertools.count(1)
+            for start in range(0, len(tasks), TOGETHER):
+                some = tasks[start : start + TOGETHER]
+                ended += await self._recover_all(some, lambda: show(next(numbers), len(tasks)))
         if self._publisher is not None:
             await asyncio.to_thread(self._publisher.unblock)
         await self.publish()
@@ -258,14 +260,18 @@ class TaskRecoveryManager:
         await self.publish()
         return ended is not None and ended.status is WorkflowStatus.COMPLETED
 
-    async def _recover_all(self, tasks: Iterable[TaskRecord]) -> list[dict[str, Any]]:
-        """Those that nobody here brings to their end already."""
+    async def _recover_all(
+        self, tasks: Iterable[TaskRecord], decided: Callable[[], object] = lambda: None
+    ) -> list[dict[str, Any]]:
+        """Those that nobody here brings to their end already. `decided`: is called after each."""
         followed, work = self._followed(), self._db.owners.work
         left = [task for task in tasks if task.task_id not in followed and not work.on(task.task_id)]
-        results = await asyncio.gather(*map(self._recover_guarded, left))
+        results = await asyncio.gather(*(self._recover_guarded(task, decided) for task in left))
         return [record_to_json(task) for task in results if task is not None]
 
-    async def _recover_guarded(self, task: TaskRecord) -> TaskRecord | None:
+    async def _recover_guarded(
+        self, task: TaskRecord, decided: Callable[[], object] = lambda: None
+    ) -> TaskRecord | None:
         """One task's trouble does not stop the others."""
         try:
             return await self._recover(task)
@@ -273,6 +279,8 @@ class TaskRecoveryManager:
             log.info("[wfrecovery] %s", error)
         except Exception:
             log.exception("[wfrecovery] %s could not be recovered; it stays as it is", task.task_id)
+        finally:
+            decided()
         return None
 
     async def _recover(self, task: TaskRecord) -> TaskRecord | None:

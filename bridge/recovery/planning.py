@@ -17,9 +17,10 @@ from ..table.records import Stage, TaskError, TaskRecord, id_sort_key
 from ..table.values import Owner
 from ..wording import Wording
 from .decisions import Action, Decision
-from .following import BATCH, Following, gone_with_power
+from .following import Following, gone_with_power
 from .starts import blamed, suspect
 from .submitting import Submitting
+from .turns import TOGETHER
 
 #: Results that lie in the output folder already, by task.
 OnDisk = Callable[[Sequence[TaskRecord]], Mapping[str, Sequence[Found]]]
@@ -116,8 +117,8 @@ class Planning:
         self._follow.on_disk = await asyncio.to_thread(self._on_disk, tasks)
         to_blame = await self._to_blame(tasks)
         planned: list[PlannedTask] = []
-        for start in range(0, len(tasks), BATCH):
-            batch = tasks[start : start + BATCH]
+        for start in range(0, len(tasks), TOGETHER):
+            batch = tasks[start : start + TOGETHER]
             planned += await asyncio.gather(*(self._planned(task, to_blame) for task in batch))
         return RecoveryPlan(tuple(self._within_limit(planned)))
 

@@ -272,6 +272,9 @@ class Scripted:
             self.silences -= 1
             raise ZeroDivisionError
         job = self.jobs[int(job_id)]
+        if job.get("late"):  # it does not know yet what it has accepted
+            job["late"] -= 1
+            return bridge.Sighting(bridge.Place.ABSENT)
         place = bridge.Place(job["place"])
         files = (bridge.ResultFile(f"{job['what']}.png"),) if place is bridge.Place.SUCCEEDED else ()
         return bridge.Sighting(place, files, bridge.Wording(job["reason"], job["reason"]) if "reason" in job else None)

@@ -1,0 +1,234 @@
+"""An engine that hangs, in whichever manner, costs seconds once; and what its author writes may be odd."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud_support import Office, Scripted, hurry, row
+
+from wfrecovery import bridge
+from wfrecovery.bridge.engines import in_use
+from wfrecovery.bridge.engines.history import UNKNOWN
+from wfrecovery.bridge.engines.in_use import EngineInUse
+from wfrecovery.bridge.table.changes import new_task
+from wfrecovery.bridge.table.records import Stage
+
+TASKS = 200
+
+
+def sent_tasks(folder: Path, engine: str = "theirs") -> bridge.DatabaseManager:
+    """What a former run has sent and not seen the end of."""
+    db = bridge.DatabaseManager(folder)
+    for number in range(TASKS):
+        fields = {"row_number": number + 2, "workflow_type": "图片合成", "engine": engine}
+        task_id = db.table.claim_id("图片合成")
+        db.table.create(new_task(task_id, Stage.QUEUED, comfyui_task_id=str(number), **fields))
+    return db
+
+
+class Silent(bridge.Engine):
+    """Is asked, and does not answer."""
+
+    engine = "theirs"
+
+    def __init__(self, silence: Callable[[], Any]) -> None:
+        self.silence, self.asked = silence, 0
+
+    def submit(self, workflow: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
+        raise AssertionError("nothing is to be sent")
+
+    def look_up(self, job_id: str) -> Any:
+        self.asked += 1
+        return self.silence()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """We wait for a moment only; whatever hangs ends with the test."""
+    hurry(monkeypatch)
+    monkeypatch.setattr(in_use, "ASK_SECONDS", 0.3)
+    over = threading.Event()
+    yield over
+    over.set()
+
+
+def in_time(story: Callable[[], Any]) -> None:
+    """To its end, which a thread that hangs must not keep."""
+    thread = threading.Thread(target=story, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive()
+
+
+def test_one_that_hangs_is_asked_once_and_keeps_no_program(impatient: threading.Event, tmp_path: Path) -> None:
+    db = sent_tasks(tmp_path)
+    engine = Silent(impatient.wait)
+    recovery = bridge.TaskRecoveryManager(db, engine, settings=bridge.Settings())
+    in_time(lambda: asyncio.run(recovery.check_and_recover_tasks()))
+    assert engine.asked == 1
+    assert len(db.get_incomplete_tasks()) == TASKS
+
+
+def gives_up() -> None:
+    time.sleep(0.1)
+    raise TimeoutError("read timed out")
+
+
+def runs() -> bridge.Sighting:
+    return bridge.Sighting(bridge.Place.RUNNING)
+
+
+def refuses_to_say() -> bridge.Sighting:
+    time.sleep(0.1)
+    return UNKNOWN
+
+
+@pytest.mark.parametrize("silence", [gives_up, refuses_to_say])
+def test_a_client_with_less_patience_than_ours_is_not_asked_for_each_task(
+    silence: Callable[[], Any], impatient: threading.Event, tmp_path: Path
+) -> None:
+    db = sent_tasks(tmp_path)
+    engine = Silent(silence)
+    recovery = bridge.TaskRecoveryManager(db, engine, settings=bridge.Settings())
+    asyncio.run(recovery.check_and_recover_tasks())
+    assert engine.asked <= 4
+    assert len(db.get_incomplete_tasks()) == TASKS
+
+
+def test_after_a_while_it_is_asked_again(impatient: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_use, "HANGS_SECONDS", 0.2)
+    answers = [gives_up] * 3
+    engine = Silent(lambda: answers.pop()() if answers else runs())
+    in_our_use = EngineInUse(engine)
+
+    async def story() -> list[bridge.Place]:
+        seen = [(await in_our_use.look_up("7")).place for _ in range(5)]
+        await asyncio.sleep(0.3)
+        return [*seen, (await in_our_use.look_up("7")).place]
+
+    assert asyncio.run(story()) == [bridge.Place.UNKNOWN] * 5 + [bridge.Place.RUNNING]
+    assert engine.asked == 4
+
+
+def test_answers_in_between_make_it_one_that_answers(impatient: threading.Event) -> None:
+    turns = iter([gives_up, runs] * 6)
+
+    def next_turn() -> Any:
+        return next(turns)()
+
+    engine = Silent(next_turn)
+
+    async def story() -> list[bridge.Place]:
+        used = EngineInUse(engine)
+        return [(await used.look_up("7")).place for _ in range(12)]
+
+    assert asyncio.run(story()) == [bridge.Place.UNKNOWN, bridge.Place.RUNNING] * 6
+
+
+def test_eight_that_wait_leave_room_for_the_table(impatient: threading.Event, tmp_path: Path) -> None:
+    """A plain client's calls last as long as they last: what is written meanwhile does not queue behind them."""
+    used = EngineInUse(Silent(impatient.wait))
+
+    async def story() -> None:
+        asking = [asyncio.create_task(in_use.called(used.client.look_up, "7")) for _ in range(64)]
+        await asyncio.wait_for(asyncio.to_thread(lambda: None), 60)
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+
+    in_time(lambda: asyncio.run(story()))
+
+
+@pytest.mark.parametrize("error", [StopIteration(), StopAsyncIteration(), SystemExit(3), asyncio.CancelledError()])
+def test_whatever_a_client_raises_comes_to_an_end(error: BaseException, impatient: threading.Event) -> None:
+    def raises() -> None:
+        raise error
+
+    async def story() -> Any:
+        return await asyncio.wait_for(in_use.called(raises), 60)
+
+    with pytest.raises(BaseException, match=r".*") as told:
+        asyncio.run(story())
+    assert not isinstance(told.value, TimeoutError)
+
+
+@pytest.mark.parametrize("answer", [None, "", True, [], {"taskId": "7"}, 7.5])
+def test_an_answer_that_is_no_id_is_no_answer(answer: Any, impatient: threading.Event) -> None:
+    class Odd(Silent):
+        def submit(self, workflow: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
+            return answer
+
+    with pytest.raises(bridge.UnreachableError):
+        asyncio.run(EngineInUse(Odd(gives_up)).submit({}, {}))
+
+
+def test_killed_between_sending_and_the_answer_it_is_asked_about(impatient: threading.Event, tmp_path: Path) -> None:
+    service = Scripted(plain=True)
+    office = Office(service, tmp_path)
+    run = office.main_py()
+    task_id = run.db.add_workflow_task(row(2), "图片合成")
+
+    async def killed() -> None:
+        sending = asyncio.create_task(run.recovery.submit(task_id, service.client_workflow(2)))
+        while run.db.table.get(task_id).sending is None:  # noqa: ASYNC110 - it is on disk
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+    asyncio.run(killed())
+    assert office.task(task_id)["metadata"]["stage"] == "created"
+    paid = service.paid(2)
+    for _ in range(2):
+        office.main_py().looks()
+        assert office.task(task_id)["metadata"]["stage"] == "asking"
+    assert service.paid(2) == paid
+
+
+@pytest.mark.parametrize(
+    ("places", "end"),
+    [
+        (["absent", "running", "absent", "succeeded"], "succeeded"),
+        (["absent", "unknown", "absent", "waiting", "failed"], "failed"),
+        (["running", "absent", "absent", "running"], "absent"),
+    ],
+)
+def test_what_is_nowhere_at_one_look_may_be_there_at_the_next(
+    places: list[str], end: str, impatient: threading.Event
+) -> None:
+    """A cloud may know late what it has accepted."""
+    turns = iter(places)
+    engine = Silent(lambda: bridge.Sighting(bridge.Place(next(turns))))
+    engine.poll_seconds = 0.01
+    seen = asyncio.run(engine.wait_for_completion("7"))
+    assert seen.place.value == end
+
+
+@pytest.mark.parametrize("unknown", ["ask", "again"])
+def test_a_former_run_s_task_is_looked_for_twice(unknown: str, impatient: threading.Event, tmp_path: Path) -> None:
+    service = Scripted(plain=True)
+    office = Office(service, tmp_path)
+    task_id = office.main_py().enters(2)
+    (job,) = service.jobs.values()
+    job["late"] = 1
+    office.main_py(unknown=unknown).looks()
+    assert (office.task(task_id)["status"], office.task(task_id)["metadata"]["stage"]) == ("在处理中", "queued")
+    assert service.paid(2) == 1
+
+
+def test_words_of_what_was_never_answered(impatient: threading.Event, tmp_path: Path) -> None:
+    service = Scripted(plain=True)
+    office = Office(service, tmp_path)
+    for _ in range(9):
+        service.answer_lost(accepted=False)
+    task_id = office.main_py(unknown="again", max_attempts="2").enters(2)
+    office.main_py(unknown="again", max_attempts="2").recovers()
+    told = office.task(task_id)
+    assert (told["status"], len(service.orders)) == ("失败", 6)
+    assert "3 times" in told["error_message"]
+    assert "ComfyUI" not in told["error_message"]
