@@ -37,14 +37,12 @@ class Requests:
         self._contents = Contents(db.table.files, db.output_dir)
 
     async def retry(self, task_id: str) -> Requeued:
-        """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew.
+        """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew. What a cloud
+        renders is sent by `main.py`.
 
         Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
         """
         task = await asyncio.to_thread(self._db.table.get, task_id)
-        if task.engine is not None and not task.engine.startswith(ENGINE):  # a cloud's: main.py sends it
-            self._on_change(await asyncio.to_thread(self._db.table.update, task_id, sent_once_more))
-            return Requeued.ELSEWHERE
         graph = await asyncio.to_thread(self._db.table.graph, task_id)
         if graph is None:
             raise TaskError(
@@ -58,6 +56,10 @@ class Requests:
             change = _anew if not there else _refused
         else:
             change = _anew
+        if task.engine is not None and not task.engine.startswith(ENGINE):
+            again = _refused if change is _refused else sent_once_more
+            self._on_change(await asyncio.to_thread(self._db.table.update, task_id, again))
+            return Requeued.ELSEWHERE
         queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, change))
         return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
 
