@@ -273,3 +273,21 @@ def test_a_key_without_the_engine_gives_a_hint(office: Office) -> None:
     assert "WFRECOVERY_ENGINE=runninghub" in check.advice.en
     assert "comfyui" in answers(found)
     assert not office.cloud.calls
+
+
+def test_the_key_of_a_team_s_own_program_is_not_shown_either(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "Hq6Vn3Xw8KdJ5Zt2"
+    office.cloud.accounts.add(key)
+    module = office.folder.parent / "doctors_own.py"
+    module.write_text(
+        "from wfrecovery import bridge\n"
+        "def client(settings):\n"
+        f"    pasted = bridge.CloudWorkflow('{key}')\n"
+        f"    return bridge.RunningHubClient('{key}', {{'图片合成': pasted}}, base_url=settings.runninghub_url)\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(module.parent)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = office.examine(engine="doctors_own:client", runninghub={})
+    assert "does not know [hidden]" in {check.id: check.detail.en for check in found.checks}["image_workflow"]
+    assert key not in found.text("en") + found.text("zh")
