@@ -12,6 +12,7 @@ from ..feishu.errors import FeishuError
 from ..feishu.publisher import Publisher
 from ..recovery.decisions import CANCELLED
 from ..table.changes import cancelled, has_arrived, sent_once_more
+from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
 from ..table.record_json import delivery_in, record_to_json
 from ..table.records import Stage, TaskError, TaskRecord
@@ -93,6 +94,16 @@ def _decide_here(context: Context, task_id: str, decision: str) -> tuple[dict[st
     return record_to_json(record), reason if reason is not None else _DONE[decision]
 
 
+def _no_id(other: TaskEntry | None) -> Wording:
+    """Two rows must not get one picture."""
+    if other is None:
+        return Wording("--id is the task's id in the cloud", "--id 是云端的任务 ID")
+    return Wording(
+        f"that is the id of {other.task_id} (row {other.row_number}) → look at the service's list again",
+        f"这是 {other.task_id}（第 {other.row_number} 行）的任务 ID → 请再核对云端的任务列表",
+    )
+
+
 def _asks(db: DatabaseManager, task_id: str) -> bool:
     return db.table.get(task_id).stage is Stage.ASKING
 
@@ -102,7 +113,11 @@ def _decided_about_cloud(
 ) -> tuple[dict[str, Any], Wording]:
     """Of what was sent to an engine that makes its own ids, and of which nobody knows whether it was rendered."""
     if decision == "arrived":
-        record = db.table.update(task_id, lambda task: has_arrived(task, job_id or ""))
+        named = (job_id or "").strip()
+        other = db.index.find_by_prompt(named)
+        if not named or (other is not None and other.task_id != task_id):
+            raise CommandError("arguments", _no_id(other))
+        record = db.table.update(task_id, lambda task: has_arrived(task, named))
         return record_to_json(record), _DONE["arrived"]
     if decision == "again":
         return record_to_json(db.table.update(task_id, sent_once_more)), _NEXT_RUN

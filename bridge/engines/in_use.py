@@ -35,7 +35,9 @@ _PAUSE_SECONDS: Final = 2.0
 _SLOWER: Final = 1.5
 
 #: Errors of a connection that was never made, by the names that libraries give them.
-_NEVER_CONNECTED: Final = frozenset({"NewConnectionError", "ConnectTimeoutError", "ConnectTimeout", "ConnectError"})
+_NEVER_CONNECTED: Final = frozenset(
+    {"NewConnectionError", "ConnectTimeoutError", "ConnectTimeout", "ConnectError", "ConnectionTimeoutError"}
+)
 
 OnSeen = Callable[[Sighting], None]
 OnProgress = Callable[[int, int], None]

@@ -233,6 +233,8 @@ class RunningHubClient(Engine):
         except aiohttp.ClientConnectorError as error:
             raise NotSentError(f"RunningHub cannot be reached at {self.base_url}: {redact(str(error))}") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
+            if type(error).__name__ == "ConnectionTimeoutError":  # aiohttp 3.10 and newer tell it apart
+                raise NotSentError(f"RunningHub cannot be reached at {self.base_url}: no connection in time") from error
             raise UnreachableError(f"RunningHub did not answer: {type(error).__name__}") from error
         except ValueError as error:
             raise UnreachableError(f"RunningHub's answer is no JSON (HTTP {response.status})") from error

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
+from .records import WorkflowStatus
+
 #: Submits a task's workflow; True: this program has done that before. The engine's id, or None where the workflow is
 #: none of this task's.
 Submit = Callable[[str, Mapping[str, Any], bool], Awaitable[str | None]]
@@ -19,6 +21,9 @@ class Entering(Protocol):
     #: the recovery of this table, by the name of its engine; None where the program has none
     submits: tuple[str, Submit] | None
 
+    def get_task(self, task_id: str) -> dict[str, Any] | None:
+        """A record."""
+
 
 @dataclass
 class CurrentTask:
@@ -28,6 +33,15 @@ class CurrentTask:
     task_id: str
     #: whether a workflow was submitted for it since it was entered
     used: bool = False
+    #: what was entered before it in this context, when nothing had been submitted for that yet
+    before: str | None = None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a workflow may as well be for another: a program that enters all its rows first, and submits then."""
+        db, before = self.table(), self.before
+        task = None if db is None or before is None else db.get_task(before)
+        return task is not None and task["status"] == WorkflowStatus.IN_PROGRESS.value
 
     @property
     def submits(self) -> tuple[str, Submit] | None:
@@ -41,7 +55,9 @@ _current: ContextVar[CurrentTask | None] = ContextVar("wfrecovery_task", default
 
 def make_current(db: Entering, task_id: str) -> None:
     """From now on a workflow that is submitted in this context without a task's name is this one's."""
-    _current.set(CurrentTask(ref(db), task_id))
+    last = _current.get()
+    unused = last is not None and not last.used and last.table() is db and last.task_id != task_id
+    _current.set(CurrentTask(ref(db), task_id, before=last.task_id if last is not None and unused else None))
 
 
 def current_task() -> CurrentTask | None:

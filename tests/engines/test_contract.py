@@ -6,15 +6,20 @@ Run on the client of a ComfyUI, on that of the cloud, and on a hostile scripted 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import aiohttp
 import pytest
 from cloud_support import Cloud, Office, Scripted, hurry, row
 
 from wfrecovery import bridge
+from wfrecovery.bridge.engines import runninghub
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
 
 ENGINES = ["scripted", "scripted, plain", "cloud"]
@@ -229,6 +234,22 @@ def test_it_was_accepted_and_a_person_names_its_id(office: Office, service: Serv
     assert service.paid(2) == 1
 
 
+@pytest.mark.parametrize("named", ["", " ", "another's"])
+def test_an_id_that_cannot_be_its_own_is_not_taken(named: str, office: Office, service: Service) -> None:
+    """Two rows would get one picture."""
+    other = office.main_py().enters(3)
+    service.answer_lost(accepted=True)
+    task_id = office.main_py().enters(2)
+    job_id = office.task(other)["comfyui_task_id"] if named == "another's" else named
+    assert decide(office, task_id, "arrived", "--id", job_id) == 2
+    assert office.task(task_id)["metadata"]["stage"] == "asking"
+    assert decide(office, task_id, "arrived", "--id", f" {service.ids_there()[-1]} ") == 0  # type: ignore[attr-defined]
+    service.finish()
+    office.main_py().recovers()
+    for number, ended in ((2, task_id), (3, other)):
+        assert service.is_result(office.folder / office.task(ended)["output_files"][0], number)
+
+
 def test_a_person_leaves_it_and_the_next_batch_takes_the_row(office: Office, service: Service) -> None:
     service.answer_lost(accepted=True)
     first = office.main_py().enters(2)
@@ -300,3 +321,61 @@ def test_any_cloud_that_could_be(seed: int, monkeypatch: pytest.MonkeyPatch, tmp
             record = office.task(task_id)
             assert (record["status"], cloud.paid(number)) == ("已完成", 1), (seed, vars(cloud.cloud.switches))
             assert cloud.is_result(tmp_path / record["output_files"][0], number)
+
+
+# ------------------------------------------------------------------ a program that submits by itself
+
+
+def test_entering_all_rows_first_brings_no_picture_into_another_s_row(cloud: Cloud, tmp_path: Path) -> None:
+    """Nobody says whose the first workflow is: only the program knows, and notes the id."""
+    office = Office(cloud, tmp_path)
+    main = office.main_py()
+    client, tasks = main.recovery.comfyui_client, {}
+
+    async def story() -> None:
+        for number in (2, 3, 4):
+            tasks[number] = main.db.add_workflow_task(row(number), "图片合成")
+        for number, task_id in tasks.items():
+            main.db.update_task_comfyui_id(task_id, await client.submit_workflow(cloud.client_workflow(number)))
+        cloud.finish()
+        await asyncio.gather(*map(main.recovery.finish, tasks.values()))
+
+    asyncio.run(story())
+    for number, task_id in tasks.items():
+        assert cloud.is_result(tmp_path / office.task(task_id)["output_files"][0], number)
+        assert cloud.paid(number) == 1
+
+
+def test_a_row_that_failed_before_it_was_submitted_makes_nobody_doubt(cloud: Cloud, tmp_path: Path) -> None:
+    office = Office(cloud, tmp_path)
+    main = office.main_py()
+
+    async def story() -> str:
+        main.db.mark_task_failed(main.db.add_workflow_task(row(2), "图片合成"), "its picture is gone")
+        task_id = main.db.add_workflow_task(row(3), "图片合成")
+        await main.recovery.comfyui_client.submit_workflow(cloud.client_workflow(3))
+        return task_id
+
+    task_id = asyncio.run(story())
+    assert (office.task(task_id)["comfyui_task_id"], cloud.paid(3)) == (cloud.ids_there()[0], 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full queue of connections drops others only there")
+def test_a_connection_that_is_not_made_in_time_was_no_request(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As behind a firewall that drops everything: 800 rows must not ask a person each."""
+    monkeypatch.setattr(runninghub, "_TIMEOUT", aiohttp.ClientTimeout(connect=0.2))
+    hurry(monkeypatch)
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(2):  # nobody accepts them: there is no room for a third
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        client = bridge.RunningHubClient("key", base_url=f"http://127.0.0.1:{full.getsockname()[1]}")
+        db = bridge.DatabaseManager(tmp_path)
+        recovery = bridge.TaskRecoveryManager(db, client, settings=bridge.Settings())
+        task_id = db.add_workflow_task(row(2), "图片合成")
+        asyncio.run(recovery.submit(task_id, {"workflowId": "1", "nodeInfoList": []}))
+    task = db.table.get(task_id)
+    assert (task.stage, task.sending) == (bridge.Stage.CREATED, None)
