@@ -23,6 +23,7 @@ from PIL import Image
 import wfrecovery
 from wfrecovery import bridge
 from wfrecovery.bridge.cli.arguments import parser_in
+from wfrecovery.bridge.engines.in_use import ASK_SECONDS, HANGS_SECONDS
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
 from wfrecovery.demo.launch import ComfyProcess
 from wfrecovery.demo.runninghub_host.pictures import draw
@@ -191,6 +192,13 @@ def test_its_diff_is_the_real_one(language: str) -> None:
         assert line[1:] in (more if line[0] == "+" else less), line
     assert f"+{added} −{removed}" in GUIDES[language].read_text("utf-8")
     assert added < removed / 3
+
+
+@pytest.mark.parametrize(("language", "unit"), [("en", "s"), ("zh", "秒")])
+def test_its_seconds_are_those_of_the_code(language: str, unit: str) -> None:
+    lines = GUIDES[language].read_text("utf-8").splitlines()
+    (told,) = [line for line in lines if line.startswith("**") and "`look_up`" in line]
+    assert [int(number) for number in re.findall(rf"(\d+) {unit}", told)] == [ASK_SECONDS, HANGS_SECONDS]
 
 
 @pytest.mark.parametrize("language", GUIDES)
