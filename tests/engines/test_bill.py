@@ -285,3 +285,15 @@ def test_the_exit_code_tells_of_failures(office: Office, cloud: Cloud) -> None:
         assert bridge.exit_code([*good, other]) == 1
     blocked = {**good[0], "metadata": {**good[0]["metadata"], "feishu": {"state": "blocked"}}}
     assert bridge.exit_code([blocked]) == 1
+
+
+def test_what_was_lost_before_it_was_submitted_is_well_once_its_row_is_rendered(office: Office, cloud: Cloud) -> None:
+    office.main_py().db.add_workflow_task(row(2), "图片合成")  # and it dies
+    (lost,) = office.main_py().recovers()
+    assert (lost["status"], bridge.exit_code([lost])) == ("失败", 1)
+    again = office.main_py().enters(2)
+    other = office.main_py().enters(3)
+    cloud.finish()
+    office.main_py().recovers()
+    assert bridge.exit_code([lost, office.task(again)]) == 0
+    assert bridge.exit_code([lost, office.task(other)]) == 1
