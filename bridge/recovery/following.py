@@ -65,7 +65,6 @@ class Following:
     ) -> None:
         self._db, self._engine, self._submitting, self._delivery = db, engine, submitting, delivery
         self._limits, self._on_progress = limits, on_progress
-        self._to_send: set[tuple[str, int, str]] = set()
         self._turns: Turns | None = None
         #: files with a task's id in them, where main.py shares ComfyUI's output folder
         self.on_disk: Mapping[str, Sequence[Found]] = {}
@@ -311,20 +310,13 @@ class Following:
         """What was lost together is sent again in the order in which it was entered, one after the other: what takes
         ComfyUI down is then begun before what waited behind it, and is to blame. Each sees the loss at a look of its
         own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError."""
-        place = id_sort_key(task.task_id)
         # it may have died between writing the graph and noting its prompt_id
         prompt_id = str(graph.get("prompt_id") or new_prompt_id())
-        self._to_send.add(place)
-        try:
-            await asyncio.sleep(2 * LOOK_SECONDS)
-            while min(self._to_send) != place:  # noqa: ASYNC110 - an Event would belong to one loop
-                await asyncio.sleep(LOOK_SECONDS / 100)
+        async with self._turn.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
             self._submitting.allowance.hold(task.task_id)
             naming = await self._submitting.naming(task)
             task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id, naming))
             await self._submitting.send(task, graph["prompt"])
-        finally:
-            self._to_send.discard(place)
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
         """Record an end, unless somebody else has taken the task, or ended it."""

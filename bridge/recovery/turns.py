@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Final
+
+#: Where a task stands among all: `id_sort_key` of its id.
+Place = tuple[str, int, str]
 
 #: Tasks that are decided about at the same time; most of that time is waiting.
 TOGETHER: Final = 128
@@ -14,6 +19,25 @@ _FEW: Final = 8
 class Turns:
     """Of one event loop."""
 
+    #: What waits to be sent again, by when it was entered; and told whenever one of it was.
+    to_send: set[Place]
+    moved: asyncio.Condition
+
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.asking, self.following, self.fetching = (asyncio.Semaphore(_FEW) for _ in range(3))
+        self.to_send, self.moved = set(), asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def sending(self, place: Place, gather_seconds: float) -> AsyncIterator[None]:
+        """The turn of who was entered first, of all that have come within these seconds."""
+        self.to_send.add(place)
+        try:
+            await asyncio.sleep(gather_seconds)
+            async with self.moved:
+                await self.moved.wait_for(lambda: min(self.to_send) == place)
+            yield
+        finally:
+            self.to_send.discard(place)
+            async with self.moved:
+                self.moved.notify_all()

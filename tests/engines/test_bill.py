@@ -33,9 +33,14 @@ def office(cloud: Cloud, tmp_path: Path) -> Office:
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file, with its bytes and when it was last written."""
+    """Every file, with its bytes and when it was last written; of the beats, which the test's own former programs go
+    on moving, the name."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    beats = lambda path: path.parent.name == "owners" and path.suffix == ".json"  # noqa: E731
+    return {
+        str(path.relative_to(folder)): (b"", 0) if beats(path) else (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in files
+    }
 
 
 def planned(office: Office, **settings: Any) -> bridge.RecoveryPlan:
