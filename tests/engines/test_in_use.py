@@ -16,6 +16,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.history import UNKNOWN
 from wfrecovery.bridge.engines.in_use import EngineInUse
+from wfrecovery.bridge.recovery import submitting
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.records import Stage
 
@@ -232,3 +233,29 @@ def test_words_of_what_was_never_answered(impatient: threading.Event, tmp_path: 
     assert (told["status"], len(service.orders)) == ("失败", 6)
     assert "3 times" in told["error_message"]
     assert "ComfyUI" not in told["error_message"]
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(None, 0.01), (7.0, 7.0), (99_999.0, 600.0)])
+def test_a_busy_service_says_when_to_come_again_within_reason(
+    asked: float | None, waited: float, impatient: threading.Event, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    service = Scripted(plain=True)
+    pauses: list[float] = []
+    turned_away: list[bool] = []
+    create, sleep = service.create, asyncio.sleep
+
+    def busy_at_first(workflow: Mapping[str, Any]) -> int:
+        if not turned_away:
+            turned_away.append(True)
+            raise bridge.BusyError(retry_after=asked)
+        return create(workflow)
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)  # also whoever else sleeps: the numbering, half a second
+        await sleep(0)
+
+    service.create = busy_at_first  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(submitting.asyncio, "sleep", noted)
+        Office(service, tmp_path).main_py().enters(2)
+    assert (set(pauses) - {0.5}, service.paid(2)) == ({waited}, 1)
