@@ -7,13 +7,12 @@ Reads lines of JSON (`url`, `key`, `output`, `rows`, `kill`): each is one run in
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 from typing import Any
 
 from cloud_support import WORKFLOW, row
+from forked_runs import serve
 
 from wfrecovery import bridge
 
@@ -50,29 +49,13 @@ async def batch(order: dict[str, Any]) -> None:
     await recovery.wait_until_done()
 
 
-def run(order: dict[str, Any]) -> None:
+def run(order: dict[str, Any]) -> dict[str, Any]:
     """One run, in the fork."""
     loop = KilledLoop(order["kill"])
     asyncio.set_event_loop(loop)
     loop.run_until_complete(batch(order))
-    print(json.dumps({"ended": True, "steps": loop.steps}), flush=True)
-    os._exit(0)
-
-
-def serve() -> None:
-    """Until its input ends."""
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run(json.loads(line))
-            except BaseException as error:
-                print(json.dumps({"ended": False, "error": repr(error)}), flush=True)
-                os._exit(1)
-        _, status = os.waitpid(pid, 0)
-        if os.WIFSIGNALED(status):
-            print(json.dumps({"ended": False, "killed": os.WTERMSIG(status)}), flush=True)
+    return {"steps": loop.steps}
 
 
 if __name__ == "__main__":
-    serve()
+    serve(run)

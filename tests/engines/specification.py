@@ -6,16 +6,15 @@ Reads orders as lines of JSON, forks a run for each, and dies by SIGKILL at the 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from cloud_support import WORKFLOW
+from forked_runs import serve
 
 from wfrecovery import bridge
 
@@ -161,30 +160,14 @@ async def main_process(order: dict[str, Any]) -> None:
     await recovery_manager.wait_until_done()
 
 
-def run(order: dict[str, Any]) -> None:
+def run(order: dict[str, Any]) -> dict[str, Any]:
     """One run, in the fork."""
     Path(order["folder"]).mkdir(parents=True, exist_ok=True)
     os.chdir(order["folder"])
     os.environ.update(order["env"])
     asyncio.run(main_process(order))
-    print(json.dumps({"ended": True}), flush=True)
-    os._exit(0)
-
-
-def serve() -> None:
-    """Until its input ends."""
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                run(json.loads(line))
-            except BaseException as error:
-                print(json.dumps({"ended": False, "error": repr(error)}), flush=True)
-                os._exit(1)
-        _, status = os.waitpid(pid, 0)
-        if os.WIFSIGNALED(status):
-            print(json.dumps({"ended": False, "killed": os.WTERMSIG(status)}), flush=True)
+    return {}
 
 
 if __name__ == "__main__":
-    serve()
+    serve(run)

@@ -19,7 +19,7 @@ from wfrecovery.bridge.table.changes import sent_once_more
 from wfrecovery.demo.runninghub_host.stand_in import RunningHubStandIn, Workflow, shows
 
 #: How many moments are tried; all of them where it is more than there are.
-MOMENTS = int(os.environ.get("WFRECOVERY_HISTORIES", "120")) // 6
+MOMENTS = int(os.environ.get("WFRECOVERY_HISTORIES", "60")) // 4
 SEED = random.randrange(10**6) if os.environ.get("WFRECOVERY_SEED") == "random" else 7
 ROWS = (2, 3)
 

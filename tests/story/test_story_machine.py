@@ -1,6 +1,6 @@
 """Random stories of one ComfyUI and one sheet.
 
-`WFRECOVERY_HISTORIES` of them (120), from `WFRECOVERY_SEED` (0, so that what passed here passes there; `random` looks
+`WFRECOVERY_HISTORIES` of them (60), from `WFRECOVERY_SEED` (0, so that what passed here passes there; `random` looks
 for new ones), which is printed: forty from it, forty from the next, so that several processes share them. What
 they found stands in `test_story_found.py` as it was found.
 """
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from story_machine import StoryMachine
 
-HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "120"))
+HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "60"))
 _GIVEN = os.environ.get("WFRECOVERY_SEED") or "0"
 SEED = random.randrange(2**32) if _GIVEN == "random" else int(_GIVEN)
 EACH = 40
