@@ -131,7 +131,8 @@ def test_all_are_cancelled_while_the_recovery_queues_them_again(tmp_path: Path) 
         until(lambda: not comfy.pending())
         assert sorted(set(done)) == ids
         assert [record["task_id"] for record in comfy.records()] == ids  # none came back under another id
-        assert {record["metadata"]["stage"] for record in comfy.records()} == {"cancelled"}
+        # what ran has left the queue before its end is recorded
+        until(lambda: {record["metadata"]["stage"] for record in comfy.records()} == {"cancelled"})
         assert not comfy.pictures()
 
 
