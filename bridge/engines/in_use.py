@@ -54,6 +54,8 @@ class EngineInUse:
         self.makes_own_ids: bool = getattr(client, "makes_own_ids", True)
         #: whether waiting is ours, so that every look is heard of
         self.is_polled: bool = getattr(client, "is_polled", not hasattr(client, "wait_for_completion"))
+        #: how many questions it has not answered
+        self.unanswered = 0
         self._hangs_until = self._silence = 0.0
         self._answers = False
         self._first: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
@@ -237,6 +239,7 @@ class EngineInUse:
 
     def _was_silent(self, seconds: float) -> None:
         """A client may have less patience than we have: what counts is how long it was not answered in all."""
+        self.unanswered += 1
         self._silence += seconds
         if self._silence >= ASK_SECONDS - _CLOCK_SECONDS:
             self._answers, self._silence = False, 0.0

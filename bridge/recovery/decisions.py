@@ -104,7 +104,7 @@ def decide(
         return Decision(Action.ASK, FORGOTTEN)
     if not has_graph:
         return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
-    if task.attempts >= max_attempts and task.sending is not None:
+    if task.attempts >= max_attempts and task.sending is not None and task.comfyui_task_id is None:
         times = Wording(
             f"it was sent {task.attempts + 1} times, and no answer came; not sent again by itself",
             f"已发送 {task.attempts + 1} 次，没有收到应答，不再自动重试",

@@ -29,7 +29,7 @@ from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
-from .starts import gone, suspect, went_down
+from .starts import gone, may_be_there, suspect, went_down
 from .submitting import Submitting
 from .turns import Turns
 from .writing import written
@@ -230,8 +230,10 @@ class Following:
 
     async def _counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
-        if task.queue is None or not await self.counts_losses():
+        if not may_be_there(task) or not await self.counts_losses():
             return task
+        if task.sending is not None and not self._submitting.was_away(task):  # it has never come there
+            return await written(self._db, task.task_id, self._if_ours(gone))
         other = suspect(await asyncio.to_thread(self._ours))
         if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
             return await written(self._db, task.task_id, self._if_ours(gone))  # somebody has taken it out
@@ -384,7 +386,7 @@ def _seen_running(task: TaskRecord) -> TaskRecord:
 def gone_with_power(task: TaskRecord) -> TaskRecord:
     """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more was judged
     before."""
-    return task if task.queue is None else gone(blameless(task))
+    return gone(task if task.queue is None else blameless(task))
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

@@ -189,7 +189,7 @@ class Planning:
 
 def _why_again(task: TaskRecord) -> Wording | None:
     """What is only entered was never sent; of one with an id of ours, that id was looked up."""
-    if task.sending is not None:
+    if task.sending is not None and task.comfyui_task_id is None:
         return _NO_ANSWER
     if task.stage is not Stage.CREATED:
         return _TAKEN

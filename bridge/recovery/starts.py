@@ -3,7 +3,8 @@
 What was seen running was counted then. Where nothing was seen, of all that went down together the oldest one is to
 blame, for ComfyUI runs one after the other; and it alone: forty rows that waited behind it have not been started.
 
-Who stands in ComfyUI's queue has a `queue` in his record, from the answer to his submission on. Whoever sees a loss
+Who stands in ComfyUI's queue has a `queue` in his record, from the answer to his submission on, and `sending` from the
+request on until then: `main.py` may go down with ComfyUI before it can note the answer. Whoever sees a loss
 first takes that from all that went down: so each crash is judged once, by whichever program, over restarts of all.
 """
 
@@ -22,23 +23,32 @@ def suspect(tasks: Iterable[TaskRecord]) -> TaskRecord | None:
     """Who is to blame if ComfyUI has gone down with `tasks`: who was seen running, else the oldest in its queue."""
 
     def turn(task: TaskRecord) -> tuple[bool, str, str]:
-        return task.stage is not Stage.RUNNING, (task.queue and task.queue.queued_at) or "", task.task_id
+        since = (task.queue and task.queue.queued_at) or task.sending or ""
+        return not _was_seen_running(task), since, task.task_id
 
-    there = (task for task in tasks if task.queue is not None and task.stage in (Stage.QUEUED, Stage.RUNNING))
-    return min(there, key=turn, default=None)
+    return min(filter(may_be_there, tasks), key=turn, default=None)
+
+
+def may_be_there(task: TaskRecord) -> bool:
+    """Whether it stands in ComfyUI's queue, or is on its way there: who sent it may have died before an answer came."""
+    return not task.stage.final and (task.queue is not None or task.sending is not None)
+
+
+def _was_seen_running(task: TaskRecord) -> bool:
+    return task.stage is Stage.RUNNING and task.queue is not None
 
 
 def gone(task: TaskRecord) -> TaskRecord:
     """`task` as ComfyUI has lost it, for no fault of its own."""
-    return dataclasses.replace(task, queue=None)
+    return dataclasses.replace(task, queue=None, sending=None)
 
 
 def went_down(db: DatabaseManager, is_ours: Callable[[TaskRecord], bool], lost: TaskRecord) -> TaskRecord:
     """The change of a task with which ComfyUI has gone down. The others that went down are changed with it, as all of
     this is under the table's lock; the one to blame comes last, for a crash in between must not make it another."""
-    there = {task.task_id: task for task in db.table.active() if task.queue is not None and is_ours(task)}
+    there = {task.task_id: task for task in db.table.active() if may_be_there(task) and is_ours(task)}
     to_blame = suspect(there.values())
-    if lost.queue is None or to_blame is None:  # judged before
+    if not may_be_there(lost) or to_blame is None:  # judged before
         return lost
     for task_id in sorted(there.keys() - {lost.task_id}, key=lambda task_id: task_id == to_blame.task_id):
         with contextlib.suppress(DurabilityUnknownError):
@@ -52,6 +62,6 @@ def _without_place(task: TaskRecord) -> TaskRecord:
 
 def blamed(task: TaskRecord) -> TaskRecord:
     """One start more; that of what was seen running is counted already."""
-    if task.stage is Stage.QUEUED:
+    if not task.stage.final and not _was_seen_running(task):
         task = dataclasses.replace(task, attempts=task.attempts + 1)
     return _without_place(task)

@@ -66,7 +66,8 @@ class Submitting:
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
-        self._unsent: dict[str, Wording] = {}
+        #: what the engine said when a task was sent the last time, and how many questions were unanswered then
+        self._unsent: dict[str, tuple[Wording, int]] = {}
         self.allowance = Allowance(limits.max_renders, db.unsent)
         #: who delivers is named with each submission
         self.naming = delivery.naming
@@ -106,7 +107,7 @@ class Submitting:
         ours = dataclasses.replace(naming(taken), engine=taken.engine or self.engine)
         if self._engine.makes_own_ids:
             return sent_off(ours)
-        return dataclasses.replace(ours, comfyui_task_id=taken.comfyui_task_id or prompt_id)
+        return dataclasses.replace(ours, comfyui_task_id=taken.comfyui_task_id or prompt_id, sending=now_text())
 
     def first(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
         """The same for one that nobody has sent, as far as its record says; else it stays, or waits for a person."""
@@ -118,7 +119,12 @@ class Submitting:
 
     def why_unsent(self, task_id: str) -> Wording | None:
         """What the engine said when it was sent the last time; None where it said nothing."""
-        return self._unsent.get(task_id)
+        return self._unsent[task_id][0] if task_id in self._unsent else None
+
+    def was_away(self, task: TaskRecord) -> bool:
+        """Whether the engine may have gone down since a task left for it without an answer: by what it did not answer
+        after that; or who sent the task has gone down himself."""
+        return task.task_id not in self._unsent or self._engine.unanswered > self._unsent[task.task_id][1]
 
     def is_on_its_way(self, task: TaskRecord, prompt_id: str) -> bool:
         """Whether what `first` has made of a task is to be sent."""
@@ -154,17 +160,25 @@ class Submitting:
                 return None
             except EngineError as error:
                 log.warning("[wfrecovery] %s: %s", task.task_id, error)
-                self._unsent[task.task_id] = error.wording
+                self._unsent[task.task_id] = error.wording, self._engine.unanswered
                 self._account(task.task_id, error)
                 task = await written(self._db, task.task_id, self._if_ours(partial(self._unanswered, error)))
                 return task.comfyui_task_id
             else:
                 self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
-                await written(self._db, task.task_id, self._if_ours(partial(_accepted, self._db, job_id, at)))
+                await written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
                 return job_id
         self.allowance.give_back(task.task_id)
         return task.comfyui_task_id
+
+    def _answer(self, sent_at: str | None, job_id: str, at: str, task: TaskRecord) -> TaskRecord:
+        """What was sent at that time is accepted. Where another has taken it over meanwhile, or it waits for a person
+        because no answer had come, this is the answer all the same."""
+        if self._db.owners.is_me(task.owner):
+            return _accepted(self._db, job_id, at, task)
+        late = self.makes_own_ids and task.sending is not None and task.sending == sent_at
+        return dataclasses.replace(answered(task), stage=Stage.QUEUED, comfyui_task_id=job_id) if late else task
 
     def _account(self, task_id: str, error: EngineError) -> None:
         """Where the engine takes our id, what was not answered is looked up, and is no other render if sent again."""
@@ -176,8 +190,6 @@ class Submitting:
 
     def _unanswered(self, error: EngineError, task: TaskRecord) -> TaskRecord:
         """Where the engine takes our id, it can be asked whether the prompt arrived."""
-        if not self._engine.makes_own_ids:
-            return task
         if isinstance(error, NotSentError):
             return answered(task)
         return asking(task, UNANSWERED) if self.asks else task

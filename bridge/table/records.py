@@ -233,7 +233,7 @@ class TaskRecord:
     engine: str | None = None
     #: when a person asked for its end; nobody starts it after that
     cancel_requested: str | None = None
-    #: since when a request to render it is on its way to an engine that makes its own ids; stays where no answer came
+    #: since when a request to render it is on its way; stays where no answer came
     sending: str | None = None
     #: the run of a `main.py` that entered it, by that one's boot token
     batch: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ OPEN, DONE, FAILED = "否", "已完成", "失败"
 AT_ONCE = 4
 
 
-class Workflow:
+class Workflow(ABC):
     """What both do with a row."""
 
     kind: bridge.WorkflowType
@@ -27,9 +28,9 @@ class Workflow:
         self.db, self.recovery, self.output = manager.db, manager.recovery, manager.output
         self.downloading = threading.Lock()
 
+    @abstractmethod
     def pictures(self, row: bridge.RowData) -> dict[str, Any]:
         """The cells whose pictures go in, by the name of the input."""
-        raise NotImplementedError
 
     def is_open(self, row: bridge.RowData, statuses: tuple[str, ...]) -> bool:
         """Whether it can be rendered now."""

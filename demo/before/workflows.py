@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+from abc import ABC, abstractmethod
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ OPEN, DONE, FAILED = "否", "已完成", "失败"
 AT_ONCE = 4
 
 
-class Workflow:
+class Workflow(ABC):
     """What both do with a row."""
 
     kind: str
@@ -36,9 +37,9 @@ class Workflow:
         self.output = manager.output
         self.downloading = threading.Lock()
 
+    @abstractmethod
     def pictures(self, row: RowData) -> dict[str, Any]:
         """The cells whose pictures go in, by the name of the input."""
-        raise NotImplementedError
 
     def is_open(self, row: RowData, statuses: tuple[str, ...]) -> bool:
         """Whether it can be rendered now."""

@@ -160,6 +160,7 @@ def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
         nodes={},
         queue=queue,
         engine=ENGINE,
+        sending=None,  # it has arrived
         refused_by=(),
     )
 

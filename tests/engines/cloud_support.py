@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,8 @@ class Scripted:
         self.jobs: dict[int, dict[str, Any]] = {}
         self.orders: list[str] = []
         self.is_up, self.silences, self.stopped = True, 0, 0
+        #: called while a task is being accepted
+        self.on_create: Callable[[], object] = int
         self.ids = itertools.count(1_900_000_000_000_000_000)
 
     def __enter__(self) -> Scripted:
@@ -260,6 +262,7 @@ class Scripted:
         if order == "lost before":
             raise KeyError("answer")
         number = next(self.ids)
+        self.on_create()
         self.jobs[number] = {"what": workflow["what"], "place": "running"}
         if order == "lost after":
             raise RuntimeError("the connection was reset")

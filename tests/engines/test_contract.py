@@ -20,6 +20,8 @@ from cloud_support import Cloud, Office, Scripted, hurry, row
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines import runninghub
+from wfrecovery.bridge.recovery.decisions import UNANSWERED
+from wfrecovery.bridge.table.changes import asking
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
 
 ENGINES = ["scripted", "scripted, plain", "cloud"]
@@ -379,3 +381,22 @@ def test_a_connection_that_is_not_made_in_time_was_no_request(monkeypatch: pytes
         asyncio.run(recovery.submit(task_id, {"workflowId": "1", "nodeInfoList": []}))
     task = db.table.get(task_id)
     assert (task.stage, task.sending) == (bridge.Stage.CREATED, None)
+
+
+def test_an_answer_that_comes_late_is_the_answer_all_the_same(service: Service, office: Office) -> None:
+    """Its program was suspended; another one has taken the task over, and asks a person about it."""
+    if not isinstance(service, Scripted):
+        pytest.skip("the moment is the scripted service's to choose")
+
+    def taken_over() -> None:
+        table = bridge.DatabaseManager(office.folder).table
+        (task_id,) = table.ids()
+        table.update(task_id, lambda task: asking(task, UNANSWERED))
+
+    service.on_create = taken_over
+    task_id = office.main_py().enters(2)
+    assert office.task(task_id)["metadata"]["stage"] == "queued"
+    assert office.task(task_id)["error_message"] is None
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 1
