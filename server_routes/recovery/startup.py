@@ -80,12 +80,17 @@ class StartupRecovery:
 
     def start(self) -> bool:
         """Begin a run in the background; False when one is under way."""
-        if self._running is not None and not self._running.done():
+        if self.is_running:
             return False
         self.state = RecoveryState(state="running", started_at=now_text())
         self._running = asyncio.create_task(self._run())
         self._on_progress()
         return True
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way."""
+        return self._running is not None and not self._running.done()
 
     async def ended(self) -> None:
         """Wait until the run that is under way is over."""

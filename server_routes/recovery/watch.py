@@ -53,10 +53,14 @@ class Watch:
     async def look(self) -> None:
         """Look once."""
         self._recorder.heal()
+        last, was_running = self._recovery.state, self._recovery.is_running
         unwanted, left = await asyncio.to_thread(self._found)
         for task_id in unwanted:
             await self._requests.obey(task_id)
-        if left and self._recovery.start():
+        # What was left while a recovery was under way it has decided since; a run for nothing would hide what it did.
+        if not left or was_running or self._recovery.state is not last:
+            return
+        if self._recovery.start():
             self._tried.update(dict.fromkeys(left, self._clock()))
 
     def _found(self) -> tuple[list[str], list[str]]:
