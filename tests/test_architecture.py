@@ -22,6 +22,7 @@ ROOMS = (
     "demo.feishu_host",
     "demo.runninghub_host",
     "demo.render_nodes",
+    "demo.serving",
     "server_routes",
     "server_routes.page",
     "server_routes.recovery",
@@ -57,8 +58,15 @@ APART = (
 )
 #: Only these know what stands under `metadata` in a record's JSON: `mending` makes such JSON anew from a graph file.
 READ_METADATA = ("bridge.table.record_json", "bridge.table.mending")
-#: These imitate others, or run inside them: of our code they import only their own.
-ALONE = ("demo.comfyui_host", "demo.feishu_host", "demo.runninghub_host", "demo.render_nodes", "demo.before")
+#: These imitate others, or run inside them: of our code they import only their own, and what stand-ins share.
+ALONE = (
+    "demo.comfyui_host",
+    "demo.feishu_host",
+    "demo.runninghub_host",
+    "demo.render_nodes",
+    "demo.serving",
+    "demo.before",
+)
 #: These use the public names, as a user's program does.
 USERS = ("demo.main", "demo.after")
 
@@ -112,7 +120,7 @@ def wrong(graph: Mapping[str, Iterable[str]]) -> list[str]:
         for target in targets:
             above, below = room_of(name), room_of(target)
             apart = any(above != below and {above, below} <= pair for pair in APART)
-            outside = above in ALONE and above != below
+            outside = above in ALONE and below not in (above, "demo.serving")
             if above in ROOMS and below in ROOMS and (ROOMS.index(below) < ROOMS.index(above) or apart or outside):
                 found.append(f"{name} imports {target}")
     return found

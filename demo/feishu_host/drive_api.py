@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
+from ..serving.forms import Part, parse_multipart
 from .spreadsheet import Spreadsheet
 from .switches import Limits, Switches
-from .wire import Answer, ApiError, Kind, Part, Request, Route, parse_multipart
+from .wire import Answer, ApiError, Kind, Request, Route
 
 __all__ = ["DriveApi", "StoredFile", "WikiApi"]
 

@@ -1,14 +1,12 @@
-"""What can go wrong with Feishu, on demand: a plan that says which call of the stand-in fails, and how."""
+"""What can go wrong with Feishu, on demand."""
 
 from __future__ import annotations
 
 import enum
-import hashlib
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from ..serving import fault_plan
 
 __all__ = ["RETRYABLE", "Fault", "FaultPlan", "Rule"]
 
@@ -158,143 +156,15 @@ _WHERE: Final[dict[Fault, Callable[[str, str], bool]]] = {
 }
 
 
-@dataclass
-class Rule:
-    """One planned fault: for the next `times` calls that match, after letting `after` of them pass."""
+class FaultPlan(fault_plan.FaultPlan[Fault]):
+    """The faults to come; by chance those that a client should get over by itself."""
 
-    kind: Fault
-    match: str = ""
-    times: int | None = 1
-    after: int = 0
-    #: for the slow kinds
-    seconds: float = 1.0
-    #: for the rate limits, as the server sends it
-    reset: str = "0"
+    kinds = Fault
+    by_chance = RETRYABLE
 
-    def fits(self, operation: str, path: str) -> bool:
-        """Whether this call is meant, and can fail in this way."""
-        if self.match and self.match != operation and self.match not in path:
-            return False
-        return _possible(self.kind, operation, path)
+    def possible(self, kind: Fault, operation: str, path: str) -> bool:
+        where = _WHERE.get(kind)
+        return where is None or where(operation, path)
 
 
-def _possible(kind: Fault, operation: str, path: str) -> bool:
-    where = _WHERE.get(kind)
-    return where is None or where(operation, path)
-
-
-@dataclass(frozen=True)
-class _Dice:
-    """Failures by chance, the same for the same seed: each call's fate hangs on its operation and its number there.
-
-    So it does not matter in which order the calls of several threads arrive.
-    """
-
-    seed: int
-    share: float
-    kinds: tuple[Fault, ...]
-    match: str
-    reset: str
-    seconds: float
-
-    def roll(self, operation: str, path: str, number: int) -> Rule | None:
-        if self.match and self.match != operation and self.match not in path:
-            return None
-        digest = hashlib.sha256(f"{self.seed}:{operation}:{number}".encode()).digest()
-        kinds = [kind for kind in self.kinds if _possible(kind, operation, path)]
-        if not kinds or int.from_bytes(digest[:8], "big") >= self.share * 2**64:
-            return None
-        kind = kinds[int.from_bytes(digest[8:16], "big") % len(kinds)]
-        return Rule(kind, seconds=self.seconds, reset=self.reset)
-
-
-class FaultPlan:
-    """The faults to come. Rules go first, in the order they were added; then the dice."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rules: list[Rule] = []
-        self._dice: _Dice | None = None
-        self._rolled: Counter[str] = Counter()
-        #: how often each kind has struck
-        self.struck: Counter[Fault] = Counter()
-
-    def add(
-        self,
-        kind: Fault,
-        match: str = "",
-        times: int | None = 1,
-        *,
-        after: int = 0,
-        seconds: float = 1.0,
-        reset: str = "0",
-    ) -> Rule:
-        """Plan a fault. `match` is an operation (`values_image`) or a part of the path; `times=None` means for ever."""
-        rule = Rule(Fault(kind), match, times, after, seconds, reset)
-        with self._lock:
-            self._rules.append(rule)
-        return rule
-
-    def remove(self, rule: Rule) -> None:
-        """Take a rule back; no matter if it is used up."""
-        with self._lock:
-            self._rules = [kept for kept in self._rules if kept is not rule]
-
-    def random(
-        self,
-        seed: int,
-        share: float = 0.3,
-        kinds: Iterable[Fault] = RETRYABLE,
-        *,
-        match: str = "",
-        reset: str = "0",
-        seconds: float = 0.1,
-    ) -> None:
-        """Let this share of all calls fail, the same ones for the same seed."""
-        with self._lock:
-            self._dice = _Dice(seed, share, tuple(Fault(kind) for kind in kinds), match, reset, seconds)
-            self._rolled.clear()
-
-    def clear(self) -> None:
-        """No more faults."""
-        with self._lock:
-            self._rules.clear()
-            self._dice = None
-
-    def pick(self, operation: str, path: str) -> Rule | None:
-        """The fault for this call, if any; uses it up."""
-        with self._lock:
-            rule = self._next_rule(operation, path) or self._by_chance(operation, path)
-            if rule is not None:
-                self.struck[rule.kind] += 1
-            return rule
-
-    def apply_json(self, plan: dict[str, Any]) -> None:
-        """The same over HTTP: {"clear": true, "add": [{"kind": …, "match": …, "times": …}], "random": {"seed": …}}."""
-        if plan.get("clear"):
-            self.clear()
-        rules = plan.get("add", [])
-        for rule in [rules] if isinstance(rules, dict) else rules:
-            self.add(**rule)
-        if "random" in plan:
-            self.random(**plan["random"])
-
-    def _next_rule(self, operation: str, path: str) -> Rule | None:
-        for rule in self._rules:
-            if not rule.fits(operation, path):
-                continue
-            if rule.after > 0:
-                rule.after -= 1
-                continue
-            if rule.times is not None:
-                rule.times -= 1
-                if rule.times <= 0:
-                    self._rules.remove(rule)
-            return rule
-        return None
-
-    def _by_chance(self, operation: str, path: str) -> Rule | None:
-        if self._dice is None:
-            return None
-        self._rolled[operation] += 1
-        return self._dice.roll(operation, path, self._rolled[operation])
+Rule: TypeAlias = fault_plan.Rule[Fault]

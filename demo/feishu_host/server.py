@@ -1,27 +1,17 @@
-"""The stand-in's sockets: HTTP/1.1 with keep-alive on a loopback address, and the ways to cut a connection."""
+"""The stand-in's sockets: what is the API's goes to the service, anything else is for whoever controls the stand-in."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import socketserver
-import struct
-import sys
-import threading
 from email.utils import formatdate
-from http.client import responses
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
+from ..serving.sockets import Handler, Server
 from .service import FeishuService
 from .wire import Answer, Request
 
 __all__ = ["Backend", "FeishuServer"]
 
 API: Final = "/open-apis/"
-#: l_onoff and l_linger are shorts on Windows
-_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Backend(Protocol):
@@ -37,66 +27,19 @@ class Backend(Protocol):
     def control(self, request: Request) -> Answer: ...
 
 
-class FeishuServer(ThreadingHTTPServer):
-    """Serves until `close`, which also ends the connections that are kept alive."""
-
-    daemon_threads = True
-    # On Windows this would let two servers share a port.
-    allow_reuse_address = os.name != "nt"
-    request_queue_size = 128
+class FeishuServer(Server):
+    """Serves until `close`."""
 
     def __init__(self, host: str, port: int, backend: Backend) -> None:
         self.backend = backend
-        if ":" in host:
-            self.address_family = socket.AF_INET6
-        self._open: set[socket.socket] = set()
-        self._changed = threading.Condition()
-        super().__init__((host, port), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="feishu stand-in", daemon=True)
-        self._thread.start()
-
-    def server_bind(self) -> None:
-        # HTTPServer looks the host's name up here, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._changed:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        super().shutdown_request(request)
-        with self._changed:
-            self._open.discard(request)
-            self._changed.notify_all()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in mid-request is nothing to report; anything else is."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-    def close(self) -> None:
-        """Stop listening, end all connections and wait for their threads."""
-        self.shutdown()
-        self._thread.join()
-        with self._changed:
-            for connection in self._open:
-                _shut(connection)
-            self._changed.wait_for(lambda: not self._open, timeout=5)
-        self.server_close()
+        super().__init__(host, port, _Handler, "feishu stand-in")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Head and body leave in one piece and at once: waiting for the other side's acknowledgement costs 40 ms.
-    disable_nagle_algorithm = True
-    _reset = False
-
-    def do_GET(self) -> None:
+class _Handler(Handler):
+    def do_GET(self) -> None:  # noqa: N802
         backend = cast("FeishuServer", self.server).backend
         if not self.path.startswith(API):
-            self._send(backend.control(self._request()), backend)
+            self._answer(backend.control(self._request()), backend)
             return
         with backend.service.visit(self.command, self.path) as visit:
             received = self._request()
@@ -104,32 +47,16 @@ class _Handler(BaseHTTPRequestHandler):
             answer = visit.answer()
         if answer.delay:
             backend.pause(answer.delay)
-        self._send(answer, backend)
+        self._answer(answer, backend)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _request(self) -> Request:
-        headers = {name.title(): value for name, value in self.headers.items()}
-        return Request(self.command, self.path, headers, self._body())
+        return Request(self.command, self.path, self.received_headers(), self.received_body())
 
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            if len(body) < length:
-                raise ConnectionAbortedError("the client went away in the middle of its request")
-            return body
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(chunks)
-
-    def _send(self, answer: Answer, backend: Backend) -> None:
+    def _answer(self, answer: Answer, backend: Backend) -> None:
         if answer.cut == "nothing":
-            self._cut()
+            self.cut()
             return
         headers = {
             "Date": formatdate(backend.time, usegmt=True),
@@ -139,30 +66,4 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if backend.lowercase_headers:
             headers = {name.lower(): value for name, value in headers.items()}
-        head = f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}\r\n"
-        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-        body = answer.body[: len(answer.body) // 2] if answer.cut == "half" else answer.body
-        self.wfile.write(head.encode("latin-1") + body)
-        if answer.cut == "half":
-            # An orderly end: a reset could overtake the half that was sent.
-            self.close_connection = True
-
-    def _cut(self) -> None:
-        self.close_connection = True
-        self._reset = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-
-    def finish(self) -> None:
-        super().finish()
-        if self._reset:
-            # Closed before the server would shut it down in good order, so that the other side sees a reset.
-            self.connection.close()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """The log of calls is enough."""
-
-
-def _shut(connection: socket.socket) -> None:
-    # It may have been closed by its own thread, or reset by the client.
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        self.send(answer.status, headers, answer.body, half=answer.cut == "half")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from random import Random
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal
+
+from ..serving.unknowns import Unknowns
 
 __all__ = ["MEBI", "UNKNOWN", "UNKNOWN_AND_HARSH", "Limits", "Switches"]
 
@@ -53,12 +53,49 @@ class Limits:
             setattr(self, name, value)
 
 
+#: what nobody knows of the service, or what varies, and all that it may be
+UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
+    "lowercase_headers": (False, True),
+    "picture_range_key": ("updateRange", "updatedRange"),
+    "sheet_error_status": (200, 400),
+    "invalid_token_status": (200, 400),
+    "errors_as_200": (False, True),
+    "wrong_secret_code": (10014, 10015),
+    "wiki_token_code": (1310213, 1310214, 1310251, 90214),
+    "pictures_without_token": ("sizes", "id"),
+    "picture_as_list": (False, True),
+    "number_to_string": ("number", "shown", "plain"),
+    "date_texts": ("asked", "formatted too", "not raw"),
+    "formula_cells": ("documented", "asked", "object"),
+    "drop_downs": ("text", "object", "list"),
+    "single_drop_downs": ("text", "object", "list"),
+    "blanks": ("null", "empty text", "left out"),
+    "revision": ("one", "pictures two", "two", "by sheet", "missing", "restless"),
+    "batch_atomic": (False, True),
+    "unchanged_refused": (False, True),
+    "protected_code": (90213, 90218),
+    "sheet_full_code": (90219, 90226),
+    "pictures_full_code": (90219, 90226, 1310247),
+    "bot_old_answer": (False, True),
+}
+#: under these a client may not see what it, or somebody else, has done
+UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
+    "revision": (*UNKNOWN["revision"], "still"),
+    "late_reads": (0, 1, 2, 5),
+    "late_revision": ("new", "old"),
+    "written_pictures": ("shown", "hidden", "without token"),
+}
+
+
 @dataclass
-class Switches:
+class Switches(Unknowns):
     """How the service answers where it is known to vary, or where nobody has written it down.
 
     Unknown names and values are refused (AttributeError, ValueError): misspelt, they would switch nothing.
     """
+
+    possible = UNKNOWN
+    harsh = UNKNOWN_AND_HARSH
 
     # On the wire
 
@@ -153,14 +190,6 @@ class Switches:
     #: it answers as years ago, without `code`
     bot_old_answer: bool = False
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _choices():
-            raise AttributeError(f"there is no switch {name}")
-        choices = _choices()[name]
-        if choices and value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}")
-        super().__setattr__(name, value)
-
     def apply_json(self, changes: Mapping[str, Any]) -> None:
         """The same over HTTP. Raises KeyError for an unknown name, ValueError for an unknown value."""
         for name, value in changes.items():
@@ -170,62 +199,10 @@ class Switches:
     def to_json(self) -> dict[str, Any]:
         return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in vars(self).items()}
 
-    @classmethod
-    def drawn(cls, rng: Random, *, harsh: bool = False, **fixed: Any) -> Switches:
-        """Any Feishu that could be: every unknown by chance, but those in `fixed`.
-
-        With all of these a client can do its work. `harsh` adds what may keep it from seeing that it is done.
-        """
-        unknowns = {**UNKNOWN, **(UNKNOWN_AND_HARSH if harsh else {})}
-        # Each is drawn even where it is fixed: so fixing one changes no other.
-        drawn = {name: rng.choice(values) for name, values in sorted(unknowns.items())}
-        return cls(**{**drawn, **fixed})
-
     def become(self, other: Switches) -> None:
         """Take all values over; the parts of the stand-in keep this object."""
         for name, value in vars(other).items():
             setattr(self, name, value)
-
-
-#: what nobody knows of the service, or what varies, and all that it may be
-UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
-    "lowercase_headers": (False, True),
-    "picture_range_key": ("updateRange", "updatedRange"),
-    "sheet_error_status": (200, 400),
-    "invalid_token_status": (200, 400),
-    "errors_as_200": (False, True),
-    "wrong_secret_code": (10014, 10015),
-    "wiki_token_code": (1310213, 1310214, 1310251, 90214),
-    "pictures_without_token": ("sizes", "id"),
-    "picture_as_list": (False, True),
-    "number_to_string": ("number", "shown", "plain"),
-    "date_texts": ("asked", "formatted too", "not raw"),
-    "formula_cells": ("documented", "asked", "object"),
-    "drop_downs": ("text", "object", "list"),
-    "single_drop_downs": ("text", "object", "list"),
-    "blanks": ("null", "empty text", "left out"),
-    "revision": ("one", "pictures two", "two", "by sheet", "missing", "restless"),
-    "batch_atomic": (False, True),
-    "unchanged_refused": (False, True),
-    "protected_code": (90213, 90218),
-    "sheet_full_code": (90219, 90226),
-    "pictures_full_code": (90219, 90226, 1310247),
-    "bot_old_answer": (False, True),
-}
-#: under these a client may not see what it, or somebody else, has done
-UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
-    "revision": (*UNKNOWN["revision"], "still"),
-    "late_reads": (0, 1, 2, 5),
-    "late_revision": ("new", "old"),
-    "written_pictures": ("shown", "hidden", "without token"),
-}
-
-
-@lru_cache(maxsize=1)
-def _choices() -> dict[str, tuple[Any, ...]]:
-    """All switches, and the values of those that have a fixed set of them."""
-    hints = get_type_hints(Switches)
-    return {name: get_args(hint) if get_origin(hint) is Literal else () for name, hint in hints.items()}
 
 
 def _known(settings: Limits | Switches, name: str) -> None:

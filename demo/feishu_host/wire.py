@@ -5,23 +5,20 @@ from __future__ import annotations
 import enum
 import json
 import math
-import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
 __all__ = [
     "Answer",
     "ApiError",
     "Kind",
-    "Part",
     "RateWindows",
     "Request",
     "Route",
     "json_answer",
-    "parse_multipart",
     "quota_used_up",
     "rate_limited",
     "sheet_error",
@@ -202,35 +199,3 @@ class RateWindows:
         """Whole seconds until one more call fits."""
         times = self._times[name, seconds]
         return max(1, math.ceil(times[0] + seconds - self._clock())) if times else 0
-
-
-@dataclass(frozen=True)
-class Part:
-    """A field of a form."""
-
-    data: bytes
-    filename: str | None
-
-    @property
-    def text(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-_PART_NAME: Final = re.compile(r'[; ]name="([^"]*)"')
-_PART_FILENAME: Final = re.compile(r'[; ]filename="([^"]*)"')
-
-
-def parse_multipart(content_type: str, body: bytes) -> dict[str, Part]:
-    """The fields of a multipart form. A file part may come without a file name, as the SDK sends it."""
-    found = re.search(r'multipart/form-data;.*boundary="?([^";]+)"?', content_type, re.IGNORECASE)
-    if found is None:
-        return {}
-    parts: dict[str, Part] = {}
-    # The first piece is what stands before the first boundary, the last one the closing dashes.
-    for piece in body.split(b"--" + found[1].encode())[1:-1]:
-        head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        described = head.decode("utf-8", "replace")
-        if name := _PART_NAME.search(described):
-            filename = _PART_FILENAME.search(described)
-            parts[name[1]] = Part(data.removesuffix(b"\r\n"), filename[1] if filename else None)
-    return parts

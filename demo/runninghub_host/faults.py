@@ -1,14 +1,11 @@
-"""What can go wrong with the cloud, on demand: a plan that says which call of the stand-in fails, and how."""
+"""What can go wrong with the cloud, on demand."""
 
 from __future__ import annotations
 
 import enum
-import hashlib
-import threading
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeAlias
+
+from ..serving import fault_plan
 
 __all__ = ["BROKEN", "BUSY", "CODES", "Fault", "FaultPlan", "Rule"]
 
@@ -115,124 +112,15 @@ _WHERE: Final[dict[Fault, tuple[str, ...]]] = {
 }
 
 
-def _possible(kind: Fault, call: str) -> bool:
-    where = _WHERE.get(kind)
-    return where is None or call in where
+class FaultPlan(fault_plan.FaultPlan[Fault]):
+    """The faults to come: a call is told by its name, as in `calls` (create, outputs, download)."""
+
+    kinds = Fault
+    by_chance = (*BUSY, *BROKEN)
+
+    def possible(self, kind: Fault, operation: str, path: str) -> bool:
+        where = _WHERE.get(kind)
+        return where is None or operation in where
 
 
-@dataclass
-class Rule:
-    """One planned fault: for the next `times` calls of this name, after letting `after` of them pass."""
-
-    kind: Fault
-    call: str = ""
-    times: int | None = 1
-    after: int = 0
-    #: for the slow kind
-    seconds: float = 1.0
-
-    def fits(self, call: str) -> bool:
-        """Whether this call is meant, and can fail in this way."""
-        return self.call in ("", call) and _possible(self.kind, call)
-
-
-@dataclass(frozen=True)
-class _Dice:
-    """Failures by chance, the same for the same seed: each call's fate hangs on its name and its number of that name.
-
-    So it does not matter in which order the calls of several threads arrive.
-    """
-
-    seed: int
-    share: float
-    kinds: tuple[Fault, ...]
-    call: str
-    seconds: float
-
-    def roll(self, call: str, number: int) -> Rule | None:
-        kinds = [kind for kind in self.kinds if self.call in ("", call) and _possible(kind, call)]
-        digest = hashlib.sha256(f"{self.seed}:{call}:{number}".encode()).digest()
-        if not kinds or int.from_bytes(digest[:8], "big") >= self.share * 2**64:
-            return None
-        return Rule(kinds[int.from_bytes(digest[8:16], "big") % len(kinds)], seconds=self.seconds)
-
-
-class FaultPlan:
-    """The faults to come. Rules go first, in the order they were added; then the dice."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rules: list[Rule] = []
-        self._dice: _Dice | None = None
-        self._rolled: Counter[str] = Counter()
-        #: how often each kind has struck
-        self.struck: Counter[Fault] = Counter()
-
-    def add(self, kind: Fault, call: str = "", times: int | None = 1, *, after: int = 0, seconds: float = 1.0) -> Rule:
-        """Plan a fault. `call` is a name as in `calls` (create, outputs, download); `times=None` means for ever."""
-        rule = Rule(Fault(kind), call, times, after, seconds)
-        with self._lock:
-            self._rules.append(rule)
-        return rule
-
-    def remove(self, rule: Rule) -> None:
-        """Take a rule back; no matter if it is used up."""
-        with self._lock:
-            self._rules = [kept for kept in self._rules if kept is not rule]
-
-    def random(
-        self,
-        seed: int,
-        share: float = 0.3,
-        kinds: Iterable[Fault] = (*BUSY, *BROKEN),
-        *,
-        call: str = "",
-        seconds: float = 0.1,
-    ) -> None:
-        """Let this share of all calls fail, the same ones for the same seed."""
-        with self._lock:
-            self._dice = _Dice(seed, share, tuple(Fault(kind) for kind in kinds), call, seconds)
-            self._rolled.clear()
-
-    def clear(self) -> None:
-        """No more faults."""
-        with self._lock:
-            self._rules.clear()
-            self._dice = None
-
-    def pick(self, call: str) -> Rule | None:
-        """The fault for this call, if any; uses it up."""
-        with self._lock:
-            rule = self._next_rule(call) or self._by_chance(call)
-            if rule is not None:
-                self.struck[rule.kind] += 1
-            return rule
-
-    def apply_json(self, plan: dict[str, Any]) -> None:
-        """The same over HTTP: {"clear": true, "add": [{"kind": …, "call": …, "times": …}], "random": {"seed": …}}."""
-        if plan.get("clear"):
-            self.clear()
-        for rule in plan.get("add", []):
-            self.add(**rule)
-        if "random" in plan:
-            self.random(**plan["random"])
-
-    def _next_rule(self, call: str) -> Rule | None:
-        for rule in self._rules:
-            if not rule.fits(call):
-                continue
-            if rule.after > 0:
-                rule.after -= 1
-                continue
-            if rule.times is not None:
-                rule.times -= 1
-                if rule.times <= 0:
-                    self._rules.remove(rule)
-            return rule
-        return None
-
-    def _by_chance(self, call: str) -> Rule | None:
-        if self._dice is None:
-            return None
-        self._rolled[call] += 1
-        return self._dice.roll(call, self._rolled[call])
+Rule: TypeAlias = fault_plan.Rule[Fault]

@@ -1,134 +1,37 @@
-"""The stand-in's sockets: HTTP/1.1 with keep-alive on 127.0.0.1, and the ways to leave a client without its answer."""
+"""The stand-in's sockets."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import socketserver
-import struct
-import sys
-import threading
 from collections.abc import Callable
-from http.client import responses
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, cast
+from typing import cast
 
+from ..serving.sockets import Handler, Server
 from .wire import Answer, Request
 
-__all__ = ["Server"]
-
-#: l_onoff and l_linger are shorts on Windows
-_LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+__all__ = ["CloudServer"]
 
 
-class Server(ThreadingHTTPServer):
-    """Serves until `close`, which also ends the connections that are kept alive, and those that hang."""
-
-    daemon_threads = True
-    # On Windows this would let two servers share a port.
-    allow_reuse_address = os.name != "nt"
-    request_queue_size = 128
+class CloudServer(Server):
+    """Serves on 127.0.0.1 until `close`; what hangs hangs until then."""
 
     def __init__(self, port: int, answer: Callable[[Request], Answer]) -> None:
         self.answer = answer
-        self.closing = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._changed = threading.Condition()
-        super().__init__(("127.0.0.1", port), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name="cloud stand-in", daemon=True)
-        self._thread.start()
-
-    def server_bind(self) -> None:
-        # HTTPServer looks the host's name up here, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._changed:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        super().shutdown_request(request)
-        with self._changed:
-            self._open.discard(request)
-            self._changed.notify_all()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in mid-request is nothing to report; anything else is."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
-
-    def close(self) -> None:
-        """Stop listening, end all connections and wait for their threads."""
-        self.closing.set()
-        self.shutdown()
-        self._thread.join()
-        with self._changed:
-            for connection in self._open:
-                # It may have been closed by its own thread, or reset by the client.
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._open, timeout=5)
-        self.server_close()
+        super().__init__("127.0.0.1", port, _Handler, "cloud stand-in")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Head and body leave in one piece and at once: waiting for the other side's acknowledgement costs 40 ms.
-    disable_nagle_algorithm = True
-    _reset = False
-
-    def do_GET(self) -> None:
-        server = cast("Server", self.server)
-        headers = {name.title(): value for name, value in self.headers.items()}
-        answer = server.answer(Request(self.command, self.path, headers, self._body()))
+class _Handler(Handler):
+    def do_GET(self) -> None:  # noqa: N802
+        server = cast("CloudServer", self.server)
+        answer = server.answer(Request(self.command, self.path, self.received_headers(), self.received_body()))
         if answer.delay:
             server.closing.wait(answer.delay)
         if answer.cut == "hang":
             server.closing.wait()
         if answer.cut in ("nothing", "hang"):
-            self._cut()
-        else:
-            self._send(answer)
+            self.cut()
+            return
+        headers = {"Content-Type": answer.content_type}
+        headers |= {"Content-Length": str(len(answer.body))} if answer.length else {"Connection": "close"}
+        self.send(answer.status, headers, answer.body, half=answer.cut == "half")
 
     do_POST = do_GET  # noqa: N815
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length)
-            if len(body) < length:
-                raise ConnectionAbortedError("the client went away in the middle of its request")
-            return body
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        while self.rfile.readline().strip():
-            pass
-        return b"".join(chunks)
-
-    def _send(self, answer: Answer) -> None:
-        head = f"HTTP/1.1 {answer.status} {responses.get(answer.status, '')}\r\nContent-Type: {answer.content_type}\r\n"
-        head += f"Content-Length: {len(answer.body)}\r\n\r\n" if answer.length else "Connection: close\r\n\r\n"
-        body = answer.body[: len(answer.body) // 2] if answer.cut == "half" else answer.body
-        self.wfile.write(head.encode("latin-1") + body)
-        if answer.cut == "half" or not answer.length:
-            # An orderly end: a reset could overtake what was sent.
-            self.close_connection = True
-
-    def _cut(self) -> None:
-        self.close_connection = True
-        self._reset = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-
-    def finish(self) -> None:
-        super().finish()
-        if self._reset:
-            # Closed before the server would shut it down in good order, so that the other side sees a reset.
-            self.connection.close()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """The list of calls is enough."""

@@ -28,7 +28,7 @@ from .cloud import Cloud, Output, Task, Workflow
 from .control import Control
 from .faults import BROKEN, BUSY, Fault, FaultPlan, Rule
 from .pictures import run_of, shows
-from .server import Server
+from .server import CloudServer
 from .service import Call, Service
 from .switches import Limits, Switches
 from .wire import Answer, Request
@@ -77,11 +77,11 @@ class RunningHubStandIn:
         self._service = Service(Api(self._cloud, addresses, self.switches), addresses, self.faults, self.switches)
         self._control = Control(self)
         self._port = port
-        self._server: Server | None = None
+        self._server: CloudServer | None = None
 
     def start(self) -> RunningHubStandIn:
         """Listen; after a `stop` on the same port as before, with everything still there."""
-        self._server = Server(self._port, self._answer)
+        self._server = CloudServer(self._port, self._answer)
         self._port = self._server.server_port
         self._service.api.base_url = self.url
         return self

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from random import Random
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
+
+from ..serving.unknowns import Unknowns
 
 __all__ = ["UNKNOWN", "UNKNOWN_AND_HARSH", "Limits", "Switches"]
 
@@ -38,12 +38,43 @@ class Limits:
         super().__setattr__(name, value)
 
 
+#: what nobody knows of the service, or what varies, and all that it may be
+UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
+    "number_ids": (False, True),
+    "number_times": (False, True),
+    "status_data": ("text", "object"),
+    "success": ("success", "SUCCESS", ""),
+    "unknown_task_code": (807, 423),
+    "wrong_key_code": (802, 806, 811),
+    "wrong_workflow_code": (380, 810),
+    "wrong_node_code": (803, 433),
+    "late_cancel_code": (817, 0),
+    "empty_polls": (0, 1, 2),
+    "empty_data": ("list", "null"),
+    "outputs_order": ("forward", "backward"),
+    "signed_addresses": (False, True),
+    "chinese_names": (False, True),
+    "expired_status": (403, 404),
+    "upload_names": ("content", "chance"),
+}
+#: under these a client may not get what there is, or not learn what has happened
+UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
+    "cancelled_code": (805, 807),
+    "wrong_node_code": (803, 433, 0),
+    "failed_data": ("reason", "null"),
+    "fresh_addresses": (False, True),
+}
+
+
 @dataclass
-class Switches:
+class Switches(Unknowns):
     """How the service answers where it is known to vary, or where nobody has written it down.
 
     Unknown names and values are refused (AttributeError, ValueError): misspelt, they would switch nothing.
     """
+
+    possible = UNKNOWN
+    harsh = UNKNOWN_AND_HARSH
 
     #: ids of tasks and nodes are JSON numbers instead of texts; a task's has 19 digits
     number_ids: bool = False
@@ -84,58 +115,3 @@ class Switches:
     expired_status: Literal[403, 404] = 403
     #: how an upload is named: by its content, so that the same file has the same name again, or by chance
     upload_names: Literal["content", "chance"] = "content"
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _choices():
-            raise AttributeError(f"there is no switch {name}")
-        choices = _choices()[name]
-        if choices and value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}")
-        super().__setattr__(name, value)
-
-    @classmethod
-    def drawn(cls, rng: Random, *, harsh: bool = False, **fixed: Any) -> Switches:
-        """Any RunningHub that could be: every unknown by chance, but those in `fixed`.
-
-        With all of these a client can do its work. `harsh` adds what may keep it from fetching what it has paid for, or
-        from knowing why a task has failed.
-        """
-        unknowns = {**UNKNOWN, **(UNKNOWN_AND_HARSH if harsh else {})}
-        # Each is drawn even where it is fixed: so fixing one changes no other.
-        drawn = {name: rng.choice(values) for name, values in sorted(unknowns.items())}
-        return cls(**{**drawn, **fixed})
-
-
-#: what nobody knows of the service, or what varies, and all that it may be
-UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
-    "number_ids": (False, True),
-    "number_times": (False, True),
-    "status_data": ("text", "object"),
-    "success": ("success", "SUCCESS", ""),
-    "unknown_task_code": (807, 423),
-    "wrong_key_code": (802, 806, 811),
-    "wrong_workflow_code": (380, 810),
-    "wrong_node_code": (803, 433),
-    "late_cancel_code": (817, 0),
-    "empty_polls": (0, 1, 2),
-    "empty_data": ("list", "null"),
-    "outputs_order": ("forward", "backward"),
-    "signed_addresses": (False, True),
-    "chinese_names": (False, True),
-    "expired_status": (403, 404),
-    "upload_names": ("content", "chance"),
-}
-#: under these a client may not get what there is, or not learn what has happened
-UNKNOWN_AND_HARSH: Final[Mapping[str, Sequence[Any]]] = {
-    "cancelled_code": (805, 807),
-    "wrong_node_code": (803, 433, 0),
-    "failed_data": ("reason", "null"),
-    "fresh_addresses": (False, True),
-}
-
-
-@lru_cache(maxsize=1)
-def _choices() -> dict[str, tuple[Any, ...]]:
-    """All switches, and the values of those that have a fixed set of them."""
-    hints = get_type_hints(Switches)
-    return {name: get_args(hint) if get_origin(hint) is Literal else () for name, hint in hints.items()}

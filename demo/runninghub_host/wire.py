@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["MESSAGES", "Answer", "Part", "RefusalError", "Request", "envelope", "html"]
+from ..serving.forms import Part, parse_multipart
+
+__all__ = ["MESSAGES", "Answer", "RefusalError", "Request", "envelope", "html"]
 
 #: the service's own names of its codes
 MESSAGES: Final = {
@@ -51,22 +52,6 @@ class RefusalError(Exception):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A field of a form."""
-
-    data: bytes
-    filename: str | None
-
-    @property
-    def text(self) -> str:
-        return self.data.decode("utf-8", "replace")
-
-
-_PART_NAME: Final = re.compile(r'[; ]name="([^"]*)"')
-_PART_FILENAME: Final = re.compile(r'[; ]filename="([^"]*)"')
-
-
-@dataclass(frozen=True)
 class Request:
     """One request."""
 
@@ -99,19 +84,7 @@ class Request:
 
     def form(self) -> dict[str, Part]:
         """The fields of a multipart form; none if it is something else."""
-        content_type = self.headers.get("Content-Type", "")
-        found = re.search(r'multipart/form-data;.*boundary="?([^";]+)"?', content_type, re.IGNORECASE)
-        if found is None:
-            return {}
-        parts = {}
-        # The first piece is what stands before the first boundary, the last one the closing dashes.
-        for piece in self.body.split(b"--" + found[1].encode())[1:-1]:
-            head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-            described = head.decode("utf-8", "replace")
-            if name := _PART_NAME.search(described):
-                filename = _PART_FILENAME.search(described)
-                parts[name[1]] = Part(data.removesuffix(b"\r\n"), filename[1] if filename else None)
-        return parts
+        return parse_multipart(self.headers.get("Content-Type", ""), self.body)
 
 
 @dataclass

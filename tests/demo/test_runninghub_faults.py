@@ -240,7 +240,7 @@ def test_rules_are_taken_back_and_cleared(caller: Caller, cloud: RunningHubStand
 
 def struck(seed: int, call: str = "outputs", only: str = "") -> list[Fault | None]:
     plan = FaultPlan()
-    plan.random(seed, 0.3, call=only)
+    plan.random(seed, 0.3, match=only)
     rules = [plan.pick(call) for _ in range(1000)]
     return [rule and rule.kind for rule in rules]
 

@@ -165,14 +165,14 @@ def test_an_account_without_money(office: Office) -> None:
 
 
 def test_an_account_that_may_not(office: Office) -> None:
-    office.cloud.faults.add(Fault.PARAMS_301, call="account")
+    office.cloud.faults.add(Fault.PARAMS_301, match="account")
     found = office.examine()
     check = only_wrong(found, "cloud_account", unasked=["cloud_key", *after("cloud_account")])
     assert "PARAMS_INVALID (code 301)" in check.detail.en
 
 
 def test_an_account_of_which_it_does_not_say(office: Office) -> None:
-    office.cloud.faults.add(Fault.NULL_DATA, call="account")
+    office.cloud.faults.add(Fault.NULL_DATA, match="account")
     found = office.examine()
     assert found.ok
     assert [check.id for check in found.checks if check.ok is None] == ["cloud_account"]
@@ -244,13 +244,13 @@ def test_a_cloud_that_hangs_costs_ten_seconds_once(office: Office) -> None:
 
 @pytest.mark.parametrize(("fault", "status"), [(Fault.HTML_502, 502), (Fault.HTML_200, 200)])
 def test_something_else_answers(office: Office, fault: Fault, status: int) -> None:
-    office.cloud.faults.add(fault, call="account")
+    office.cloud.faults.add(fault, match="account")
     check = only_wrong(office.examine(), "cloud", unasked=after("cloud"))
     assert f"not as RunningHub does (HTTP {status})" in check.detail.en
 
 
 def test_what_breaks_off_later_is_said_where_it_broke(office: Office) -> None:
-    office.cloud.faults.add(Fault.RESET_BEFORE, call="workflow", after=1, times=None)
+    office.cloud.faults.add(Fault.RESET_BEFORE, match="workflow", after=1, times=None)
     only_wrong(office.examine(), "video_workflow", unasked=["video_inputs"])
 
 

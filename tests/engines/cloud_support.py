@@ -155,13 +155,13 @@ class Cloud:
             self.cloud.forget(task.id)
 
     def busy(self, times: int) -> None:
-        self.cloud.faults.add(Fault.QUEUE_FULL_421, call="create", times=times)
+        self.cloud.faults.add(Fault.QUEUE_FULL_421, match="create", times=times)
 
     def refuse(self) -> None:
-        self.cloud.faults.add(Fault.NODE_803, call="create", times=1)
+        self.cloud.faults.add(Fault.NODE_803, match="create", times=1)
 
     def answer_lost(self, *, accepted: bool) -> None:
-        self.cloud.faults.add(Fault.RESET_AFTER if accepted else Fault.RESET_BEFORE, call="create", times=1)
+        self.cloud.faults.add(Fault.RESET_AFTER if accepted else Fault.RESET_BEFORE, match="create", times=1)
 
     def down(self) -> None:
         self.cloud.stop()
@@ -170,7 +170,7 @@ class Cloud:
         self.cloud.start()
 
     def silent(self, times: int) -> None:
-        self.cloud.faults.add(Fault.HTML_502, call="outputs", times=times)
+        self.cloud.faults.add(Fault.HTML_502, match="outputs", times=times)
 
     def is_result(self, path: Path, number: int) -> bool:
         return shows(path.read_bytes(), f"row {number}")

@@ -286,7 +286,7 @@ def test_a_download_that_fails_is_tried_again_and_nothing_is_paid_for(fault: str
     office = Office(cloud, tmp_path)
     task_id = office.main_py().enters(2)
     cloud.finish()
-    cloud.cloud.faults.add(Fault[fault], call="download", times=2)
+    cloud.cloud.faults.add(Fault[fault], match="download", times=2)
     assert office.main_py().recovers()[0]["status"] == "已完成"
     (name,) = office.task(task_id)["output_files"]
     assert cloud.is_result(tmp_path / name, 2)
@@ -298,7 +298,7 @@ def test_a_download_that_fails_is_tried_again_and_nothing_is_paid_for(fault: str
 def test_what_a_person_has_to_mend_for_all_leaves_the_rows_open(fault: str, cloud: Cloud, tmp_path: Path) -> None:
     """800 rows must not be 失败 because of one wrong key."""
     office = Office(cloud, tmp_path)
-    rule = cloud.cloud.faults.add(Fault[fault], call="create", times=None)
+    rule = cloud.cloud.faults.add(Fault[fault], match="create", times=None)
     main = office.main_py()
     task_id = main.submits(2)
     record = office.main_py().recovers()[0]
