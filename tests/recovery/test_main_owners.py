@@ -20,27 +20,26 @@ from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.launch import ComfyProcess
 
 KILLER = 2
-#: Seconds that the row runs: at 0 it is over before anybody hears that ComfyUI has taken it.
-KILLED_AFTER = (0.3, 0.0)
-FORTY = range(KILLER, KILLER + 41)
+#: Seconds that the row runs, and how many wait behind it. At 0 s it is over before anybody hears that it was taken.
+KILLED_AFTER = ((0.3, 40), (0.0, 12))
 
 
 # ------------------------------------------------------------------ a row that takes ComfyUI down
 
 
-@pytest.mark.parametrize("after", KILLED_AFTER)
-def test_main_py_lives_through_a_row_that_kills_comfyui(after: float, tmp_path: Path) -> None:
-    """ComfyUI has no plugin and counts nothing. The forty rows that waited behind it are not to blame."""
-    output = tmp_path / "output"
-    with Supervised(tmp_path, after=after) as comfy, Main(comfy.url, output, FORTY, killer=KILLER) as main:
-        assert main.ends() == list(FORTY)
+@pytest.mark.parametrize(("after", "behind"), KILLED_AFTER)
+def test_main_py_lives_through_a_row_that_kills_comfyui(after: float, behind: int, tmp_path: Path) -> None:
+    """ComfyUI has no plugin and counts nothing. The rows that waited behind it are not to blame."""
+    output, rows = tmp_path / "output", range(KILLER, KILLER + behind + 1)
+    with Supervised(tmp_path, after=after) as comfy, Main(comfy.url, output, rows, killer=KILLER) as main:
+        assert main.ends() == list(rows)
         assert_only_the_killer_failed(comfy, output)
 
 
-@pytest.mark.parametrize("after", KILLED_AFTER)
-def test_main_py_dies_too_with_each_row_that_kills_comfyui(after: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("after", "behind"), KILLED_AFTER)
+def test_main_py_dies_too_with_each_row_that_kills_comfyui(after: float, behind: int, tmp_path: Path) -> None:
     """As where both are on the computer that hangs then."""
-    output, mains = tmp_path / "output", list[Main]()
+    output, mains, rows = tmp_path / "output", list[Main](), range(KILLER, KILLER + behind + 1)
 
     def die_with_it() -> None:
         mains[-1].kill()
@@ -48,7 +47,7 @@ def test_main_py_dies_too_with_each_row_that_kills_comfyui(after: float, tmp_pat
     with Supervised(tmp_path, before=die_with_it, after=after) as comfy:
         while True:
             known = comfy.killed()
-            with Main(comfy.url, output, FORTY, killer=KILLER, steps="once" if mains else "") as main:
+            with Main(comfy.url, output, rows, killer=KILLER, steps="once" if mains else "") as main:
                 mains.append(main)
                 until(lambda: main.process.poll() is not None)
                 if main.process.returncode == 0:
