@@ -26,7 +26,7 @@ from .feishu.publisher import FlushReport, Publisher
 from .recovery.decisions import Action
 from .recovery.manager import TaskRecoveryManager
 from .recovery.outcome import exit_code
-from .recovery.planning import PlannedTask, RecoveryPlan
+from .recovery.plan import PlannedTask, RecoveryPlan
 from .running import run
 from .settings import Columns, Settings, SettingsError, load_settings
 from .table.database import WorkflowDatabase

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from ..table.cells import agree
 from ..table.index import TaskEntry
-from ..table.manager import keeps_row
 from ..table.records import TaskRecord, WorkflowType
 from ..table.row_identity import (
     RowIdentity,
@@ -21,6 +20,7 @@ from ..table.row_identity import (
     resembles,
     short,
 )
+from ..table.row_tasks import keeps_row
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 

@@ -43,6 +43,8 @@ class Action(str, Enum):
     FAIL = "fail"
     #: the user interrupted it
     CANCEL = "cancel"
+    #: only planned, of a row of the batch that has no task: it is entered and sent
+    RENDER = "render"
 
 
 @dataclass(frozen=True)

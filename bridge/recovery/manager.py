@@ -31,7 +31,8 @@ from .decisions import Action
 from .delivering import RunDelivery
 from .following import LOOK_SECONDS, Following
 from .numbering import RunNumbering
-from .planning import Planning, RecoveryPlan
+from .plan import RecoveryPlan
+from .planning import Batch, Planning
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 from .turns import TOGETHER
@@ -82,7 +83,14 @@ class TaskRecoveryManager:
         self._standing = RunStandstill(db, engine, feishu)
         moves = self._standing.progressed
         self._follow = Following(db, engine, self._submitting, self._delivery, limits, on_progress=moves)
-        self._planning = Planning(db, self._submitting, self._follow, limits.max_renders, self._results_on_disk)
+        self._planning = Planning(
+            db,
+            self._submitting,
+            self._follow,
+            self._results_on_disk,
+            limit=limits.max_renders,
+            to_sheet=self._publisher is not None,
+        )
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
@@ -153,10 +161,15 @@ class TaskRecoveryManager:
         """Bring one 图生视频 task to its end, waiting for it; True when it is 已完成."""
         return await self._recover_one(task_data, WorkflowType.IMAGE_TO_VIDEO)
 
-    async def plan(self) -> RecoveryPlan:
+    async def plan(self, batch: Batch | None = None) -> RecoveryPlan:
         """What `check_and_recover_tasks` would do now with every unfinished task, and how many renders that will pay
-        for. Asks the engine where they are; writes nothing, in no file and no sheet."""
-        return await self._planning.plan()
+        for. Asks the engine where they are; writes nothing, in no file and no sheet.
+
+        `batch`: by workflow the rows that would be given to `rows_to_do` after it. Then the plan is that of a whole
+        run: also which of these rows would be rendered, which would be left out and why, and which may have been
+        rendered before. `plan.lines()` is the same for a person.
+        """
+        return await self._planning.plan(batch or {})
 
     # ------------------------------------------------------------------ submitting and following, for the normal batch
 
@@ -230,8 +243,10 @@ class TaskRecoveryManager:
         return record_to_json(await self._follow.read(task_id))
 
     def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
-        """`rows` without those that a task is at work on, or whose result still has to reach the sheet."""
-        return self._db.rows_without_task(rows, workflow_type)
+        """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
+        reach the sheet; nor those of which nothing tells them apart, where there is a sheet. How many will be paid for,
+        how many of these again and why, is logged."""
+        return self._planning.rows_to_do(rows, workflow_type)
 
     async def publish(self) -> FlushReport:
         """Deliver what waits in the outbox and is this table's to deliver; the rest is the plugin's."""

@@ -1,26 +1,33 @@
-"""What a recovery would do now, row by row, and what that will cost: asks everybody, changes nothing."""
+"""What a recovery and the batch after it would do now, row by row, and what that will cost: asks everybody, changes
+nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ..engines.history import Place
 from ..results.find import Found
+from ..table.index import TaskIndex
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
-from ..table.records import Stage, TaskError, TaskRecord, id_sort_key
+from ..table.records import Stage, TaskError, TaskRecord, WorkflowType, id_sort_key, workflow_type_of
+from ..table.rows import RowData
 from ..table.values import Owner
 from ..wording import Wording
+from .batch_planning import planned_rows, refused_rows
 from .decisions import Action, Decision
 from .following import Following, gone_with_power
+from .plan import PlannedTask, RecoveryPlan
 from .starts import blamed, suspect
 from .submitting import Submitting
 from .turns import TOGETHER
+
+log = logging.getLogger("wfrecovery")
 
 #: Results that lie in the output folder already, by task.
 OnDisk = Callable[[Sequence[TaskRecord]], Mapping[str, Sequence[Found]]]
@@ -30,6 +37,9 @@ _LIMIT: Final = Wording(
     "as many as WFRECOVERY_MAX_RENDERS allows are sent before it: the next run's",
     "在它之前已达到 WFRECOVERY_MAX_RENDERS 的上限：由下次运行提交",
 )
+#: The rows that a batch is to render, by workflow.
+Batch = Mapping[WorkflowType | str, Sequence[RowData]]
+
 #: Why a render is paid for again.
 _NO_ANSWER: Final = Wording(
     "it was sent, and no answer came: it may have been accepted", "已发送但没有收到应答：可能已被接收"
@@ -38,98 +48,70 @@ _TAKEN: Final = Wording("it was taken, and is not known there any more", "曾被
 _TRIED: Final = Wording("it was begun before", "之前已经开始过")
 
 
-@dataclass(frozen=True)
-class PlannedTask:
-    """What happens to one task, and why."""
-
-    task_id: str
-    row_number: int | None
-    workflow_type: str | None
-    product_name: str
-    model_name: str
-    action: Action
-    reason: Wording
-    #: it ends as lost, and its cell stays 否: the next batch renders the row
-    row_stays_open: bool = False
-    #: why it may have been rendered before; None where it surely was not, or is not sent
-    again: Wording | None = None
-    #: what waits for a person: how many renders each decision costs. "leave" costs the one of the next batch
-    decisions: Mapping[str, int] | None = None
-
-    @property
-    def renders(self) -> int:
-        """How many are paid for by that."""
-        return int(self.action is Action.REQUEUE)
-
-    def to_json(self) -> dict[str, Any]:
-        """For scripts."""
-        return {
-            **{name: getattr(self, name) for name in ("task_id", "row_number", "workflow_type")},
-            **{name: getattr(self, name) for name in ("product_name", "model_name")},
-            "action": self.action.value,
-            "reason": self.reason.en,
-            "reason_zh": self.reason.zh,
-            "renders": self.renders,
-            "again": None if self.again is None else self.again.en,
-            "row_stays_open": self.row_stays_open,
-            "decisions": None if self.decisions is None else dict(self.decisions),
-        }
-
-
-@dataclass(frozen=True)
-class RecoveryPlan:
-    """Every unfinished task, oldest first."""
-
-    tasks: tuple[PlannedTask, ...]
-
-    @property
-    def renders(self) -> int:
-        """How many renders the recovery will pay for."""
-        return sum(task.renders for task in self.tasks)
-
-    @property
-    def again(self) -> int:
-        """How many of these may have been paid for before."""
-        return sum(task.renders for task in self.tasks if task.again is not None)
-
-    @property
-    def asking(self) -> tuple[PlannedTask, ...]:
-        """What waits for a person."""
-        return tuple(task for task in self.tasks if task.decisions is not None)
-
-    def to_json(self) -> dict[str, Any]:
-        """For scripts."""
-        tasks = [task.to_json() for task in self.tasks]
-        return {"renders": self.renders, "again": self.again, "asking": len(self.asking), "tasks": tasks}
-
-
 class Planning:
     """Looks at every unfinished task as the recovery would."""
 
     def __init__(
-        self, db: DatabaseManager, submitting: Submitting, follow: Following, limit: int, on_disk: OnDisk
+        self,
+        db: DatabaseManager,
+        submitting: Submitting,
+        follow: Following,
+        on_disk: OnDisk,
+        *,
+        limit: int,
+        to_sheet: bool,
     ) -> None:
-        self._db, self._submitting, self._follow, self._limit, self._on_disk = db, submitting, follow, limit, on_disk
+        """`to_sheet`: whether results go into a sheet from here."""
+        self._db, self._submitting, self._follow, self._on_disk = db, submitting, follow, on_disk
+        self._limit, self._to_sheet = limit, to_sheet
+        #: every task as it lies there
+        self._index = TaskIndex(db.table, look=self._as_it_lies)
 
-    async def plan(self) -> RecoveryPlan:
-        """Row by row, a few at a time."""
+    async def plan(self, batch: Batch) -> RecoveryPlan:
+        """Row by row, a few at a time; then the rows of a batch, as the recovery leaves them."""
         tasks = await asyncio.to_thread(self._unfinished)
         self._follow.on_disk = await asyncio.to_thread(self._on_disk, tasks)
         to_blame = await self._to_blame(tasks)
         planned: list[PlannedTask] = []
         for start in range(0, len(tasks), TOGETHER):
-            batch = tasks[start : start + TOGETHER]
-            planned += await asyncio.gather(*(self._planned(task, to_blame) for task in batch))
-        return RecoveryPlan(tuple(self._within_limit(planned)))
+            some = tasks[start : start + TOGETHER]
+            planned += await asyncio.gather(*(self._planned(task, to_blame) for task in some))
+        by_id = {task.task_id: task for task in planned if task.task_id is not None}
+        for workflow_type, rows in batch.items():
+            planned += await asyncio.to_thread(self._of_batch, self._index, rows, workflow_type, by_id)
+        return RecoveryPlan(tuple(self._within_limit(planned)), self._limit)
+
+    def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
+        """The rows of a batch that begins now; how many are paid for is logged."""
+        plan = RecoveryPlan(tuple(self._of_batch(self._db.index, rows, workflow_type, {})), self._limit)
+        log.info("[wfrecovery] %s: %s", workflow_type_of(workflow_type).value, plan.summary)
+        refused = self._refused(rows)
+        for number, why in refused.items():
+            log.warning("[wfrecovery] row %d is left out: %s", number, why)
+        return [row for row in self._db.rows_without_task(rows, workflow_type) if row.row_number not in refused]
+
+    def _of_batch(
+        self,
+        index: TaskIndex,
+        rows: Sequence[RowData],
+        workflow_type: WorkflowType | str,
+        recovery: Mapping[str, PlannedTask],
+    ) -> list[PlannedTask]:
+        return planned_rows(index.entries(), rows, workflow_type, recovery, self._refused(rows))
+
+    def _refused(self, rows: Sequence[RowData]) -> dict[int, Wording]:
+        return refused_rows(rows) if self._to_sheet else {}
 
     def _unfinished(self) -> list[TaskRecord]:
-        """Read as they lie there: nothing is set aside."""
-        found: list[TaskRecord] = []
-        for task_id in sorted(self._db.table.files_in(self._db.table.active_folder), key=id_sort_key):
-            with contextlib.suppress(TaskError, OSError):
-                task = self._db.table.get(task_id)
-                found += [] if task.stage.final else [task]
-        return found
+        """Oldest first."""
+        task_ids = sorted(self._db.table.files_in(self._db.table.active_folder), key=id_sort_key)
+        return [task for task in map(self._as_it_lies, task_ids) if task is not None and not task.stage.final]
+
+    def _as_it_lies(self, task_id: str) -> TaskRecord | None:
+        """A record; what cannot be read is not set aside."""
+        with contextlib.suppress(TaskError, OSError):
+            return self._db.table.get(task_id)
+        return None
 
     async def _to_blame(self, tasks: list[TaskRecord]) -> str | None:
         """Whose start is counted if the engine went down with all of them."""

@@ -11,6 +11,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -103,8 +104,9 @@ class TaskIndex:
     A finished record that somebody edits in place, without renaming it, is noticed when its month next changes.
     """
 
-    def __init__(self, table: WorkflowDatabase) -> None:
-        self._table = table
+    def __init__(self, table: WorkflowDatabase, *, look: Callable[[str], TaskRecord | None] | None = None) -> None:
+        """`look`: reads a record; default sets aside what is none of ours."""
+        self._table, self._look = table, look or table.look
         self._mutex = threading.Lock()
         self._entries: dict[str, TaskEntry] = {}
         self._oldest_first: list[TaskEntry] = []
@@ -178,7 +180,7 @@ class TaskIndex:
     def _read(self, task_id: str) -> bool:
         """Bring one entry up to date; False when the record could not be read, which may be otherwise the next time."""
         try:
-            record = self._table.look(task_id)
+            record = self._look(task_id)
         except OSError:
             return False
         before, now = self._entries.get(task_id), TaskEntry.of(record) if record is not None else None

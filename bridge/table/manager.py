@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,15 @@ from .content import taken
 from .current import Submit, make_current
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
-from .index import TaskEntry, TaskIndex
+from .index import TaskIndex
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
 from .publishers import back_in_outbox, delivered_here
 from .record_json import record_to_json
 from .records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
-from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, pictures_differ, resembles
+from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, resembles
+from .row_tasks import changed_row, index_of, keeps_row, may_be, tasks_of_rows, unsettled
 from .rows import RowData, row_data_of
 from .values import FeishuState, Owner, OwnerKind, Result
 
@@ -287,26 +288,13 @@ class DatabaseManager:
         """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
         reach the sheet. Of rows that look the same, as many are left out as there are tasks."""
         kind = workflow_type_of(workflow_type).value
-        index = RowIndex({row.row_number: identity_of(row) for row in rows})
-        places = [(task, _may_be(task.identity, index)) for task in self._unsettled(kind)]
-        stands_in = {task.task_id: task.row_number for task, numbers in places if task.row_number in numbers}
-        taken = set(stands_in.values())
-        for task, numbers in places:
-            free = [number for number in numbers if number not in taken]
-            if task.task_id not in stands_in and free:
-                stands_in[task.task_id] = free[0]
-                taken.add(free[0])
-        for task, numbers in places:
-            number = task.row_number
-            if not numbers and number in index.rows.keys() - taken and resembles(task.identity, index.rows[number]):
-                log.warning("[wfrecovery] %s", _changed(task, number))
-                taken.add(number)
-        self._stands_in.update(stands_in)
-        return [row for row in rows if row.row_number not in taken]
-
-    def _unsettled(self, kind: str) -> Iterator[TaskEntry]:
-        """The tasks of a workflow that are at work on their row, or whose result has to be pushed; oldest first."""
-        return (entry for entry in reversed(self.index.entries()) if entry.workflow_type == kind and keeps_row(entry))
+        taken = tasks_of_rows(index_of(rows), list(unsettled(self.index.entries(), kind)))
+        for one in taken:
+            if one.changed:
+                log.warning("[wfrecovery] %s", changed_row(one.task, one.row_number))
+        self._stands_in.update({one.task.task_id: one.row_number for one in taken if not one.changed})
+        numbers = {one.row_number for one in taken}
+        return [row for row in rows if row.row_number not in numbers]
 
     def _task_of_row(self, row: RowIdentity, row_number: int, kind: str) -> TaskRecord | None:
         """The task that is at work on this row for this workflow, or whose result still has to be pushed.
@@ -316,20 +304,20 @@ class DatabaseManager:
         """
         index, me = RowIndex({row_number: row}), self.owners.me.boot
         moved = changed = None
-        for entry in self._unsettled(kind):
+        for entry in unsettled(self.index.entries(), kind):
             here = self._stands_in.get(entry.task_id, entry.row_number) == row_number
-            may_be = bool(_may_be(entry.identity, index))
-            task = self.table.look(entry.task_id) if may_be or (here and resembles(entry.identity, row)) else None
+            is_like = bool(may_be(entry.identity, index))
+            task = self.table.look(entry.task_id) if is_like or (here and resembles(entry.identity, row)) else None
             if task is None or not keeps_row(task):
                 continue
-            if here and may_be:
+            if here and is_like:
                 return task
             if here:
                 changed = changed or task
             elif moved is None and task.batch != me and task.task_id not in self._stands_in:
                 moved = task
         if moved is None and changed is not None:
-            log.warning("[wfrecovery] %s", _changed(changed, row_number))
+            log.warning("[wfrecovery] %s", changed_row(changed, row_number))
         return moved or changed
 
     def _change(self, task_id: str, change: Change) -> bool:
@@ -358,30 +346,6 @@ def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
         return kept
     shown = ",".join(pictures_in(row.composite_image)) or None
     return {**kept, "composite_image": shown, "status": row.status, "video_status": row.video_status}
-
-
-def keeps_row(task: TaskRecord | TaskEntry) -> bool:
-    """Whether a row has this task: it is at work on it, or its result still has to be pushed."""
-    open_entry = task.feishu_state in (FeishuState.PENDING, FeishuState.BLOCKED)
-    return (
-        task.row_number is not None
-        and task.status is not WorkflowStatus.FAILED
-        and (open_entry or not task.stage.final)
-    )
-
-
-def _changed(task: TaskRecord | TaskEntry, number: int | None) -> Wording:
-    return Wording(
-        f"row {number} was changed while {task.task_id} is at work on it, or its result waits: it is not rendered "
-        f"again before that is decided → wfrecovery decide {task.task_id}",
-        f"第 {number} 行在 {task.task_id} 处理期间（或结果等待推送时）被修改：在决定之前不会重新生成"
-        f" → wfrecovery decide {task.task_id}",
-    )
-
-
-def _may_be(wanted: RowIdentity, index: RowIndex) -> list[int]:
-    """The rows that may be this one, as far as anybody can tell: in doubt nothing is paid for twice."""
-    return [number for number in index.may_be(wanted) if not pictures_differ(wanted, index.rows[number])]
 
 
 def _as_texts(row: RowData) -> RowData:

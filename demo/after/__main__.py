@@ -34,7 +34,11 @@ async def main_process(arguments: argparse.Namespace) -> int:
     cloud.poll_seconds = float(os.environ.get("POLL_SECONDS", "3"))
     feishu = bridge.FeishuClient.from_settings(settings)
     manager = WorkflowManager(cloud, feishu, Path(settings.output_dir or "output"))
-    results = await manager.process(retry=arguments.retry, dry_run=arguments.dry_run)
+    try:
+        results = await manager.process(retry=arguments.retry, dry_run=arguments.dry_run)
+    except bridge.FeishuError as error:
+        log.error("%s", error)
+        return 1
     return report(results, manager.db.get_incomplete_tasks())
 
 

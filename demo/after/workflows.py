@@ -92,23 +92,34 @@ class WorkflowManager:
 
     async def process(self, *, retry: bool, dry_run: bool) -> list[dict[str, Any]]:
         """All workflows, one after the other; what became of each row."""
-        results = []
-        if not dry_run:  # what was never sent is done anew below
-            results = [task for task in await self.recovery.check_and_recover_tasks() if task["comfyui_task_id"]]
+        statuses = (OPEN, FAILED) if retry else (OPEN,)
+        if dry_run:
+            await self.say_what_would_be_done(statuses)
+            return []
+        # what was never sent is done anew below
+        results = [task for task in await self.recovery.check_and_recover_tasks() if task["comfyui_task_id"]]
         for workflow in self.workflows:
-            rows = self.open_rows(workflow, retry)
+            rows = self.recovery.rows_to_do(self.open_rows(workflow, statuses), workflow.kind)
             log.info("%s: %d rows to do", workflow.kind.value, len(rows))
             for row in rows:
                 log.info("  row %d  %s × %s", row.row_number, row.product_name, row.model_name)
-            if not dry_run:
-                results += await self.process_rows(workflow, rows)
+            results += await self.process_rows(workflow, rows)
         return results
 
-    def open_rows(self, workflow: Workflow, retry: bool) -> list[bridge.RowData]:
-        """The rows to do; `retry`: also those that failed."""
-        statuses = (OPEN, FAILED) if retry else (OPEN,)
-        rows = [row for row in self.feishu.read_rows() if workflow.is_open(row, statuses)]
-        return self.recovery.rows_to_do(rows, workflow.kind)
+    async def say_what_would_be_done(self, statuses: tuple[str, ...]) -> None:
+        """Row by row, and what it costs; a film is made of a picture that comes first."""
+        pictures, films = self.workflows
+        first = self.open_rows(pictures, statuses)
+        then = {
+            row.row_number: row for row in [*first, *self.open_rows(films, statuses)] if row.video_status in statuses
+        }
+        plan = await self.recovery.plan({pictures.kind: first, films.kind: list(then.values())})
+        for line in plan.lines():
+            log.info("%s", line)
+
+    def open_rows(self, workflow: Workflow, statuses: tuple[str, ...]) -> list[bridge.RowData]:
+        """The rows to do."""
+        return [row for row in self.feishu.read_rows() if workflow.is_open(row, statuses)]
 
     async def process_rows(self, workflow: Workflow, rows: list[bridge.RowData]) -> list[dict[str, Any]]:
         places = asyncio.Semaphore(AT_ONCE)

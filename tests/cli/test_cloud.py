@@ -207,6 +207,19 @@ def test_what_asks_is_listed_with_commands_that_cost_what_they_say(
     firm.assert_no_comfyui_was_asked()
 
 
+def test_a_dry_run_asks_the_cloud_and_pays_for_nothing(firm: Firm) -> None:
+    asks = firm.asks(accepted=True)
+    runs = firm.office.main_py().submits(3)
+    paid, created = firm.cloud.paid(2) + firm.cloud.paid(3), firm.cloud.cloud.calls["create"]
+    told = firm.json("recover", "--dry-run", code=1)
+    assert {task["task_id"]: task["action"] for task in told["tasks"]} == {asks: "ask", runs: "follow"}
+    assert (told["renders"], told["asking"]) == (0, 1)
+    said = firm.wfrecovery("recover", "--dry-run", "--lang", "zh").stdout
+    assert "decide again：计费 1 次（如果已经生成过，就是第二次）" in said
+    assert (firm.cloud.paid(2) + firm.cloud.paid(3), firm.cloud.cloud.calls["create"]) == (paid, created)
+    firm.assert_no_comfyui_was_asked()
+
+
 def test_without_the_setting_what_asks_can_be_decided_all_the_same(firm: Firm) -> None:
     task_id = firm.asks(accepted=False)
     ended = firm.wfrecovery("tasks", "--local", "--lang", "zh", url=NOWHERE, WFRECOVERY_ENGINE="")

@@ -247,7 +247,8 @@ def test_an_answer_is_lost(office: Office) -> None:
     assert code == 1
     assert task.error_message in office.log()
     assert office.run("--retry", "--dry-run") == 1  # it still waits for a person
-    assert office.log().count("图片合成: 0 rows to do") == 1, office.log()
+    assert "0 to be rendered, 0 of them perhaps for a second time; 1 wait for a decision" in office.log()
+    assert "decide again: 1 to pay for" in office.log()
     assert office.run("--retry") == 1
     assert office.cloud.paid(f"row {task.row_number - 1}") == 1
     office.decide(task.task_id, "again", "--local")
@@ -288,10 +289,21 @@ def test_a_download_breaks_off(office: Office) -> None:
     office.assert_all_are_right()
 
 
+def test_a_spreadsheet_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    with Office("after", tmp_path, films=False) as office:
+        office.feishu.spreadsheet_token = "wrong"
+        assert office.run("--dry-run") == 1
+    assert "FEISHU_SPREADSHEET_TOKEN" in office.log().splitlines()[-1]
+    assert "Traceback" not in office.log()
+
+
 def test_films_too_where_nothing_goes_wrong(office: Office) -> None:
     """Both are the same program: without a fault they do the same."""
     assert office.run("--dry-run") == 0
     assert office.cloud.tasks == []
+    if office.program == "after":  # four pictures, and the films that are made of them
+        assert "8 to be rendered, 0 of them perhaps for a second time" in office.log()
+        assert not (office.folder / "output").exists()
     assert office.run() == 0, office.log()
     assert office.wrong() == set()
     assert [office.cloud.paid(f"row {number}") for number in ROWS] == [2, 2, 2, 2]  # a picture and a film
