@@ -19,6 +19,7 @@ from .engines.errors import (
     UnreachableError,
 )
 from .engines.history import Place, ResultFile, Sighting
+from .engines.recorded import recorded
 from .engines.runninghub import CloudWorkflow, RunningHubClient
 from .feishu.client import FeishuClient
 from .feishu.errors import FeishuError, FeishuNotConfiguredError
@@ -80,5 +81,6 @@ __all__ = [
     "exit_code",
     "load_settings",
     "new_prompt_id",
+    "recorded",
     "run",
 ]

@@ -82,8 +82,8 @@ class EngineInUse:
             if hasattr(self.client, "submit"):
                 answer = await called(self.client.submit, workflow, task)
             else:
-                prompt_id = task["comfyui_task_id"]
-                answer = await called(self.client.submit_workflow, workflow, prompt_id=prompt_id, task=task)
+                submit = self.client.submit_workflow
+                answer = await called(submit, workflow, **_taken(submit, prompt_id=task["comfyui_task_id"], task=task))
         except EngineError:
             raise
         except Exception as error:
@@ -136,9 +136,8 @@ class EngineInUse:
             await self._tell_progress(job_id, seen, on_progress)
             return seen
         wait = self.client.wait_for_completion
-        told = {"on_progress": on_progress} if "on_progress" in inspect.signature(wait).parameters else {}
         try:
-            seen = await called(wait, job_id, **told)
+            seen = await called(wait, job_id, **_taken(wait, on_progress=on_progress))
         except Exception as error:  # it has given up, or its service was away
             self._say_once(f"{self.name}: {_named(error)}", of=job_id)
             return await self.look_up(job_id)
@@ -258,6 +257,13 @@ async def called(function: Callable[..., Any], *arguments: Any, **named: Any) ->
         return await function(*arguments, **named)
     result = await _in_thread(partial(function, *arguments, **named))
     return await result if inspect.isawaitable(result) else result
+
+
+def _taken(function: Callable[..., Any], **offered: Any) -> dict[str, Any]:
+    """What a client's method takes of the arguments that are offered: not every client's knows them."""
+    parameters = inspect.signature(function).parameters
+    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    return {name: value for name, value in offered.items() if takes_all or name in parameters}
 
 
 def _in_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:

@@ -41,8 +41,9 @@ async def submit_for_current(engine: str, workflow: Mapping[str, Any]) -> Submit
             current.before,
             current.task_id,
         )
-        current.used = True
+        current.tried = current.used = True
         return None
+    current.tried = True
     job_id = await submits[1](current.task_id, workflow, current.used)
     current.used = True
     return None if job_id is None else SubmittedId(job_id)

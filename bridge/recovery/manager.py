@@ -190,7 +190,8 @@ class TaskRecoveryManager:
                 task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id
-                await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+                if workflow:  # else nothing can be kept of it, and what is lost is the next batch's
+                    await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
                 self._submitting.allowance.hold(task_id)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 task = await asyncio.to_thread(self._db.table.update, task_id, submitting)

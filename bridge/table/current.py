@@ -31,9 +31,11 @@ class CurrentTask:
 
     table: ReferenceType[Entering]
     task_id: str
-    #: whether a workflow was submitted for it since it was entered
+    #: whether a workflow was handed over for it since it was entered, whatever came of that
+    tried: bool = False
+    #: whether one was submitted
     used: bool = False
-    #: what was entered before it in this context, when nothing had been submitted for that yet
+    #: what was entered before it in this context, when nothing had been handed over for that yet
     before: str | None = None
 
     @property
@@ -56,8 +58,8 @@ _current: ContextVar[CurrentTask | None] = ContextVar("wfrecovery_task", default
 def make_current(db: Entering, task_id: str) -> None:
     """From now on a workflow that is submitted in this context without a task's name is this one's."""
     last = _current.get()
-    unused = last is not None and not last.used and last.table() is db and last.task_id != task_id
-    _current.set(CurrentTask(ref(db), task_id, before=last.task_id if last is not None and unused else None))
+    untried = last is not None and not last.tried and last.table() is db and last.task_id != task_id
+    _current.set(CurrentTask(ref(db), task_id, before=last.task_id if last is not None and untried else None))
 
 
 def current_task() -> CurrentTask | None:

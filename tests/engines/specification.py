@@ -11,8 +11,10 @@ import signal
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import requests
 from cloud_support import WORKFLOW
 from forked_runs import serve
 
@@ -41,6 +43,35 @@ class TheirRow:
     video_status: str = ""
     video_prompt: str = "转一圈"
     original_data: dict[str, Any] = field(default_factory=dict)
+
+
+class TheirClient:
+    """Their own: no engine, and it cannot be asked for more than to wait."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url, self.key = url, key
+
+    async def submit_workflow(self, workflow: dict[str, Any]) -> SimpleNamespace:
+        answer = await asyncio.to_thread(self.call, "create", **workflow)
+        return SimpleNamespace(task_id=answer["data"]["taskId"])
+
+    async def wait_for_completion(self, task_id: str) -> SimpleNamespace:
+        while True:
+            answer = await asyncio.to_thread(self.call, "outputs", taskId=task_id)
+            if answer["code"] == 0:
+                return SimpleNamespace(files=[bridge.ResultFile.from_url(item["fileUrl"]) for item in answer["data"]])
+            await asyncio.sleep(0.05)
+
+    async def download(self, file: bridge.ResultFile, target: Path) -> None:
+        await asyncio.to_thread(self.fetch, file.url, target)
+
+    def fetch(self, url: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(requests.get(url, timeout=60).content)
+
+    def call(self, name: str, **body: Any) -> dict[str, Any]:
+        told = requests.post(f"{self.url}/task/openapi/{name}", json={"apiKey": self.key, **body}, timeout=60)
+        return dict(told.json())
 
 
 class Lines:
@@ -97,7 +128,7 @@ class Workflow:
 
     def workflow(self, row_data: TheirRow) -> dict[str, Any]:
         said = f"{self.kind.value} {row_data.prompt}"
-        if self.order["engine"] == "cloud":
+        if self.order["engine"] != "comfyui":
             info = [{"nodeId": "6", "fieldName": "text", "fieldValue": said}]
             return {"workflowId": WORKFLOW if self.kind.name == "IMAGE_COMPOSITION" else "102", "nodeInfoList": info}
         color = row_data.row_number + (100 if self.kind.name == "IMAGE_TO_VIDEO" else 0)
@@ -143,6 +174,8 @@ _NAMES = [name for name in TheirRow.__dataclass_fields__ if name != "video_promp
 
 
 def _client(order: dict[str, Any]) -> Any:
+    if order["engine"] == "theirs":
+        return bridge.recorded(TheirClient(order["url"], order["key"]))
     if order["engine"] == "cloud":
         return bridge.RunningHubClient(order["key"], base_url=order["url"], poll_seconds=0.05)
     return bridge.ComfyUIClient(order["url"], poll_seconds=0.05)

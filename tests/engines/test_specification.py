@@ -90,13 +90,17 @@ def assert_all_is_done(team: Team) -> None:
         assert team.writes(number) == 1
 
 
-@pytest.mark.parametrize("kill", KILLS)
-def test_in_a_cloud_killed_after_each_line(kill: str, feishu: FeishuStandIn, tmp_path: Path) -> None:
+#: A client of their own differs from ours in how it submits, and in what a former run has submitted.
+THEIRS = [("theirs", f"{KINDS[0]}: {line}") for line in ("entered", "submitted", "rendered")]
+
+
+@pytest.mark.parametrize(("engine", "kill"), [*(("cloud", kill) for kill in KILLS), *THEIRS])
+def test_in_a_cloud_killed_after_each_line(engine: str, kill: str, feishu: FeishuStandIn, tmp_path: Path) -> None:
     film = Workflow(nodes={"6": ("text",)}, seconds=0.0, outputs=(Output("9", "mp4"),))
     workflows = {WORKFLOW: Workflow(nodes={"6": ("text",)}, seconds=0.0), "102": film}
     with RunningHubStandIn(workflows) as cloud:
-        engine = {"engine": "cloud", "url": cloud.url, "key": cloud.api_key}
-        with Team(tmp_path, feishu, engine) as team:
+        place = {"engine": engine, "url": cloud.url, "key": cloud.api_key}
+        with Team(tmp_path, feishu, place) as team:
             assert team.runs(kill) == {"ended": False, "killed": 9}
             for _ in range(2):
                 assert team.runs() == {"ended": True}
