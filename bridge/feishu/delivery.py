@@ -11,6 +11,7 @@ from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .look_back import LookBack
+from .own_push import OwnPush
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
 from .status_delivery import StatusDelivery, says_nothing, status_field
@@ -29,14 +30,16 @@ class Delivery:
         reader: SheetReader,
         video_link: VideoLink | None = None,
         *,
+        own_push: OwnPush,
         began: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`began`: see `LookBack`."""
+        """`began`: see `LookBack`. `own_push`: looks out for a publisher's whole life."""
         self._feishu, self._db, self._reader, self._video_link = feishu, db, reader, video_link
         self._links: dict[str, str] = {}
         self._deliverables = Deliverables(db)
-        self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables)
+        self._own_push = own_push
+        self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables, self._own_push)
         self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
         self._look_back = LookBack(feishu, self._reader, self._deliverables, began, clock)
         #: by task id the other table, of what was found to stand in its row already
@@ -56,6 +59,7 @@ class Delivery:
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
             self._pictures.put(task)
             return
+        self._own_push.look_at_status(task, self._reader, self._reader.row(task))
         video = self._deliverables.path(task)
         if self._video_link is not None:
             self._reader.sheet.place("video_link")

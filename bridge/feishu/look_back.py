@@ -54,13 +54,13 @@ class LookBack:
         row = self._reader.row(task)
         first = task.outbox.pushed_at is None and task.earlier_runs == 0  # else what was there before is no proof
         done = WorkflowStatus.COMPLETED.value
-        if first and self._reader.sheet.text(row, status_field(task)) == done != _status_before(task):
+        if first and self._reader.sheet.text(row, status_field(task)) == done != status_before(task):
             return True
         shown = self._reader.sheet.picture(row) if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value else None
         if shown is None:
             return False
         if first and "composite_image" in task.row_data:
-            return shown != _token(task.row_data["composite_image"])
+            return shown != picture_before(task)
         return hashlib.sha256(self._feishu.media(shown)).hexdigest() == self._digest(task)
 
     def _may_stand_there(self, task: TaskRecord) -> bool:
@@ -80,10 +80,12 @@ class LookBack:
         return hashlib.sha256(content).hexdigest()
 
 
-def _status_before(task: TaskRecord) -> object:
+def status_before(task: TaskRecord) -> object:
+    """What its row said when it was entered."""
     return task.row_data.get("video_status" if status_field(task) == "video_status" else "status")
 
 
-def _token(cell: object) -> object:
-    """Of a picture, as the row's data hold it: the cell, or the token alone."""
+def picture_before(task: TaskRecord) -> object:
+    """The token of the picture that its row showed then; its data hold the cell, or the token alone."""
+    cell = task.row_data.get("composite_image")
     return ",".join(pictures_in(cell)) or (None if isinstance(cell, Mapping) else cell or None)

@@ -21,6 +21,7 @@ from .client import FeishuClient
 from .deliverables import Deliverables
 from .errors import FeishuError, Remedy
 from .finding import RowNotFoundError
+from .own_push import OwnPush
 from .reading import Place, Reading, SheetReader, Write
 from .sheet import row_number_of
 
@@ -53,9 +54,15 @@ class PictureDelivery:
     """Puts the pictures of one flush."""
 
     def __init__(
-        self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, deliverables: Deliverables
+        self,
+        feishu: FeishuClient,
+        db: DatabaseManager,
+        reader: SheetReader,
+        deliverables: Deliverables,
+        own_push: OwnPush,
     ) -> None:
         self._feishu, self._db, self._reader, self._deliverables = feishu, db, reader, deliverables
+        self._own_push = own_push
 
     def put(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError,
@@ -70,7 +77,7 @@ class PictureDelivery:
         for halving in range(_HALVINGS + 1):
             name, content = picture_for_cell(*original, limit)
             try:
-                self._send_picture(task, name, content)
+                self._send_picture(task, name, content, original[1])
             except FeishuError as error:
                 limit = min(limit, len(content)) // 2
                 if error.remedy is not Remedy.SPLIT or halving == _HALVINGS or limit < _SMALLEST_PICTURE:
@@ -79,9 +86,11 @@ class PictureDelivery:
             else:
                 return
 
-    def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
+    def _send_picture(self, task: TaskRecord, name: str, content: bytes, original: bytes) -> None:
         self._reader.look_again()
         row = self._reader.row(task)
+        if self._own_push.has_brought(task, self._reader, row, (content, original)):
+            return
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
         noted = self._db.table.update(

@@ -32,6 +32,7 @@ from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
 from .numbering import RowNumbers
+from .own_push import OwnPush
 from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
@@ -76,7 +77,7 @@ class Publisher:
         self.last_problem: Wording | None = None
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
-        self._numbers = RowNumbers(db, feishu, clock)
+        self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush(feishu)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
         #: the document by its spreadsheet, where records were brought up to that
@@ -232,7 +233,10 @@ class Publisher:
             self._put_all_off(tasks, error, report)
             return
         links = self._video_links()
-        delivery = Delivery(self._feishu, self._db, reader, links, began=self._began, clock=self._clock)
+        own_push = self._own_push
+        delivery = Delivery(
+            self._feishu, self._db, reader, links, began=self._began, clock=self._clock, own_push=own_push
+        )
         self.last_problem = None
         kept = rest = self._without_older(ready, reader)
         while rest:

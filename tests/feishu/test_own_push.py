@@ -1,0 +1,120 @@
+"""A main.py that still writes into the sheet itself: it is noticed before the row is written again, and told what to
+delete."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
+from test_look_back import SOMETHING, shown
+
+from wfrecovery.bridge.feishu.client import FeishuClient
+from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.table.values import FeishuState
+
+
+def knows_its_row(team: Team, task_id: str, **before: Any) -> None:
+    """What the row showed when the task was entered."""
+
+    def change(task: TaskRecord) -> TaskRecord:
+        known = {"composite_image": None, "status": "否", "video_status": "否", **before}
+        return dataclasses.replace(task, row_data={**task.row_data, **known})
+
+    team.db.table.update(task_id, change)
+
+
+def pushes_itself(team: Team, task_id: str, content: bytes | None = None, status: str = "已完成") -> None:
+    """As main.py did before `bridge`: by the row's number."""
+    task = team.record(task_id)
+    own = (team.folder / task.output_files[0]).read_bytes()
+    team.feishu.sheet.set(f"G{task.row_number}", content or own)
+    team.feishu.sheet.set(f"F{task.row_number}", status)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "_update_table_status" in record.getMessage()]
+
+
+def test_it_is_not_written_again_and_the_log_says_once_what_to_delete(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = [team.finished(row) for row in (2, 3)]
+    for task_id in tasks:
+        knows_its_row(team, task_id)
+        pushes_itself(team, task_id)
+    pictures = [shown(team, row) for row in (2, 3)]
+    team.publisher.flush()
+    (read,) = [row for row in FeishuClient(team.settings).read_rows() if row.row_number == 4]
+    later = team.db.add_workflow_task(read, "图片合成")  # as a program enters it
+    assert team.finished(4) == later
+    pushes_itself(team, later)
+    team.publisher.flush()
+    assert {team.state(task_id) for task_id in (*tasks, later)} == {FeishuState.PUSHED}
+    assert len(team.feishu.sheet.picture_writes) == 0
+    assert [shown(team, row) for row in (2, 3)] == pictures
+    (said,) = told(caplog)
+    assert "delete that from main.py" in said
+    assert "请从 main.py 里删掉" in said
+    assert tasks[0] in said
+
+
+def test_a_status_alone_is_no_picture(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    """Their picture did not arrive, as in a moment in which Feishu was away."""
+    task_id = team.finished(2)
+    knows_its_row(team, task_id)
+    team.feishu.sheet.set("F2", "已完成")
+    team.publisher.flush()
+    team.assert_delivered(task_id)
+    assert len(told(caplog)) == 1
+
+
+@pytest.mark.parametrize(("status", "noticed"), [("已完成", 1), ("否", 0)])
+def test_another_row_s_picture_is_replaced(
+    team: Team, caplog: pytest.LogCaptureFixture, status: str, noticed: int
+) -> None:
+    """By its number, after somebody has moved the rows; or a person has put one in."""
+    task_id = team.finished(2)
+    knows_its_row(team, task_id)
+    pushes_itself(team, task_id, SOMETHING, status)
+    team.publisher.flush()
+    team.assert_delivered(task_id)
+    assert len(told(caplog)) == noticed
+
+
+def test_what_stood_there_before_is_not_even_looked_at(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    task_id = team.finished(2)
+    team.feishu.sheet.set("G2", SOMETHING)
+    knows_its_row(team, task_id, composite_image=shown(team, 2))
+    team.publisher.flush()
+    team.assert_delivered(task_id)
+    assert (team.feishu.count("media"), told(caplog)) == (0, [])
+
+
+def test_what_a_person_wants_pushed_again_is_written(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    task_id = team.finished(2)
+    knows_its_row(team, task_id)
+    team.publisher.flush()
+    pushes_itself(team, task_id)
+    team.db.put_back(task_id)
+    team.publisher.flush()
+    assert (len(team.feishu.sheet.picture_writes), told(caplog)) == (2, [])
+
+
+def test_a_film_whose_status_is_written_already_is_noticed(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    task_id = team.filmed(2)
+    knows_its_row(team, task_id)
+    team.feishu.sheet.set("H2", "已完成")
+    team.publisher.flush()
+    assert (team.state(task_id), team.feishu.sheet.row(2)[VIDEO]) == (FeishuState.PUSHED, "已完成")
+    assert len(told(caplog)) == 1
+
+
+def test_where_nobody_knows_what_was_there_it_is_written(team: Team, caplog: pytest.LogCaptureFixture) -> None:
+    task_id = team.finished(2, picture=Image.new("RGB", (4, 4), (9, 9, 9)))
+    pushes_itself(team, task_id)
+    team.publisher.flush()
+    assert team.feishu.sheet.row(2)[STATUS] == "已完成"
+    assert team.feishu.sheet.row(2)[PICTURE] is not None
+    assert (len(team.feishu.sheet.picture_writes), told(caplog)) == (1, [])
