@@ -304,7 +304,8 @@ def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     """The task as it travels in `extra_data.wfrecovery`; with the table that it is sent from, where that is told."""
     names = ("task_id", "row_number", "product_name", "model_name", "workflow_type")
     sent_from = {"table": task["table_id"]} if task.get("table_id") else {}
-    tag = {**{name: task[name] for name in names}, "feishu_row_data": row_in(task)}
+    cells = {name: value for name, value in row_in(task).items() if name != "original_data"}  # these are ours to keep
+    tag = {**{name: task[name] for name in names}, "feishu_row_data": cells}
     row = row_in(task, "row")
     return {**tag, **({"row": row} if row else {}), **publishing_in(task), **sent_from}
 

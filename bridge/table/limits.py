@@ -21,6 +21,8 @@ _TEXT: Final = 60_000
 #: Bytes of the row's cells, and of what a newer program has added.
 _ROW_BYTES: Final = 256 * 1024
 _MORE_BYTES: Final = 256 * 1024
+#: Bytes of all cells of a row as main.py has read them: a record is written again and again.
+_CELLS_BYTES: Final = 32 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _ROW: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
@@ -53,6 +55,24 @@ def bounded_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     texts = {name: value[:_TEXT] if isinstance(value, str) else value for name, value in kept.items()}
     small = {name: value for name, value in texts.items() if isinstance(value, str | int | float | None)}
     return {**small, "left_out": "the row's other cells were too large for the record"}
+
+
+def kept_cells(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's cells by title, as a record keeps them: without secrets, a value that is no JSON by its text, and by
+    title alone (`left_out`) those for which there is no room."""
+    kept: dict[str, Any] = {}
+    left_out: list[str] = []
+    room = _CELLS_BYTES
+    for title, cell in without_secrets(cells).items():
+        fits = _fits({"feishu_row_data": {"original_data": [cell]}}, _CELLS_BYTES)  # as deep as it will lie
+        value = cell if fits else str(cell)[:_NAME]
+        size = len(json.dumps([title, value], ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        if size > room:
+            left_out.append(str(title)[:_NAME])
+        else:
+            kept[title] = value
+            room -= size
+    return {**kept, "left_out": left_out[:100]} if left_out else kept
 
 
 def bounded_tag(tag: Any) -> Any:

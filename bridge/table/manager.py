@@ -31,6 +31,7 @@ from .current import Submit, make_current
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskIndex
+from .limits import kept_cells
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
@@ -332,8 +333,9 @@ class DatabaseManager:
 
 
 def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
-    """What is kept of a row to find it again; of its pictures no more than which they are; and what it showed before,
-    where that was read, by which it is told whether another program has delivered its result."""
+    """The row as it was when its task was entered, where it was read from a sheet whole: its cells by title under
+    `original_data`. What it showed before tells whether another program has delivered its result. Of the pictures that
+    went in, which they are."""
     pictures = {name: picture for name in PICTURES if (picture := getattr(identity, name))}
     kept = {
         "row_number": row.row_number,
@@ -345,7 +347,8 @@ def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
     if not row.original_data:
         return kept
     shown = ",".join(pictures_in(row.composite_image)) or None
-    return {**kept, "composite_image": shown, "status": row.status, "video_status": row.video_status}
+    before = {"composite_image": shown, "status": row.status, "video_status": row.video_status}
+    return {**kept, **before, "original_data": kept_cells(row.original_data)}
 
 
 def _as_texts(row: RowData) -> RowData:

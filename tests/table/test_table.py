@@ -6,10 +6,12 @@ import dataclasses
 import json
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from table_support import DAY, GRAPH, MONTH, add_attempt, finish, img, job, job_id, pushed, table_files
 
+from wfrecovery.bridge.engines.comfyui import row_tag
 from wfrecovery.bridge.table import database as workflow_database
 from wfrecovery.bridge.table.database import (
     OldFileLockError,
@@ -618,3 +620,67 @@ def test_the_number_of_a_row_is_the_one_of_the_newest_reading(db: DatabaseManage
     second = db.add_workflow_task(new, IMAGE)
     assert second != first
     assert db.table.get(second).product_name == "乙"
+
+
+# ------------------------------------------------------------------ the row as it was
+
+
+def written_row(db: DatabaseManager, task_id: str) -> dict[str, Any]:
+    data = json.loads((db.table.folder / "active" / f"{task_id}.json").read_text("utf-8"))
+    found: dict[str, Any] = data["metadata"]["feishu_row_data"]
+    return found
+
+
+def read_row(**cells: Any) -> RowData:
+    every = {"产品名": "产品A", "模特名": "模特B", "提示词": "海边", **cells}
+    return RowData(67, prompt="海边", product_name="产品A", model_name="模特B", status="否", original_data=every)
+
+
+def test_the_whole_row_is_kept_as_it_was_read(db: DatabaseManager) -> None:
+    picture = {"type": "embed-image", "fileToken": "boxcn7"}
+    rich = [{"type": "text", "text": "小"}, {"type": "text", "text": "心"}]
+    cells = {"产品图": picture, "备注": rich, "价格": 12.5, "负责人": None, "视频提示词": "转一圈"}
+    row_data = written_row(db, db.add_workflow_task(read_row(**cells), IMAGE))
+    assert row_data["original_data"] == {"产品名": "产品A", "模特名": "模特B", "提示词": "海边", **cells}
+    assert (row_data["row_number"], row_data["status"], row_data["composite_image"]) == (67, "否", None)
+
+
+def test_what_was_not_read_is_not_said_to_be_the_row(db: DatabaseManager) -> None:
+    assert "original_data" not in written_row(db, db.add_workflow_task(row(), IMAGE))
+
+
+def test_a_column_of_secrets_is_not_kept(db: DatabaseManager) -> None:
+    cells = {
+        "API Key": "sk-abcdefghijklmnop",
+        "密码": "hunter22",
+        "账号": {"api_key": "sk-ponmlkjihgfedcba", "name": "a"},
+    }
+    row_data = written_row(db, db.add_workflow_task(read_row(**cells), IMAGE))
+    assert row_data["original_data"]["账号"] == {"name": "a"}
+    text = json.dumps(row_data, ensure_ascii=False)
+    assert not any(secret in text for secret in ("sk-abcdefghijklmnop", "hunter22", "sk-ponmlkjihgfedcba"))
+
+
+def test_a_row_of_any_size_and_kind_costs_a_record_little(db: DatabaseManager) -> None:
+    deep: Any = "x"
+    for _ in range(90):
+        deep = [deep]
+    cells = {"日期": datetime(2026, 11, 28, tzinfo=timezone.utc), "字节": b"\0", "深": deep, "长": "红" * 50_000}
+    many = {f"列{number}": "红" * 1000 for number in range(40)}
+    task_id = db.add_workflow_task(read_row(**cells, **many), IMAGE)
+    row_data = written_row(db, task_id)
+    kept = row_data["original_data"]
+    assert kept["日期"] == "2026-11-28 00:00:00+00:00"
+    assert kept["长"] == "红" * 1000
+    assert (kept["列0"], "列39" in kept) == ("红" * 1000, False)
+    assert "列39" in kept["left_out"]
+    assert len((db.table.folder / "active" / f"{task_id}.json").read_bytes()) < 40_000
+    assert (row_data["prompt"], row_data["status"]) == ("海边", "否")
+    assert db.get_task(task_id) is not None
+
+
+def test_the_cells_stay_here_when_a_prompt_is_sent(db: DatabaseManager) -> None:
+    task_id = db.add_workflow_task(read_row(备注="小心"), IMAGE)
+    told = row_tag(db.get_task(task_id) or {})
+    assert told["feishu_row_data"]["status"] == "否"
+    assert "小心" not in json.dumps(told, ensure_ascii=False)
