@@ -107,8 +107,8 @@ _HELP: Final = {
         "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出）",
     ),
     "dry_run": Wording(
-        "only say what would happen to each of main.py's tasks, and what is paid for; changes nothing",
-        "只列出 main.py 的每个任务会怎样、要计费多少；不做任何改动",
+        "only say what would happen to each task, and what is paid for; changes nothing",
+        "只列出每个任务会怎样、要计费多少；不做任何改动",
     ),
     "task_ids": Wording("only these (default: all that are blocked)", "只处理这些任务（默认：所有受阻的）"),
     "comfyui": Wording(

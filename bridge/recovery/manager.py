@@ -88,7 +88,7 @@ class TaskRecoveryManager:
             self._submitting,
             self._follow,
             self._results_on_disk,
-            limit=limits.max_renders,
+            limits=limits,
             to_sheet=self._publisher is not None,
         )
         self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}

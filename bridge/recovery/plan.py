@@ -121,7 +121,8 @@ _TITLES: Final = (
     Wording("MODEL", "模特"),
     Wording("WHAT HAPPENS", "将会"),
 )
-_ACTIONS: Final = {
+#: What happens, for people.
+ACTIONS: Final = {
     Action.LEAVE: Wording("left as it is", "保持不变"),
     Action.FOLLOW: Wording("followed to its end", "等待它结束"),
     Action.COLLECT: Wording("its files are fetched", "取回结果"),
@@ -154,7 +155,7 @@ def _table(language: str, tasks: Sequence[PlannedTask]) -> Iterator[str]:
 
 def _cells(language: str, task: PlannedTask) -> list[str]:
     row = "–" if task.row_number is None else str(task.row_number)
-    what = _ACTIONS[task.action].text(language)
+    what = ACTIONS[task.action].text(language)
     names = (task.workflow_type, task.product_name, task.model_name)
     return [task.task_id or "–", row, *(name or "–" for name in names), what]
 

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ..engines.history import Place
+from ..engines.history import ABSENT, Place
 from ..results.find import Found
+from ..settings import Settings
 from ..table.index import TaskIndex
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
@@ -22,6 +23,7 @@ from ..wording import Wording
 from .batch_planning import planned_rows, refused_rows
 from .decisions import Action, Decision
 from .following import Following, gone_with_power
+from .next_start import at_next_start, is_plugin_s
 from .plan import PlannedTask, RecoveryPlan
 from .starts import blamed, suspect
 from .submitting import Submitting
@@ -58,12 +60,12 @@ class Planning:
         follow: Following,
         on_disk: OnDisk,
         *,
-        limit: int,
+        limits: Settings,
         to_sheet: bool,
     ) -> None:
         """`to_sheet`: whether results go into a sheet from here."""
         self._db, self._submitting, self._follow, self._on_disk = db, submitting, follow, on_disk
-        self._limit, self._to_sheet = limit, to_sheet
+        self._limits, self._limit, self._to_sheet = limits, limits.max_renders, to_sheet
         #: every task as it lies there
         self._index = TaskIndex(db.table, look=self._as_it_lies)
 
@@ -128,6 +130,8 @@ class Planning:
 
     async def _planned(self, task: TaskRecord, to_blame: str | None) -> PlannedTask:
         decision = await self._decision(task, blame=task.task_id == to_blame)
+        left_to_plugin = is_plugin_s(task) and decision.action in (Action.LEAVE, Action.ASK)
+        reason = await self._by_plugin(task, decision.reason) if left_to_plugin else decision.reason
         waits = decision.action is Action.ASK
         return PlannedTask(
             task.task_id,
@@ -136,11 +140,16 @@ class Planning:
             task.product_name or "",
             task.model_name or "",
             decision.action,
-            decision.reason,
+            reason,
             row_stays_open=decision.row_stays_open,
             again=_why_again(task) if decision.action is Action.REQUEUE else None,
             decisions=self._costs(task) if waits else None,
         )
+
+    async def _by_plugin(self, task: TaskRecord, reason: Wording) -> Wording:
+        graph, whole = await self._follow.at_hand(task, ABSENT)
+        then = at_next_start(task, self._limits, on_disk=whole is not None, has_graph=graph is not None)
+        return reason + Wording("; ", "；") + then if reason else then
 
     def _costs(self, task: TaskRecord) -> dict[str, int]:
         costs = {"again": 1, "leave": int(task.row_number is not None)}
