@@ -17,6 +17,7 @@ from .plan import PlannedTask
 
 _OPEN: Final = Wording("no task is at work on the row", "没有任务在处理该行")
 _FREED: Final = Wording(" ends without a result, and the row stays open", " 没有结果就结束，该行仍待处理")
+_SENT: Final = Wording("the task that ends was sent", "结束的那个任务曾提交过")
 _DONE_IN_SHEET: Final = Wording("its cell says 已完成", "单元格已写着 已完成")
 _NAMELESS: Final = Wording(
     "it names no product and no model: its result could not be told where to go, so it is not paid for",
@@ -30,9 +31,12 @@ def planned_rows(
     workflow_type: WorkflowType | str,
     recovery: Mapping[str, PlannedTask],
     refused: Mapping[int, Wording],
+    *,
+    writes_failed: bool = True,
 ) -> list[PlannedTask]:
     """What happens to each row of one reading of the sheet, apart from those whose task is planned in `recovery`, by
-    task id. `entries`: every task, newest first. `refused`: see `refused_rows`."""
+    task id. `entries`: every task, newest first. `refused`: see `refused_rows`. `writes_failed`: whether the cell of
+    what fails says so by then."""
     kind = workflow_type_of(workflow_type).value
     index = index_of(rows)
     tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled(entries, kind)))}
@@ -41,18 +45,26 @@ def planned_rows(
     for row in rows:
         number, task = row.row_number, tasks.get(row.row_number)
         ends = recovery.get(task.task.task_id) if task is not None else None
-        if task is not None and ends is None:
+        if task is None or (ends is not None and _leaves_row_open(ends, writes_failed=writes_failed)):
+            ended = None if task is None else task.task
+            planned.append(_free(row, kind, ended, refused.get(number), before.get(number)))
+        elif ends is None:
             planned.append(_planned(row, kind, Action.LEAVE, _why_left(task)))
-        elif ends is None or task is None or _leaves_row_open(ends):
-            if number in refused:
-                planned.append(_planned(row, kind, Action.LEAVE, refused[number]))
-                continue
-            reason = _OPEN if task is None else Wording(task.task.task_id, task.task.task_id) + _FREED
-            done = _DONE_IN_SHEET if _status(row, kind) == WorkflowStatus.COMPLETED.value else None
-            planned.append(_planned(row, kind, Action.RENDER, reason, before.get(number) or done))
         elif task.changed:
             planned.append(_planned(row, kind, Action.LEAVE, changed_row(task.task, number)))
     return planned
+
+
+def _free(
+    row: RowData, kind: str, ended: TaskEntry | None, refused: Wording | None, before: Wording | None
+) -> PlannedTask:
+    """Of a row that no task keeps, or keeps any more (`ended`). `before`: what became of a former one."""
+    if refused is not None:
+        return _planned(row, kind, Action.LEAVE, refused)
+    reason = _OPEN if ended is None else Wording(ended.task_id, ended.task_id) + _FREED
+    sent = _SENT if ended is not None and ended.comfyui_task_id is not None else None
+    done = _DONE_IN_SHEET if _status(row, kind) == WorkflowStatus.COMPLETED.value else None
+    return _planned(row, kind, Action.RENDER, reason, sent or before or done)
 
 
 def refused_rows(rows: Sequence[RowData]) -> dict[int, Wording]:
@@ -83,9 +95,10 @@ def _planned(row: RowData, kind: str, action: Action, reason: Wording, again: Wo
     )
 
 
-def _leaves_row_open(ends: PlannedTask) -> bool:
+def _leaves_row_open(ends: PlannedTask, *, writes_failed: bool) -> bool:
     """Whether the batch takes the row of a task that comes to this end. What is cancelled leaves its cell at 否."""
-    return ends.row_stays_open or ends.action is Action.CANCEL
+    fails_unseen = ends.action is Action.FAIL and not writes_failed
+    return ends.row_stays_open or ends.action is Action.CANCEL or fails_unseen
 
 
 def _why_left(taken: RowTask) -> Wording:
@@ -111,15 +124,22 @@ def _why_left(taken: RowTask) -> Wording:
 def _tried_before(entries: Sequence[TaskEntry], kind: str, index: RowIndex) -> dict[int, Wording]:
     """Of which rows a task of former days was sent, by their numbers; the newest says it."""
     names = {row.product_name for row in index.rows.values()}
-    settled = (entry for entry in entries if entry.workflow_type == kind and not keeps_row(entry))
+    # a sheet that is rendered every day has a row in the table many times
+    newest: dict[tuple[str | int | None, ...], TaskEntry] = {}
+    for entry in entries:
+        if entry.workflow_type == kind and entry.comfyui_task_id is not None and entry.identity.product_name in names:
+            newest.setdefault((entry.row_number, *_parts(entry.identity)), entry)
     found: dict[int, Wording] = {}
-    for entry in settled:
-        if entry.comfyui_task_id is None or entry.identity.product_name not in names:
-            continue
-        alike = may_be(entry.identity, index)
-        for number in [entry.row_number] if entry.row_number in alike else alike:
-            found.setdefault(number or 0, _what_became(entry))
+    for entry in newest.values():
+        if not keeps_row(entry):
+            alike = may_be(entry.identity, index)
+            for number in [entry.row_number] if entry.row_number in alike else alike:
+                found.setdefault(number or 0, _what_became(entry))
     return found
+
+
+def _parts(row: RowIdentity) -> tuple[str | None, ...]:
+    return row.product_name, row.model_name, row.prompt, row.product_image, row.model_image
 
 
 def _what_became(task: TaskEntry) -> Wording:

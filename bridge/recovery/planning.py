@@ -99,7 +99,8 @@ class Planning:
         workflow_type: WorkflowType | str,
         recovery: Mapping[str, PlannedTask],
     ) -> list[PlannedTask]:
-        return planned_rows(index.entries(), rows, workflow_type, recovery, self._refused(rows))
+        told = self._to_sheet and self._limits.write_failed
+        return planned_rows(index.entries(), rows, workflow_type, recovery, self._refused(rows), writes_failed=told)
 
     def _refused(self, rows: Sequence[RowData]) -> dict[int, Wording]:
         return refused_rows(rows) if self._to_sheet else {}

@@ -98,7 +98,26 @@ def test_it_tells_what_the_batch_does_and_changes_nothing(office: Office, cloud:
         9: "render",
     }
     assert found.renders == 5
+    assert {task.row_number: str(task.again) for task in found.tasks if task.again} == {
+        7: "the task that ends was sent"
+    }
     assert batch(office, cloud, rows) == 5
+
+
+@pytest.mark.parametrize("writes_failed", [None, "true", "false"])
+def test_what_fails_is_rendered_again_only_where_its_cell_does_not_say_so(
+    office: Office, cloud: Scripted, feishu: FeishuStandIn, writes_failed: str | None
+) -> None:
+    """`None`: there is no sheet, and the program alone knows."""
+    office.main_py().enters(2)
+    cloud.fail("the lamp broke")
+    run = office.main_py()
+    sheet = {**feishu.environment(), "WFRECOVERY_WRITE_FAILED": writes_failed or ""} if writes_failed else {}
+    settings = bridge.load_settings(environ=sheet)
+    run.recovery = bridge.TaskRecoveryManager(run.db, cloud.client(), settings=settings)
+    found = asyncio.run(run.recovery.plan({IMAGE: [sheet_row(2)]}))
+    actions = ["fail"] if writes_failed == "true" else ["fail", "render"]
+    assert [task.action.value for task in found.tasks] == actions
 
 
 def test_an_empty_table_is_not_even_made(office: Office, tmp_path: Path) -> None:
