@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from wfrecovery.bridge.redact import HIDDEN, MAX_MESSAGE, redact, secret_values, without_secrets
 from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.wording import Wording
 
 VALUE = "Zx9-abcdef0123456789"
 
@@ -260,6 +262,18 @@ def test_a_record_is_written_without_secrets_whoever_made_it(tmp_path: Path) -> 
     table.create(TaskRecord("img_20261123_001", row_number=2, row_data=cells))
     assert VALUE not in (tmp_path / "wfrecovery/active/img_20261123_001.json").read_text("utf-8")
     assert table.get("img_20261123_001").row_data["产品图"] == {"fileToken": "boxcn"}
+
+
+@pytest.mark.parametrize("said", [str, lambda text: Wording(text, text)], ids=["a text", "in two languages"])
+def test_what_a_program_says_of_its_failure_is_written_without_secrets(tmp_path: Path, said: Any) -> None:
+    db = DatabaseManager(tmp_path)
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "杯子"}, "图片合成")
+    assert db.mark_task_failed(
+        task_id, said(f"HTTP 401 of https://x/?access_token={VALUE}: Authorization: Bearer {VALUE}")
+    )
+    record = json.dumps(db.get_task(task_id))
+    assert "HTTP 401" in record
+    assert VALUE not in record
 
 
 def test_short_words_inside_a_secret_are_not_hidden_everywhere() -> None:

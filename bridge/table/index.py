@@ -120,9 +120,12 @@ class TaskIndex:
     def entries(self) -> tuple[TaskEntry, ...]:
         """Every task, newest first. Raises OSError where the table's folders cannot be read."""
         with self._mutex:
-            places = self._table.places()
-            for place in dict.fromkeys((*places, *self._prints)):  # what is finished meanwhile is found in its month
+            active, *months = dict.fromkeys((*self._table.places(), *self._prints))
+            first_look = any(month not in self._prints for month in months)
+            for place in (active, *months):  # what is finished meanwhile is found in its month
                 self._follow(place)
+            if first_look:  # what has left its month meanwhile was never seen there: it is in `active` again
+                self._follow(active)
             if self._newest_first is None:
                 self._newest_first = tuple(reversed(self._oldest_first))
             return self._newest_first

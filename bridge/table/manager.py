@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..inside import relative
+from ..redact import redact
 from ..settings import load_settings
-from ..wording import Wording
+from ..wording import Wording, wording_of
 from .cells import cell_text, pictures_in
 from .changes import (
     cancelled,
@@ -157,8 +158,9 @@ class DatabaseManager:
         if task_id in self.unsent:
             log.warning("[wfrecovery] %s was not sent, which is no failure: the next run sends it", task_id)
             return False
-        reason = error_message if isinstance(error_message, Wording) else str(error_message)
-        return self._change(task_id, partial(failed_by_program, reason))
+        said = wording_of(error_message if isinstance(error_message, Wording) else str(error_message))
+        # what a program hands on is what some service told it, its addresses and headers included
+        return self._change(task_id, partial(failed_by_program, said.changed(redact)))
 
     def get_task(self, task_id: str) -> dict[str, Any] | None:
         """The task's record, or None when there is no such task."""

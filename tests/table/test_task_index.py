@@ -354,3 +354,24 @@ def test_a_folder_that_cannot_be_listed_loses_nothing_for_later(
         index.entries()
     monkeypatch.setattr(table, "files_in", real)
     assert len(index.entries()) == 2
+
+
+@pytest.mark.parametrize("looked", [False, True], ids=["the first look", "a later one"])
+def test_what_goes_back_to_active_during_a_look_is_not_missed(tmp_path: Path, looked: bool) -> None:
+    """Whether a row is entered twice hangs on it: a retry moves its record while somebody lists folder after folder."""
+    table = WorkflowDatabase(tmp_path)
+    table.create(job(1, stage=Stage.FAILED))
+
+    class Meanwhile(Disk):
+        def stamps(self, folder: Path) -> dict[str, Any]:
+            found = super().stamps(folder)
+            if looks and table.files.path_of(job_id(1)) == table.files.done_path(job_id(1)):
+                table.update(job_id(1), lambda task: task.entering(Stage.QUEUED))
+            return found
+
+    looks: list[bool] = []
+    index = TaskIndex(WorkflowDatabase(tmp_path, disk=Meanwhile()))
+    if looked:
+        assert entry(index, job_id(1)).stage is Stage.FAILED
+    looks.append(True)
+    assert entry(index, job_id(1)).stage is Stage.QUEUED
