@@ -26,12 +26,12 @@ def taken_up(owner: Owner, task: TaskRecord) -> TaskRecord:
 
 
 def taken_over(me: Owner, boot: str, task: TaskRecord) -> TaskRecord:
-    """`task` in the hands of `me`, where `boot` had it. What a ComfyUI was never sent it cannot render: the next
-    `main.py` takes it up."""
+    """`task` in the hands of `me`, where `boot` had it. What a ComfyUI was never sent, or another engine renders, it
+    cannot bring to its end: the next `main.py` takes it up."""
     if task.owner is None or task.owner.boot != boot:
         return task
-    unsent = task.stage is Stage.CREATED and me.kind == OwnerKind.COMFYUI
-    return dataclasses.replace(task, owner=None) if unsent else taken_up(me, task)
+    elsewhere = task.stage is Stage.CREATED or task.engine not in (None, OwnerKind.COMFYUI.value)
+    return dataclasses.replace(task, owner=None) if me.kind == OwnerKind.COMFYUI and elsewhere else taken_up(me, task)
 
 
 def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:

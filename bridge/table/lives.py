@@ -33,6 +33,8 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BEAT_SECONDS: Final = 5.0
 #: Without a beat for so long, whoever cannot be proved to live is dead.
 SILENCE_SECONDS: Final = 90.0
+#: Whoever has not moved it for so long is gone, or makes it again: nothing proves that of a former start of the kernel.
+_FORGOTTEN_SECONDS: Final = 24 * 3600.0
 #: A look is good for so long: hundreds of tasks have the same owner.
 _KEPT_SECONDS: Final = 1.0
 #: On Windows another process may be looking at the same lock just now, which takes it much less than this.
@@ -142,6 +144,11 @@ class Lives:
     def told(self, boot: str) -> OwnerFile | None:
         """What it says of itself; None where that is gone or cannot be read."""
         return self._read_at(boot, self._stamp(boot))
+
+    def is_forgotten(self, boot: str) -> bool:
+        """Whether its beat has not moved for a day: reason enough to remove its files, and for nothing else."""
+        stamp = self._stamp(boot)
+        return stamp is not None and time.time() - stamp.changed_at / 1e9 > _FORGOTTEN_SECONDS
 
     def ended_well(self, boot: str) -> bool:
         """Whether a dead one ended in good order, or with its kernel."""

@@ -226,16 +226,17 @@ class Owners:
         return Wording(told.name, told.name) if told is not None and told.name else kind
 
     def sweep(self, named: set[str]) -> None:
-        """Remove the files of the dead that no record names any more, and beats that they have half written. Under the
-        table's lock."""
+        """Remove the files of the dead that no record names any more, and beats that they have half written; and
+        those of whoever may be dead, and was not heard of for a day. Under the table's lock."""
         names = self._disk.names(self.folder)
         half_written = {name: name[1:].partition(".")[0] for name in names if name.endswith(TEMP_SUFFIX)}
         for boot in {*(name.partition(".")[0] for name in names), *half_written.values()}:
-            if is_token(boot) and self.life(Owner("", boot)) is Life.DEAD:
-                for name in (name for name, whose in half_written.items() if whose == boot):
-                    self._disk.unlink(self.folder / name)
-                for kind in ("lock", "ended", "json") if boot not in named else ():
-                    self._disk.unlink(self._path(boot, kind))
+            life = self.life(Owner("", boot)) if is_token(boot) else Life.ALIVE
+            for name in (name for name, whose in half_written.items() if life is Life.DEAD and whose == boot):
+                self._disk.unlink(self.folder / name)
+            gone = life is Life.DEAD or (life is Life.DOUBT and self._lives.is_forgotten(boot))
+            for kind in ("lock", "ended", "json") if gone and boot not in named else ():
+                self._disk.unlink(self._path(boot, kind))
 
 
 #: The owners in this process: of one's own nothing has to be probed.

@@ -126,8 +126,11 @@ class Events:
             self._changed.clear()
 
     def _news(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The records that have changed, and the status."""
-        now = {entry.task_id: entry for entry in self._db.index.entries()}
+        """The records that have changed, and the status; of a table that cannot be read only that."""
+        try:
+            now = {entry.task_id: entry for entry in self._db.index.entries()}
+        except OSError:
+            return [], self._status()
         before = now if self._seen is None else self._seen
         others = {task_id for task_id, entry in now.items() if before.get(task_id) is not entry}
         self._seen = now

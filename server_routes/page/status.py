@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ...bridge.feishu.publisher import Publisher
+from ...bridge.redact import redact
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.owner_list import owners_of
 from ...bridge.table.records import Stage, parse_time
@@ -53,9 +54,20 @@ class Status:
         self._host, self._db, self._writer, self._recovery = host, db, writer, recovery
         self._publisher, self._page_settings, self._standstill = publisher, page_settings, standstill
         self.boot_id, self._started = boot_id, parse_time(started)
+        self._last: dict[str, Any] | None = None
 
     def now(self) -> dict[str, Any]:
-        """As JSON. Reads the table's folders: not on the event loop."""
+        """As JSON. Reads the table's folders: not on the event loop. While they cannot be read, it is what was read
+        last, and why; raises OSError where there is nothing."""
+        try:
+            self._last = self._asked()
+        except OSError as error:
+            if self._last is None:
+                raise
+            return {**self._last, "unwritten": self._unwritten(error)}
+        return self._last
+
+    def _asked(self) -> dict[str, Any]:
         statuses, outbox = self._db.counts()
         unfinished: Counter[str] = Counter()
         asking = 0
@@ -90,9 +102,9 @@ class Status:
             "settings_error": self._page_settings.error,
         }
 
-    def _unwritten(self) -> dict[str, Any]:
-        """Changes that are not on disk yet; a reason only where the disk does not take them."""
-        behind = self._writer.behind
+    def _unwritten(self, unread: OSError | None = None) -> dict[str, Any]:
+        """Changes that are not on disk yet; a reason only where the disk does not take them, or cannot be read."""
+        behind = self._writer.behind or (redact(str(unread)) if unread is not None else None)
         reason = None if behind is None else why_not_written(behind)
         return {
             "changes": self._writer.waiting,

@@ -63,6 +63,10 @@ class Intake:
             for task_id in post.claimed:
                 self._writer.submit(self._release, task_id)
 
+    def has_task(self, task_id: str) -> bool:
+        """Whether a prompt of this task waits or runs here."""
+        return self._prompts.has_task(task_id)
+
     def on_prompt(self, json_data: Any) -> Any:
         """ComfyUI's own hook, before validation: gives the prompt its id, and its files the task's."""
         try:

@@ -61,7 +61,11 @@ class Requests:
             self._on_change(await asyncio.to_thread(self._db.table.update, task_id, again))
             return Requeued.ELSEWHERE
         queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, change))
-        return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
+        try:
+            return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
+        except Exception:
+            self._requeueing.undone = True
+            raise
 
     def _asked_for_anew(self, change: Callable[[TaskRecord], TaskRecord], task: TaskRecord) -> TaskRecord:
         self._db.owners.check(task)

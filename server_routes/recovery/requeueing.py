@@ -38,7 +38,11 @@ class Requeued(Enum):
 
 
 class Requeueing:
-    """Queues tasks again. `on_change` gets the record of one that is refused."""
+    """Queues tasks again. `on_change` gets the record of one that is refused.
+
+    `undone`: something went wrong after a task had become this process's own. Nobody else takes it then, so that the
+    watch has it decided again.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class Requeueing:
         on_change: Callable[[TaskRecord], None],
     ) -> None:
         self._host, self._db, self._intake, self._writer, self._on_change = host, db, intake, writer, on_change
+        self.undone = False
+        self._under_way: set[str] = set()
 
     async def requeue(self, task: TaskRecord, graph: Mapping[str, Any], *, anew: bool = False) -> Requeued:
         """Submit a task again under its prompt_id; what ComfyUI refuses is 失败 with its reason, unless another ComfyUI
@@ -56,6 +62,15 @@ class Requeueing:
 
         `anew`: not to be answered from ComfyUI's cache, whose file is gone.
         """
+        if task.task_id in self._under_way or self._intake.has_task(task.task_id):
+            return Requeued.YES  # a person and the recovery at once
+        self._under_way.add(task.task_id)
+        try:
+            return await self._submitted(task, graph, anew)
+        finally:
+            self._under_way.discard(task.task_id)
+
+    async def _submitted(self, task: TaskRecord, graph: Mapping[str, Any], anew: bool) -> Requeued:
         prompt = past_the_cache(graph["prompt"], graph.get("outputs_to_execute")) if anew else graph["prompt"]
         body = {"prompt": prompt, "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
         if graph.get("outputs_to_execute"):

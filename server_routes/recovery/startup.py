@@ -83,6 +83,7 @@ class StartupRecovery:
         if self.is_running:
             return False
         self.state = RecoveryState(state="running", started_at=now_text())
+        self._requeueing.undone = False
         self._running = asyncio.create_task(self._run())
         self._on_progress()
         return True
@@ -91,6 +92,11 @@ class StartupRecovery:
     def is_running(self) -> bool:
         """Whether a run is under way."""
         return self._running is not None and not self._running.done()
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether tasks may be ours that nobody brings to an end, because something went wrong."""
+        return self._requeueing.undone
 
     async def ended(self) -> None:
         """Wait until the run that is under way is over."""
@@ -101,6 +107,7 @@ class StartupRecovery:
         try:
             await self._recover()
         except Exception as error:
+            self._requeueing.undone = True
             self._writer.report("recovery stopped", error)
         finally:
             self.undecided.clear()
@@ -175,12 +182,14 @@ class StartupRecovery:
             task = await asyncio.to_thread(self._get, task_id)
             if task is not None and self._db.owners.is_me(task.owner):
                 await self._writer.written()  # what has happened to it here is on its way into its record
+                self._requeueing.undone |= self._writer.behind is not None
                 task = None if self._writer.behind else await asyncio.to_thread(self._get, task_id)
             if task is not None and not task.stage.final:
                 await self._recover_one(task, files)
         except OwnedError as error:  # another ComfyUI was faster
             log.info("[wfrecovery] %s", error)
         except Exception as error:
+            self._requeueing.undone = True
             self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
     async def _recover_one(self, task: TaskRecord, files: Sequence[Found]) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from typing import Final
 
 from ...bridge.table.manager import DatabaseManager
-from ...bridge.table.records import Stage, TaskError
+from ...bridge.table.records import Stage
 from ..queue.recorder import Recorder
 from ..queue.writing import Writer
 from .requests import Requests
@@ -32,38 +30,59 @@ class Watch:
         requests: Requests,
         recorder: Recorder,
         writer: Writer,
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db, self._recovery, self._requests = db, recovery, requests
-        self._recorder, self._writer, self._clock = recorder, writer, clock
+        self._recorder, self._writer = recorder, writer
+        #: by the event loop's clock
         self._tried: dict[str, float] = {}
+        self._undone_since: float | None = None
+        #: why the last look failed: that is said once
+        self._blind: str | None = None
 
     async def run(self) -> None:
         """Look, over and over."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except (TaskError, OSError) as error:
-                log.debug("[wfrecovery] the table could not be looked at: %s", error)
-            except Exception as error:
-                self._writer.report("the table could not be looked at", error)
+            await self.look_guarded()
+
+    async def look_guarded(self) -> None:
+        """Look once. While the table cannot be looked at, what others have left is not taken over: that is said when it
+        begins and when it is over, the status says it all the time."""
+        try:
+            await self.look()
+        except Exception as error:
+            if self._blind is None:
+                self._writer.report("what others leave in the task table is not seen", error)
+            self._blind = str(error)
+        else:
+            if self._blind is not None:
+                log.warning("[wfrecovery] the task table can be looked at again")
+            self._blind = None
 
     async def look(self) -> None:
         """Look once."""
         self._recorder.heal()
         last, was_running = self._recovery.state, self._recovery.is_running
-        unwanted, left = await asyncio.to_thread(self._found)
+        now = asyncio.get_running_loop().time()
+        unwanted, left = await asyncio.to_thread(self._found, now)
         for task_id in unwanted:
             await self._requests.obey(task_id)
         # What was left while a recovery was under way it has decided since; a run for nothing would hide what it did.
-        if not left or was_running or self._recovery.state is not last:
+        if was_running or self._recovery.state is not last or not (left or self._is_undone_for_long(now)):
             return
         if self._recovery.start():
-            self._tried.update(dict.fromkeys(left, self._clock()))
+            self._undone_since = None
+            self._tried.update(dict.fromkeys(left, now))
 
-    def _found(self) -> tuple[list[str], list[str]]:
+    def _is_undone_for_long(self, now: float) -> bool:
+        """Whether it is time to try again what went wrong."""
+        if not self._recovery.is_undone:
+            self._undone_since = None
+            return False
+        self._undone_since = now if self._undone_since is None else self._undone_since
+        return now - self._undone_since >= _AGAIN_SECONDS
+
+    def _found(self, now: float) -> tuple[list[str], list[str]]:
         """Of our tasks those that a person wants to end; and those that nobody is at work on, not even we."""
         owners = self._db.owners
         waits = (Stage.QUEUED, Stage.RUNNING)
@@ -72,7 +91,6 @@ class Watch:
         others = {entry.task_id for entry in unfinished if not owners.is_me(entry.owner)}
         if not others:
             return unwanted, []
-        now = self._clock()
         left = [task_id for task_id in self._recovery.to_decide() if task_id in others]
         return unwanted, [
             task_id for task_id in left if now - self._tried.get(task_id, -_AGAIN_SECONDS) >= _AGAIN_SECONDS

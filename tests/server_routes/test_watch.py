@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from shared_world import SHAPES, SharedWorld
 
+from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.server_routes.queue.writing import Writer
 from wfrecovery.server_routes.recovery.startup import RecoveryState
@@ -20,6 +23,7 @@ class _Recovery:
 
     def __init__(self) -> None:
         self.state, self.is_running, self.runs = RecoveryState(), False, 0
+        self.is_undone = False
 
     def start(self) -> bool:
         if self.is_running:
@@ -37,7 +41,7 @@ def _watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recovery: _Recovery,
     given: Any = (DatabaseManager(tmp_path / "output"), recovery, SimpleNamespace(), recorder, Writer())
     watch = Watch(*given)
 
-    def found() -> tuple[list[str], list[str]]:
+    def found(_: float) -> tuple[list[str], list[str]]:
         for happens in while_looking:
             happens()
         return [], ["left"]
@@ -64,3 +68,43 @@ def test_what_is_left_by_nobody_is_decided(tmp_path: Path, monkeypatch: pytest.M
     watch = _watch(tmp_path, monkeypatch, recovery, [])
     asyncio.run(watch.look())
     assert recovery.runs == 1
+
+
+def test_a_table_that_cannot_be_looked_at_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for a take-over must learn why it does not come, and not every two seconds."""
+    watch = _watch(tmp_path, monkeypatch, _Recovery(), [])
+    found = watch._found
+
+    def refused(now: float) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", "active")
+
+    for look in (refused, refused, found, found, refused):
+        monkeypatch.setattr(watch, "_found", look)
+        asyncio.run(watch.look_guarded())
+    told = [record.levelname for record in caplog.records if record.name == "wfrecovery"]
+    assert told == ["ERROR", "WARNING", "ERROR"]
+    assert "Permission denied" in caplog.text
+
+
+def test_the_status_says_that_the_table_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SharedWorld()
+    try:
+        world.start("A")
+        world.post("A", SHAPES["one"])
+        life = world.comfys["A"]
+        assert life is not None
+        before = life.ask("/wfrecovery/status", method="GET")[1]
+        with monkeypatch.context() as patch:
+            patch.setattr(Disk, "stamps", _refuses)
+            status, told = life.ask("/wfrecovery/status", method="GET")
+        assert (status, told["tasks"]) == (200, before["tasks"])
+        assert told["unwritten"]["error"] == "the disk reports an error"
+        assert life.ask("/wfrecovery/status", method="GET")[1]["unwritten"]["error"] is None
+    finally:
+        world.close()
+
+
+def _refuses(*_: Any) -> Any:
+    raise OSError(errno.EIO, "Input/output error", "active")

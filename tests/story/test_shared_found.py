@@ -71,3 +71,28 @@ def test_an_orderly_end_is_noted_in_a_folder_that_was_emptied(world: SharedWorld
     assert list(world.output.glob("wfrecovery/owners/*.ended"))
     world.end("A")
     ends_well(world)
+
+
+def test_what_a_recovery_has_taken_and_could_not_decide_is_decided_again(world: SharedWorld) -> None:
+    """Somebody holds the table's lock just then; and the task is this ComfyUI's already, so that no other takes it."""
+    world.post("A", SHAPES["one"])
+    world.work("A", 3)
+    [start] = world.marks.starts
+    assert start.whole
+    for name in ("A", "B"):
+        life = world.comfys[name]
+        assert life is not None
+        world.kill(life)
+    world.start("A")
+    life = world.comfys["A"]
+    assert life is not None
+    ours = {"kind": "comfyui", "boot": life.plugin._db.owners.me.boot}
+    while world.records()[start.task_id]["metadata"]["owner"] != ours:
+        life.step()
+    world.computer.held = 1
+    world.rest()
+    world.computer.held = 0
+    assert world.open() == [start.task_id]
+    world.wait(70.0)
+    assert world.open() == []
+    ends_well(world)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -441,6 +442,21 @@ def test_only_files_of_the_dead_that_no_record_names_are_removed(owner: OwnerPro
     looker.owners.sweep({named.boot})
     gone = {dead.file("ended"), *(folder / f".{process.boot}.json.77-0.tmp" for process in (dead, named))}
     assert set(folder.iterdir()) == {*left, *foreign} - gone
+
+
+def test_files_from_before_a_start_of_the_computer_do_not_stay_for_ever(owner: OwnerProcess, looker: Looker) -> None:
+    """Nothing proves that those are dead before they were silent for 90 s, and who starts looks at them once."""
+    days_ago = time.time() - 3 * 24 * 3600
+    boots = "former", "named", "lately"
+    for boot in boots:
+        for kind in ("json", "lock"):
+            (looker.owners.folder / f"{boot}.{kind}").write_bytes(OwnerFile(boot, kernel="former").to_json())
+        if boot != "lately":
+            os.utime(looker.owners.folder / f"{boot}.json", (days_ago, days_ago))
+    os.utime(owner.file("json"), (days_ago, days_ago))  # it was stopped all the time
+    looker.owners.sweep({"named"})
+    left = {path.name.partition(".")[0] for path in looker.owners.folder.iterdir()}
+    assert left == {owner.boot, "named", "lately"}
 
 
 def test_a_beat_costs_one_reading_and_a_look_none(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ export class Banners {
 
   /** What matters most of the connection, and of what the server side says of its disk; and whether the batch stands. */
   show(connection, status) {
-    const what = CONNECTIONS[connection] ? connection : whyUnwritten(status) ? `unwritten: ${whyUnwritten(status)}` : ''
+    const why = whyUnwritten(status)
+    const what = CONNECTIONS[connection] ? connection : why ? `unwritten ${status.unwritten.changes > 0}: ${why}` : ''
     const stands = CONNECTIONS[connection] ? '' : whyStanding(status)
     const shown = JSON.stringify([what, stands])
     if (this._shown !== shown) {
@@ -38,19 +39,23 @@ function banner(hook, iconName, heading, text) {
 }
 
 function unwritten(status) {
-  const element = banner('unwritten', 'database', unwrittenHeading(status), t('They are kept, and written as soon as the disk takes them.'))
+  const text = status.unwritten.changes > 0
+    ? t('They are kept, and written as soon as the disk takes them.')
+    : t('What you see is what was read last. What other programs leave behind is not taken over meanwhile.')
+  const element = banner('unwritten', 'database', unwrittenHeading(status), text)
   element.querySelector('strong').setAttribute('aria-live', 'off') // the number goes up and up
   return element
 }
 
 function whyUnwritten(status) {
-  const { changes, error, error_zh: chinese } = status?.unwritten ?? {}
-  return changes > 0 && error ? worded(error, chinese) : ''
+  const { error, error_zh: chinese } = status?.unwritten ?? {}
+  return error ? worded(error, chinese) : ''
 }
 
 function unwrittenHeading(status) {
   const { changes } = status.unwritten
   const reason = whyUnwritten(status)
+  if (!(changes > 0)) return t('The task table cannot be read ({reason})', { reason })
   return changes === 1 ? t('1 change is not on disk yet ({reason})', { reason }) : t('{n} changes are not on disk yet ({reason})', { n: numberText(changes), reason })
 }
 
