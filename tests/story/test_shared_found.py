@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -95,4 +96,64 @@ def test_what_a_recovery_has_taken_and_could_not_decide_is_decided_again(world: 
     assert world.open() == [start.task_id]
     world.wait(70.0)
     assert world.open() == []
+    ends_well(world)
+
+
+def cancelled_task(world: SharedWorld) -> str:
+    """One that waited in A and was taken out by a person, who may want it again."""
+    world.post("A", SHAPES["one"])
+    world.post("A", SHAPES["one"])
+    world.cancel("A", "ours", 1)
+    world.work("A", 20)
+    [task_id] = world.marks.cancelled
+    world.marks.cancelled.clear()
+    return task_id
+
+
+def test_what_a_person_wants_again_and_comfyui_stumbles_over_is_queued_later(
+    world: SharedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another plugin's handler raises; the task is this ComfyUI's by then, and stands in no queue."""
+    task_id, life = cancelled_task(world), world.comfys["A"]
+    assert life is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(life.plugin._host, "submit", _stumbles)
+        with pytest.raises(RuntimeError):
+            life.act(task_id, "retry")
+    assert world.records()[task_id]["metadata"]["stage"] == "queued"
+    world.wait(70.0)
+    world.work("A", 20)
+    ends_well(world)
+    assert world.records()[task_id]["metadata"]["stage"] == "finished"
+
+
+async def _stumbles(_: object) -> None:
+    raise RuntimeError("a handler of another plugin")
+
+
+def test_a_person_and_the_recovery_at_once_queue_a_task_once(
+    world: SharedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ComfyUI takes its time to check the prompt that is wanted again, and meanwhile everything is recovered."""
+    task_id, life = cancelled_task(world), world.comfys["A"]
+    assert life is not None
+    submit, checked, asked = life.plugin._host.submit, asyncio.Event(), []
+
+    async def slow(body: object) -> object:
+        asked.append(body)
+        await checked.wait()
+        return await submit(body)
+
+    monkeypatch.setattr(life.plugin._host, "submit", slow)
+    with life.on():
+        retried = life.loop.create_task(life.plugin._requests.retry(task_id))
+    while not asked:
+        life.step()
+    life.recover()
+    checked.set()
+    world.rest()
+    world.work("A", 40)
+    assert retried.done()
+    assert [start.task_id for start in world.marks.starts].count(task_id) == 1
+    assert len(world.marks.starts) == 2
     ends_well(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wfrecovery.bridge.table.owner_list import (
     meant,
     owners_of,
 )
+from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import OwnerKind
 
 
@@ -87,3 +89,16 @@ def test_a_comfyui_frees_rows_that_it_was_never_sent(tmp_path: Path) -> None:
     main.owners.close()
     assert other.add_workflow_task({"row_number": 2}, "图生视频") == task_id
     assert other.owners.is_me(other.table.get(task_id).owner)
+
+
+@pytest.mark.parametrize(
+    ("engine", "taken"), [("runninghub:team", False), ("comfyui:127.0.0.1:1", False), ("comfyui", True)]
+)
+def test_a_comfyui_keeps_nothing_that_another_engine_renders(tmp_path: Path, engine: str, taken: bool) -> None:
+    """It would be at work on it for as long as it lives, and never bring it to an end."""
+    main = DatabaseManager(tmp_path)
+    task_id = main.add_workflow_task({"row_number": 2}, "图生视频")
+    main.table.update(task_id, lambda task: dataclasses.replace(task, stage=Stage.QUEUED, engine=engine))
+    comfyui = DatabaseManager(tmp_path, kind=OwnerKind.COMFYUI)
+    comfyui.take_over(main.owners.me.boot)
+    assert comfyui.table.get(task_id).owner == (comfyui.owners.me if taken else None)
