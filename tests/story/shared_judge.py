@@ -19,7 +19,7 @@ def always(world: SharedWorld) -> None:
             json.loads(path.read_bytes())
         corrupt = output / "wfrecovery" / "corrupt"
         assert not corrupt.exists(), [path.name for path in corrupt.iterdir()]
-    for path, content in world.newer.items():
+    for path, content in world.newest.items():
         assert path.read_bytes() == content, f"{path.name} is a newer program's, and was changed"
 
 
@@ -62,7 +62,7 @@ def _settled(world: SharedWorld, record: Record, began: Counter[str]) -> None:
     if task_id in world.marks.cancelled and stage not in ("cancelled", "finished"):
         raise AssertionError(f"cancelled, and {told}")
     if not world.marks.deleted and not world.marks.row(_graph_of(record)).doubtful:
-        most = began[task_id] + world.marks.unbegun
+        most = began[task_id] + world.marks.unbegun + world.marks.before[task_id]
         assert metadata["attempts"] <= most, f"{metadata['attempts']} attempts are counted for {most} starts: {told}"
 
 

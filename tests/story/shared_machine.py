@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from savers import Shape
 from shared_world import CANCELS, COMFYS, DEADLY, MAINS, SHAPES, SharedWorld
+from versions import OLDER
 
 COMFY = st.sampled_from(COMFYS)
 MAIN = st.sampled_from(list(MAINS))
@@ -99,7 +100,31 @@ class SharedMachine(RuleBasedStateMachine):
         else:
             self.world.ctrl_c(name)
 
+    @rule()
+    def the_power_fails(self) -> None:
+        self.world.power_cut()
+
     # ------------------------------------------------------------------ people, and disks
+
+    @rule(name=COMFY, passes=PASSES)
+    def recover(self, name: str, passes: int) -> None:
+        self.world.recover(name)
+        self.world.breathe(passes)
+
+    @rule(name=COMFY, which=INDEX, passes=PASSES)
+    def take_over(self, name: str, which: int, passes: int) -> None:
+        owners = self.world.owners()
+        if owners:
+            self.world.recover(name, take_over=owners[which % len(owners)])
+            self.world.breathe(passes)
+
+    @rule(how=st.sampled_from(OLDER))
+    def an_older_program_was_here(self, how: str) -> None:
+        self.world.older(how)
+
+    @rule(where=st.sampled_from(["active", "done"]))
+    def a_newer_program_works_here(self, where: str) -> None:
+        self.world.newer(where)
 
     @rule(name=COMFY, how=st.sampled_from(CANCELS), which=INDEX, dies=DIES, passes=PASSES)
     def cancel(self, name: str, how: str, which: int, dies: int | None, passes: int) -> None:

@@ -1,5 +1,5 @@
 """A table that several work in: two ComfyUIs, two runs of `main.py` (one of them with a table of its own, as on another
-machine), the command line; and the people who cancel, stop, kill and delete.
+machine), the command line, programs of other versions; and the people who cancel, stop, kill, take over and delete.
 
 Which rendering began when is told by the worker that began it and by the node that wrote it. The product is asked for
 nothing but its records, and those only at the end.
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import versions
+from command_line import CommandLine
 from life import Life
 from main_program import Line, MainProgram
 from place import MEMORY, in_the_place_of_comfyui
@@ -27,9 +29,9 @@ from table_support import Steps
 
 COMFYS = ("A", "B")
 #: Programs beside them, each with the ComfyUI that it sends to; `far` has a table of its own.
-MAINS = {"one": "A", "two": "B", "far": "A", "command line": "B"}
+MAINS = {"one": "A", "two": "B", "far": "A"}
 #: Rows of the sheet, by who works on them; one that shares the table may enter the same as the other.
-ROWS = {"one": (1, 2, 3), "two": (2, 3, 4), "far": (5, 6), "command line": ()}
+ROWS = {"one": (1, 2, 3), "two": (2, 3, 4), "far": (5, 6)}
 #: How a row is rendered: in a moment; or by a node that hears no interrupt; or so that ComfyUI goes down.
 SHAPES = {"one": Shape(("SaveImage",)), "slow": Shape(("SaveImage",), before="Think")}
 DEADLY = Shape(("SaveImage",), before="Deadly")
@@ -48,6 +50,8 @@ class Start:
     graph: int
     task_id: str
     comfy: Life
+    #: the token by which others know that ComfyUI
+    boot: str
     whole: bool = False
     over: bool = False
 
@@ -76,6 +80,10 @@ class Marks:
     cancelled: set[str] = field(default_factory=set)
     #: folders were deleted so often
     deleted: int = 0
+    #: of which tasks starts were counted before the story
+    before: Counter[str] = field(default_factory=Counter)
+    #: ComfyUIs in whose place somebody has taken over, alive or not: what they render may be rendered twice
+    replaced: set[str] = field(default_factory=set)
     #: the disk refused so often: a prompt that came then has no id for its files to carry, and is recorded later
     refused: int = 0
     #: no lock tells who lives, or not each does: who is stopped for long counts as dead
@@ -98,9 +106,10 @@ class SharedWorld:
         self.marks = Marks(beat_alone=not locks)
         self.comfys: dict[str, Life | None] = dict.fromkeys(COMFYS)
         self.mains: dict[str, MainProgram | None] = dict.fromkeys(MAINS)
+        self.commands: list[CommandLine] = []
         self.shapes: dict[int, Shape] = {number: SHAPES[name] for number, name in SHAPE_OF.items()}
-        #: records of other versions: what a newer program has written stays as it is
-        self.newer: dict[Path, bytes] = {}
+        #: what a newer program has written: it stays as it is
+        self.newest: dict[Path, bytes] = {}
         self._now: Life | None = None
         self._beat_at = 0.0
         self._undo = contextlib.ExitStack()
@@ -117,7 +126,8 @@ class SharedWorld:
 
     def processes(self) -> list[Process]:
         """All that are there, also the stopped ones."""
-        return [process for process in (*self.comfys.values(), *self.mains.values()) if process is not None]
+        all_of_them = (*self.comfys.values(), *self.mains.values(), *self.commands)
+        return [process for process in all_of_them if process is not None]
 
     # ------------------------------------------------------------------ who goes on
 
@@ -145,6 +155,7 @@ class SharedWorld:
                 if not process.stopped and not process.loop.idle:
                     with self.mortal(process):
                         more |= process.go_on(1)
+                        self._answered(process)
             if not more:
                 return False
         return more
@@ -241,6 +252,35 @@ class SharedWorld:
             with self.mortal(main):
                 main.ctrl_c()
 
+    def recover(self, name: str, take_over: str | None = None) -> None:
+        """`wfrecovery recover`, which asks this ComfyUI; `take_over`: the token of an owner."""
+        if take_over is not None:
+            self.marks.replaced.add(take_over)
+        command = CommandLine(self.computer, self.output)
+        self.commands.append(command)
+        with self.mortal(command):
+            command.begin(
+                Line(name, lambda: self.comfys[name]), [] if take_over is None else ["--take-over", take_over[:8]]
+            )
+
+    def _answered(self, process: Process) -> None:
+        """A command that has told its answer is gone."""
+        if isinstance(process, CommandLine) and not process.busy:
+            if process.wrong is not None:
+                self.marks.wrongs.append(f"wfrecovery recover: {process.wrong}")
+            self._bury(process)
+
+    def owners(self) -> list[str]:
+        """Who is at work on something, as a person reads it in `wfrecovery status`."""
+        found = (record["metadata"].get("owner") for record in self.records().values())
+        return sorted({owner["boot"] for owner in found if owner is not None})
+
+    def power_cut(self) -> None:
+        """The computer goes down with all that runs on it, and comes up again: no row is to blame."""
+        for process in self.processes():
+            self._bury(process, blamed=False)
+        self.computer.kernel = f"kernel {int(self.computer.kernel.split()[1]) + 1}"
+
     def kill(self, process: Process) -> None:
         """SIGKILL, now."""
         self._bury(process)
@@ -253,19 +293,18 @@ class SharedWorld:
         with self.mortal(life):
             with life.on(), contextlib.suppress(OSError):  # logged
                 life.plugin._orderly._mark()
-            for start in self.running(life):
-                start.over = True
-            self._bury(life)
+            self._bury(life, blamed=False)
 
-    def _bury(self, process: Process) -> None:
+    def _bury(self, process: Process, *, blamed: bool = True) -> None:
         names = [(table, name) for table in (self.comfys, self.mains) for name in table if table[name] is process]
         for table, name in names:
             table[name] = None
+        self.commands = [command for command in self.commands if command is not process]
         if isinstance(process, Life):
             self.marks.unbegun += process.worker.waits
             for start in self.running(process):
                 start.over = True
-                self.marks.crashes[start.task_id] += 1
+                self.marks.crashes[start.task_id] += blamed
         if not process.dead or not process.loop.is_closed():
             process.bury()
 
@@ -277,14 +316,32 @@ class SharedWorld:
 
     def post(self, name: str, shape: Shape, *, dies: int | None = None) -> int:
         """Somebody queues a prompt in a page."""
-        number = 100 + len(self.shapes)
-        self.shapes[number] = shape
+        number = self._new_shape(shape)
         prompt_id = str(uuid.UUID(int=number, version=4))
         life = self._at(name)
         if life is not None:
             with self.mortal(life, dies):
                 life.ask("/prompt", {"prompt": self.graph(number), "prompt_id": prompt_id})
         return number
+
+    def _new_shape(self, shape: Shape) -> int:
+        number = 100 + len(self.shapes)
+        self.shapes[number] = shape
+        return number
+
+    def older(self, how: str) -> None:
+        """A program of the first version has left a task behind; `how`: in which stage."""
+        number = self._new_shape(SHAPES["one"])
+        record, graph = versions.older(number, how, self.graph(number))
+        self.marks.before[record["task_id"]] = record["metadata"]["attempts"]
+        versions.write(self.output, record, graph)
+
+    def newer(self, where: str) -> None:
+        """A program of a version to come works in the table; `where`: in `active`, or in `done`."""
+        number = self._new_shape(SHAPES["one"])
+        record, graph = versions.newer(number, self.graph(number))
+        for path in versions.write(self.output, record, graph, where):
+            self.newest[path] = path.read_bytes()
 
     def cancel(self, name: str, how: str, which: int = 0, *, dies: int | None = None) -> None:
         """A person wants an end. What is wished for is known when it is answered."""
@@ -324,7 +381,7 @@ class SharedWorld:
             self.marks.row(start.graph).doubtful = True
         self.marks.crashes.clear()
         self.marks.cancelled.clear()
-        self.newer.clear()
+        self.newest.clear()
         for row in self.marks.rows.values():
             row.whole = False
 
@@ -341,10 +398,12 @@ class SharedWorld:
 
     def _began(self, life: Life, item: tuple[Any, ...]) -> None:
         tag = item[3].get("extra_pnginfo", {}).get("wfrecovery") or {}
-        start = Start(item[2]["1"]["inputs"]["color"], tag.get("task_id", ""), life)
+        start = Start(item[2]["1"]["inputs"]["color"], tag.get("task_id", ""), life, life.plugin._db.owners.me.boot)
         row, wrongs = self.marks.row(start.graph), self.marks.wrongs
-        for other in self.marks.starts:
-            if other.graph == start.graph and not other.over and not row.doubtful:
+        same = [other for other in self.marks.starts if other.graph == start.graph]
+        row.doubtful |= any(other.boot in self.marks.replaced for other in same)
+        for other in same:
+            if not other.over and not row.doubtful:
                 wrongs.append(f"graph {start.graph} ({start.task_id}) is started while another ComfyUI runs it")
         if start.task_id in self.marks.cancelled:
             wrongs.append(f"{start.task_id} is started after its cancellation was answered")
@@ -377,7 +436,7 @@ class SharedWorld:
         """Every record on disk, by its id."""
         table = (output or self.output) / "wfrecovery"
         paths = [*table.glob("active/*.json"), *table.glob("done/*/*.json")]
-        return {path.stem: json.loads(path.read_bytes()) for path in paths if path not in self.newer}
+        return {path.stem: json.loads(path.read_bytes()) for path in paths if path not in self.newest}
 
     # ------------------------------------------------------------------ the end
 
@@ -389,6 +448,7 @@ class SharedWorld:
         for name in COMFYS:
             if self.comfys[name] is None and name != without:
                 self.start(name)
+        self.begin_again("far")  # nobody else looks into its table
         for _ in range(MOST_ROUNDS):
             self.wait(BEAT)
             for name in COMFYS:
@@ -396,7 +456,8 @@ class SharedWorld:
                 if self.comfys[name] is None and name != without:
                     self.start(name)
             unfinished = self.open()
-            if not unfinished and not any(main is not None and main.busy for main in self.mains.values()):
+            busy = [*self.commands, *(main for main in self.mains.values() if main is not None and main.busy)]
+            if not unfinished and not busy:
                 break
             for name in MAINS if unfinished else ():
                 self.begin_again(name)
