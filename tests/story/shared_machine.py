@@ -111,8 +111,14 @@ class SharedMachine(RuleBasedStateMachine):
         self.world.recover(name)
         self.world.breathe(passes)
 
-    @rule(name=COMFY, which=INDEX, passes=PASSES)
-    def take_over(self, name: str, which: int, passes: int) -> None:
+    @rule(name=COMFY, which=INDEX, turns=st.integers(0, 3), passes=PASSES)
+    def take_over(self, name: str, which: int, turns: int, passes: int) -> None:
+        """From whoever is at work on something; where nobody is, the other ComfyUI gets work first."""
+        if not self.world.owners():
+            other = COMFYS[1 - COMFYS.index(name)]
+            for shape in ("slow", "one"):
+                self.world.post(other, SHAPES[shape])
+            self.world.work(other, turns)
         owners = self.world.owners()
         if owners:
             self.world.recover(name, take_over=owners[which % len(owners)])

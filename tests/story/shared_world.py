@@ -148,17 +148,17 @@ class SharedWorld:
 
     def breathe(self, passes: int = 1) -> bool:
         """Everybody goes on for so many passes of his loop; whether somebody has more to do."""
-        more = False
         for _ in range(passes):
-            more = False
-            for process in self.processes():
-                if not process.stopped and not process.loop.idle:
-                    with self.mortal(process):
-                        more |= process.go_on(1)
-                        self._answered(process)
-            if not more:
+            for process in self._ready():
+                with self.mortal(process):
+                    process.go_on(1)
+                    self._answered(process)
+            if not self._ready():  # one may have handed something to another who had his turn
                 return False
-        return more
+        return True
+
+    def _ready(self) -> list[Process]:
+        return [process for process in self.processes() if not process.stopped and not process.loop.idle]
 
     def rest(self) -> None:
         """Everybody goes on until he waits for time, or for somebody who is stopped."""

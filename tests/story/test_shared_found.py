@@ -157,3 +157,33 @@ def test_a_person_and_the_recovery_at_once_queue_a_task_once(
     assert [start.task_id for start in world.marks.starts].count(task_id) == 1
     assert len(world.marks.starts) == 2
     ends_well(world)
+
+
+def test_what_was_taken_over_does_not_start_where_it_waited(world: SharedWorld) -> None:
+    """Its former ComfyUI lives and still has it in its queue, before the other one has come to it."""
+    world.post("A", SHAPES["slow"])
+    waits = world.post("A", SHAPES["one"])
+    world.work("A", 1)
+    life = world.comfys["A"]
+    assert life is not None
+    world.recover("B", take_over=life.plugin._db.owners.me.boot)
+    world.rest()
+    world.work("A", 20)
+    assert [start.graph for start in world.marks.starts].count(waits) == 0
+    world.work("B", 20)
+    assert [start.comfy for start in world.marks.starts if start.graph == waits] == [world.comfys["B"]]
+    ends_well(world)
+
+
+def test_a_prompt_that_comes_with_the_id_of_another_comfyui_s_task_is_a_task_of_its_own(world: SharedWorld) -> None:
+    world.post("A", SHAPES["slow"])
+    world.post("A", SHAPES["one"])
+    [(task_id, record)] = [(name, one) for name, one in world.records().items() if one["metadata"]["stage"] == "queued"]
+    tag = {"task_id": task_id, "prompt_id": record["comfyui_task_id"]}
+    number, life = world._new_shape(SHAPES["one"]), world.comfys["B"]
+    assert life is not None
+    body = {"prompt": world.graph(number), "prompt_id": tag["prompt_id"]}
+    assert life.post({**body, "extra_data": {"extra_pnginfo": {"wfrecovery": tag}}})[0] == 200
+    world.work("B", 20)
+    assert [start.task_id for start in world.marks.starts if start.graph == number] == ["job_" + task_id[4:-3] + "003"]
+    ends_well(world)
