@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..bridge.engines.history import NOT_RUN
 from ..bridge.results.expected import NodeClass, node_classes
 
 log = logging.getLogger("wfrecovery")
@@ -126,10 +127,11 @@ class Host:
             answer = {}
         return Answer(response.status, answer if isinstance(answer, dict) else {})
 
-    def interrupted_status(self, prompt_id: str) -> Any:
-        """How ComfyUI notes the end of a prompt that was interrupted; None where this one notes nothing."""
+    def not_run_status(self, prompt_id: str) -> Any:
+        """How the end of a prompt is noted that was taken out unrun: as ComfyUI notes an interruption, with a word of
+        ours, since nobody has interrupted it. None where this ComfyUI notes nothing."""
         status = getattr(self.queue, "ExecutionStatus", None)
-        message = ("execution_interrupted", {"prompt_id": prompt_id})
+        message = ("execution_interrupted", {"prompt_id": prompt_id, NOT_RUN: True})
         return None if status is None else status(status_str="error", completed=False, messages=[message])
 
     def hear_interrupts(self, listener: Callable[[], None]) -> None:

@@ -87,6 +87,8 @@ ABSENT: Final = Sighting(Place.ABSENT)
 _OUT_OF_MEMORY: Final = Wording(
     " (out of GPU memory: a smaller picture or fewer frames may fit)", "（显存不足：缩小图片或减少帧数也许可行）"
 )
+#: In the message of an interruption that is none: the plugin has let the prompt end unrun, for it is somebody else's.
+NOT_RUN: Final = "wfrecovery_not_run"
 INTERRUPTED: Final = Wording("interrupted by the user", "被用户中断")
 
 #: How deep a node may nest what it names.
@@ -113,7 +115,7 @@ def sighting_of_history(entry: Mapping[str, Any]) -> Sighting:
     if place is Place.SUCCEEDED:
         return Sighting(place, files_of_outputs(entry.get("outputs") or {}))
     if place is Place.INTERRUPTED:
-        return Sighting(place, message=INTERRUPTED)
+        return ABSENT if NOT_RUN in data else Sighting(place, message=INTERRUPTED)
     return Sighting(place, message=error_text(data, _secrets_of(entry.get("prompt"))))
 
 

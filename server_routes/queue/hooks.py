@@ -80,7 +80,7 @@ def _wrap_get(host: Host, listener: QueueListener) -> None:
             if result is None or listener.got(result):
                 return result
             # What must not run ends here, in the history like what was interrupted.
-            queue.task_done(result[1], {}, status=host.interrupted_status(result[0][1]))
+            queue.task_done(result[1], {}, status=host.not_run_status(result[0][1]))
 
     queue.get = get
 

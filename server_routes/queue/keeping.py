@@ -92,6 +92,17 @@ class Keeper:
         """Note that a person wants the end of a task that does not stand in the queue yet."""
         self._on_change(self._db.table.update(task_id, wished_away))
 
+    def unwanted(self, prompt: Prompt, reason: Wording) -> None:
+        """A person has taken it out of the queue: it has ended, or whoever has it by now gets to know the wish."""
+        if prompt.task_id is None or prompt.refused:  # what must not run here we take out ourselves
+            return
+        self._keep_record(prompt)
+
+        def end(task: TaskRecord) -> TaskRecord:
+            return ended_by_wish(task, reason) if self._ours(task) else wished_away(task)
+
+        self._on_change(self._db.table.update(prompt.task_id, end))
+
     def start(self, prompt: Prompt) -> None:
         """Count it; or find that it must not run."""
         if prompt.refused or prompt.task_id is None:

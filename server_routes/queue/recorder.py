@@ -20,7 +20,7 @@ from .ending import DELETED, Ended, Endings, look
 from .hooks import install_hooks
 from .intake import Intake, awaited
 from .item import QueueItem
-from .keeping import Keeper, ended_by_wish
+from .keeping import Keeper
 from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
@@ -198,7 +198,7 @@ class Recorder:
         for raw in raw_items:
             prompt = self._prompts.deleted(raw)
             if prompt is not None and prompt.recorded:
-                awaited(self._writer.submit(self._keeper.change, prompt, lambda task: ended_by_wish(task, DELETED)))
+                awaited(self._writer.submit(self._keeper.unwanted, prompt, DELETED))
 
     @_guarded
     def missed(self, meant: Callable[[Any], bool]) -> None:

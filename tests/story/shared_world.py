@@ -484,7 +484,10 @@ def _many(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
 
 
 def _interrupt(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
-    return {start.task_id for start in world.running(life)}, "/interrupt", {}
+    """What runs there and was taken over is rendered elsewhere: who interrupts it frees this ComfyUI."""
+    records = world.records()
+    owner = {name: (record["metadata"].get("owner") or {}).get("boot") for name, record in records.items()}
+    return {one.task_id for one in world.running(life) if owner.get(one.task_id) == one.boot}, "/interrupt", {}
 
 
 def _delete(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:

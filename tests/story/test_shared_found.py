@@ -187,3 +187,37 @@ def test_a_prompt_that_comes_with_the_id_of_another_comfyui_s_task_is_a_task_of_
     world.work("B", 20)
     assert [start.task_id for start in world.marks.starts if start.graph == number] == ["job_" + task_id[4:-3] + "003"]
     ends_well(world)
+
+
+def taken_over(world: SharedWorld) -> int:
+    """What waited in A is B's; its number."""
+    world.post("A", SHAPES["slow"])
+    waits = world.post("A", SHAPES["one"])
+    world.work("A", 1)
+    life = world.comfys["A"]
+    assert life is not None
+    world.recover("B", take_over=life.plugin._db.owners.me.boot)
+    world.rest()
+    return waits
+
+
+def test_what_was_taken_over_and_comes_back_was_not_interrupted_by_anybody(world: SharedWorld) -> None:
+    """Where it waited it ends unrun, which stands in the history there; then whoever has it dies."""
+    waits = taken_over(world)
+    world.work("A", 20)
+    life = world.comfys["B"]
+    assert life is not None
+    world.kill(life)
+    world.wait(5.0)
+    world.work("A", 20)
+    assert [start.comfy for start in world.marks.starts if start.graph == waits] == [world.comfys["A"]]
+    ends_well(world)
+
+
+def test_what_a_person_deletes_where_it_waited_is_cancelled_where_it_is_now(world: SharedWorld) -> None:
+    taken_over(world)
+    ids = sorted(world.records())
+    world.cancel("A", "delete", 1)
+    assert world.marks.cancelled == {ids[1]}
+    world.work("B", 20)
+    ends_well(world)
