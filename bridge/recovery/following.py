@@ -29,6 +29,7 @@ from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
+from .plugin import seen_with_plugin
 from .starts import gone, may_be_there, suspect, went_down
 from .submitting import Submitting
 from .turns import Turns
@@ -200,7 +201,7 @@ class Following:
             while True:
                 done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
                 if done:
-                    return waiting.result()
+                    return await seen_with_plugin(self._engine, task, waiting.result(), self._db.owners.is_me)
                 record = await self.read(task.task_id)
                 if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
                     return None
@@ -260,7 +261,7 @@ class Following:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
             async with few:
                 seen = await self._engine.look_up(task.comfyui_task_id)
-        return seen
+        return await seen_with_plugin(self._engine, task, seen, self._db.owners.is_me)
 
     async def at_hand(
         self, task: TaskRecord, seen: Sighting

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..engines.errors import EngineError
+from ..engines.history import UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse
-from ..table.record_json import delivery_in, publishing_in
-from ..table.values import FeishuState
+from ..table.record_json import delivery_in, parsed, publishing_in
+from ..table.records import RecordError, Stage, TaskRecord
+from ..table.values import FeishuState, Owner
 
 log = logging.getLogger("wfrecovery")
 
@@ -63,6 +65,23 @@ async def record_of(engine: EngineInUse, prompt_id: str | None) -> Mapping[str, 
     """The plugin's record of a prompt that is for a row; None where it has none. Raises EngineError."""
     record = await engine.plugin_task(prompt_id) if prompt_id else None
     return None if record is None or record.get("row_number") is None else record
+
+
+async def seen_with_plugin(
+    engine: EngineInUse, task: TaskRecord, seen: Sighting, is_me: Callable[[Owner | None], bool]
+) -> Sighting:
+    """`seen`; or, where ComfyUI has lost the prompt but the plugin's table says that somebody else is at work on it,
+    another ComfyUI or who has taken it over, that it waits."""
+    if seen.place is not Place.ABSENT:
+        return seen
+    try:
+        told = await record_of(engine, task.comfyui_task_id)
+        record = None if told is None else parsed(told)
+    except (EngineError, RecordError):
+        return UNKNOWN
+    unfinished = record is not None and record.stage in (Stage.QUEUED, Stage.RUNNING)
+    elsewhere = unfinished and record is not None and record.owner is not None and not is_me(record.owner)
+    return Sighting(Place.WAITING) if elsewhere else seen
 
 
 def leaves_it(record: Mapping[str, Any], plugin: Plugin) -> bool:

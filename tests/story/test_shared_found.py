@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import shared_judge
-from shared_world import SHAPES, SharedWorld
+from shared_world import ROWS, SHAPES, SharedWorld
 
 
 @pytest.fixture
@@ -220,4 +220,26 @@ def test_what_a_person_deletes_where_it_waited_is_cancelled_where_it_is_now(worl
     world.cancel("A", "delete", 1)
     assert world.marks.cancelled == {ids[1]}
     world.work("B", 20)
+    ends_well(world)
+
+
+def test_what_the_command_line_has_taken_over_is_not_sent_again_by_the_program_it_came_from(world: SharedWorld) -> None:
+    """That has a table of its own, and finds its prompts in no queue and no history of the ComfyUI that it knows."""
+    a, b = world.comfys["A"], world.comfys["B"]
+    assert a is not None
+    assert b is not None
+    world.kill(b)
+    world.post("A", SHAPES["slow"])
+    world.begin("far", passes=40)
+    world.work("A", 1)
+    world.recover("B", take_over=a.plugin._db.owners.me.boot)
+    [command] = world.commands
+    while {(record["metadata"]["owner"] or {}).get("kind") for record in world.records().values()} != {"main"}:
+        world.breathe()
+    command.stopped = True
+    world.kill(a)
+    world.start("A")
+    world.wait(30.0)
+    world.work("A", 20)
+    assert [start for start in world.marks.starts if start.graph in ROWS["far"]] == []
     ends_well(world)
