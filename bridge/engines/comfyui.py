@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 
@@ -20,7 +20,7 @@ from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import OwnerKind
 from .downloads import save
-from .errors import EngineError, RefusedError, UnreachableError
+from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
 from .submitted import SubmittedId, submit_for_current
 
@@ -30,6 +30,8 @@ log = logging.getLogger("wfrecovery")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=10, sock_read=60)
 #: Websocket events can be missed (a restart, a proxy): queue and history are asked at least this often.
 POLL_SECONDS: Final = 2.0
+#: Whether there is a plugin is not asked again for so long: none comes without a start of ComfyUI.
+_NO_PLUGIN_SECONDS: Final = 1.0
 
 Progress = Callable[[int, int], None]
 
@@ -62,6 +64,10 @@ class ComfyUIClient:
         self.base_url = base_url.rstrip("/")
         self.client_id = str(uuid.uuid4())
         self._poll_seconds = poll_seconds
+        self._no_plugin_until = float("-inf")
+        host = urlsplit(self.base_url).hostname or ""
+        #: whether the environment's proxy is asked; it has no business with requests to this computer
+        self._trust_env = not (host in ("localhost", "::1") or host.startswith("127."))
 
     #: It takes the prompt_id that we make.
     makes_own_ids: ClassVar[bool] = False
@@ -96,7 +102,7 @@ class ComfyUIClient:
 
         It is sent for the task that was entered last in this context; else pass a `prompt_id` that is on disk already,
         and the task's record, so that the row travels with the prompt.
-        Raises PromptRefusedError, or ComfyUIUnreachableError after which `look_up` tells whether it arrived.
+        Raises PromptRefusedError, BusyError, or ComfyUIUnreachableError after which `look_up` tells whether it arrived.
         """
         submitted = await submit_for_current(self.engine, workflow) if prompt_id is None and task is None else None
         if submitted is not None:
@@ -111,6 +117,8 @@ class ComfyUIClient:
             tag = {"task_id": task["task_id"], "prompt_id": body["prompt_id"]}
             body["extra_data"] = {"wfrecovery": row_tag(task), "extra_pnginfo": {"wfrecovery": tag}}
         async with self._request("POST", "/prompt", json=body) as response:
+            if response.status == 429:  # of a proxy: it has not come here
+                raise BusyError("ComfyUI: too many requests", seconds_in(response.headers.get("Retry-After")))
             answer = await self._json(response)
             if response.status == 400:
                 raise PromptRefusedError(refusal_text(answer))
@@ -142,7 +150,12 @@ class ComfyUIClient:
 
     async def plugin_task(self, prompt_id: str) -> dict[str, Any] | None:
         """The plugin's record of a prompt; None where it has none, or there is no plugin."""
+        clock = asyncio.get_running_loop().time
+        if clock() < self._no_plugin_until:
+            return None
         answer = await self._get(f"/wfrecovery/tasks?comfyui_task_id={quote(prompt_id, safe='')}")
+        if answer is None:
+            self._no_plugin_until = clock() + _NO_PLUGIN_SECONDS
         return answer["tasks"][0] if answer and answer.get("tasks") else None
 
     async def node_classes(self, prompt: Mapping[str, Any]) -> dict[str, NodeClass]:
@@ -218,7 +231,7 @@ class ComfyUIClient:
         try:
             # A session per request: nothing to close for the caller, and to one's own ComfyUI it costs little.
             async with (
-                aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,
+                aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=self._trust_env) as session,
                 session.request(method, self.base_url + path, **options) as response,
             ):
                 yield response
@@ -245,7 +258,7 @@ class ComfyUIClient:
 
     @contextlib.asynccontextmanager
     async def _events(self) -> AsyncIterator[_Events]:
-        async with aiohttp.ClientSession(trust_env=True) as session:
+        async with aiohttp.ClientSession(trust_env=self._trust_env) as session:
             events = _Events(session, f"{self.base_url}/ws?clientId={self.client_id}", self._poll_seconds)
             try:
                 yield events

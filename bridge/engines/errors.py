@@ -42,6 +42,14 @@ class BusyError(EngineError):
         super().__init__(reason)
 
 
+def seconds_in(retry_after: str | None) -> float | None:
+    """What a service's header Retry-After asks for; None where that is no number."""
+    try:
+        return max(0.0, float(retry_after)) if retry_after else None
+    except ValueError:
+        return None
+
+
 class RenderLimitError(EngineError):
     """Not sent: this run has sent `limit` renders, as many as WFRECOVERY_MAX_RENDERS allows. The task stays entered,
     its row as it is, and the next run sends it."""

@@ -20,7 +20,7 @@ from ..settings import Settings, SettingsError
 from ..table.records import WorkflowType, workflow_type_of
 from ..wording import Wording, wording_of
 from .engine import Engine
-from .errors import BusyError, EngineError, NotSentError, RefusedError, UnreachableError
+from .errors import BusyError, EngineError, NotSentError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, Place, ResultFile, Sighting
 
 log = logging.getLogger("wfrecovery")
@@ -228,7 +228,7 @@ class RunningHubClient(Engine):
                 session.post(f"{self.base_url}/task/openapi/{call}", **body) as response,
             ):
                 if response.status == 429:
-                    raise BusyError("RunningHub: too many requests", _seconds(response.headers.get("Retry-After")))
+                    raise BusyError("RunningHub: too many requests", seconds_in(response.headers.get("Retry-After")))
                 answer = await response.json(content_type=None)
         except aiohttp.ClientConnectorError as error:
             raise NotSentError(f"RunningHub cannot be reached at {self.base_url}: {redact(str(error))}") from error
@@ -282,10 +282,3 @@ def _why(data: Any) -> Wording:
     if not message:
         return Wording("RunningHub reported a failure without a reason", "RunningHub 报告失败，但没有给出原因")
     return wording_of(f"{node}: {message}" if node else message)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text else None
-    except ValueError:
-        return None

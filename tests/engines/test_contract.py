@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import aiohttp
 import pytest
 from cloud_support import Cloud, Office, Scripted, hurry, row
+from comfyui_support import ComfyService, processes
+from plugin_support import NO_REAL, REAL
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines import runninghub
@@ -24,7 +26,16 @@ from wfrecovery.bridge.recovery.decisions import UNANSWERED
 from wfrecovery.bridge.table.changes import asking
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
 
-ENGINES = ["scripted", "scripted, plain", "cloud"]
+#: whose lost answers a person is asked about; and who takes our id, so that it is looked up
+ASKING = ["scripted", "scripted, plain", "cloud"]
+LOOKED_UP = [
+    pytest.param("5", id="ComfyUI 5-tuples"),
+    pytest.param("6", id="ComfyUI 6-tuples"),
+    pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL)),
+]
+ENGINES = [*ASKING, *LOOKED_UP]
+asking_ones = pytest.mark.parametrize("service", ASKING, indirect=True)
+looked_up_ones = pytest.mark.parametrize("service", LOOKED_UP, indirect=True)
 
 
 class Service(Protocol):
@@ -42,13 +53,25 @@ class Service(Protocol):
     def up(self) -> None: ...
     def silent(self, times: int) -> None: ...
     def is_result(self, path: Path, number: int) -> bool: ...
+    def client_workflow(self, number: int) -> Any: ...
+    def ids_there(self) -> list[str]: ...
     def cancelled(self) -> int: ...
 
 
+@pytest.fixture(scope="module")
+def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with processes(tmp_path_factory.mktemp("contract")) as of:
+        yield of
+
+
 @pytest.fixture(params=ENGINES)
-def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def service(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, comfyui: Any
+) -> Iterator[Any]:
     hurry(monkeypatch)
-    with Cloud() if request.param == "cloud" else Scripted(plain="plain" in request.param) as found:
+    kinds = {"cloud": Cloud, "scripted": lambda: Scripted(plain=False), "scripted, plain": lambda: Scripted(plain=True)}
+    made = kinds.get(request.param) or (lambda: ComfyService(comfyui(request.param), tmp_path / "gate"))
+    with made() as found:
         yield found
 
 
@@ -94,6 +117,7 @@ def test_busy_is_waited_for_and_counts_for_nothing(office: Office, service: Serv
     assert office.main_py().recovers()[0]["status"] == "已完成"
 
 
+@asking_ones
 @pytest.mark.parametrize("accepted", [True, False])
 def test_no_answer_waits_for_a_person_and_is_not_paid_for_again(
     accepted: bool, office: Office, service: Service
@@ -108,6 +132,24 @@ def test_no_answer_waits_for_a_person_and_is_not_paid_for_again(
     assert "wfrecovery decide" in office.task(task_id)["error_message"]
 
 
+@looked_up_ones
+@pytest.mark.parametrize("accepted", [True, False])
+def test_no_answer_is_looked_up_and_paid_for_once(accepted: bool, office: Office, service: Service) -> None:
+    service.answer_lost(accepted=accepted)
+    task_id = office.main_py().enters(2)
+    assert (office.task(task_id)["comfyui_task_id"] is not None, service.paid(2)) == (True, accepted)
+    for _ in range(2):
+        office.main_py().looks()
+    assert service.ids_there() == [office.task(task_id)["comfyui_task_id"]]
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.is_result(office.folder / office.task(task_id)["output_files"][0], 2)
+    assert service.paid(2) == 1
+    # who sent it is gone: as far as the next run can tell, ComfyUI may have gone down with it
+    assert office.task(task_id)["metadata"]["attempts"] <= (not accepted)
+
+
+@asking_ones
 @pytest.mark.parametrize("accepted", [True, False])
 def test_no_answer_and_the_setting_says_again(accepted: bool, office: Office, service: Service) -> None:
     service.answer_lost(accepted=accepted)
@@ -139,12 +181,36 @@ def test_failed_there_is_failed_here_with_its_words(office: Office, service: Ser
     assert service.paid(2) == 1
 
 
+@asking_ones
 def test_what_the_service_has_forgotten_waits_for_a_person(office: Office, service: Service) -> None:
     task_id = office.main_py().enters(2)
     service.forget()
     for _ in range(2):
         office.main_py().recovers()
     assert (office.task(task_id)["metadata"]["stage"], service.paid(2)) == ("asking", 1)
+
+
+@looked_up_ones
+def test_what_comfyui_has_forgotten_is_rendered_again_under_the_same_id(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    job_id = office.task(task_id)["comfyui_task_id"]
+    service.forget()
+    office.main_py().looks()
+    assert (service.ids_there(), service.paid(2)) == ([job_id, job_id], 2)
+    assert office.task(task_id)["metadata"]["attempts"] == 1
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 2
+
+
+@looked_up_ones
+def test_what_comfyui_forgets_again_and_again_is_given_up(office: Office, service: Service) -> None:
+    task_id = office.main_py().enters(2)
+    for _ in range(3):
+        service.forget()
+        office.main_py(max_attempts="2").looks()
+    assert (office.task(task_id)["status"], service.paid(2)) == ("失败", 2)
+    assert "2 times" in office.task(task_id)["error_message"]
 
 
 def test_what_is_not_answered_concludes_nothing(office: Office, service: Service) -> None:
@@ -182,7 +248,7 @@ def test_two_at_once_submit_a_task_once(office: Office, service: Service) -> Non
     task_id = main.db.add_workflow_task(row(2), "图片合成")
 
     async def both() -> Any:
-        workflow = service.client_workflow(2)  # type: ignore[attr-defined]
+        workflow = service.client_workflow(2)
         return await asyncio.gather(*[main.recovery.submit(task_id, workflow) for _ in range(3)])
 
     ids = asyncio.run(both())
@@ -203,6 +269,18 @@ def test_another_engine_s_recovery_leaves_it_alone(office: Office, service: Serv
     }
 
 
+@pytest.mark.parametrize("service", LOOKED_UP[1:2], indirect=True)
+def test_a_comfyui_on_this_computer_is_asked_without_the_environment_s_proxy(
+    office: Office, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    office.main_py().enters(2)
+    assert service.paid(2) == 1
+
+
 # ------------------------------------------------------------------ what a person decides
 
 
@@ -215,6 +293,7 @@ def decide(office: Office, *words: str) -> int:
         return main(["decide", *words, "--local"])
 
 
+@asking_ones
 def test_it_was_never_accepted_and_a_person_says_again(office: Office, service: Service) -> None:
     service.answer_lost(accepted=False)
     task_id = office.main_py().enters(2)
@@ -227,15 +306,17 @@ def test_it_was_never_accepted_and_a_person_says_again(office: Office, service: 
     assert office.task(task_id)["error_message"] is None
 
 
+@asking_ones
 def test_it_was_accepted_and_a_person_names_its_id(office: Office, service: Service) -> None:
     service.answer_lost(accepted=True)
     task_id = office.main_py().enters(2)
-    assert decide(office, task_id, "arrived", "--id", service.ids_there()[0]) == 0  # type: ignore[attr-defined]
+    assert decide(office, task_id, "arrived", "--id", service.ids_there()[0]) == 0
     service.finish()
     assert office.main_py().recovers()[0]["status"] == "已完成"
     assert service.paid(2) == 1
 
 
+@asking_ones
 @pytest.mark.parametrize("named", ["", " ", "another's"])
 def test_an_id_that_cannot_be_its_own_is_not_taken(named: str, office: Office, service: Service) -> None:
     """Two rows would get one picture."""
@@ -245,13 +326,14 @@ def test_an_id_that_cannot_be_its_own_is_not_taken(named: str, office: Office, s
     job_id = office.task(other)["comfyui_task_id"] if named == "another's" else named
     assert decide(office, task_id, "arrived", "--id", job_id) == 2
     assert office.task(task_id)["metadata"]["stage"] == "asking"
-    assert decide(office, task_id, "arrived", "--id", f" {service.ids_there()[-1]} ") == 0  # type: ignore[attr-defined]
+    assert decide(office, task_id, "arrived", "--id", f" {service.ids_there()[-1]} ") == 0
     service.finish()
     office.main_py().recovers()
     for number, ended in ((2, task_id), (3, other)):
         assert service.is_result(office.folder / office.task(ended)["output_files"][0], number)
 
 
+@asking_ones
 def test_a_person_leaves_it_and_the_next_batch_takes_the_row(office: Office, service: Service) -> None:
     service.answer_lost(accepted=True)
     first = office.main_py().enters(2)
@@ -383,10 +465,9 @@ def test_a_connection_that_is_not_made_in_time_was_no_request(monkeypatch: pytes
     assert (task.stage, task.sending) == (bridge.Stage.CREATED, None)
 
 
-def test_an_answer_that_comes_late_is_the_answer_all_the_same(service: Service, office: Office) -> None:
+@pytest.mark.parametrize("service", ["scripted", "scripted, plain"], indirect=True)
+def test_an_answer_that_comes_late_is_the_answer_all_the_same(service: Scripted, office: Office) -> None:
     """Its program was suspended; another one has taken the task over, and asks a person about it."""
-    if not isinstance(service, Scripted):
-        pytest.skip("the moment is the scripted service's to choose")
 
     def taken_over() -> None:
         table = bridge.DatabaseManager(office.folder).table
