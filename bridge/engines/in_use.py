@@ -8,11 +8,11 @@ import inspect
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 import aiohttp
@@ -28,6 +28,8 @@ log = logging.getLogger("wfrecovery")
 #: it then is not asked again, by whatever task.
 ASK_SECONDS: Final = 6.0
 HANGS_SECONDS: Final = 30.0
+#: For so long it is not asked again, by whatever task, whether anybody listens, and what its plugin says of itself.
+FRESH_SECONDS: Final = 1.0
 #: A timer may come that much early.
 _CLOCK_SECONDS: Final = 0.05
 #: Between two looks where the client's own waiting has given up.
@@ -41,6 +43,24 @@ _NEVER_CONNECTED: Final = frozenset(
 
 OnSeen = Callable[[Sighting], None]
 OnProgress = Callable[[int, int], None]
+_One = TypeVar("_One")
+_TITLES: Final[Mapping[str, str]] = {"comfyui": "ComfyUI", "runninghub": "RunningHub"}
+
+
+class OfLoop(Generic[_One]):
+    """What belongs to one event loop, as a lock does: a `main.py` with a menu runs one loop after the other."""
+
+    def __init__(self, make: Callable[[], _One]) -> None:
+        self._make = make
+        self._made: tuple[asyncio.AbstractEventLoop, _One] | None = None
+
+    @property
+    def one(self) -> _One:
+        """That of the loop that runs."""
+        loop = asyncio.get_running_loop()
+        if self._made is None or self._made[0] is not loop:
+            self._made = loop, self._make()
+        return self._made[1]
 
 
 class EngineInUse:
@@ -56,9 +76,11 @@ class EngineInUse:
         self.is_polled: bool = getattr(client, "is_polled", not hasattr(client, "wait_for_completion"))
         #: how many questions it has not answered
         self.unanswered = 0
-        self._hangs_until = self._silence = 0.0
+        self._away_until = self._silence = 0.0
         self._answers = False
-        self._first: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        #: held by who asks until there was a first answer, and while the plugin is asked about itself
+        self._first, self._asking_plugin = OfLoop(asyncio.Lock), OfLoop(asyncio.Lock)
+        self._plugin_said: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
         self._said: set[str] = set()
 
     @classmethod
@@ -68,8 +90,14 @@ class EngineInUse:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """For people, with its account or address."""
         return self.engine or type(self.client).__name__
+
+    @property
+    def title(self) -> str:
+        """For people, without these."""
+        kind = self.name.partition(":")[0]
+        return _TITLES.get(kind, kind)
 
     # ------------------------------------------------------------------ sending
 
@@ -107,8 +135,11 @@ class EngineInUse:
 
     async def look_up(self, job_id: str) -> Sighting:
         """Where a task is; UNKNOWN where the engine does not answer, or not as a client should."""
+        return await self._sighting(job_id, self._asked)
+
+    async def _sighting(self, job_id: str, asked: Callable[..., Awaitable[Any]]) -> Sighting:
         try:
-            seen = await self._asked(self.client.look_up, job_id)
+            seen = await asked(self.client.look_up, job_id)
         except EngineError as error:
             self._say_once(str(error), of=job_id)
             return UNKNOWN
@@ -116,6 +147,13 @@ class EngineInUse:
             return seen
         self._say_once(f"{self.name}: look_up must return a Sighting, not {redact(repr(seen))}")
         return UNKNOWN
+
+    async def answers(self, job_id: str) -> bool:
+        """Whether it is within reach, as far as is known; where nothing is, it is asked for this task."""
+        if self._answers:
+            return True
+        async with self._first.one:
+            return self._answers or await self._sighting(job_id, self._answer) != UNKNOWN
 
     async def wait(self, job_id: str, on_seen: OnSeen, on_progress: OnProgress) -> Sighting:
         """Follow a task until it has come to rest, or is nowhere at two looks. "Waiting", "running" and "cannot say",
@@ -184,6 +222,15 @@ class EngineInUse:
         found: Mapping[str, Any] | None = None if ask is None else await self._asked(ask)
         return found
 
+    async def plugin_lately(self) -> Mapping[str, Any] | None:
+        """The same as it was a moment ago, where many tasks ask. Raises EngineError."""
+        async with self._asking_plugin.one:
+            clock = asyncio.get_running_loop().time
+            if clock() >= self._plugin_said[0]:
+                found = await self.plugin_status()
+                self._plugin_said = clock() + FRESH_SECONDS, found
+            return self._plugin_said[1]
+
     async def plugin_task(self, prompt_id: str) -> Mapping[str, Any] | None:
         """The plugin's record of a prompt; None where there is none. Raises EngineError."""
         ask = getattr(self.client, "plugin_task", None)
@@ -207,28 +254,20 @@ class EngineInUse:
         engine that hangs costs seconds once, not once per task."""
         if self._answers:
             return await self._answer(function, *arguments)
-        async with self._one_at_a_time():
+        async with self._first.one:
             return await self._answer(function, *arguments)
-
-    def _one_at_a_time(self) -> asyncio.Lock:
-        """Until the first answer. A `main.py` with a menu runs one loop after the other, and a lock belongs to one."""
-        loop = asyncio.get_running_loop()
-        if self._first is None or self._first[0] is not loop:
-            self._first = loop, asyncio.Lock()
-        return self._first[1]
 
     async def _answer(self, function: Callable[..., Any], *arguments: Any) -> Any:
         clock = asyncio.get_running_loop().time
-        if clock() < self._hangs_until:
+        if clock() < self._away_until:
             raise UnreachableError(f"{self.name} does not answer")
         asked = clock()
         try:
             answer = await asyncio.wait_for(called(function, *arguments), ASK_SECONDS)
-        except EngineError:
-            self._was_silent(clock() - asked)
-            raise
         except Exception as error:
-            self._was_silent(clock() - asked)
+            self._was_silent(clock() - asked, nobody_listens=_never_connected(error))
+            if isinstance(error, EngineError):
+                raise
             raise UnreachableError(f"{self.name}: {_named(error)} after {clock() - asked:.0f} s") from error
         if answer == UNKNOWN:
             self._was_silent(clock() - asked)
@@ -236,13 +275,14 @@ class EngineInUse:
             self._answers, self._silence = True, 0.0
         return answer
 
-    def _was_silent(self, seconds: float) -> None:
+    def _was_silent(self, seconds: float, *, nobody_listens: bool = False) -> None:
         """A client may have less patience than we have: what counts is how long it was not answered in all."""
         self.unanswered += 1
         self._silence += seconds
-        if self._silence >= ASK_SECONDS - _CLOCK_SECONDS:
+        hangs = self._silence >= ASK_SECONDS - _CLOCK_SECONDS
+        if hangs or nobody_listens:
             self._answers, self._silence = False, 0.0
-            self._hangs_until = asyncio.get_running_loop().time() + HANGS_SECONDS
+            self._away_until = asyncio.get_running_loop().time() + (HANGS_SECONDS if hangs else FRESH_SECONDS)
 
     def _say_once(self, text: str, of: str = "") -> None:
         """For all tasks: a service that is away is so for each of them."""

@@ -59,17 +59,19 @@ class Decision:
 
 #: What has ended is what it has become, whatever somebody wished meanwhile.
 _ENDED = (Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED)
+#: WHO stands for the name of who renders.
 _SEEN = {
-    Place.UNKNOWN: Decision(
-        Action.LEAVE, Wording("ComfyUI did not answer; tried again later", "ComfyUI 没有应答，稍后再试")
-    ),
-    Place.WAITING: Decision(Action.FOLLOW, Wording("waiting in ComfyUI's queue", "在 ComfyUI 队列中等待")),
-    Place.RUNNING: Decision(Action.FOLLOW, Wording("running in ComfyUI", "正在 ComfyUI 中运行")),
+    Place.UNKNOWN: Decision(Action.LEAVE, Wording("WHO did not answer; tried again later", "WHO 没有应答，稍后再试")),
+    Place.WAITING: Decision(Action.FOLLOW, Wording("waiting in WHO's queue", "在 WHO 队列中等待")),
+    Place.RUNNING: Decision(Action.FOLLOW, Wording("running in WHO", "正在 WHO 中运行")),
     Place.ASKING: Decision(
         Action.FOLLOW, Wording("ComfyUI's page asks whether to queue it again", "ComfyUI 页面正在询问是否重新排队")
     ),
-    Place.SUCCEEDED: Decision(Action.COLLECT, Wording("finished in ComfyUI", "ComfyUI 已完成")),
+    Place.SUCCEEDED: Decision(Action.COLLECT, Wording("finished in WHO", "WHO 已完成")),
 }
+#: Of a task that is nowhere: a ComfyUI forgets what it has when it ends, a cloud for reasons of its own.
+_LOST_BY_COMFYUI = Wording("lost when ComfyUI ended", "ComfyUI 退出时丢失")
+_NOT_THERE = Wording("WHO does not have it", "WHO 中没有该任务")
 
 
 def decide(
@@ -82,20 +84,23 @@ def decide(
     can_queue: bool = True,
     lost_prompts: LostPrompts = LostPrompts.ASK,
     max_attempts: int = MAX_ATTEMPTS,
+    who: str = "ComfyUI",
 ) -> Decision:
     """What to do with an unfinished task that nobody else is at work on.
 
     `on_disk`: a whole result that carries its id was found. `has_graph`: it can be submitted again. `may_be_paid`: its
     engine makes its own ids, so that what was sent may have been rendered although it is not there, and the setting
     says to ask. `can_queue`: False where another plugin keeps pending prompts to itself, so that "not listed" is not
-    "lost".
+    "lost". `who`: what people call the engine.
     """
+    lost = _LOST_BY_COMFYUI if who == "ComfyUI" else _of(who, _NOT_THERE)
     if task.cancel_requested and sighting.place not in _ENDED and not on_disk:
         return Decision(Action.CANCEL, CANCELLED)  # also what waits or runs: it is taken out, or stopped
     if sighting.place in _SEEN:
-        return _SEEN[sighting.place]
+        seen = _SEEN[sighting.place]
+        return Decision(seen.action, _of(who, seen.reason))
     if sighting.place is Place.FAILED:
-        return Decision(Action.FAIL, sighting.message or Wording("ComfyUI reported an error", "ComfyUI 报错"))
+        return Decision(Action.FAIL, sighting.message or Wording(f"{who} reported an error", f"{who} 报错"))
     if sighting.place is Place.INTERRUPTED:
         return Decision(Action.CANCEL, sighting.message or INTERRUPTED)
     if on_disk:
@@ -114,17 +119,17 @@ def decide(
         return Decision(Action.FAIL, times)
     if task.attempts >= max_attempts:
         times = Wording(
-            f"ComfyUI went down {task.attempts} times while it ran; not tried again by itself",
-            f"运行它时 ComfyUI 已崩溃 {task.attempts} 次，不再自动重试",
+            f"{who} went down {task.attempts} times while it ran; not tried again by itself",
+            f"运行它时 {who} 已崩溃 {task.attempts} 次，不再自动重试",
         )
         return Decision(Action.FAIL, times)
     if task.row_number is None and lost_prompts is LostPrompts.OFF:
-        kept_out = "ComfyUI 退出时丢失；按设置不再重新排队"
-        return Decision(
-            Action.CANCEL, Wording("lost when ComfyUI ended; the setting says not to queue it again", kept_out)
-        )
+        kept_out = Wording("; the setting says not to queue it again", "；按设置不再重新排队")
+        return Decision(Action.CANCEL, lost + kept_out)
     if not can_queue or (task.row_number is None and lost_prompts is LostPrompts.ASK):
-        return Decision(
-            Action.ASK, Wording("lost when ComfyUI ended; waits for your decision", "ComfyUI 退出时丢失，等待你的决定")
-        )
-    return Decision(Action.REQUEUE, Wording("lost when ComfyUI ended; queued again", "ComfyUI 退出时丢失，已重新排队"))
+        return Decision(Action.ASK, lost + Wording("; waits for your decision", "，等待你的决定"))
+    return Decision(Action.REQUEUE, lost + Wording("; queued again", "，已重新排队"))
+
+
+def _of(who: str, wording: Wording) -> Wording:
+    return wording.changed(lambda said: said.replace("WHO", who))

@@ -60,7 +60,7 @@ class RunDelivery:
         """The change that names who delivers a task that is about to be submitted; once named, it stays."""
         if task.publisher is not None:
             return partial(named, Naming())
-        plugin = await plugin_of(self._engine)
+        plugin = await plugin_of(self._engine.plugin_lately)
         if self._publisher is not None and plugin is not None and plugin.document not in (None, self._document):
             await asyncio.to_thread(self._publisher.find_document)  # one sheet may have two addresses
         return partial(named, name(await self._table_id(), self._document, plugin))
@@ -84,7 +84,7 @@ class RunDelivery:
         tasks = await asyncio.to_thread(self._unpushed)
         if not tasks:
             return FlushReport()
-        plugin, table_id = await plugin_of(self._engine), await self._table_id()
+        plugin, table_id = await plugin_of(self._engine.plugin_status), await self._table_id()
         left = [task.task_id for task in tasks if await self._is_left(task, plugin, table_id)]
         self._left = frozenset(left)
         waiting = {task.task_id for task in tasks}
@@ -132,17 +132,17 @@ class RunDelivery:
 
     async def plugin_publishes(self) -> bool:
         """Whether the plugin delivers what a run like this one submits."""
-        plugin = await plugin_of(self._engine)
+        plugin = await plugin_of(self._engine.plugin_status)
         return plugin is not None and plugin.can_deliver(self._document)
 
     async def is_in_good_hands(self, task: TaskRecord) -> bool:
         """Whether the plugin answers, and delivers it: until the end of the run nothing is to be done here."""
-        plugin = await plugin_of(self._engine)
+        plugin = await plugin_of(self._engine.plugin_status)
         return plugin is not None and plugin.can_deliver(task.document) and task.publisher in (None, plugin.table_id)
 
     async def goes_by_itself(self, task: TaskRecord) -> bool:
         """Whether the plugin delivers it without having been named."""
-        plugin = await plugin_of(self._engine)
+        plugin = await plugin_of(self._engine.plugin_status)
         return plugin is not None and plugin.configured and (task.publisher is None or not plugin.obeys)
 
     # ------------------------------------------------------------------ whose a task is

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import EngineError, RenderLimitError
-from ..engines.history import ABSENT, Place, Sighting
-from ..engines.in_use import EngineInUse, OnProgress
+from ..engines.history import ABSENT, UNKNOWN, Place, Sighting
+from ..engines.in_use import EngineInUse, OfLoop, OnProgress
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
 from ..results.find import Found
@@ -29,11 +29,12 @@ from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
+from .losses import Losses
 from .plugin import seen_with_plugin
-from .starts import gone, may_be_there, suspect, went_down
+from .starts import gone
 from .submitting import Submitting
 from .turns import Turns
-from .writing import written
+from .writing import if_ours, written
 
 log = logging.getLogger("wfrecovery")
 
@@ -66,13 +67,14 @@ class Following:
     ) -> None:
         self._db, self._engine, self._submitting, self._delivery = db, engine, submitting, delivery
         self._limits, self._on_progress = limits, on_progress
-        self._turns: Turns | None = None
+        self._turns = OfLoop(Turns)
+        self.losses = Losses(db, engine, submitting)
         #: files with a task's id in them, where main.py shares ComfyUI's output folder
         self.on_disk: Mapping[str, Sequence[Found]] = {}
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
-        async with self._turn.following:
+        async with self._turns.one.following:
             with self._db.owners.work.during(task_id):
                 try:
                     task = await self._to_the_end(task_id)
@@ -86,6 +88,8 @@ class Following:
     async def once(self, task: TaskRecord) -> tuple[TaskRecord, Decision]:
         """Decide what happens to a task of a former run, and do that; what is left for later is let go of."""
         with self._db.owners.work.during(task.task_id):
+            if not await self._can_be_told(task):
+                return task, self.decided(task, UNKNOWN, None, None)
             try:
                 task = await self.take(task)
                 decision = await self.act(task, await self.look(task))
@@ -96,12 +100,10 @@ class Following:
                 await asyncio.to_thread(self.let_go, task.task_id)
             return task, decision
 
-    @property
-    def _turn(self) -> Turns:
-        """A `main.py` with a menu runs one loop after the other."""
-        if self._turns is None or self._turns.loop is not asyncio.get_running_loop():
-            self._turns = Turns()
-        return self._turns
+    async def _can_be_told(self, task: TaskRecord) -> bool:
+        """Whether there is anything to be done with it now. Of an engine that is out of reach nothing is written."""
+        asked = task.comfyui_task_id
+        return asked is None or task.cancel_requested is not None or await self._engine.answers(asked)
 
     async def _to_the_end(self, task_id: str) -> TaskRecord:
         in_vain = 0
@@ -175,7 +177,7 @@ class Following:
     async def plugin_shares_table(self) -> bool:
         """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted."""
         try:
-            status = await self._engine.plugin_status()
+            status = await self._engine.plugin_lately()
         except EngineError:
             return False
         return await asyncio.to_thread(self._db.table.is_shared_with, status)
@@ -197,7 +199,7 @@ class Following:
         heard = lambda sighting: seen.append(sighting.place)  # noqa: E731
         waiting = asyncio.create_task(self._engine.wait(task.comfyui_task_id, heard, self._on_progress))
         try:
-            counting = await self._counts_starts()
+            counting = await self.losses.counts_starts()
             while True:
                 done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
                 if done:
@@ -206,46 +208,17 @@ class Following:
                 if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
                     return None
                 if counting and record.stage is Stage.QUEUED and await self._runs(record, seen):
-                    await written(self._db, task.task_id, self._if_ours(_seen_running))
+                    await written(self._db, task.task_id, if_ours(self._db, _seen_running))
         finally:
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError, EngineError):
                 await waiting
-
-    async def _counts_starts(self) -> bool:
-        """Whether nobody else does: there is no plugin."""
-        try:
-            return await self._engine.plugin_status() is None
-        except EngineError:
-            return True
 
     async def _runs(self, task: TaskRecord, seen: Sequence[Place]) -> bool:
         """Whether it was seen running; a client that waits by itself tells nothing of that."""
         if self._engine.is_polled or not task.comfyui_task_id:
             return Place.RUNNING in seen
         return (await self._engine.look_up(task.comfyui_task_id)).place is Place.RUNNING
-
-    async def counts_losses(self) -> bool:
-        """Whether what the engine has lost is counted here: where it takes our ids, and without a plugin."""
-        return not self._engine.makes_own_ids and await self._counts_starts()
-
-    async def _counted(self, task: TaskRecord) -> TaskRecord:
-        """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
-        if not may_be_there(task) or not await self.counts_losses():
-            return task
-        if task.sending is not None and not self._submitting.was_away(task):  # it has never come there
-            return await written(self._db, task.task_id, self._if_ours(gone))
-        other = suspect(await asyncio.to_thread(self._ours))
-        if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
-            return await written(self._db, task.task_id, self._if_ours(gone))  # somebody has taken it out
-        change = partial(went_down, self._db, self._submitting.is_ours)
-        return await written(self._db, task.task_id, self._if_ours(change))
-
-    async def _is_lost(self, task: TaskRecord) -> bool:
-        return (await self._engine.look_up(task.comfyui_task_id or "")).place is Place.ABSENT
-
-    def _ours(self) -> list[TaskRecord]:
-        return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
 
     # ------------------------------------------------------------------ what follows
 
@@ -254,7 +227,7 @@ class Following:
         what it has accepted."""
         if not task.comfyui_task_id:
             return ABSENT
-        few = self._turn.asking
+        few = self._turns.one.asking
         async with few:
             seen = await self._engine.look_up(task.comfyui_task_id)
         if seen.place is Place.ABSENT:
@@ -281,13 +254,14 @@ class Following:
             may_be_paid=self._submitting.asks,
             lost_prompts=self._limits.lost_prompts,
             max_attempts=self._limits.max_attempts,
+            who=self._engine.title,
         )
 
     async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
         """Decide, and do what was decided. Whether the task has ended by that is in its record."""
         graph, whole = await self.at_hand(task, seen)
         if seen.place is Place.ABSENT and whole is None:
-            task = await self._counted(task)
+            task = await self.losses.counted(task)
         decision = self.decided(task, seen, graph, whole)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
@@ -315,7 +289,7 @@ class Following:
         own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError."""
         # it may have died between writing the graph and noting its prompt_id
         prompt_id = str(graph.get("prompt_id") or new_prompt_id())
-        async with self._turn.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
+        async with self._turns.one.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
             self._submitting.allowance.hold(task.task_id)
             naming = await self._submitting.naming(task)
             task = await written(self._db, task.task_id, partial(self._submitting.submitting, prompt_id, naming))
@@ -323,16 +297,7 @@ class Following:
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
         """Record an end, unless somebody else has taken the task, or ended it."""
-        await written(self._db, task.task_id, self._if_ours(change))
-
-    def _if_ours(self, change: Change) -> Change:
-        """The change for a task that has not ended; it raises OwnedError where somebody else has taken that."""
-
-        def ours(record: TaskRecord) -> TaskRecord:
-            self._db.owners.check(record)
-            return record if record.stage.final else change(record)
-
-        return ours
+        await written(self._db, task.task_id, if_ours(self._db, change))
 
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
         """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
@@ -368,7 +333,7 @@ class Following:
         if current.stage is Stage.FINISHED:  # the plugin shares our table and was faster
             return
         try:
-            async with self._turn.fetching:
+            async with self._turns.one.fetching:
                 fetched = await fetch_all(self._engine, self._db.output_dir, current, seen)
         except (EngineError, OSError) as error:
             log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)

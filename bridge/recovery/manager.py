@@ -125,7 +125,8 @@ class TaskRecoveryManager:
             await asyncio.to_thread(self._publisher.unblock)
         await self.publish()
         if tasks:
-            log.info("[wfrecovery] %d recovered, %d followed in ComfyUI", len(ended), len(self._following))
+            who = self._submitting.title
+            log.info("[wfrecovery] %d recovered, %d followed in %s", len(ended), len(self._following), who)
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
     @contextlib.contextmanager

@@ -119,7 +119,7 @@ class Planning:
     async def _to_blame(self, tasks: list[TaskRecord]) -> str | None:
         """Whose start is counted if the engine went down with all of them."""
         suspected = suspect(task for task in tasks if self._submitting.is_ours(task))
-        return suspected.task_id if suspected is not None and await self._follow.counts_losses() else None
+        return suspected.task_id if suspected is not None and await self._follow.losses.are_counted() else None
 
     def _within_limit(self, planned: list[PlannedTask]) -> list[PlannedTask]:
         sent, kept = 0, []

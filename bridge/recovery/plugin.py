@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +52,10 @@ class Plugin:
         return self.configured and (not self.obeys or document in (None, self.document))
 
 
-async def plugin_of(engine: EngineInUse) -> Plugin | None:
-    """None where ComfyUI does not answer."""
+async def plugin_of(ask: Callable[[], Awaitable[Mapping[str, Any] | None]]) -> Plugin | None:
+    """By what an engine's `plugin_status`, or `plugin_lately`, says; None where ComfyUI does not answer."""
     try:
-        status = await engine.plugin_status()
+        status = await ask()
     except EngineError:
         return None
     return Plugin.of(status or {})

@@ -71,8 +71,8 @@ class Submitting:
         self.allowance = Allowance(limits.max_renders, db.unsent)
         #: who delivers is named with each submission
         self.naming = delivery.naming
-        #: by which records name the engine; None where the client does not say
-        self.engine = engine.engine
+        #: by which records name the engine; None where the client does not say; and what people call it
+        self.engine, self.title = engine.engine, engine.title
         #: whether a person is asked before what may be paid for is sent again
         self.makes_own_ids = engine.makes_own_ids
         self.asks = engine.makes_own_ids and limits.unknown is UnknownEnd.ASK

@@ -11,7 +11,7 @@ from typing import Final
 Place = tuple[str, int, str]
 
 #: Tasks that are decided about at the same time; most of that time is waiting.
-TOGETHER: Final = 128
+TOGETHER: Final = 256
 #: Of them, and of those that are followed: looked up, followed and fetched at the same time.
 _FEW: Final = 8
 
@@ -24,7 +24,6 @@ class Turns:
     moved: asyncio.Condition
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
         self.asking, self.following, self.fetching = (asyncio.Semaphore(_FEW) for _ in range(3))
         self.to_send, self.moved = set(), asyncio.Condition()
 

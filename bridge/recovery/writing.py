@@ -41,3 +41,13 @@ async def written(db: DatabaseManager, task_id: str, change: Change) -> TaskReco
                 log.warning("[wfrecovery] %s cannot be written yet, tried again until it is: %s", task_id, error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def if_ours(db: DatabaseManager, change: Change) -> Change:
+    """The change for a task that has not ended; it raises OwnedError where somebody else has taken that."""
+
+    def ours(record: TaskRecord) -> TaskRecord:
+        db.owners.check(record)
+        return record if record.stage.final else change(record)
+
+    return ours

@@ -17,7 +17,7 @@ from filelock import Timeout
 from .disk import Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
-from .locks import NoLocksError, held, process_lock
+from .locks import NoLocksError, Threads, held, process_lock
 from .mending import Mending
 from .names import UnknownTaskError
 from .records import (
@@ -95,6 +95,7 @@ class WorkflowDatabase:
         self.files = TableFiles(self.output_dir, disk or Disk())
         self._disk = self.files.disk
         self._lock = process_lock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
+        self._threads = Threads()
         self._known_id: str | None = None
         self._ids, self._mending = TaskIds(self.files), Mending(self.files, self.locked)
 
@@ -119,8 +120,9 @@ class WorkflowDatabase:
     def _exclusively(self, timeout: float) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(held(self._lock, self._disk, timeout))
-            except Timeout as error:
+                left = stack.enter_context(self._threads.in_turn(timeout))
+                stack.enter_context(held(self._lock, self._disk, left))
+            except (Timeout, TimeoutError) as error:
                 raise TableBusyError(f"{self._lock.lock_file} has been held for {timeout:g} s") from error
             yield
 

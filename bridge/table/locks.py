@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -59,3 +63,39 @@ def held(lock: FileLock, disk: Disk, timeout: float | None = None) -> Iterator[N
         yield
     finally:
         lock.release()
+
+
+class Threads:
+    """The threads of this process, one after the other at a lock between processes: that is polled for, and each of
+    them would poll while another one holds it. Who holds it may take it again."""
+
+    def __init__(self) -> None:
+        self._turn = threading.RLock()
+        _with_threads.add(self)
+
+    @contextlib.contextmanager
+    def in_turn(self, timeout: float) -> Iterator[float]:
+        """Wait for the others; the seconds that are left of `timeout` then. Raises TimeoutError."""
+        turn, began = self._turn, time.monotonic()
+        if not turn.acquire(timeout=timeout):
+            raise TimeoutError
+        try:
+            yield max(0.0, timeout - (time.monotonic() - began))
+        finally:
+            turn.release()
+
+    def forked(self) -> None:
+        """In a forked child: what another thread held at that moment would be held for ever."""
+        self._turn = threading.RLock()
+
+
+_with_threads: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for threads in list(_with_threads):
+        threads.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -30,6 +30,7 @@ def hurry(monkeypatch: Any) -> None:
     monkeypatch.setattr(submitting, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(submitting, "_LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(in_use, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(in_use, "FRESH_SECONDS", 0.0)
 
 
 def row(number: int) -> dict[str, Any]:

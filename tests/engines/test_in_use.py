@@ -76,6 +76,15 @@ def test_one_that_hangs_is_asked_once_and_keeps_no_program(impatient: threading.
     assert len(db.get_incomplete_tasks()) == TASKS
 
 
+@pytest.mark.parametrize(
+    ("name", "title"), [("comfyui:http://h:1", "ComfyUI"), ("runninghub:ab12", "RunningHub"), ("theirs", "theirs")]
+)
+def test_people_hear_of_who_renders(name: str, title: str) -> None:
+    client = Silent(gives_up)
+    client.engine = name
+    assert EngineInUse(client).title == title
+
+
 def gives_up() -> None:
     time.sleep(0.1)
     raise TimeoutError("read timed out")
@@ -110,9 +119,9 @@ def test_after_a_while_it_is_asked_again(impatient: threading.Event) -> None:
     async def story() -> bridge.Place:
         clock = asyncio.get_running_loop().time
         assert {(await used.look_up("7")).place for _ in range(20)} == {bridge.Place.UNKNOWN}
-        assert clock() < used._hangs_until <= clock() + in_use.HANGS_SECONDS
+        assert clock() < used._away_until <= clock() + in_use.HANGS_SECONDS
         is_back.set()
-        used._hangs_until = clock()  # as if that time had passed
+        used._away_until = clock()  # as if that time had passed
         return (await used.look_up("7")).place
 
     assert asyncio.run(story()) is bridge.Place.RUNNING

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from wfrecovery import bridge
+from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import ABSENT, UNKNOWN, Place, ResultFile, Sighting
 from wfrecovery.bridge.recovery import following
@@ -125,3 +126,4 @@ def hurry(monkeypatch: Any) -> None:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(following, "SECOND_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(recovering, "_DOUBT_SECONDS", 0.02)
+    monkeypatch.setattr(in_use, "FRESH_SECONDS", 0.0)

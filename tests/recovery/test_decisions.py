@@ -120,3 +120,15 @@ def test_where_another_plugin_hides_pending_prompts_nothing_is_queued_unasked() 
 
 def test_absent_is_never_concluded_from_a_failed_look_up() -> None:
     assert decide(ROW_TASK, UNKNOWN, on_disk=False, has_graph=False).action is Action.LEAVE
+
+
+@pytest.mark.parametrize("place", sorted({*Place} - {Place.ASKING, Place.INTERRUPTED}))
+@pytest.mark.parametrize("attempts", [0, 3])
+def test_what_a_cloud_does_is_not_said_of_comfyui(place: Place, attempts: int) -> None:
+    task = attempted(ROW_TASK, attempts)
+    decision = decide(task, Sighting(place), on_disk=False, has_graph=True, who="RunningHub")
+    for said in (decision.reason.en, decision.reason.zh):
+        assert "RunningHub" in said
+        assert "ComfyUI" not in said
+        assert "WHO" not in said
+    assert decide(task, Sighting(place), on_disk=False, has_graph=True).action is decision.action

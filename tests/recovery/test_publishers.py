@@ -527,7 +527,7 @@ class Hung(bridge.ComfyUIClient):
 
 def test_a_plugin_that_takes_questions_and_answers_none_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_use, "ASK_SECONDS", 0.05)
-    assert asyncio.run(plugin.plugin_of(EngineInUse(Hung("http://127.0.0.1:9")))) is None
+    assert asyncio.run(plugin.plugin_of(EngineInUse(Hung("http://127.0.0.1:9")).plugin_status)) is None
 
 
 # ------------------------------------------------------------------ the plugin has lost its record
