@@ -138,6 +138,7 @@ def test_no_answer_is_looked_up_and_paid_for_once(accepted: bool, office: Office
     service.answer_lost(accepted=accepted)
     task_id = office.main_py().enters(2)
     assert (office.task(task_id)["comfyui_task_id"] is not None, service.paid(2)) == (True, accepted)
+    assert office.task(task_id)["metadata"]["sending"], "noted before it left: it may take ComfyUI and main.py down"
     for _ in range(2):
         office.main_py().looks()
     assert service.ids_there() == [office.task(task_id)["comfyui_task_id"]]

@@ -180,7 +180,11 @@ def test_an_answer_that_is_no_id_is_no_answer(answer: Any, impatient: threading.
         asyncio.run(EngineInUse(Odd(gives_up)).submit({}, {}))
 
 
-def test_killed_between_sending_and_the_answer_it_is_asked_about(impatient: threading.Event, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recovers", [True, False])
+def test_killed_between_sending_and_the_answer_it_is_asked_about(
+    recovers: bool, impatient: threading.Event, tmp_path: Path
+) -> None:
+    """Also by a program that does not recover, and only enters the row again."""
     service = Scripted(plain=True)
     office = Office(service, tmp_path)
     run = office.main_py()
@@ -197,7 +201,10 @@ def test_killed_between_sending_and_the_answer_it_is_asked_about(impatient: thre
     assert office.task(task_id)["metadata"]["stage"] == "created"
     paid = service.paid(2)
     for _ in range(2):
-        office.main_py().looks()
+        if recovers:
+            office.main_py().looks()
+        else:
+            office.main_py().enters(2)
         assert office.task(task_id)["metadata"]["stage"] == "asking"
     assert service.paid(2) == paid
 
