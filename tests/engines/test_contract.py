@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import socket
 import sys
@@ -481,4 +482,29 @@ def test_an_answer_that_comes_late_is_the_answer_all_the_same(service: Scripted,
     assert office.task(task_id)["error_message"] is None
     service.finish()
     assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+def test_an_answer_to_what_was_sent_before_is_no_answer_to_what_was_sent_since(
+    service: Scripted, office: Office
+) -> None:
+    def sent_again() -> None:
+        table = bridge.DatabaseManager(office.folder).table
+        (task_id,) = table.ids()
+        later = "2099-01-01T00:00:00+08:00"
+        table.update(task_id, lambda task: dataclasses.replace(asking(task, UNANSWERED), sending=later))
+
+    service.on_create = sent_again
+    task = office.task(office.main_py().enters(2))
+    assert (task["metadata"]["stage"], task["comfyui_task_id"]) == ("asking", None)
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+def test_what_may_have_been_accepted_counts_against_the_cap(service: Scripted, office: Office) -> None:
+    """Also where the setting says again: that is another render."""
+    service.answer_lost(accepted=True)
+    run = office.main_py(unknown="again", max_renders="1")
+    run.enters(2)
+    run.looks()
     assert service.paid(2) == 1
