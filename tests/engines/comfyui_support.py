@@ -39,6 +39,7 @@ class ComfyService:
         #: what happens to the next `POST /prompt`s
         self.orders: list[str] = []
         self.silences = self.stopped = 0
+        self.silence_status = 502
         self.refuses = False
         self.http = requests.Session()
         self.http.trust_env = False
@@ -147,7 +148,7 @@ class ComfyService:
             return request.reply(429, b"{}", {"Retry-After": "0.01"})
         if self.silences and request.path.startswith(("/queue", "/history")):
             self.silences -= 1
-            return request.reply(502, b"<html>", {})
+            return request.reply(self.silence_status, b"{}", {})  # a proxy: ComfyUI was not asked
         kind = {"Content-Type": request.headers.get("Content-Type", "application/json")}
         with requests.Session() as http:
             http.trust_env = False

@@ -245,6 +245,26 @@ def test_rows_keep_apart(office: Office, service: Service) -> None:
         assert service.paid(number) == 1
 
 
+@looked_up_ones
+@pytest.mark.parametrize("status", [404, 502])
+def test_what_a_proxy_answers_in_comfyui_s_place_concludes_nothing(
+    status: int, office: Office, service: ComfyService
+) -> None:
+    office.main_py().enters(2)
+    service.silences, service.silence_status = 99, status
+    office.main_py().looks()
+    service.silences = 0
+    assert service.paid(2) == 1
+
+
+@looked_up_ones
+def test_what_waits_behind_another_one_is_there(office: Office, service: Service) -> None:
+    for number in (2, 3):
+        office.main_py().enters(number)
+    office.main_py().looks()
+    assert (service.paid(2), service.paid(3)) == (1, 1)
+
+
 def test_two_at_once_submit_a_task_once(office: Office, service: Service) -> None:
     main = office.main_py()
     task_id = main.db.add_workflow_task(row(2), "图片合成")

@@ -180,6 +180,10 @@ def test_an_answer_that_is_no_id_is_no_answer(answer: Any, impatient: threading.
         asyncio.run(EngineInUse(Odd(gives_up)).submit({}, {}))
 
 
+def test_what_is_no_sighting_says_nothing(impatient: threading.Event) -> None:
+    assert asyncio.run(EngineInUse(Silent(lambda: "absent")).look_up("7")) is UNKNOWN
+
+
 @pytest.mark.parametrize("recovers", [True, False])
 def test_killed_between_sending_and_the_answer_it_is_asked_about(
     recovers: bool, impatient: threading.Event, tmp_path: Path
