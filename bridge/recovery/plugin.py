@@ -75,6 +75,8 @@ async def seen_with_plugin(
     if seen.place is not Place.ABSENT:
         return seen
     try:
+        if await engine.plugin_lately() is None:
+            return seen
         told = await record_of(engine, task.comfyui_task_id)
         record = None if told is None else parsed(told)
     except (EngineError, RecordError):

@@ -484,10 +484,13 @@ def _many(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
 
 
 def _interrupt(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
-    """What runs there and was taken over is rendered elsewhere: who interrupts it frees this ComfyUI."""
+    """What runs there and was taken over is rendered elsewhere: who interrupts it frees this ComfyUI. It may end by
+    that, or not."""
     records = world.records()
     owner = {name: (record["metadata"].get("owner") or {}).get("boot") for name, record in records.items()}
-    return {one.task_id for one in world.running(life) if owner.get(one.task_id) == one.boot}, "/interrupt", {}
+    runs = world.running(life)
+    world.marks.wished |= {one.task_id for one in runs}
+    return {one.task_id for one in runs if owner.get(one.task_id) == one.boot}, "/interrupt", {}
 
 
 def _delete(world: SharedWorld, life: Life, record: dict[str, Any]) -> Wish:
