@@ -48,7 +48,7 @@ def choices(db: DatabaseManager, feishu: FeishuClient, task_id: str, row_number:
     task = db.table.get(task_id)
     with _layout_as_task_error():
         sheet = feishu.read_sheet()
-        numbers = [row_number] if row_number is not None else _rows_for(sheet, task) or _rows_like(sheet, task)
+        numbers = [row_number] if row_number is not None else _rows_for(db, sheet, task) or _rows_like(sheet, task)
     rows = _rows_by_number(sheet)
     if row_number is not None and row_number not in rows:
         raise _no_such_row(row_number)
@@ -67,7 +67,7 @@ def write_anyway(
     task = db.table.get(task_id)
     with _layout_as_task_error():
         sheet = feishu.read_sheet()
-        number = row_number if row_number is not None else _only_row(sheet, task)
+        number = row_number if row_number is not None else _only_row(db, sheet, task)
     rows = _rows_by_number(sheet)
     if number not in rows:
         raise _no_such_row(number)
@@ -118,9 +118,9 @@ def give_file(db: DatabaseManager, task_id: str, name: str, document: str | None
     return db.table.update(task_id, change)
 
 
-def _rows_for(sheet: SheetTable, task: TaskRecord) -> list[int]:
+def _rows_for(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> list[int]:
     try:
-        return [RowFinder(sheet).row_of(task)]
+        return [RowFinder(sheet, known=db.index.find).row_of(task)]
     except RowNotFoundError as error:
         return list(error.rows)
 
@@ -130,8 +130,8 @@ def _rows_like(sheet: SheetTable, task: TaskRecord) -> list[int]:
     return [number for number, row in sheet.index.rows.items() if resembles(task.identity, row)]
 
 
-def _only_row(sheet: SheetTable, task: TaskRecord) -> int:
-    rows = _rows_for(sheet, task)
+def _only_row(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> int:
+    rows = _rows_for(db, sheet, task)
     if len(rows) == 1:
         return rows[0]
     named = ", ".join(map(str, rows[:10]))

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from ..table.cells import agree
-from ..table.index import TaskEntry
 from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import (
-    RowIdentity,
-    Verdict,
-    compare,
-    interchangeable,
-    made_of_same,
-    nearest,
-    pictures_differ,
-    resembles,
-    short,
-)
-from ..table.row_tasks import keeps_row
+from ..table.row_identity import RowIdentity, interchangeable, pictures_differ, short
+from ..table.row_places import Known, Places, RowOwner, made_of_its_row, places_of
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 
@@ -31,19 +19,6 @@ class RowNotFoundError(LookupError):
     def __init__(self, wording: Wording, rows: Iterable[int] = ()) -> None:
         self.wording, self.rows = wording, tuple(rows)
         super().__init__(wording.en)
-
-
-class RowOwner(Protocol):
-    """Whatever was made for a row: a task's record, or its entry in the index."""
-
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def workflow_type(self) -> str | None: ...
-    @property
-    def row_number(self) -> int | None: ...
-    @property
-    def identity(self) -> RowIdentity: ...
 
 
 @dataclass(frozen=True)
@@ -68,10 +43,7 @@ class Claim:
 class RowFinder:
     """Finds rows in one reading of the sheet. Not for several threads."""
 
-    def __init__(
-        self, sheet: SheetTable, claims: Sequence[Claim] = (), known: Callable[[str], TaskEntry | None] = lambda _: None
-    ) -> None:
-        """`known`: the task of this table that a number in the sheet means."""
+    def __init__(self, sheet: SheetTable, claims: Sequence[Claim] = (), known: Known = lambda _: None) -> None:
         self.sheet = sheet
         self._claims, self._known = claims, known
         #: rows that look the same, and for which workflow → task id → its row
@@ -85,60 +57,29 @@ class RowFinder:
             raise RowNotFoundError(_nameless(task))
         for field in ("product_name", "model_name"):
             self.sheet.place(field)
-        found, numbered = self._candidates(task), self.sheet.rows_of_task(task.task_id)
-        if not found and numbered:
-            return self._changed(task, numbered)
-        if not found:
-            raise RowNotFoundError(self._not_found(task) + _decide(task), self._near(task))
-        return found[0] if len(found) == 1 else self._of_several(task, found)
+        where = self._places(task)
+        if where.numbered:
+            raise RowNotFoundError(self._changed(task, where) + _decide(task), (*where.numbered, *where.elsewhere))
+        if not where.rows:
+            raise RowNotFoundError(self._not_found(task) + _decide(task), made_of_its_row(task, self.sheet.index))
+        return where.rows[0] if len(where.rows) == 1 else self._of_several(task, where.rows)
 
-    def _candidates(self, task: RowOwner) -> tuple[int, ...]:
-        """The rows that it may be, and nothing tells which; of those that are not another one the nearest, of these the
-        one with its number, else those with nobody's. Where its row was seen to carry its number, only that may be."""
-        numbered = self.sheet.rows_of_task(task.task_id)
-        found = self.sheet.index.may_be(task.identity)
-        if numbered and _is_numbered(task):
-            found = [number for number in found if number in numbered]
-        near = nearest(task.identity, {number: self.sheet.identity(number) for number in found})
-        mine = [number for number in near if number in numbered]
-        free = [
-            number for number in near if not any(self._holds(number, other) for other in self._others(number, task))
-        ]
-        return tuple(mine or free or near)
-
-    def _others(self, number: int, task: RowOwner) -> list[TaskEntry | None]:
-        """The tasks of the same workflow whose number a row carries; None for one that another table has."""
-        ids = [other for other in self.sheet.task_ids(number) if other[:3] == task.task_id[:3]]
-        return [self._known(other) for other in ids if other != task.task_id]
-
-    def _holds(self, number: int, other: TaskEntry | None) -> bool:
-        return holds(other, self.sheet.identity(number))
+    def _places(self, task: RowOwner) -> Places:
+        return places_of(task, self.sheet.index, self._known)
 
     # ------------------------------------------------------------------ a row that was changed
 
-    def _changed(self, task: RowOwner, numbered: Sequence[int]) -> int:
-        """The row that carries its number, and is another one by its texts. A name may have been corrected: where all
-        that went into the render is known and the same, it is the task's. Else the row wants another result, or it is
-        the numbers that were moved, as by a sort of some columns. Raises RowNotFoundError."""
-        number, there = numbered[0], self.sheet.identity(numbered[0])
-        elsewhere = [row for row in self.sheet.index.may_be(task.identity) if not self._is_surely_anothers(row, task)]
-        if _is_numbered(task) and len(numbered) == 1 and not elsewhere and made_of_same(task.identity, there):
-            return number
-        mine, theirs = task.identity.prompt, there.prompt
-        same_prompt = mine is None or theirs is None or agree(mine, theirs)
-        if same_prompt or elsewhere:
-            what = self._number_stands(task, number, elsewhere)
-        else:
-            title = self.sheet.columns.prompt
-            what = Wording(
-                f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
-                f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
-            )
-        raise RowNotFoundError(what + _decide(task), [*numbered, *elsewhere])
-
-    def _is_surely_anothers(self, number: int, task: RowOwner) -> bool:
-        others = [other for other in self._others(number, task) if other is not None and _is_numbered(other)]
-        return any(self._holds(number, other) for other in others)
+    def _changed(self, task: RowOwner, where: Places) -> Wording:
+        """Why the row that carries its number is not taken for its row."""
+        number = where.numbered[0]
+        mine, theirs = task.identity.prompt, self.sheet.identity(number).prompt
+        if where.elsewhere or mine is None or theirs is None or agree(mine, theirs):
+            return self._number_stands(task, number, where.elsewhere)
+        title = self.sheet.columns.prompt
+        return Wording(
+            f"row {number} was changed: {title} was {short([mine])}, and now is {short([theirs])}",
+            f"第 {number} 行已被修改：{title}原来是 {short([mine])}，现在是 {short([theirs])}",
+        )
 
     def _number_stands(self, task: RowOwner, number: int, elsewhere: Sequence[int]) -> Wording:
         looked_for, there = self._looked_for(task), self.sheet.identity(number)
@@ -175,7 +116,7 @@ class RowFinder:
             claim
             for claim in self._claims
             if claim.workflow_type == workflow_type
-            and self._candidates(claim) == rows
+            and self._places(claim).rows == rows
             and not pictures_differ(claim.identity, self.sheet.identity(rows[0]))
         ]
         shares: dict[str, int] = {}
@@ -198,13 +139,6 @@ class RowFinder:
         return self.sheet.optional_text(number, field) == "已完成"
 
     # ------------------------------------------------------------------ what to say
-
-    def _near(self, task: RowOwner) -> list[int]:
-        """The row of its number, where that still has something of the task's: it may have been changed."""
-        number = task.row_number or 0
-        if number not in self.sheet.row_numbers():
-            return []
-        return [number] if resembles(task.identity, self.sheet.identity(number)) else []
 
     def _looked_for(self, task: RowOwner) -> str:
         titles, wanted = self.sheet.columns, task.identity
@@ -232,19 +166,6 @@ class RowFinder:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
-
-
-def holds(other: TaskEntry | None, row: RowIdentity) -> bool:
-    """Whether a row that carries a number is that task's, as far as can be told; None is one of another table. A
-    settled task needs its row no more, and what is another row by its texts was not meant."""
-    if other is None:
-        return True
-    return keeps_row(other) and compare(other.identity, row) is not Verdict.DIFFERENT
-
-
-def _is_numbered(task: RowOwner) -> bool:
-    """Whether its row was seen to carry its number."""
-    return task.identity.task_id == task.task_id
 
 
 def _nameless(task: RowOwner) -> Wording:

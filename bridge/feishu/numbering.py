@@ -18,11 +18,12 @@ from ..table.manager import DatabaseManager
 from ..table.publishers import may_deliver
 from ..table.records import Stage, TaskRecord, is_task_id
 from ..table.row_identity import short
+from ..table.row_places import holds
 from ..wording import Wording
 from .cell_writing import CellWriting
 from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
-from .finding import RowNotFoundError, holds
+from .finding import RowNotFoundError
 from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .waiting import backoff
@@ -143,7 +144,7 @@ class RowNumbers:
                 f"row {row} has {short(theirs)} in {title!r}, which is not written over",
                 f"第 {row} 行的“{title}”里有 {short(theirs)}，不会覆盖",
             )
-        elsewhere = [number for number in reader.sheet.rows_of_task(task.task_id) if number != row]
+        elsewhere = [number for number in reader.sheet.index.rows_of_task(task.task_id) if number != row]
         if elsewhere:
             return Wording(
                 f"its number stands in row {elsewhere[0]} already, and its row is {row} → clear that cell",
@@ -158,7 +159,7 @@ class RowNumbers:
     def _note(self, task: TaskRecord, reader: SheetReader) -> None:
         """It counts from now on, if it stands in its own row and in no other."""
         row = reader.row_of(task)
-        if row is not None and list(reader.sheet.rows_of_task(task.task_id)) == [row]:
+        if row is not None and list(reader.sheet.index.rows_of_task(task.task_id)) == [row]:
             self._db.table.update(task.task_id, _numbered)
         elif self._writes[task.task_id] < _MOST_WRITES:
             self.again = True

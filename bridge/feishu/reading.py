@@ -16,17 +16,17 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
 from ..table.cells import cell_text
-from ..table.index import TaskEntry
 from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, nearest
+from ..table.row_places import Known, RowOwner
 from .client import FeishuClient
-from .finding import Claim, RowFinder, RowNotFoundError, RowOwner
+from .finding import Claim, RowFinder, RowNotFoundError
 from .sheet import SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
@@ -64,7 +64,7 @@ class Place:
 class SheetReader:
     """The newest reading, and whether it still holds."""
 
-    def __init__(self, feishu: FeishuClient, known: Callable[[str], TaskEntry | None] = lambda _: None) -> None:
+    def __init__(self, feishu: FeishuClient, known: Known = lambda _: None) -> None:
         """Reads the sheet; raises FeishuError and SheetLayoutError. `known`: see `RowFinder`."""
         self._known = known
         self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
@@ -94,7 +94,7 @@ class SheetReader:
             started, sheet = time.monotonic(), self._feishu.read_again(self.sheet)
             if sheet.revision == revision and _same_but(earlier, sheet, cells):
                 self.current, self._confirmed_at = Reading(sheet, revision, {}), started
-                self._finder = RowFinder(sheet, self._claims)
+                self._finder = RowFinder(sheet, self._claims, self._known)
                 return
         self.read()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from ..settings import Columns
-from ..table.cells import cell_text, literal, pictures_in, read_cell
+from ..table.cells import cell_text, literal, pictures_in, read_cell, words_in
 from ..table.records import is_task_id
 from ..table.row_identity import PICTURES, TEXTS, UNCLEAR, RowIdentity, RowIndex, key_text, picture_key
 from ..table.rows import RowData
@@ -28,8 +27,7 @@ STATUSES: Final = ("image_status", "video_status")
 WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
-_MADE_OF_ROWS: Final = ("index", "_rows_by_task", "_merges_by_column")
-_WORDS: Final = re.compile(r"[\s,，、;；]+")
+_MADE_OF_ROWS: Final = ("index", "_merges_by_column")
 
 
 class SheetLayoutError(ValueError):
@@ -218,6 +216,7 @@ class SheetTable:
                     model_name=self.optional_text(number, "model_name"),
                     video_status=self.optional_text(number, "video_status"),
                     original_data={title: cell for title, cell in zip(self.titles, cells, strict=False) if title},
+                    task_number=self.optional_text(number, "task_id"),
                 )
             )
         return rows
@@ -236,7 +235,9 @@ class SheetTable:
     @cached_property
     def index(self) -> RowIndex:
         """All rows below the header. Made once: where one was inserted above, every task has to look for its row."""
-        return RowIndex({number: self._identity(number) for number in self.row_numbers()})
+        rows = {number: self._identity(number) for number in self.row_numbers()}
+        numbered = rows if "task_id" in self.places else ()
+        return RowIndex(rows, {number: list(filter(is_task_id, self.task_words(number))) for number in numbered})
 
     def _identity(self, row_number: int) -> RowIdentity:
         parts: dict[str, Any] = {}
@@ -249,25 +250,9 @@ class SheetTable:
                     parts[name] = f"{UNCLEAR}{row_number}" if text is None else literal(cell, text)
         return RowIdentity(**parts)
 
-    def task_ids(self, row_number: int) -> Sequence[str]:
-        """The tasks that a row was entered for, where the sheet has a column for that."""
-        return [word for word in self.task_words(row_number) if is_task_id(word)]
-
     def task_words(self, row_number: int) -> Sequence[str]:
-        """All that stands in that column, a person's own words among it."""
-        return [word for word in _WORDS.split(self.optional_text(row_number, "task_id")) if word]
-
-    def rows_of_task(self, task_id: str) -> Sequence[int]:
-        """The rows that name a task: one, unless a person has copied it."""
-        return self._rows_by_task.get(task_id, ())
-
-    @cached_property
-    def _rows_by_task(self) -> Mapping[str, Sequence[int]]:
-        found: dict[str, list[int]] = defaultdict(list)
-        for number in self.row_numbers() if "task_id" in self.places else ():
-            for task_id in dict.fromkeys(self.task_ids(number)):
-                found[task_id].append(number)
-        return found
+        """All that stands in the column 任务号, where the sheet has one: numbers, and a person's own words."""
+        return words_in(self.optional_text(row_number, "task_id"))
 
 
 def read_table(

@@ -8,7 +8,8 @@ from typing import Final
 from ..table.index import TaskEntry
 from ..table.records import Stage, WorkflowStatus, WorkflowType, workflow_type_of
 from ..table.row_identity import RowIdentity, RowIndex, interchangeable, nearest, short
-from ..table.row_tasks import RowTask, changed_row, index_of, keeps_row, may_be, tasks_of_rows, unsettled
+from ..table.row_places import keeps_row
+from ..table.row_tasks import RowTask, changed_row, index_of, may_be, tasks_of_rows, unsettled
 from ..table.rows import RowData, row_data_of
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -39,7 +40,8 @@ def planned_rows(
     what fails says so by then."""
     kind = workflow_type_of(workflow_type).value
     index = index_of(rows)
-    tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled(entries, kind)))}
+    known = {entry.task_id: entry for entry in entries}.get
+    tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled(entries, kind)), known)}
     before = _tried_before(entries, kind, index)
     planned = []
     for row in rows:
@@ -132,7 +134,7 @@ def _tried_before(entries: Sequence[TaskEntry], kind: str, index: RowIndex) -> d
     found: dict[int, Wording] = {}
     for entry in newest.values():
         if not keeps_row(entry):
-            alike = may_be(entry.identity, index)
+            alike = may_be(entry, index.may_be(entry.identity), index)
             for number in [entry.row_number] if entry.row_number in alike else alike:
                 found.setdefault(number or 0, _what_became(entry))
     return found

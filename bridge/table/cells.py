@@ -29,6 +29,7 @@ _NUMBER: Final = re.compile(
 _DATE: Final = re.compile(
     r"(\d{4})\s?[-/.年]\s?(\d{1,2})\s?[-/.月]\s?(\d{1,2})\s?日?(?:[T\s]\s?(\d{1,2}):(\d{2})(?::(\d{2}))?)?"
 )
+_BETWEEN_WORDS: Final = re.compile(r"[\s,，、;；]+")
 #: Longer texts are no number and no date.
 _LONGEST_VALUE: Final = 40
 #: No digit of such a text is rounded away, however it is written.
@@ -36,6 +37,11 @@ _EXACT: Final = Context(prec=200)
 #: Spreadsheets count days from here (Feishu: writing values, dates).
 _FIRST_DAY: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - a day of the sheet, of no time zone
 _DAY: Final = 86_400
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text, however they are set apart."""
+    return [word for word in _BETWEEN_WORDS.split(text) if word]
 
 
 def read_cell(cell: Any) -> str | None:

@@ -39,8 +39,8 @@ from .owners import Owners
 from .publishers import back_in_outbox, delivered_here
 from .record_json import record_to_json
 from .records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
-from .row_identity import PICTURES, RowIdentity, RowIndex, identity_of, resembles
-from .row_tasks import changed_row, index_of, keeps_row, may_be, tasks_of_rows, unsettled
+from .row_identity import PICTURES, RowIdentity, identity_of
+from .row_tasks import RowTasks
 from .rows import RowData, row_data_of
 from .values import FeishuState, Owner, OwnerKind, Result
 
@@ -74,8 +74,7 @@ class DatabaseManager:
         #: tasks that this run surely has not sent: the next one does
         self.unsent: set[str] = set()
         self._entering = threading.Lock()
-        #: task id → the number of its row by the newest reading that this program has worked with
-        self._stands_in: dict[str, int] = {}
+        self._rows = RowTasks(self.index, self.table.look, self.owners)
 
     @property
     def output_dir(self) -> Path:
@@ -110,9 +109,8 @@ class DatabaseManager:
     def _entered(self, row: RowData, identity: RowIdentity, kind: str, comfyui_task_id: str | None) -> str:
         with self._entering, self.table.locked():
             me = self.owners.me
-            existing = self._task_of_row(identity, row.row_number, kind)
+            existing = self._rows.of(row, kind)
             if existing is not None:
-                self._stands_in[existing.task_id] = row.row_number
                 if existing.stage is Stage.CREATED and self.owners.at_work(existing) is None:
                     self.table.update(existing.task_id, partial(taken_up, me))
                     self.owners.work.begin(existing.task_id)
@@ -290,38 +288,7 @@ class DatabaseManager:
     def rows_without_task(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
         """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
         reach the sheet. Of rows that look the same, as many are left out as there are tasks."""
-        kind = workflow_type_of(workflow_type).value
-        taken = tasks_of_rows(index_of(rows), list(unsettled(self.index.entries(), kind)))
-        for one in taken:
-            if one.changed:
-                log.warning("[wfrecovery] %s", changed_row(one.task, one.row_number))
-        self._stands_in.update({one.task.task_id: one.row_number for one in taken if not one.changed})
-        numbers = {one.row_number for one in taken}
-        return [row for row in rows if row.row_number not in numbers]
-
-    def _task_of_row(self, row: RowIdentity, row_number: int, kind: str) -> TaskRecord | None:
-        """The task that is at work on this row for this workflow, or whose result still has to be pushed.
-
-        That is the one of this number, also where a person has changed the row since; else one that another program
-        has entered, whose row may have moved. Of one's own reading the numbers are known.
-        """
-        index, me = RowIndex({row_number: row}), self.owners.me.boot
-        moved = changed = None
-        for entry in unsettled(self.index.entries(), kind):
-            here = self._stands_in.get(entry.task_id, entry.row_number) == row_number
-            is_like = bool(may_be(entry.identity, index))
-            task = self.table.look(entry.task_id) if is_like or (here and resembles(entry.identity, row)) else None
-            if task is None or not keeps_row(task):
-                continue
-            if here and is_like:
-                return task
-            if here:
-                changed = changed or task
-            elif moved is None and task.batch != me and task.task_id not in self._stands_in:
-                moved = task
-        if moved is None and changed is not None:
-            log.warning("[wfrecovery] %s", changed_row(changed, row_number))
-        return moved or changed
+        return self._rows.without(rows, workflow_type_of(workflow_type).value)
 
     def _change(self, task_id: str, change: Change) -> bool:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
@@ -90,10 +90,19 @@ def made_of_same(one: RowIdentity, other: RowIdentity) -> bool:
 class RowIndex:
     """The rows of one reading, by number: to look for one costs the same however many there are."""
 
-    def __init__(self, rows: Mapping[int, RowIdentity]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Mapping[int, RowIdentity], numbers: Mapping[int, Sequence[str]]) -> None:
+        """`numbers`: the tasks that rows carry in the column 任务号."""
+        self.rows, self.numbers = rows, numbers
+        self._of_task: dict[str, list[int]] = {}
+        for number, task_ids in numbers.items():
+            for task_id in dict.fromkeys(task_ids):
+                self._of_task.setdefault(task_id, []).append(number)
         self._known = [name for name in TEXTS if all(getattr(row, name) is not None for row in rows.values())]
         self._by_text: dict[tuple[str, ...], defaultdict[tuple[str, ...], list[int]]] = {}
+
+    def rows_of_task(self, task_id: str) -> Sequence[int]:
+        """The numbers of the rows that carry a task's number: of one, unless a person has copied it."""
+        return self._of_task.get(task_id, ())
 
     def may_be(self, wanted: RowIdentity) -> list[int]:
         """The numbers of the rows that `wanted` may be: all that are not different."""

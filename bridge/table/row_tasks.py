@@ -1,17 +1,24 @@
-"""Which rows of one reading of the sheet have a task that is at work on them, or whose result has to reach them."""
+"""Which rows have a task that is at work on them, or whose result has to reach them: they are neither rendered nor
+entered a second time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..settings import Columns
 from ..wording import Wording
-from .index import TaskEntry
-from .records import TaskRecord, WorkflowStatus
+from .cells import cell_text, words_in
+from .index import TaskEntry, TaskIndex
+from .owners import Owners
+from .records import Stage, TaskRecord, is_task_id
 from .row_identity import RowIdentity, RowIndex, identity_of, pictures_differ, resembles
-from .rows import row_data_of
-from .values import FeishuState
+from .row_places import Known, Places, keeps_row, made_of_its_row, places_of
+from .rows import RowData, row_data_of
+
+log = logging.getLogger("wfrecovery")
 
 
 @dataclass(frozen=True)
@@ -20,13 +27,14 @@ class RowTask:
 
     task: TaskEntry
     row_number: int
-    #: a person has changed the row since: what becomes of the result has to be decided
+    #: a person has changed the row since, or it is in doubt: what becomes of the result has to be decided
     changed: bool = False
 
 
 def index_of(rows: Sequence[Any]) -> RowIndex:
     """The rows of one reading, as programs hand them on, to look for the rows of tasks."""
-    return RowIndex({row.row_number: identity_of(row_data_of(row)) for row in rows})
+    read = [row_data_of(row) for row in rows]
+    return RowIndex({row.row_number: identity_of(row) for row in read}, {row.row_number: _task_ids(row) for row in read})
 
 
 def unsettled(entries: Sequence[TaskEntry], kind: str) -> Iterator[TaskEntry]:
@@ -35,40 +43,33 @@ def unsettled(entries: Sequence[TaskEntry], kind: str) -> Iterator[TaskEntry]:
     return (entry for entry in reversed(entries) if entry.workflow_type == kind and keeps_row(entry))
 
 
-def tasks_of_rows(index: RowIndex, tasks: Sequence[TaskEntry]) -> list[RowTask]:
-    """Where each task stands: in the row of its number, else in a row that looks the same and that no other has, else
-    in the row of its number that was changed. `tasks`: see `unsettled`."""
-    places = [(task, may_be(task.identity, index)) for task in tasks]
-    stands_in = {task.task_id: task.row_number for task, numbers in places if task.row_number in numbers}
+def tasks_of_rows(index: RowIndex, tasks: Sequence[TaskEntry], known: Known) -> list[RowTask]:
+    """Where each task stands: in the row that carries its number, or looks the same; of several in that of its row
+    number, else in one that no other has. Then what was changed: a row with its number that says something else, or
+    what a person may have made of its row. `tasks`: see `unsettled`; `known`: see `places_of`."""
+    places = [(task, places_of(task, index, known)) for task in tasks]
+    likely = {task.task_id: may_be(task, where.rows or where.elsewhere, index) for task, where in places}
+    stands_in = {task.task_id: task.row_number for task, _ in places if task.row_number in likely[task.task_id]}
     taken = set(stands_in.values())
-    for task, numbers in places:
-        free = [number for number in numbers if number not in taken]
+    for task, _ in places:
+        free = [number for number in likely[task.task_id] if number not in taken]
         if task.task_id not in stands_in and free:
             stands_in[task.task_id] = free[0]
             taken.add(free[0])
     found = [RowTask(task, number) for task, _ in places if (number := stands_in.get(task.task_id)) is not None]
-    for task, numbers in places:
-        number = task.row_number
-        free_again = number in index.rows.keys() - taken
-        if number is not None and not numbers and free_again and resembles(task.identity, index.rows[number]):
-            found.append(RowTask(task, number, changed=True))
-            taken.add(number)
+    for task, where in places:
+        against = [number for number in _against(task, where, index) if number not in taken]
+        if not against and not likely[task.task_id]:
+            against = [number for number in made_of_its_row(task, index) if number not in taken][:1]
+        taken.update(against)
+        found += [RowTask(task, number, changed=True) for number in against]
     return found
 
 
-def may_be(wanted: RowIdentity, index: RowIndex) -> list[int]:
-    """The rows that may be this one, as far as anybody can tell: in doubt nothing is paid for twice."""
-    return [number for number in index.may_be(wanted) if not pictures_differ(wanted, index.rows[number])]
-
-
-def keeps_row(task: TaskRecord | TaskEntry) -> bool:
-    """Whether a row has this task: it is at work on it, or its result still has to be pushed."""
-    open_entry = task.feishu_state in (FeishuState.PENDING, FeishuState.BLOCKED)
-    return (
-        task.row_number is not None
-        and task.status is not WorkflowStatus.FAILED
-        and (open_entry or not task.stage.final)
-    )
+def may_be(task: TaskEntry, numbers: Sequence[int], rows: RowIndex) -> list[int]:
+    """Those of some rows whose pictures nobody has replaced, as far as anybody can tell: in doubt nothing is paid for
+    twice."""
+    return [number for number in numbers if not pictures_differ(task.identity, rows.rows[number])]
 
 
 def changed_row(task: TaskRecord | TaskEntry, number: int | None) -> Wording:
@@ -79,3 +80,83 @@ def changed_row(task: TaskRecord | TaskEntry, number: int | None) -> Wording:
         f"第 {number} 行在 {task.task_id} 处理期间（或结果等待推送时）被修改：在决定之前不会重新生成"
         f" → wfrecovery decide {task.task_id}",
     )
+
+
+class RowTasks:
+    """The rows of one table's tasks, as one program has read them. Not for several threads."""
+
+    def __init__(self, index: TaskIndex, look: Callable[[str], TaskRecord | None], owners: Owners) -> None:
+        """`look`: a task's record as it is now."""
+        self._index, self._look, self._owners = index, look, owners
+        #: task id → the number of its row by the newest reading that this program has worked with
+        self._stands_in: dict[str, int] = {}
+        #: workflow → the rows that were left for it then
+        self._left: dict[str, Mapping[int, RowIdentity]] = {}
+
+    def without(self, rows: Sequence[RowData], kind: str) -> list[RowData]:
+        """`rows`, of one reading of the sheet, without those that a task of this workflow keeps. Of rows that look the
+        same, as many are left out as there are tasks."""
+        index = index_of(rows)
+        taken = tasks_of_rows(index, list(unsettled(self._index.entries(), kind)), self._index.find)
+        for one in taken:
+            if one.changed:
+                log.warning("[wfrecovery] %s", changed_row(one.task, one.row_number))
+        self._stands_in.update({one.task.task_id: one.row_number for one in taken if not one.changed})
+        numbers = {one.row_number for one in taken}
+        left = [row for row in rows if row.row_number not in numbers]
+        self._left[kind] = {row.row_number: index.rows[row.row_number] for row in left}
+        return left
+
+    def of(self, row: RowData, kind: str) -> TaskRecord | None:
+        """The task that is at work on this row for this workflow, or whose result still has to be pushed.
+
+        That is the one whose number the row carries, else the one that was entered for its row number, also where a
+        person has changed the row since; else one that another program has entered, whose row may have moved. Of one's
+        own reading the row numbers are known. What was never sent for a row that was changed is not its task: it would
+        be sent for another row's sake.
+        """
+        number, index = row.row_number, index_of([row])
+        identity, carried = index.rows[number], index.numbers[number]
+        left = self._left.get(kind, {}).get(number) == identity
+        moved = changed = None
+        tasks = unsettled(self._index.entries(), kind)
+        for entry in sorted(tasks, key=lambda entry: entry.task_id not in carried):
+            where = places_of(entry, index, self._index.find)
+            is_like = bool(may_be(entry, where.rows, index))
+            here = self._stands_in.get(entry.task_id, entry.row_number) == number
+            against = not left and bool(_against(entry, where, index))
+            if not is_like and not against and not (here and resembles(entry.identity, identity)):
+                continue
+            task = self._look(entry.task_id)
+            if task is None or not keeps_row(task):
+                continue
+            if is_like and (here or entry.task_id in carried):
+                return self._noted(task, number)
+            if is_like and moved is None and task.batch != self._owners.me.boot and task.task_id not in self._stands_in:
+                moved = task
+            elif not is_like and changed is None and self._may_be_sent(task):
+                changed = task
+        if moved is None and changed is not None:
+            log.warning("[wfrecovery] %s", changed_row(changed, number))
+        found = moved or changed
+        return None if found is None else self._noted(found, number)
+
+    def _noted(self, task: TaskRecord, number: int) -> TaskRecord:
+        self._stands_in[task.task_id] = number
+        return task
+
+    def _may_be_sent(self, task: TaskRecord) -> bool:
+        told = task.stage is not Stage.CREATED or task.sending is not None or task.comfyui_task_id is not None
+        return told or self._owners.at_work(task) is not None
+
+
+def _task_ids(row: RowData) -> list[str]:
+    """The tasks whose numbers a row carries. A team's own reading has that column under its title."""
+    shown = row.task_number or row.original_data.get(Columns.task_id)
+    return [word for word in words_in(cell_text(shown)) if is_task_id(word)]
+
+
+def _against(task: TaskEntry, where: Places, rows: RowIndex) -> list[int]:
+    """The rows that carry its number, and say or show something else by now."""
+    mine = [number for number in where.rows if number in rows.rows_of_task(task.task_id)]
+    return [*where.numbered, *(number for number in mine if pictures_differ(task.identity, rows.rows[number]))]

@@ -28,6 +28,8 @@ class RowData:
     video_status: str = ""
     #: every titled cell of the row, as it was read
     original_data: dict[str, Any] = field(default_factory=dict)
+    #: 任务号: the numbers of its tasks, where the sheet has that column
+    task_number: str = ""
 
 
 def row_data_of(value: Any) -> RowData:
