@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -32,6 +32,10 @@ log = logging.getLogger("wfrecovery")
 
 #: A number that was written so often and never showed is left out.
 _MOST_WRITES: Final = 3
+#: So many refused calls find two cells among a hundred; then it is left at that.
+_MOST_REFUSALS: Final = 16
+#: Where the whole is refused, both halves and all quarters, it is the column: it is protected, or full.
+_REFUSED_AT_FIRST: Final = 7
 
 
 class RowNumbers:
@@ -75,9 +79,35 @@ class RowNumbers:
         return not task.stage.final and (task.stage is not Stage.CREATED or self._db.owners.is_me(task.owner))
 
     def write(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> None:
-        """Write their numbers, in one call. Raises FeishuError, SheetLayoutError, TaskError, OSError."""
+        """Write their numbers, in one call. Where a cell of them is refused, it is looked for by halves: the others get
+        theirs. Raises FeishuError, SheetLayoutError, TaskError, OSError."""
         if not self.has_column(reader):
             return
+        parts, alone = deque([tasks]), list[TaskRecord]()
+        refusals: list[FeishuError] = []
+        accepted = False
+        while parts and len(refusals) < (_MOST_REFUSALS if accepted else _REFUSED_AT_FIRST):
+            part = parts.popleft()
+            try:
+                accepted = self._write(part, reader) or accepted
+            except FeishuError as error:
+                if not error.needs_person or error.concerns_all:
+                    raise
+                refusals.append(error)
+                middle = len(part) // 2
+                if middle:
+                    parts += part[:middle], part[middle:]
+                else:
+                    alone.append(part[0])
+        for task in alone if accepted else ():
+            self._leave(task, _refused(reader.row_of(task), refusals[-1]))
+        rest = [task for part in parts for task in part] if accepted else tasks
+        if refusals and rest:
+            self.put_off(rest, refusals[-1])
+        self._failures = 0
+
+    def _write(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> bool:
+        """Whether something was written."""
         reader.look_again()
         cells, waiting = self._cells(tasks, reader)
         if cells:
@@ -85,10 +115,10 @@ class RowNumbers:
             for error in lost.values():
                 log.warning("[wfrecovery] %s", error)
             self._writes.update(task.task_id for task in waiting)
-        self._failures = 0
         for task in tasks:
             if task.task_id not in self._left:
                 self._note(task, reader)
+        return bool(cells)
 
     def put_off(self, tasks: Sequence[TaskRecord], error: FeishuError | SheetLayoutError) -> None:
         """They could not be written: later, or not at all where a person has to mend something first."""
@@ -177,6 +207,11 @@ class RowNumbers:
         if what.en not in self._said:
             self._said.add(what.en)
             log.warning("[wfrecovery] %s", what)
+
+
+def _refused(row: int | None, error: FeishuError) -> Wording:
+    said = error.wording
+    return Wording(f"the cell of row {row} takes none: {said.en}", f"第 {row} 行的单元格无法写入：{said.zh}")
 
 
 def _numbered(task: TaskRecord) -> TaskRecord:

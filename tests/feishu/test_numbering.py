@@ -238,6 +238,43 @@ def test_a_protected_column_stops_no_result_and_is_said_once(team: Team, caplog:
     assert caplog.text.count("task numbers are not written") == 1
 
 
+@pytest.mark.parametrize(("protected", "atomic"), [((3,), True), ((2, 41), False), (tuple(range(2, 22)), True)])
+def test_protected_cells_cost_their_own_rows_a_number_and_few_calls_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, protected: tuple[int, ...], atomic: bool
+) -> None:
+    with FeishuStandIn(marked(40), header=HEADER, switches=Switches(batch_atomic=atomic)) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = {f"mark {row}": team.entered(row) for row in range(2, 42)}
+        for row in protected:
+            feishu.sheet.protect(f"I{row}:I{row}")
+        assert team.publisher.number() is False
+        theirs = {mark: tasks.pop(mark) for mark in [f"mark {row}" for row in protected]}
+        assert feishu.count("values_batch_update", code=90218) <= 16
+        if len(protected) < 3:
+            assert numbers(team) == tasks
+            for row, task_id in zip(protected, theirs.values(), strict=True):
+                assert f"{task_id} gets no number: the cell of row {row} takes none" in caplog.text
+        assert {task_id for task_id in [*tasks.values(), *theirs.values()] if is_certain(team, task_id)} == {
+            *numbers(team).values()
+        }
+        calls = len(feishu.calls)
+        team.publisher.number()
+        assert len(feishu.calls) == calls, "what was refused is not asked for again"
+
+
+@pytest.mark.parametrize("code", [90213, 90218])
+def test_a_protected_column_costs_a_batch_a_few_refused_calls(team: Team, code: int) -> None:
+    team.feishu.switches.protected_code = code
+    team.feishu.sheet.protect("I1:I200")
+    for row in range(2, 8):
+        team.entered(row)
+    team.publisher.number()
+    team.publisher.number()
+    assert 0 < written(team) <= 7
+    assert team.publisher.flush().pushed == []
+
+
 def test_while_feishu_asks_to_be_left_alone_no_number_is_written(team: Team) -> None:
     team.feishu.faults.add(Fault.RATE_LIMIT_429, "values_image", reset="52")
     team.finished(2)
