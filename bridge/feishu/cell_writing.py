@@ -13,16 +13,13 @@ from ..wording import Wording
 from .client import FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import Place, Reading, SheetReader, Write
+from .reading import Cells, Place, Reading, SheetReader, Write
 from .sheet import row_number_of
 
 log = logging.getLogger("wfrecovery")
 
 #: How often what other rows lost is written back when rows keep moving under that as well.
 _REPAIR_ROUNDS: Final = 10
-
-#: Address of a cell → the task and column it is for, and the value.
-Cells = Mapping[str, tuple[TaskRecord, str, Any]]
 
 
 class CellWriting:
@@ -35,6 +32,32 @@ class CellWriting:
         """True when they stand where they should, else the sheet was read again and what went astray put right; and for
         which tasks a person has to look after it. Raises FeishuError."""
         earlier = self._reader.current
+        left = cells, earlier
+        self._reader.unseen.cells.append(left)
+        done = self._written(cells, earlier)
+        self._reader.unseen.cells.remove(left)
+        return done
+
+    def settle(self) -> None:
+        """Look where went what has left and was not looked for, because a reading failed; and put it right. Raises
+        FeishuError."""
+        for left in list(self._reader.unseen.cells):
+            cells, earlier = left
+            for error in self._restore({**cells, **self._numbers_among(cells)}, earlier).values():
+                log.warning("[wfrecovery] %s", error)
+            self._reader.unseen.cells.remove(left)
+
+    def _numbers_among(self, cells: Cells) -> Cells:
+        """The numbers that were written, by where they stand now: rows may have moved more than once."""
+        sheet = self._reader.sheet
+        return {
+            sheet.address(row, field): (task, field, value)
+            for task, field, value in cells.values()
+            if field == "task_id"
+            for row in sheet.index.rows_of_task(task.task_id)
+        }
+
+    def _written(self, cells: Cells, earlier: Reading) -> tuple[bool, dict[str, Exception]]:
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
         except FeishuError as error:

@@ -37,6 +37,9 @@ MOST_SENDS: Final = 4
 #: Seconds for which a picture that was sent is only looked for.
 _SEEN_WITHIN: Final = 20.0
 
+#: So many pictures are looked at for one that a former run may have sent into a row that has moved since.
+_MOST_LOOKED_AT: Final = 20
+
 #: Name and bytes of a picture.
 Picture = tuple[str, bytes]
 
@@ -69,7 +72,7 @@ class PictureDelivery:
         ResultGoneError."""
         noted = task.outbox.writing
         if noted is not None:
-            if self._found(task, noted, None) is _Found.THERE:
+            if self._found(task, noted, self._reader.unseen.pictures.get(task.task_id)) is _Found.THERE:
                 return
             _wait_to_see(noted)
             self._check_sends(task)
@@ -170,13 +173,13 @@ class PictureDelivery:
         moved = row != row_number_of(sent.cell)
         if not moved and _one_named(shown) and self._is_ours(shown or "", sent, row):  # it stood there before already
             return _Found.THERE
-        return _Found.TAKEN_BACK if moved and self._take_back(task, sent, earlier) else _Found.NOWHERE
+        lost = (moved or earlier is not None) and self._take_back(task, sent, earlier)
+        return _Found.TAKEN_BACK if lost else _Found.NOWHERE
 
     def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
-        row = row_number_of(sent.cell)
-        shown = self._reader.sheet.picture(row) if row in self._reader.sheet.row_numbers() else None
-        if shown is None or shown == sent.before or not self._is_ours(shown, sent, row):
+        row = self._astray_in(sent, earlier)
+        if row is None:
             return False
         there = self._reader.earlier_rows(earlier, row) if earlier else ()
         if not earlier or len(there) != 1:
@@ -185,6 +188,26 @@ class PictureDelivery:
         # It stands nowhere now: the next time it is sent at once.
         self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=None))
         return True
+
+    def _astray_in(self, sent: Sent, earlier: Reading | None) -> int | None:
+        """The row that shows what was sent, and is not its own: that of the number that it was sent to, or another
+        one, where rows have moved again since."""
+        sheet, at = self._reader.sheet, row_number_of(sent.cell)
+        shown = sheet.picture(at) if at in sheet.row_numbers() else None
+        if shown is not None and shown != sent.before and self._is_ours(shown, sent, at):
+            return at
+        return next(
+            (row for row in self._new_pictures(at, earlier) if self._is_ours(sheet.picture(row) or "", sent, row)), None
+        )
+
+    def _new_pictures(self, at: int, earlier: Reading | None) -> list[int]:
+        """The other rows whose picture is not one of an earlier reading, the nearest first; after a restart nobody
+        knows which these are, and no more than a few are looked at."""
+        known = {earlier.sheet.picture(row) for row in earlier.sheet.row_numbers()} if earlier else set()
+        shown = {row: self._reader.sheet.picture(row) for row in self._reader.sheet.row_numbers() if row != at}
+        new = [row for row, token in shown.items() if _one_named(token) and token not in known]
+        new = [row for row in new if row not in self._reader.current.sent]
+        return sorted(new, key=lambda row: abs(row - at))[: None if earlier else _MOST_LOOKED_AT]
 
     def _is_ours(self, token: str, sent: Sent, row: int) -> bool:
         """Whether a row shows the very bytes that were sent."""

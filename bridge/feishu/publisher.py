@@ -27,13 +27,14 @@ from ..table.publishers import may_deliver
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text
 from ..table.values import FeishuState
 from ..wording import Wording
+from .cell_writing import CellWriting
 from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
 from .numbering import RowNumbers
 from .own_push import OwnPush
-from .reading import SheetReader
+from .reading import SheetReader, Unseen
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 from .superseding import newer_results
@@ -77,6 +78,7 @@ class Publisher:
         self.last_problem: Wording | None = None
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
+        self._unseen = Unseen()
         self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush(feishu)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
@@ -261,8 +263,9 @@ class Publisher:
     def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
         """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
-        reader = reader or SheetReader(self._feishu, self._db.index.find)
+        reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen)
         reader.begin(tasks)
+        CellWriting(self._feishu, reader).settle()
         self._reader = reader
         return reader
 

@@ -40,6 +40,10 @@ class Write(Enum):
     CELLS = "cells"
 
 
+#: Address of a cell → the task and column it is for, and the value.
+Cells = Mapping[str, tuple[TaskRecord, str, Any]]
+
+
 @dataclass(frozen=True)
 class Reading:
     """The sheet as it was read, with what was written since and confirmed."""
@@ -61,12 +65,22 @@ class Place:
     sheet: SheetTable = field(compare=False)
 
 
+@dataclass
+class Unseen:
+    """What has left by which reading, until somebody has looked where it went: rows may have moved under it."""
+
+    #: by task id
+    pictures: dict[str, Reading] = field(default_factory=dict)
+    cells: list[tuple[Cells, Reading]] = field(default_factory=list)
+
+
 class SheetReader:
     """The newest reading, and whether it still holds."""
 
-    def __init__(self, feishu: FeishuClient, known: Known = lambda _: None) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError. `known`: see `RowFinder`."""
-        self._known = known
+    def __init__(self, feishu: FeishuClient, known: Known = lambda _: None, unseen: Unseen | None = None) -> None:
+        """Reads the sheet; raises FeishuError and SheetLayoutError. `known`: see `RowFinder`. `unseen`: of the readers
+        before this one."""
+        self._known, self.unseen = known, unseen if unseen is not None else Unseen()
         self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
         self._claims: Sequence[Claim] = ()
         #: the kinds of writes that the revision is known to count by one
@@ -100,6 +114,7 @@ class SheetReader:
 
     def sent(self, task: TaskRecord) -> None:
         """The task's picture leaves for the cell that its outbox entry names."""
+        self.unseen.pictures[task.task_id] = self.current
         claims = {claim.task_id: claim for claim in self._claims}
         self._claims = list({**claims, task.task_id: Claim.of(task)}.values())
 
@@ -129,7 +144,9 @@ class SheetReader:
             self._fresh = False
             return
         self._flush_began = time.monotonic()
-        if any(task.outbox.attempts or task.outbox.writing or self.row_of(task) is None for task in tasks):
+        if self.unseen.cells or any(
+            task.outbox.attempts or task.outbox.writing or self.row_of(task) is None for task in tasks
+        ):
             self._look()
 
     def look_again(self) -> None:
@@ -153,6 +170,7 @@ class SheetReader:
     def note_picture(self, row: int, task: TaskRecord) -> None:
         """A task's picture stands in a row now, and the answer has confirmed it."""
         self.current = replace(self.current, sent={**self.current.sent, row: task})
+        self.unseen.pictures.pop(task.task_id, None)
 
     def has_picture(self, task: TaskRecord, row: int) -> bool:
         """Whether its picture is known to stand in a row, although this reading does not show it."""

@@ -11,11 +11,11 @@ from typing import Any, Final
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from ..wording import Wording
-from .cell_writing import Cells, CellWriting
+from .cell_writing import CellWriting
 from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import SheetReader
+from .reading import Cells, SheetReader
 from .sheet import SheetLayoutError, row_number_of
 
 log = logging.getLogger("wfrecovery")

@@ -34,7 +34,9 @@ class RowTask:
 def index_of(rows: Sequence[Any]) -> RowIndex:
     """The rows of one reading, as programs hand them on, to look for the rows of tasks."""
     read = [row_data_of(row) for row in rows]
-    return RowIndex({row.row_number: identity_of(row) for row in read}, {row.row_number: _task_ids(row) for row in read})
+    return RowIndex(
+        {row.row_number: identity_of(row) for row in read}, {row.row_number: _task_ids(row) for row in read}
+    )
 
 
 def unsettled(entries: Sequence[TaskEntry], kind: str) -> Iterator[TaskEntry]:

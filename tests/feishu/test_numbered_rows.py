@@ -159,6 +159,27 @@ def test_a_number_that_was_written_and_never_seen_is_in_doubt_where_nothing_else
     assert f"wfrecovery decide {task_id}" in caplog.text
 
 
+def test_without_a_number_a_row_that_was_renamed_and_moved_is_in_doubt(
+    team: Team, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All that went into the render is the same."""
+    task_id = team.db.add_workflow_task(read(team)[0], KIND, comfyui_task_id="11111111-2222-4333-8444-555555555555")
+    move(team, 2, 产品名="全新名称", 模特名="别人")
+    assert marks(team, anew(team).rows_without_task(read(team), KIND)) == ALL[1:]
+    assert f"wfrecovery decide {task_id}" in caplog.text
+
+
+def test_of_a_row_that_was_deleted_the_number_hides_no_other(team: Team) -> None:
+    """The next row has most of its texts, and its row number now."""
+    sheet = team.feishu.sheet
+    for title in ("产品名", "模特名"):
+        sheet.set(f"{sheet.find(title)}3", sheet.row_texts(2)[title])
+    sent(team, 2)
+    sent(team, 6)
+    sheet.delete_row(2)
+    assert marks(team, anew(team).rows_without_task(read(team), KIND)) == ALL[1:4]
+
+
 def test_another_computer_s_number_hides_no_row(team: Team) -> None:
     task_id = sent(team, 2)
     sheet = team.feishu.sheet

@@ -1,0 +1,65 @@
+"""Three of ten calls fail and people edit, however the service counts `revision`: each picture in its row once, or a
+reason.
+
+`WFRECOVERY_STORY_ROWS=100` is the full size (4 rows), `WFRECOVERY_SEEDS=3` tells more stories of each kind (1),
+`WFRECOVERY_SEED=random` others.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from pathlib import Path
+
+import pytest
+from sheet_story import SLOW, Story, described, header, sheet_rows
+
+from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn, Switches
+
+ROWS = int(os.environ.get("WFRECOVERY_STORY_ROWS", "4"))
+SEEDS = range(int(os.environ.get("WFRECOVERY_SEEDS", "1")))
+SEED = secrets.randbelow(10**9) if os.environ.get("WFRECOVERY_SEED") == "random" else 7
+WAYS = (*RETRYABLE, Fault.SLOW, Fault.SLOW_BEFORE)
+MODES = ("one", "two", "pictures two", "still", "by sheet", "missing", "restless")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("number", SEEDS)
+def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
+    mode: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("wfrecovery.bridge.feishu.client._READ_WAITS", ())
+    monkeypatch.setattr("wfrecovery.bridge.feishu.picture_delivery._SEEN_WITHIN", 0.0)
+    seed = SEED + number
+    dice = random.Random(f"{mode} {seed}")
+    switches = Switches.drawn(dice, revision=mode)
+    print(f"seed {seed}, revision {mode}: {switches}")
+    numbered = dice.random() < 0.7
+    with FeishuStandIn(sheet_rows(ROWS), header=header(numbered=numbered), switches=switches) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        feishu.faults.random(seed, 0.3, WAYS, seconds=SLOW)
+        story = Story(feishu, tmp_path, dice, edits=ROWS // 2 + 2)
+        rounds, waiting = 0, True
+        while (story.people.left or waiting) and rounds < 60 + 3 * ROWS:
+            rounds += 1
+            if dice.random() < 0.5:
+                story.people.work()
+            if dice.random() < 0.2:
+                story.restart()
+            waiting = story.round(most=max(2, ROWS // 10))
+            story.until_idle()
+        feishu.faults.clear()
+        story.restart()
+        story.people.left = 0
+        while story.round(most=ROWS):
+            rounds += 1
+            assert rounds < 120 + 3 * ROWS
+        caplog.clear()
+        story.round(most=0)
+        verdict = story.judged(caplog.text)
+        print(
+            f"seed {seed}, revision {mode}, 任务号 {numbered}, {rounds} rounds, {len(feishu.calls)} calls, "
+            f"{sum(feishu.faults.struck.values())} failed, {dict(story.people.done)}: {described(verdict)}"
+        )
+        assert verdict.right, verdict
