@@ -213,7 +213,10 @@ class PictureDelivery:
         """Whether a row shows the very bytes that were sent."""
         if not _one_named(token):
             raise _astray(row, self._reader)  # the answer does not say which picture it is
-        return hashlib.sha256(self._feishu.media(token)).hexdigest() == sent.sha256
+        digests = self._reader.unseen.digests
+        if token not in digests:
+            digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
+        return digests[token] == sent.sha256
 
     def _own_picture(self, earlier: Reading, row: int) -> Picture | str:
         """What a row showed by an earlier reading, to be written again: a picture, or a text. Raises RowNotFoundError

@@ -72,6 +72,8 @@ class Unseen:
     #: by task id
     pictures: dict[str, Reading] = field(default_factory=dict)
     cells: list[tuple[Cells, Reading]] = field(default_factory=list)
+    #: by token, of the pictures that were looked at for that: no token is ever used twice
+    digests: dict[str, str] = field(default_factory=dict)
 
 
 class SheetReader:

@@ -37,11 +37,12 @@ def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
     print(f"seed {seed}, revision {mode}: {switches}")
     numbered = dice.random() < 0.7
     with FeishuStandIn(sheet_rows(ROWS), header=header(numbered=numbered), switches=switches) as feishu:
-        feishu.limits.sheet_calls_per_second = None
+        for rate in ("sheet_calls_per_second", "sheet_v3_calls_per_minute", "downloads_per_second"):
+            setattr(feishu.limits, rate, None)  # of a clock that nobody moves
         feishu.faults.random(seed, 0.3, WAYS, seconds=SLOW)
         story = Story(feishu, tmp_path, dice, edits=ROWS // 2 + 2)
         rounds, waiting = 0, True
-        while (story.people.left or waiting) and rounds < 60 + 3 * ROWS:
+        while (story.people.left or waiting) and rounds < 60 + ROWS:
             rounds += 1
             if dice.random() < 0.5:
                 story.people.work()
@@ -54,7 +55,7 @@ def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
         story.people.left = 0
         while story.round(most=ROWS):
             rounds += 1
-            assert rounds < 120 + 3 * ROWS
+            assert rounds < 120 + 2 * ROWS
         caplog.clear()
         story.round(most=0)
         verdict = story.judged(caplog.text)

@@ -13,7 +13,7 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed: 
 from page_support import NEWEST, Site, faint_texts, foreign_texts, site_of, until
 from PIL import Image
 from playwright.sync_api import Locator, expect
-from plugin_support import failing, picture, row
+from plugin_support import failing, picture, row, slow_save
 
 from wfrecovery.demo.feishu_host.stand_in import Picture
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, browser
@@ -194,6 +194,60 @@ def test_a_file_is_named_by_its_path_and_what_speaks_against_it_is_said(site: Si
     expect(site.hook("file").locator("a")).to_have_text("far/away.png")
     until(lambda: shown(site, 10) == far, what="the named picture in its row")
     expect(detail).to_have_attribute("data-feishu", "pushed")
+
+
+def lost_with_a_file(site: Site, name: str) -> tuple[str, str]:
+    """A prompt without a row that ComfyUI's end took with one of its two pictures made: it waits for a decision. Its
+    id, and the picture."""
+    prompt = site.comfy.queue(slow_save(name, batch=2))
+    until(lambda: len(site.comfy.pictures(f"{name}*")) == 2, what="two pictures")
+    kept, gone = sorted(site.comfy.pictures(f"{name}*"))
+    gone.unlink()
+    site.comfy.kill()
+    site.comfy.start()
+    until(lambda: site.comfy.stage(prompt) == "asking", what="the question")
+    return prompt, kept.name
+
+
+def test_before_a_lost_prompt_is_queued_again_what_it_made_is_seen(site: Site) -> None:
+    """And taken, where that will do."""
+    prompt, name = lost_with_a_file(site, "half")
+    folder = os.environ.get("WFRECOVERY_SHOTS")
+    looks = [("zh", "light"), ("en", "light"), ("zh", "dark"), ("en", "dark")]
+    try:
+        for language, palette in looks if folder else looks[::3]:
+            site.set("Comfy.Locale", language)
+            site.set("Comfy.ColorPalette", palette)
+            site.open()
+            site.page.evaluate("sessionStorage.clear()")
+            site.open_list()
+            if not site.hook("preview").count():
+                site.hook("review").click()
+            entry = site.hook("preview-task", task_id=site.task_id(prompt))
+            expect(entry.locator("img")).to_be_visible()
+            assert entry.locator("img").evaluate("image => image.naturalWidth") > 0
+            assert faint_texts(site.hook("preview")) == []
+            if folder:
+                site.page.screenshot(path=Path(folder, f"preview-{language}-{palette}.png"))
+            site.hook("preview-close").click()
+            detail = site.open_detail(prompt)
+            expect(site.hook("found")).to_have_text(name)
+            expect(site.hook("found").locator("img")).to_be_visible()
+            assert faint_texts(site.hook("panel")) == []
+            assert language == "en" or foreign_texts(site.hook("panel")) == []
+            if folder:
+                site.page.screenshot(path=Path(folder, f"asking-{language}-{palette}.png"))
+    finally:
+        site.set("Comfy.Locale", "en")
+    dialog = ask(site, "adopt")
+    site.hook("candidate").filter(has_text=name).click()
+    site.hook("decide-adopt").click()
+    expect(dialog).to_have_count(0)
+    expect(detail).to_have_attribute("data-stage", "finished")
+    expect(site.hook("file").locator("a")).to_have_text(name)
+    expect(site.hook("found")).to_have_count(0)
+    site.comfy.idle()
+    assert site.comfy.pending() == [], "nothing is rendered again"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

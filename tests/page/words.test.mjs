@@ -32,7 +32,7 @@ test('each stage offers what is possible there, and nothing else', () => {
     ['created', 'pending', ['cancel']],
     ['queued', 'pending', ['cancel']],
     ['running', 'pending', ['cancel']],
-    ['asking', 'off', ['retry', 'cancel']],
+    ['asking', 'off', ['retry', 'adopt', 'cancel']],
     ['failed', 'off', ['retry', 'adopt']],
     ['failed', 'blocked', ['push', 'retry', 'adopt', 'leave']],
     ['cancelled', 'off', ['retry']],

@@ -113,7 +113,7 @@ export function actionsOf(record, told = []) {
     cancel: ['created', 'queued', 'running', 'asking'].includes(stage),
     push: isFinal(record) && (['blocked', 'pending', 'pushed'].includes(feishuOf(record).state) || isLeft(record)),
     write: stage === 'finished' && blocked && canBeShown(main) && !told.some(isGone),
-    adopt: stage === 'failed' || (stage === 'finished' && (told.some(isGone) || (blocked && !canBeShown(main)))),
+    adopt: ['failed', 'asking'].includes(stage) || (stage === 'finished' && (told.some(isGone) || (blocked && !canBeShown(main)))),
     leave: isFinal(record) && blocked,
     output: Boolean(main) && !told.some((one) => one.path === main.path && isGone(one)),
   }
@@ -147,6 +147,11 @@ export function mainResult(record) {
 
 export function canBeShown(result) {
   return result?.kind === 'picture' || result?.kind === 'video'
+}
+
+/** What of a task that waits for a decision lies in the output folder: perhaps all of it. */
+export function foundOf(record) {
+  return stageOf(record) === 'asking' ? (record.metadata?.found ?? []).map((path) => ({ path, kind: kindByName(path) })) : []
 }
 
 /** Of a result of which an older version recorded no more than the name. */

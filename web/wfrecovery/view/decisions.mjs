@@ -1,7 +1,8 @@
 /** What a person decides about a result that does not get into the sheet by itself: which row, which file, or nothing. */
 
-import { button, fill, h, icon } from './dom.mjs'
+import { button, fill, h } from './dom.mjs'
 import { Question } from './question.mjs'
+import { fileThumbnail } from './thumbnail.mjs'
 import { serverLanguage, t } from '../texts.mjs'
 import { sizeText, timeText, titleOf } from '../words.mjs'
 
@@ -181,13 +182,5 @@ function fileChoice({ path, kind, size, changed_at: changed, task_id: of }, reco
     h('span', { class: 'wfr-choice-path', translate: 'no' }, path),
     h('span', { class: 'wfr-muted' }, [timeText(changed), sizeText(size), whose].filter(Boolean).join(' · ')),
   )
-  return { key: path, value: path, parts: [pictureOf(path, kind, routes), text] }
-}
-
-function pictureOf(path, kind, routes) {
-  const frame = h('span', { class: 'wfr-thumbnail' }, icon(kind === 'video' ? 'video' : 'image'))
-  if (kind !== 'picture') return frame
-  const picture = h('img', { alt: '', decoding: 'async', src: routes.pictureUrl(path) })
-  picture.addEventListener('load', () => fill(frame, picture))
-  return frame
+  return { key: path, value: path, parts: [fileThumbnail({ path, kind }, routes), text] }
 }

@@ -1,7 +1,7 @@
 /** One task's whole story: what it is, where it stands, what happened, its files and its graph. */
 
 import { button, fill, h, icon, setText } from './dom.mjs'
-import { fileList, resultPart } from './results.mjs'
+import { fileList, foundList, resultPart } from './results.mjs'
 import { isAttended, waitsElsewhere, whoseText } from '../owners.mjs'
 import { serverLanguage, t } from '../texts.mjs'
 import { progressText } from './row.mjs'
@@ -154,6 +154,7 @@ export class TaskDetail {
       this._problems(record),
       this._actions(record),
       resultPart(record, this._told, { routes: this._routes, onOpen: () => this._onAction(record, 'output') }),
+      foundList(record, this._routes),
       this._facts(record),
       fileList(record, this._told, this._routes),
       this._story(record),
@@ -179,6 +180,7 @@ export class TaskDetail {
   _problems(record) {
     const stage = stageOf(record)
     const parts = []
+    if (errorText(record) && stage === 'asking') parts.push([t('Why it waits for you'), errorText(record)])
     if (errorText(record) && (stage === 'failed' || stage === 'cancelled')) parts.push([t('Why it failed'), errorText(record)])
     if (stage === 'cancelled' && parts.length) parts[0][0] = t('Why it was cancelled')
     if (feishuReason(record)) parts.push([t('Why it is not in the sheet'), feishuReason(record)])

@@ -1,10 +1,13 @@
 /** After a crash: the prompts that have no row, to be ticked before anything is queued again. Once per start of ComfyUI. */
 
 import { button, fill, h, setText } from './dom.mjs'
+import { fileThumbnail } from './thumbnail.mjs'
 import { t } from '../texts.mjs'
-import { agoText, timeText } from '../words.mjs'
+import { agoText, foundOf, timeText } from '../words.mjs'
 
 const SEEN = 'wfrecovery.previewed'
+/** So many of the files that a prompt made before are shown beside it. */
+const FILES = 2
 
 export class Preview {
   /** `onDone(message)` when something was decided. */
@@ -97,6 +100,7 @@ export class Preview {
         'label',
         { class: 'wfr-tick' },
         box,
+        foundOf(task).slice(0, FILES).map((file) => fileThumbnail(file, this._routes)),
         h(
           'span',
           { class: 'wfr-tick-text' },

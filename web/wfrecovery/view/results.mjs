@@ -1,9 +1,9 @@
 /** A task's files. Each is shown and opened only while it is still this task's, never another file of the same name. */
 
 import { h, icon } from './dom.mjs'
-import { showThumbnail } from './thumbnail.mjs'
+import { fileThumbnail, showThumbnail } from './thumbnail.mjs'
 import { t } from '../texts.mjs'
-import { canBeShown, deliveredText, goneText, isGone, mainResult, resultsOf, stageOf } from '../words.mjs'
+import { canBeShown, deliveredText, foundOf, goneText, isGone, mainResult, resultsOf, stageOf } from '../words.mjs'
 
 /** The picture or video that stands for a task, or that it is gone; `told`: what the server says of the files. */
 export function resultPart(record, told, { routes, onOpen }) {
@@ -37,6 +37,14 @@ export function fileList(record, told, routes) {
     )
   }
   return [h('h3', {}, t('Files')), h('ul', { class: 'wfr-files' }, results.map(entry))]
+}
+
+/** What lies in the output folder of a task that waits for a decision, as a person has to see it before. */
+export function foundList(record, routes) {
+  const found = foundOf(record)
+  if (!found.length) return null
+  const entry = (file) => h('li', { class: 'wfr-found', 'data-wfr': 'found' }, fileThumbnail(file, routes), h('span', { translate: 'no' }, file.path))
+  return [h('h3', {}, t('Files that it made before')), h('ul', { class: 'wfr-files' }, found.map(entry))]
 }
 
 function goneOf({ path }, told) {

@@ -34,6 +34,15 @@ export function showThumbnail(frame, record, routes) {
   fill(frame, picture)
 }
 
+/** The small picture of a file in the output folder that is no task's yet. */
+export function fileThumbnail({ path, kind }, routes) {
+  const frame = h('span', { class: 'wfr-thumbnail' }, icon(kind === 'video' ? 'video' : 'image'))
+  if (kind !== 'picture') return frame
+  const picture = h('img', { alt: '', decoding: 'async', src: routes.pictureUrl(path) })
+  picture.addEventListener('load', () => fill(frame, picture))
+  return frame
+}
+
 function sourceOf(record, routes) {
   if (stageOf(record) !== 'finished') return null
   const main = mainResult(record)
