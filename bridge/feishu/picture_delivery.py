@@ -173,8 +173,7 @@ class PictureDelivery:
         moved = row != row_number_of(sent.cell)
         if not moved and _one_named(shown) and self._is_ours(shown or "", sent, row):  # it stood there before already
             return _Found.THERE
-        lost = (moved or earlier is not None) and self._take_back(task, sent, earlier)
-        return _Found.TAKEN_BACK if lost else _Found.NOWHERE
+        return _Found.TAKEN_BACK if self._take_back(task, sent, earlier) else _Found.NOWHERE
 
     def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
@@ -183,6 +182,8 @@ class PictureDelivery:
             return False
         there = self._reader.earlier_rows(earlier, row) if earlier else ()
         if not earlier or len(there) != 1:
+            known = replace(sent, astray=self._reader.sheet.picture(row) or "")
+            self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=known))
             raise _astray(row, self._reader)
         self._give_back(row, self._own_picture(earlier, there[0]))
         # It stands nowhere now: the next time it is sent at once.
@@ -193,6 +194,8 @@ class PictureDelivery:
         """The row that shows what was sent, and is not its own: that of the number that it was sent to, or another
         one, where rows have moved again since."""
         sheet, at = self._reader.sheet, row_number_of(sent.cell)
+        if sent.astray:
+            return next((row for row in sheet.row_numbers() if sheet.picture(row) == sent.astray), None)
         shown = sheet.picture(at) if at in sheet.row_numbers() else None
         if shown is not None and shown != sent.before and self._is_ours(shown, sent, at):
             return at

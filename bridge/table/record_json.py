@@ -359,7 +359,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "attempt": _number,
         **dict.fromkeys(("node", "text", "text_zh"), _text),
     },
-    Sent: dict.fromkeys(("cell", "before", "sha256", "answered_at"), _text),
+    Sent: dict.fromkeys(("cell", "before", "sha256", "answered_at", "astray"), _text),
     Outbox: {
         "state": FeishuState,
         "writing": _one(Sent),

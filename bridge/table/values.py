@@ -137,6 +137,8 @@ class Sent:
     sha256: str = ""
     #: when Feishu said that it is there
     answered_at: str = ""
+    #: token by which it stands in another row, whose own picture a person has to put back
+    astray: str = ""
     rest: Rest = field(default_factory=dict, repr=False)
 
 

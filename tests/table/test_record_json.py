@@ -168,7 +168,8 @@ OUTBOXES = built(
     sends=NUMBERS,
     status_sends=NUMBERS,
     order=st.none() | NUMBERS,
-    writing=st.none() | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, rest=RESTS),
+    writing=st.none()
+    | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, astray=TEXTS, rest=RESTS),
     upload=st.none() | OBJECTS,
     rest=RESTS,
     **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), MAYBE_TEXTS),
