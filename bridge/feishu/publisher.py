@@ -44,8 +44,6 @@ log = logging.getLogger("wfrecovery")
 
 #: So many tasks that fail one after the other mean that it is not the tasks.
 _FAILURES_IN_A_ROW: Final = 3
-
-
 #: Records in memory at once, delivered by one reading of the sheet.
 TASKS_AT_ONCE: Final = 500
 
