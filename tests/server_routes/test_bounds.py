@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from plugin_support import Comfy, Shared, all_hosts, picture, row
+from plugin_support import Comfy, Shared, all_hosts, newer_stand_in, picture, row
 
 from wfrecovery.bridge import DatabaseManager
 from wfrecovery.bridge.table.content import taken
@@ -145,7 +145,7 @@ def thumbnail(comfy: Comfy, task_id: str) -> Any:
     return comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail")
 
 
-@all_hosts
+@newer_stand_in
 def test_bombs_huge_and_endless_pictures_have_no_thumbnail(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(picture("bomb"), row(2)))["task_id"]
     assert thumbnail(comfy, task_id).status_code == 200
@@ -181,7 +181,7 @@ def test_a_large_photograph_has_one_and_costs_little(comfy: Comfy) -> None:
     assert peak_memory(comfy) - before < 100 * MIB
 
 
-@all_hosts
+@newer_stand_in
 def test_many_at_once_are_made_one_after_the_other(comfy: Comfy) -> None:
     """Each is an ordinary picture of 100 MB in memory; together they would be gigabytes."""
     ids = [comfy.finished(comfy.queue(picture("many"), row(number)))["task_id"] for number in range(2, 10)]
