@@ -10,7 +10,7 @@ import threading
 from collections.abc import Awaitable
 from concurrent.futures import Future, wait
 from contextvars import Context, copy_context
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 _T = TypeVar("_T")
 
@@ -18,6 +18,14 @@ _T = TypeVar("_T")
 _LOOK_SECONDS: Final = 1.0
 #: So long a program waits at its end, or after Ctrl-C, for what it has begun to be put away.
 _END_SECONDS: Final = 5.0
+
+
+class _Begun(Generic[_T]):
+    """What is awaited for a thread of the program."""
+
+    def __init__(self) -> None:
+        self.end: Future[_T] = Future()
+        self.task: asyncio.Task[_T] | None = None
 
 
 class _Background:
@@ -34,23 +42,26 @@ class _Background:
         """Not in a forked child: threads stay behind."""
         return self._thread.is_alive()
 
-    def begin(self, awaitable: Awaitable[_T], context: Context) -> tuple[Future[_T], Future[asyncio.Task[_T]]]:
-        """Have it awaited in that context: its end, and the asyncio task of it."""
-        end: Future[_T] = Future()
-        begun: Future[asyncio.Task[_T]] = Future()
+    def begin(self, begun: _Begun[_T], awaitable: Awaitable[_T], context: Context) -> None:
+        """Have it awaited in that context."""
 
         def begin() -> None:
-            task = self._loop.create_task(_awaited(awaitable, context))
-            task.add_done_callback(lambda task: _hand_over(task, end))
-            begun.set_result(task)
+            begun.task = self._loop.create_task(_awaited(awaitable, context))
+            begun.task.add_done_callback(lambda task: _hand_over(task, begun.end))
 
         self._loop.call_soon_threadsafe(begin, context=context)
-        return end, begun
 
-    def cancel(self, begun: Future[asyncio.Task[Any]], end: Future[Any]) -> None:
-        """Stop it, and wait a moment for that."""
-        self._loop.call_soon_threadsafe(lambda: begun.result().cancel())
-        wait([end], _END_SECONDS)
+    def cancel(self, begun: _Begun[Any]) -> None:
+        """Stop it, and wait a moment for that; what has not begun by now does not any more."""
+
+        def cancel() -> None:
+            if begun.task is not None:
+                begun.task.cancel()
+            else:
+                begun.end.set_result(None)
+
+        self._loop.call_soon_threadsafe(cancel)
+        wait([begun.end], _END_SECONDS)
 
     def _end(self) -> None:
         """What is followed is let go of, as at the end of `asyncio.run`."""
@@ -118,17 +129,17 @@ def run(awaitable: Awaitable[_T]) -> _T:
         if inspect.iscoroutine(awaitable):
             awaitable.close()  # else Python complains that it was never awaited
         raise RuntimeError("bridge.run is for programs without an event loop; here one runs: use await instead")
-    background, context = _running(), copy_context()
-    end, begun = background.begin(awaitable, context)
-    try:
-        while not wait([end], _LOOK_SECONDS).done:
+    background, context, begun = _running(), copy_context(), _Begun[_T]()
+    try:  # Ctrl-C may come before it is known here that it has begun
+        background.begin(begun, awaitable, context)
+        while not wait([begun.end], _LOOK_SECONDS).done:
             pass
     except BaseException:
-        background.cancel(begun, end)
+        background.cancel(begun)
         raise
     finally:
         _take_over(context)
-    return end.result()
+    return begun.end.result()
 
 
 def _take_over(context: Context) -> None:

@@ -11,11 +11,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloud_support import WORKFLOW
 
 from wfrecovery import bridge
+from wfrecovery.bridge import running
 from wfrecovery.demo.runninghub_host.stand_in import RunningHubStandIn, Workflow, shows
 
 ROWS = 4
@@ -119,6 +121,34 @@ print(bridge.run(asyncio.sleep(0, "menu")), flush=True)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
         assert (out, err, process.returncode) == ("put away\nheard\nmenu\n", "", 0)
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_ctrl_c_in_the_moment_in_which_it_begins(has_begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, put_away = threading.Event(), threading.Event()
+    begin = running._Background.begin
+
+    async def long() -> None:
+        begins.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            put_away.set()
+
+    def interrupted(*arguments: Any) -> None:
+        if has_begun:
+            begin(*arguments)
+            assert begins.wait(60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running._Background, "begin", interrupted)
+    awaited = long()
+    with pytest.raises(KeyboardInterrupt):
+        bridge.run(awaited)
+    assert (begins.is_set(), put_away.is_set()) == (has_begun, has_begun)
+    awaited.close()
+    monkeypatch.undo()
+    assert bridge.run(asyncio.sleep(0, "menu")) == "menu"
 
 
 def test_at_the_program_s_end_what_runs_is_put_away() -> None:
