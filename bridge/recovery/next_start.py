@@ -42,12 +42,4 @@ def at_next_start(task: TaskRecord, limits: Settings, *, on_disk: bool = False, 
 
 def planned_by_plugin(task: TaskRecord, limits: Settings) -> PlannedTask:
     """Of one in the plugin's own table, which only ComfyUI can read."""
-    return PlannedTask(
-        task.task_id,
-        task.row_number,
-        task.workflow_type,
-        task.product_name or "",
-        task.model_name or "",
-        Action.LEAVE,
-        at_next_start(task, limits),
-    )
+    return PlannedTask.of(task, Action.LEAVE, at_next_start(task, limits))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..table.records import TaskRecord
 from ..terminal import language_of, table
 from ..wording import Wording
 from .decisions import Action
@@ -30,6 +31,12 @@ class PlannedTask:
     again: Wording | None = None
     #: what waits for a person: how many renders each decision costs. "leave" costs the one of the next batch
     decisions: Mapping[str, int] | None = None
+
+    @classmethod
+    def of(cls, task: TaskRecord, action: Action, reason: Wording) -> PlannedTask:
+        """What happens to this task."""
+        names = task.product_name or "", task.model_name or ""
+        return cls(task.task_id, task.row_number, task.workflow_type, *names, action, reason)
 
     @property
     def renders(self) -> int:

@@ -133,18 +133,11 @@ class Planning:
         decision = await self._decision(task, blame=task.task_id == to_blame)
         left_to_plugin = is_plugin_s(task) and decision.action in (Action.LEAVE, Action.ASK)
         reason = await self._by_plugin(task, decision.reason) if left_to_plugin else decision.reason
-        waits = decision.action is Action.ASK
-        return PlannedTask(
-            task.task_id,
-            task.row_number,
-            task.workflow_type,
-            task.product_name or "",
-            task.model_name or "",
-            decision.action,
-            reason,
+        return dataclasses.replace(
+            PlannedTask.of(task, decision.action, reason),
             row_stays_open=decision.row_stays_open,
             again=_why_again(task) if decision.action is Action.REQUEUE else None,
-            decisions=self._costs(task) if waits else None,
+            decisions=self._costs(task) if decision.action is Action.ASK else None,
         )
 
     async def _by_plugin(self, task: TaskRecord, reason: Wording) -> Wording:

@@ -159,8 +159,8 @@ def test_a_person_and_the_recovery_at_once_queue_a_task_once(
     ends_well(world)
 
 
-def test_what_was_taken_over_does_not_start_where_it_waited(world: SharedWorld) -> None:
-    """Its former ComfyUI lives and still has it in its queue, before the other one has come to it."""
+def taken_over(world: SharedWorld) -> int:
+    """What waited in A is B's; its number."""
     world.post("A", SHAPES["slow"])
     waits = world.post("A", SHAPES["one"])
     world.work("A", 1)
@@ -168,6 +168,12 @@ def test_what_was_taken_over_does_not_start_where_it_waited(world: SharedWorld) 
     assert life is not None
     world.recover("B", take_over=life.plugin._db.owners.me.boot)
     world.rest()
+    return waits
+
+
+def test_what_was_taken_over_does_not_start_where_it_waited(world: SharedWorld) -> None:
+    """Its former ComfyUI lives and still has it in its queue, before the other one has come to it."""
+    waits = taken_over(world)
     world.work("A", 20)
     assert [start.graph for start in world.marks.starts].count(waits) == 0
     world.work("B", 20)
@@ -187,18 +193,6 @@ def test_a_prompt_that_comes_with_the_id_of_another_comfyui_s_task_is_a_task_of_
     world.work("B", 20)
     assert [start.task_id for start in world.marks.starts if start.graph == number] == ["job_" + task_id[4:-3] + "003"]
     ends_well(world)
-
-
-def taken_over(world: SharedWorld) -> int:
-    """What waited in A is B's; its number."""
-    world.post("A", SHAPES["slow"])
-    waits = world.post("A", SHAPES["one"])
-    world.work("A", 1)
-    life = world.comfys["A"]
-    assert life is not None
-    world.recover("B", take_over=life.plugin._db.owners.me.boot)
-    world.rest()
-    return waits
 
 
 def test_what_was_taken_over_and_comes_back_was_not_interrupted_by_anybody(world: SharedWorld) -> None:
