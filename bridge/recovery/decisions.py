@@ -21,6 +21,11 @@ FORGOTTEN = Wording(
     "of tasks, then decide (wfrecovery decide)",
     "服务曾接收该任务，但现在查不到：可能已经生成并计费 → 请查看云端的任务列表，再决定（wfrecovery decide）",
 )
+ID_GIVEN_AWAY = Wording(
+    "the service has given its id to a later task: it may be rendered and paid for → look at the service's list of "
+    "tasks, then decide (wfrecovery decide)",
+    "服务把它的任务 ID 给了后来的任务：可能已经生成并计费 → 请查看云端的任务列表，再决定（wfrecovery decide）",
+)
 LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
 
 

@@ -296,8 +296,11 @@ class Following:
             await self._submitting.send(task, graph["prompt"])
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
-        """Record an end, unless somebody else has taken the task, or ended it."""
-        await written(self._db, task.task_id, if_ours(self._db, change))
+        """Record an end, unless somebody else has taken the task, or ended it, or it was seen under an id that is not
+        its own any more."""
+        job_id = task.comfyui_task_id
+        same: Change = lambda record: change(record) if record.comfyui_task_id == job_id else record  # noqa: E731
+        await written(self._db, task.task_id, if_ours(self._db, same))
 
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
         """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
@@ -339,7 +342,7 @@ class Following:
             log.warning("[wfrecovery] %s: %s; tried again", task.task_id, error)
             await asyncio.sleep(LOOK_SECONDS)
             return
-        await self._end(current, await asyncio.to_thread(partial(collected, self._db, current, fetched)))
+        await self._end(task, await asyncio.to_thread(partial(collected, self._db, current, fetched)))
         if fetched.paths and await self._delivery.goes_by_itself(task):
             await written(self._db, task.task_id, lambda record: record.with_outbox(by="plugin"))
 

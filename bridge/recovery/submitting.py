@@ -20,7 +20,7 @@ from ..table.manager import DatabaseManager
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
-from .decisions import CANCELLED, UNANSWERED
+from .decisions import CANCELLED, ID_GIVEN_AWAY, UNANSWERED
 from .delivering import RunDelivery
 from .writing import written
 
@@ -167,10 +167,21 @@ class Submitting:
             else:
                 self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
+                await self._taken_from_others(task.task_id, job_id)
                 await written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
                 return job_id
         self.allowance.give_back(task.task_id)
         return task.comfyui_task_id
+
+    async def _taken_from_others(self, task_id: str, job_id: str) -> None:
+        """A service that uses an id again no longer means the task that had it: what it renders is another's."""
+        if not self.makes_own_ids:
+            return
+        open_tasks = await asyncio.to_thread(self._db.table.active)
+        for other in open_tasks:
+            if other.comfyui_task_id == job_id and other.task_id != task_id and self.is_ours(other):
+                log.warning("[wfrecovery] %s: %s", other.task_id, ID_GIVEN_AWAY)
+                await written(self._db, other.task_id, partial(_without_id, job_id))
 
     def _answer(self, sent_at: str | None, job_id: str, at: str, task: TaskRecord) -> TaskRecord:
         """What was sent at that time is accepted. Where another has taken it over meanwhile, or it waits for a person
@@ -217,6 +228,12 @@ def is_submitted(task: TaskRecord) -> bool:
 
 def _accepted(db: DatabaseManager, prompt_id: str, at: str, task: TaskRecord) -> TaskRecord:
     return submitted(db.owners.me, dataclasses.replace(answered(task), comfyui_task_id=prompt_id), at)
+
+
+def _without_id(job_id: str, task: TaskRecord) -> TaskRecord:
+    if task.comfyui_task_id != job_id or task.stage.final:
+        return task
+    return asking(dataclasses.replace(task, comfyui_task_id=None), ID_GIVEN_AWAY)
 
 
 def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import random
 import socket
 import sys
@@ -23,7 +24,7 @@ from plugin_support import NO_REAL, REAL
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines import runninghub
-from wfrecovery.bridge.recovery.decisions import UNANSWERED
+from wfrecovery.bridge.recovery.decisions import ID_GIVEN_AWAY, UNANSWERED
 from wfrecovery.bridge.table.changes import asking
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
 
@@ -528,3 +529,64 @@ def test_what_may_have_been_accepted_counts_against_the_cap(service: Scripted, o
     run.enters(2)
     run.looks()
     assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("service", ["scripted", "scripted, plain"], indirect=True)
+@pytest.mark.parametrize("followed", [False, True])
+def test_an_id_that_the_service_uses_again_is_the_later_task_s_alone(
+    followed: bool, service: Scripted, office: Office
+) -> None:
+    """It has forgotten the first one: whose picture is there under that id, the later one's order tells."""
+    service.ids = itertools.repeat(7)
+    run = office.main_py()
+
+    async def story() -> tuple[str, str]:
+        first, second = (run.db.add_workflow_task(row(number), "图片合成") for number in (2, 3))
+        await run.recovery.submit(first, service.client_workflow(2))
+        following = asyncio.ensure_future(run.recovery.finish(first)) if followed else None
+        await asyncio.sleep(0.1)
+        await run.recovery.submit(second, service.client_workflow(3))
+        service.finish()
+        await run.recovery.finish(second)
+        if following is not None:
+            await following
+        return first, second
+
+    first, second = (office.task(task_id) for task_id in asyncio.run(story()))
+    assert (first["metadata"]["stage"], first["output_files"], first["comfyui_task_id"]) == ("asking", [], None)
+    assert "later task" in first["error_message"]
+    (name,) = second["output_files"]
+    assert service.is_result(office.folder / name, 3)
+    office.main_py().recovers()
+    assert office.task(first["task_id"])["metadata"]["stage"] == "asking"
+    assert list(service.jobs) == [7]
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+def test_an_id_that_goes_to_another_task_while_its_files_are_fetched(
+    service: Scripted, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = office.main_py().enters(2)
+    fetch = service.fetch
+
+    def fetched(*arguments: Any) -> None:
+        table = bridge.DatabaseManager(office.folder).table
+        table.update(task_id, lambda task: dataclasses.replace(asking(task, ID_GIVEN_AWAY), comfyui_task_id=None))
+        fetch(*arguments)
+
+    monkeypatch.setattr(service, "fetch", fetched)
+    service.finish()
+    office.main_py().recovers()
+    task = office.task(task_id)
+    assert (task["metadata"]["stage"], task["output_files"]) == ("asking", [])
+
+
+def test_what_waits_there_is_told_from_what_runs(cloud: Cloud) -> None:
+    cloud.cloud.limits.running = 1
+    client = cloud.client()
+
+    async def story() -> list[bridge.Place]:
+        ids = [await client.submit(cloud.client_workflow(number), row(number)) for number in (2, 3)]
+        return [(await client.look_up(str(job_id))).place for job_id in ids]
+
+    assert asyncio.run(story()) == [bridge.Place.RUNNING, bridge.Place.WAITING]

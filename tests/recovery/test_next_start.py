@@ -54,6 +54,6 @@ def test_it_is_told_and_it_happens(tmp_path: Path, capsys: pytest.CaptureFixture
         assert "there is no task table in" in nowhere
         assert "COMFYUI_URL" in nowhere
         comfy.start()
-        until(lambda: comfy.status()["recovery"]["state"] == "idle" and comfy.status()["recovery"]["total"] == 3)
+        assert comfy.recovered()["total"] == 3
         assert set(comfy.pending()) == {running, waiting}
         assert [task["row_number"] for task in comfy.tasks(stage="asking")] == [None]
