@@ -44,7 +44,7 @@ def planned_rows(
     tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled(entries, kind)), known)}
     before = _tried_before(entries, kind, index)
     planned = []
-    for row in rows:
+    for row in map(row_data_of, rows):
         number, task = row.row_number, tasks.get(row.row_number)
         ends = recovery.get(task.task.task_id) if task is not None else None
         if task is None or (ends is not None and _leaves_row_open(ends, writes_failed=writes_failed)):
@@ -91,7 +91,6 @@ def _why_refused(index: RowIndex, row: RowIdentity) -> Wording | None:
 
 
 def _planned(row: RowData, kind: str, action: Action, reason: Wording, again: Wording | None = None) -> PlannedTask:
-    row = row_data_of(row)
     return PlannedTask(
         None, row.row_number, kind, str(row.product_name), str(row.model_name), action, reason, again=again
     )
@@ -155,5 +154,4 @@ def _what_became(task: TaskEntry) -> Wording:
 
 
 def _status(row: RowData, kind: str) -> str:
-    row = row_data_of(row)
     return str(row.video_status if kind == WorkflowType.IMAGE_TO_VIDEO.value else row.status)

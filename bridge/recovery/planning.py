@@ -17,7 +17,7 @@ from ..table.index import TaskIndex
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
 from ..table.records import Stage, TaskError, TaskRecord, WorkflowType, id_sort_key, workflow_type_of
-from ..table.rows import RowData
+from ..table.rows import RowData, number_of
 from ..table.values import Owner
 from ..wording import Wording
 from .batch_planning import planned_rows, refused_rows
@@ -90,7 +90,7 @@ class Planning:
         refused = self._refused(rows)
         for number, why in refused.items():
             log.warning("[wfrecovery] row %d is left out: %s", number, why)
-        return [row for row in self._db.rows_without_task(rows, workflow_type) if row.row_number not in refused]
+        return [row for row in self._db.rows_without_task(rows, workflow_type) if number_of(row) not in refused]
 
     def _of_batch(
         self,

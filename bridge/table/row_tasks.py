@@ -16,7 +16,7 @@ from .owners import Owners
 from .records import Stage, TaskRecord, is_task_id
 from .row_identity import RowIdentity, RowIndex, identity_of, pictures_differ, resembles
 from .row_places import Known, Places, keeps_row, made_of_its_row, places_of
-from .rows import RowData, row_data_of
+from .rows import RowData, number_of, row_data_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -105,8 +105,8 @@ class RowTasks:
                 log.warning("[wfrecovery] %s", changed_row(one.task, one.row_number))
         self._stands_in.update({one.task.task_id: one.row_number for one in taken if not one.changed})
         numbers = {one.row_number for one in taken}
-        left = [row for row in rows if row.row_number not in numbers]
-        self._left[kind] = {row.row_number: index.rows[row.row_number] for row in left}
+        left = [row for row in rows if number_of(row) not in numbers]
+        self._left[kind] = {number: identity for number, identity in index.rows.items() if number not in numbers}
         return left
 
     def of(self, row: RowData, kind: str) -> TaskRecord | None:

@@ -43,3 +43,8 @@ def row_data_of(value: Any) -> RowData:
         found = {name: getattr(value, name) for name in names if hasattr(value, name)}
     given = {name: item for name, item in found.items() if item is not None}
     return RowData(**{"row_number": None, **given})
+
+
+def number_of(row: Any) -> int:
+    """The number of a row in a team's own form."""
+    return row_data_of(row).row_number

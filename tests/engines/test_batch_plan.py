@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,3 +231,15 @@ def test_a_damaged_record_stays_where_it_is(office: Office, cloud: Scripted) -> 
     before = contents(office.folder)
     assert by_row(plan(office, [sheet_row(3)])) == {3: "render"}
     assert contents(office.folder) == before
+
+
+@pytest.mark.parametrize(
+    "form", [dict, lambda values: SimpleNamespace(**values)], ids=["mappings", "their own objects"]
+)
+def test_rows_in_a_team_s_own_form_are_planned_and_left_to_do(form: Any, office: Office, cloud: Scripted) -> None:
+    rows = [form({**row(number), "status": "否"}) for number in (2, 3)]
+    run = office.main_py()
+    run.enters(2)
+    assert run.recovery.rows_to_do(rows, IMAGE) == rows[1:]
+    found = asyncio.run(office.main_py().recovery.plan({IMAGE: rows}))
+    assert (by_row(found)[3], found.renders) == ("render", 1)
