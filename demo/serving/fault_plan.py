@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class _Dice(Generic[Kind]):
         return Rule(kind, seconds=self.like.seconds, reset=self.like.reset)
 
 
-class FaultPlan(Generic[Kind]):
+class FaultPlan(ABC, Generic[Kind]):
     """The faults to come. Rules go first, in the order they were added; then the dice.
 
     A call is told by its operation (`values_image`, `create`) and its path. A subclass says which faults there are.
@@ -74,9 +75,9 @@ class FaultPlan(Generic[Kind]):
         #: how often each kind has struck
         self.struck: Counter[Kind] = Counter()
 
+    @abstractmethod
     def possible(self, kind: Kind, operation: str, path: str) -> bool:
         """Whether this call can fail in this way."""
-        raise NotImplementedError
 
     def add(
         self,

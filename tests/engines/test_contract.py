@@ -12,6 +12,7 @@ import itertools
 import random
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -534,17 +535,18 @@ def test_what_may_have_been_accepted_counts_against_the_cap(service: Scripted, o
 @pytest.mark.parametrize("service", ["scripted", "scripted, plain"], indirect=True)
 @pytest.mark.parametrize("followed", [False, True])
 def test_an_id_that_the_service_uses_again_is_the_later_task_s_alone(
-    followed: bool, service: Scripted, office: Office
+    followed: bool, service: Scripted, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has forgotten the first one: whose picture is there under that id, the later one's order tells."""
     service.ids = itertools.repeat(7)
-    run = office.main_py()
+    run, where, looked = office.main_py(), service.where, threading.Event()
+    monkeypatch.setattr(service, "where", lambda job_id: (looked.set(), where(job_id))[1])
 
     async def story() -> tuple[str, str]:
         first, second = (run.db.add_workflow_task(row(number), "图片合成") for number in (2, 3))
         await run.recovery.submit(first, service.client_workflow(2))
         following = asyncio.ensure_future(run.recovery.finish(first)) if followed else None
-        await asyncio.sleep(0.1)
+        assert following is None or await asyncio.to_thread(looked.wait, 60)
         await run.recovery.submit(second, service.client_workflow(3))
         service.finish()
         await run.recovery.finish(second)
