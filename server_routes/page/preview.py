@@ -14,7 +14,7 @@ MAX_SHOWN: Final = 200
 
 
 def asking_tasks(db: DatabaseManager) -> list[dict[str, Any]]:
-    """Records, oldest first, each with `title` and with `result_there`: a result of it lies in the output folder."""
+    """Records, oldest first, each with `title` and with `result_there`: files that it made lie in the output folder."""
     asking = [entry.task_id for entry in reversed(db.index.entries()) if entry.stage is Stage.ASKING]
     looked = (db.table.look(task_id) for task_id in asking[:MAX_SHOWN])
     records = [record for record in looked if record is not None and record.stage is Stage.ASKING]

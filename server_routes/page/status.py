@@ -27,11 +27,12 @@ _REFUSALS: Final = {
     errno.ENOSPC: Wording("the disk is full", "磁盘已满"),
     errno.EDQUOT: Wording("the disk quota is used up", "磁盘配额已用完"),
     errno.EROFS: Wording("the disk can only be read", "磁盘是只读的"),
-    errno.EACCES: Wording("ComfyUI may not write there", "ComfyUI 没有写入权限"),
-    errno.EPERM: Wording("ComfyUI may not write there", "ComfyUI 没有写入权限"),
+    errno.EACCES: Wording("ComfyUI has no permission there", "ComfyUI 没有权限"),
+    errno.EPERM: Wording("ComfyUI has no permission there", "ComfyUI 没有权限"),
     errno.EIO: Wording("the disk reports an error", "磁盘报告错误"),
 }
-_SYSTEM_ERROR: Final = re.compile(r"\[Errno (\d+)\] ")
+#: As Python words what the system says: kind and number, what that means, and the file.
+_SYSTEM_ERROR: Final = re.compile(r"\[(Errno|WinError) (\d+)\] (.*?)(: ['\"].*)?$", re.DOTALL)
 _HELD: Final = re.compile(r"has been held for [\d.]+ s")
 
 
@@ -122,11 +123,10 @@ class Status:
 
 
 def why_not_written(error: str) -> Wording:
-    """The system's refusal in plain words; what has none stays as it is."""
-    system = _SYSTEM_ERROR.match(error)
-    refusal = _REFUSALS.get(int(system[1])) if system else None
-    if refusal is not None:
-        return refusal
+    """The system's refusal in plain words, or its own without the file; what else there is stays as it is."""
+    if system := _SYSTEM_ERROR.match(error):
+        known = _REFUSALS.get(int(system[2])) if system[1] == "Errno" else None
+        return known or wording_of(system[3])
     if _HELD.search(error):
         return Wording("another program holds the task table", "另一个程序占用着任务表")
     return wording_of(error)

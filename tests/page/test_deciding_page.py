@@ -214,6 +214,7 @@ def test_before_a_lost_prompt_is_queued_again_what_it_made_is_seen(site: Site) -
     prompt, name = lost_with_a_file(site, "half")
     folder = os.environ.get("WFRECOVERY_SHOTS")
     looks = [("zh", "light"), ("en", "light"), ("zh", "dark"), ("en", "dark")]
+    on_disk = {"en": "files that it made are on disk", "zh": "它生成过的文件在磁盘上"}
     try:
         for language, palette in looks if folder else looks[::3]:
             site.set("Comfy.Locale", language)
@@ -227,6 +228,7 @@ def test_before_a_lost_prompt_is_queued_again_what_it_made_is_seen(site: Site) -
             site.hook("review").click()
             entry = site.hook("preview-task", task_id=site.task_id(prompt))
             expect(entry.locator("img")).to_be_visible()
+            expect(entry).to_contain_text(on_disk[language])
             assert entry.locator("img").evaluate("image => image.naturalWidth") > 0
             assert faint_texts(site.hook("preview")) == []
             if folder:

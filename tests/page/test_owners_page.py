@@ -215,6 +215,41 @@ def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, 
     assert site.ours() == []
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_table_that_cannot_be_read_is_told_until_it_can(site: Site, language: str) -> None:
+    """What was read last stays in the list."""
+    words = {
+        "en": ("The task table cannot be read (", "What you see is what was read last."),
+        "zh": ("任务表无法读取（", "显示的是上次读到的内容。"),
+    }
+    kept = site.comfy.finished(site.comfy.queue(picture("kept"), row(11)))["comfyui_task_id"]
+    active = site.comfy.table / "active"
+    site.set("Comfy.Locale", language)
+    try:
+        site.open()
+        site.open_list()
+        expect(site.task(kept)).to_be_visible()
+        aside = active.rename(active.with_name("aside"))
+        try:
+            active.symlink_to(active)  # whoever follows it gets an error, root as well
+            for text in words[language]:
+                expect(site.hook("unwritten")).to_contain_text(text)
+            expect(site.hook("unwritten")).not_to_contain_text(str(active))
+            for palette in ("light", "dark"):
+                site.set("Comfy.ColorPalette", palette)
+                seen(site, f"unread {palette}", language)
+            expect(site.task(kept)).to_be_visible()
+            site.hook("unwritten").locator("strong").evaluate("heading => { heading.textContent = 'x'.repeat(500) }")
+            assert site.hook("unwritten").evaluate("banner => banner.scrollWidth <= banner.clientWidth")
+        finally:
+            active.unlink()
+            aside.rename(active)
+        expect(site.hook("unwritten")).to_have_count(0)
+    finally:
+        site.set("Comfy.Locale", "en")
+        site.open()
+
+
 def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site) -> None:
     words = {
         "en": ("At a standstill", "has ended, and 3 tasks wait for it: nobody has taken over → start main.py again"),

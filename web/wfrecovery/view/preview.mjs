@@ -91,7 +91,8 @@ export class Preview {
     const facts = [
       agoText(task.created_at),
       attempts ? t('attempts: {n}', { n: attempts }) : t('not started yet'),
-      task.result_there ? t('its result is on disk') : t('no result on disk'),
+      // a whole result would have been taken: it is a part of it, or nobody can tell
+      task.result_there ? t('files that it made are on disk') : t('no result on disk'),
     ]
     return h(
       'li',
