@@ -39,7 +39,8 @@ class CellWriting:
         return done
 
     def settle(self) -> None:
-        """Look where went what has left and was not looked for, because a reading failed; and put it right. Raises
+        """Look where went what has left and was not looked for, because a reading failed or a part was refused; and put
+        it right, before anything else is written: later what stands in a row may be its own by a newer write. Raises
         FeishuError."""
         for left in list(self._reader.unseen.cells):
             cells, earlier = left

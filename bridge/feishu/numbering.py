@@ -108,10 +108,12 @@ class RowNumbers:
 
     def _write(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> bool:
         """Whether something was written."""
+        writing = CellWriting(self._feishu, reader)
         reader.look_again()
+        writing.settle()
         cells, waiting = self._cells(tasks, reader)
         if cells:
-            lost = CellWriting(self._feishu, reader).write(cells)[1]
+            lost = writing.write(cells)[1]
             for error in lost.values():
                 log.warning("[wfrecovery] %s", error)
             self._writes.update(task.task_id for task in waiting)

@@ -54,6 +54,7 @@ class StatusDelivery:
         stopped: Exception
         try:
             self._reader.look_again()
+            self._writing.settle()
             for _ in range(_STATUS_ROUNDS):
                 cells, unknown = self._cells([task for task in tasks if not _waits(failures.get(task.task_id))])
                 failures.update(unknown)
