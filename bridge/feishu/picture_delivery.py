@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -10,10 +11,12 @@ from dataclasses import replace
 from enum import Enum
 from typing import Final
 
+from ..results.contents import ResultGoneError
 from ..table.cells import UNNAMED_PICTURE
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, now_text, parse_time
 from ..table.row_identity import short
+from ..table.row_places import places_of
 from ..table.values import Sent
 from ..wording import Wording
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
@@ -140,6 +143,7 @@ class PictureDelivery:
 
     def _not_sent(self, task: TaskRecord) -> None:
         """It was refused: nothing of it can be in the sheet."""
+        self._reader.seen(task)
         self._db.table.update(
             task.task_id, lambda record: record.with_outbox(writing=None, sends=max(0, record.outbox.sends - 1))
         )
@@ -167,41 +171,69 @@ class PictureDelivery:
         except RowNotFoundError:
             self._take_back(task, sent, earlier)
             raise
-        shown = self._reader.sheet.picture(row)
-        if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
-            return _Found.THERE
-        moved = row != row_number_of(sent.cell)
-        if not moved and _one_named(shown) and self._is_ours(shown or "", sent, row):  # it stood there before already
+        if self._stands_in(row, task, sent):
+            self._reader.seen(task)
             return _Found.THERE
         return _Found.TAKEN_BACK if self._take_back(task, sent, earlier) else _Found.NOWHERE
 
+    def _stands_in(self, row: int, task: TaskRecord, sent: Sent) -> bool:
+        shown = self._reader.sheet.picture(row)
+        if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
+            return True
+        moved = row != row_number_of(sent.cell)
+        # it may have stood there before already
+        return not moved and _one_named(shown) and self._is_ours(shown or "", sent, row)
+
     def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
-        row = self._astray_in(sent, earlier)
+        row = self._astray_in(task, sent, earlier)
         if row is None:
             return False
         there = self._reader.earlier_rows(earlier, row) if earlier else ()
         if not earlier or len(there) != 1:
             known = replace(sent, astray=self._reader.sheet.picture(row) or "")
             self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=known))
+            self._reader.seen(task)
             raise _astray(row, self._reader)
         self._give_back(row, self._own_picture(earlier, there[0]))
         # It stands nowhere now: the next time it is sent at once.
+        self._reader.seen(task)
         self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=None))
         return True
 
-    def _astray_in(self, sent: Sent, earlier: Reading | None) -> int | None:
+    def _astray_in(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> int | None:
         """The row that shows what was sent, and is not its own: that of the number that it was sent to, or another
         one, where rows have moved again since."""
         sheet, at = self._reader.sheet, row_number_of(sent.cell)
         if sent.astray:
             return next((row for row in sheet.row_numbers() if sheet.picture(row) == sent.astray), None)
         shown = sheet.picture(at) if at in sheet.row_numbers() else None
-        if shown is not None and shown != sent.before and self._is_ours(shown, sent, at):
-            return at
-        return next(
-            (row for row in self._new_pictures(at, earlier) if self._is_ours(sheet.picture(row) or "", sent, row)), None
-        )
+        here = [at] if shown is not None and shown != sent.before else []
+        for row in (*here, *self._new_pictures(at, earlier)):
+            if self._is_ours(sheet.picture(row) or "", sent, row) and not self._is_anothers(row, task, sent):
+                return row
+        return None
+
+    def _is_anothers(self, row: int, task: TaskRecord, sent: Sent) -> bool:
+        """Whether another task has brought the very same bytes there, where they belong: what ComfyUI answers from its
+        cache is one file for several rows."""
+        rows = self._reader.sheet.index
+        for entry in self._db.index.entries():
+            if entry.task_id == task.task_id or entry.workflow_type != task.workflow_type:
+                continue
+            if row not in places_of(entry, rows, self._db.index.find).rows:
+                continue
+            other = self._db.table.look(entry.task_id)
+            if other is not None and (other.outbox.sends or other.outbox.pushed_at) and self._has_sent(other, sent):
+                return True
+        return False
+
+    def _has_sent(self, other: TaskRecord, sent: Sent) -> bool:
+        """Whether the picture of another task, as it goes into a cell, is the same."""
+        with contextlib.suppress(FeishuError, ResultGoneError):
+            _, content = picture_for_cell(*self._deliverables.picture(other), LARGEST_PICTURE)
+            return hashlib.sha256(content).hexdigest() == sent.sha256
+        return False
 
     def _new_pictures(self, at: int, earlier: Reading | None) -> list[int]:
         """The other rows whose picture is not one of an earlier reading, the nearest first; after a restart nobody

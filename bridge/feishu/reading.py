@@ -25,6 +25,7 @@ from ..table.cells import cell_text
 from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
+from ..table.values import FeishuState
 from .client import FeishuClient
 from .finding import Claim, RowFinder, RowNotFoundError
 from .sheet import SheetLayoutError, SheetTable
@@ -140,6 +141,7 @@ class SheetReader:
 
         That does for results that go their usual way. What was tried before, or has no row in it, may be mended since.
         """
+        self._forget_ended()
         self._claims = [Claim.of(task) for task in tasks]
         self._finder = RowFinder(self.sheet, self._claims, self._known)
         if self._fresh:
@@ -150,6 +152,13 @@ class SheetReader:
             task.outbox.attempts or task.outbox.writing or self.row_of(task) is None for task in tasks
         ):
             self._look()
+
+    def _forget_ended(self) -> None:
+        """What is delivered some other way, or waits for a person, is not looked for any more."""
+        entries = ((task_id, self._known(task_id)) for task_id in self.unseen.pictures)
+        ended = [task_id for task_id, entry in entries if entry and entry.feishu_state is not FeishuState.PENDING]
+        for task_id in ended:
+            del self.unseen.pictures[task_id]
 
     def look_again(self) -> None:
         """Make sure that the reading still holds: one of an earlier flush is old, and converting a picture or uploading
@@ -172,6 +181,10 @@ class SheetReader:
     def note_picture(self, row: int, task: TaskRecord) -> None:
         """A task's picture stands in a row now, and the answer has confirmed it."""
         self.current = replace(self.current, sent={**self.current.sent, row: task})
+        self.seen(task)
+
+    def seen(self, task: TaskRecord) -> None:
+        """It is known what became of its picture. A reading is the whole sheet: none is kept for longer than that."""
         self.unseen.pictures.pop(task.task_id, None)
 
     def has_picture(self, task: TaskRecord, row: int) -> bool:

@@ -2,7 +2,57 @@
 
 from __future__ import annotations
 
-from publishing_support import STATUS, Team
+import gc
+from pathlib import Path
+
+import pytest
+from publishing_support import PICTURE, STATUS, Image, Team, rows
+
+from wfrecovery.bridge.feishu.reading import Reading
+from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Switches
+
+
+def readings() -> int:
+    """How many readings of a sheet, each of all its rows, are in memory."""
+    gc.collect()
+    return sum(isinstance(one, Reading) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("mode", ["one", "missing"])
+def test_no_reading_is_kept_for_a_picture_that_is_in_its_row(mode: str, tmp_path: Path) -> None:
+    """Where no answer confirms it, each picture costs a reading."""
+    before = readings()
+    with FeishuStandIn(rows(8), switches=Switches(revision=mode)) as feishu:  # type: ignore[arg-type]
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        feishu.faults.add(Fault.RESET_BEFORE, "values_image")
+        feishu.faults.add(Fault.RATE_LIMIT_429, "values_image", after=3, reset="1")
+        for row in range(2, 10):
+            team.finished(row)
+        team.flush_until_quiet()
+        assert readings() <= before + 3, "the newest, and those in the frames of the two errors that pytest has logged"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_same_picture_in_another_s_row_is_that_one_s_own(*, alike: bool, restarted: bool, tmp_path: Path) -> None:
+    """ComfyUI answers the second prompt from its cache, with the file of the first; the first's request is lost."""
+    names = {"产品名": "裙子", "模特名": "模特", "提示词": "白色"} if alike else {}
+    with FeishuStandIn([{**row, **names} for row in rows(3)]) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        one = Image.new("RGB", (4, 4), (1, 2, 3))
+        tasks = [team.finished(row, picture=one) for row in (2, 3)]
+        feishu.faults.add(Fault.RESET_BEFORE, "values_image")
+        team.publisher.flush()
+        if restarted:
+            team.publisher = team.new_publisher()
+        team.clock.now += 400
+        team.flush_until_quiet()
+        assert [team.state(task_id) for task_id in tasks] == [FeishuState.PUSHED] * 2
+        assert all(isinstance(feishu.sheet.row(number)[PICTURE], Picture) for number in (2, 3))
+        assert len(feishu.sheet.picture_writes) == 2
 
 
 def test_what_was_refused_makes_no_newer_status_undone(team: Team) -> None:
