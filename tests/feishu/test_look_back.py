@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
 
+from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.look_back import FRESH_SECONDS
 from wfrecovery.bridge.recovery.delivering import OUT_OF_REACH_SECONDS
 from wfrecovery.bridge.table.publishers import taken_from_other
@@ -217,4 +218,24 @@ def test_what_names_this_table_and_document_is_written(team: Team, tmp_path: Pat
     task_id = team.finished(2)
     table_id, document = team.db.table.keep_table_id(), team.settings.document
     team.db.table.update(task_id, lambda task: dataclasses.replace(task, publisher=table_id, document=document))
+    assert flushed(team, task_id) == WRITTEN
+
+
+UNNAMED = {"type": "embed-image", "text": "", "link": "", "width": 4, "height": 4}
+
+
+@pytest.mark.parametrize("cell", [None, UNNAMED, "a/path.png"], ids=["left out", "of no name", "a path"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_picture_of_which_a_team_s_own_reading_told_nothing_is_no_other_s(
+    team: Team, cell: object, *, whole: bool
+) -> None:
+    """The cell showed a former picture: it is not taken for the result. `whole`: what they read has that cell all the
+    same, among all cells."""
+    team.feishu.sheet.set("G2", SOMETHING)
+    (read,) = (row for row in FeishuClient(team.settings).read_rows() if row.row_number == 2)
+    cells = {title: one for title, one in read.original_data.items() if whole or title != PICTURE}
+    team.db.add_workflow_task(dataclasses.replace(read, composite_image=cell, original_data=cells), "图片合成")
+    task_id = team.finished(2)
+    known_there(team, task_id)
+    later(team)
     assert flushed(team, task_id) == WRITTEN
