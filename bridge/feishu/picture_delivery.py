@@ -40,8 +40,8 @@ MOST_SENDS: Final = 4
 #: Seconds for which a picture that was sent is only looked for.
 _SEEN_WITHIN: Final = 20.0
 
-#: So many pictures are looked at for one that a former run may have sent into a row that has moved since.
-_MOST_LOOKED_AT: Final = 20
+#: So many pictures are looked at, once, for one that a former run may have sent into a row that has moved since.
+_MOST_LOOKED_AT: Final = 200
 
 #: Name and bytes of a picture.
 Picture = tuple[str, bytes]

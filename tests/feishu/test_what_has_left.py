@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from publishing_support import PICTURE, STATUS, Image, Team, rows
@@ -53,6 +54,34 @@ def test_the_same_picture_in_another_s_row_is_that_one_s_own(*, alike: bool, res
         assert [team.state(task_id) for task_id in tasks] == [FeishuState.PUSHED] * 2
         assert all(isinstance(feishu.sheet.row(number)[PICTURE], Picture) for number in (2, 3))
         assert len(feishu.sheet.picture_writes) == 2
+
+
+def test_after_a_kill_a_picture_is_looked_for_in_rows_far_away_as_well(tmp_path: Path) -> None:
+    """A row was inserted in the moment in which it left; later the row that got it is moved to the end."""
+
+    class KilledError(BaseException):
+        pass
+
+    with FeishuStandIn([{**row, PICTURE: b"\x89PNG a former one"} for row in rows(30)]) as feishu:
+        feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        task_id = team.finished(3)
+        write = team.publisher._feishu.write_picture
+
+        def killed(*arguments: Any) -> None:
+            sheet.insert_row(2, {"产品名": "新产品", "模特名": "新模特", "提示词": "新"})
+            write(*arguments)
+            raise KilledError
+
+        team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
+        with pytest.raises(KilledError):
+            team.publisher.flush()
+        spoiled = sheet.row(3)
+        sheet.delete_row(3)
+        sheet.insert_row(sheet.last_row + 1, spoiled)
+        reason = team.new_publisher().flush().blocked[task_id]
+        assert f"it stands in row {sheet.last_row} ('产品1'" in reason
+        assert len(sheet.picture_writes) == 1
 
 
 def test_what_was_refused_makes_no_newer_status_undone(team: Team) -> None:
