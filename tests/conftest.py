@@ -12,7 +12,7 @@ from typing import Any
 import preloaded
 import pytest
 from hypothesis import settings
-from plugin_support import Comfy, Shared, Start
+from plugin_support import RUNNING, Comfy, Shared, Start
 from publishing_support import Team, rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
@@ -29,6 +29,15 @@ for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
 ComfyProcess._popen = staticmethod(preloaded.start)
 settings.register_profile("wfrecovery", deadline=None)
 settings.load_profile("wfrecovery")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failure that is not seen again is known by what the programs have printed."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.failed:
+        report.sections += [(f"printed by the ComfyUI in {comfy.base}", comfy.log()[-4000:]) for comfy in RUNNING]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from ..engines.in_use import EngineInUse
 from ..settings import Settings, UnknownEnd
 from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted, taken_up
 from ..table.database import Change
+from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
+from ..table.names import UnknownTaskError
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
@@ -109,6 +112,12 @@ class Submitting:
             return sent_off(ours)
         return dataclasses.replace(ours, comfyui_task_id=taken.comfyui_task_id or prompt_id, sending=now_text())
 
+    def again(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
+        """The same for one that this process has taken up; what another has had since stays as that has left it: sent
+        perhaps, or waiting for a person. Raises OwnedError where that one is still at work on it."""
+        self._db.owners.check(task)
+        return self.submitting(prompt_id, naming, task) if self._db.owners.is_me(task.owner) else task
+
     def first(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
         """The same for one that nobody has sent, as far as its record says; else it stays, or waits for a person."""
         if is_submitted(task) or task.stage.final or task.stage is Stage.ASKING:
@@ -141,9 +150,9 @@ class Submitting:
         """Submit it, for one of the allowance, as often as the engine is busy. The id, whether or not an answer came;
         None where there is none: the engine refuses the graph, which makes the task 失败, a person has cancelled it, or
         has to decide."""
-        sent_from = await asyncio.to_thread(lambda: self._db.table.table_id)
+        sent_from = await asyncio.to_thread(self._sent_from)
         pause = _FIRST_PAUSE
-        while not task.stage.final:
+        while not task.stage.final and self._db.owners.is_me(task.owner):
             told = {**record_to_json(task), "table_id": sent_from}
             try:
                 job_id = await self._engine.submit(workflow, told)
@@ -152,7 +161,7 @@ class Submitting:
                 await written(self._db, task.task_id, self._if_ours(answered))
                 await asyncio.sleep(max(pause, min(error.retry_after or 0.0, _LONGEST_WAIT)))
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                again = partial(self.submitting, task.comfyui_task_id or new_prompt_id(), _as_it_is)
+                again = partial(self.again, task.comfyui_task_id or new_prompt_id(), _as_it_is)
                 task = await written(self._db, task.task_id, again)
             except RefusedError as error:
                 self.allowance.give_back(task.task_id)
@@ -167,25 +176,38 @@ class Submitting:
             else:
                 self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
-                await self._taken_from_others(task.task_id, job_id)
                 await written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
                 return job_id
         self.allowance.give_back(task.task_id)
         return task.comfyui_task_id
 
-    async def _taken_from_others(self, task_id: str, job_id: str) -> None:
-        """A service that uses an id again no longer means the task that had it: what it renders is another's."""
-        if not self.makes_own_ids:
-            return
-        open_tasks = await asyncio.to_thread(self._db.table.active)
-        for other in open_tasks:
-            if other.comfyui_task_id == job_id and other.task_id != task_id and self.is_ours(other):
-                log.warning("[wfrecovery] %s: %s", other.task_id, ID_GIVEN_AWAY)
-                await written(self._db, other.task_id, partial(_without_id, job_id))
+    def _sent_from(self) -> str | None:
+        """The table's id. What an answer asks of the index under the lock is read before: the first time takes long."""
+        if self.makes_own_ids:
+            with contextlib.suppress(OSError):
+                self._db.index.entries()
+        return self._db.table.table_id
+
+    def _taken_from_others(self, task_id: str, job_id: str) -> None:
+        """A service that uses an id again no longer means the task that had it: what it renders is another's. Under the
+        table's lock, before the later task has it: a crash in between leaves it to neither."""
+        for entry in self._db.index.entries():
+            if entry.comfyui_task_id != job_id or entry.task_id == task_id or entry.stage.final:
+                continue
+            with contextlib.suppress(UnknownTaskError, DurabilityUnknownError):  # it is gone, or written
+                self._db.table.update(entry.task_id, partial(self._without_id, job_id))
+
+    def _without_id(self, job_id: str, task: TaskRecord) -> TaskRecord:
+        if task.comfyui_task_id != job_id or task.stage.final or not self.is_ours(task):
+            return task
+        log.warning("[wfrecovery] %s: %s", task.task_id, ID_GIVEN_AWAY)
+        return asking(dataclasses.replace(task, comfyui_task_id=None), ID_GIVEN_AWAY)
 
     def _answer(self, sent_at: str | None, job_id: str, at: str, task: TaskRecord) -> TaskRecord:
         """What was sent at that time is accepted. Where another has taken it over meanwhile, or it waits for a person
         because no answer had come, this is the answer all the same."""
+        if self.makes_own_ids:
+            self._taken_from_others(task.task_id, job_id)
         if self._db.owners.is_me(task.owner):
             return _accepted(self._db, job_id, at, task)
         late = self.makes_own_ids and task.sending is not None and task.sending == sent_at
@@ -228,12 +250,6 @@ def is_submitted(task: TaskRecord) -> bool:
 
 def _accepted(db: DatabaseManager, prompt_id: str, at: str, task: TaskRecord) -> TaskRecord:
     return submitted(db.owners.me, dataclasses.replace(answered(task), comfyui_task_id=prompt_id), at)
-
-
-def _without_id(job_id: str, task: TaskRecord) -> TaskRecord:
-    if task.comfyui_task_id != job_id or task.stage.final:
-        return task
-    return asking(dataclasses.replace(task, comfyui_task_id=None), ID_GIVEN_AWAY)
 
 
 def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:

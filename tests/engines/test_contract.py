@@ -25,6 +25,7 @@ from plugin_support import NO_REAL, REAL
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines import runninghub
+from wfrecovery.bridge.recovery import following, submitting
 from wfrecovery.bridge.recovery.decisions import ID_GIVEN_AWAY, UNANSWERED
 from wfrecovery.bridge.table.changes import asking
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
@@ -592,3 +593,77 @@ def test_what_waits_there_is_told_from_what_runs(cloud: Cloud) -> None:
         return [(await client.look_up(str(job_id))).place for job_id in ids]
 
     assert asyncio.run(story()) == [bridge.Place.RUNNING, bridge.Place.WAITING]
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+@pytest.mark.parametrize("waits", ["while the service is busy", "for its turn"])
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_another_has_sent_meanwhile_is_not_sent_again(
+    answered: bool, waits: str, service: Scripted, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person has given it to another `main.py`, which has sent it and gone down."""
+    busy = waits == "while the service is busy"
+    pauses = submitting._FIRST_PAUSE if busy else 2 * following.LOOK_SECONDS
+    if not busy:
+        service.down()
+        office.main_py().enters(2)
+        service.up()
+    service.busy(1 if busy else 0)
+    first, second = office.main_py(), office.main_py()
+    sleep = asyncio.sleep
+
+    def sent_by_the_second() -> None:
+        second.db.take_over(first.db.owners.me.boot)
+        if not answered:
+            service.answer_lost(accepted=True)
+        second.submits(2)
+
+    async def pausing(seconds: float) -> None:
+        if seconds == pauses and not service.orders:
+            monkeypatch.setattr(asyncio, "sleep", sleep)
+            await asyncio.to_thread(sent_by_the_second)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", pausing)
+    if busy:
+        first.enters(2)
+    else:
+        first.looks()
+    (task,) = first.db.get_incomplete_tasks()
+    assert service.paid(2) == 1
+    assert (task["metadata"]["stage"] == "asking") is not answered
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+def test_an_id_that_was_answered_is_on_disk_although_the_program_stops_in_that_moment(
+    service: Scripted, office: Office
+) -> None:
+    run = office.main_py()
+
+    async def story() -> str:
+        task_id = run.db.add_workflow_task(row(2), "图片合成")
+        sending = asyncio.ensure_future(run.recovery.submit(task_id, service.client_workflow(2)))
+        service.on_create = lambda: asyncio.get_running_loop().call_soon(sending.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        assert sending.cancelled()
+        return task_id
+
+    task = office.task(asyncio.run(story()))
+    assert [task["comfyui_task_id"]] == service.ids_there()
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+
+
+@pytest.mark.parametrize("service", ["scripted"], indirect=True)
+def test_an_id_that_two_tasks_are_given_at_once_is_one_s(service: Scripted, office: Office) -> None:
+    service.ids = itertools.repeat(7)
+    run = office.main_py()
+
+    async def story() -> list[str]:
+        task_ids = [run.db.add_workflow_task(row(number), "图片合成") for number in (2, 3)]
+        await asyncio.gather(*(run.recovery.submit(task_id, service.client_workflow(2)) for task_id in task_ids))
+        return task_ids
+
+    tasks = [office.task(task_id) for task_id in asyncio.run(story())]
+    assert sorted(task["metadata"]["stage"] for task in tasks) == ["asking", "queued"]

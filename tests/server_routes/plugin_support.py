@@ -26,6 +26,8 @@ NO_REAL = "no real ComfyUI: neither COMFYUI_PATH nor ~/comfy/ComfyUI"
 PATIENCE = 180.0
 
 Found = TypeVar("Found")
+#: those that tests have started: of a test that fails the report shows what they have printed
+RUNNING: set[Comfy] = set()
 
 
 def until(condition: Callable[[], Found], timeout: float = PATIENCE, what: str = "") -> Found:
@@ -83,8 +85,10 @@ class Comfy(ComfyProcess):
         super().__init__(base, plugins=plugins, **chosen, **options)
         self.http = requests.Session()
         self.http.trust_env = False
+        RUNNING.add(self)
 
     def __exit__(self, *error: Any) -> None:
+        RUNNING.discard(self)
         self.http.close()
         super().__exit__(*error)
 
