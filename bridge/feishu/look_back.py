@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from ..table.cells import pictures_in
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType, parse_time
@@ -17,12 +18,15 @@ from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .reading import SheetReader
+from .sheet import SheetTable
 from .status_delivery import status_field
 
 log = logging.getLogger("wfrecovery")
 
 #: So long after it was finished nobody else can have delivered it: `main.py` waits for longer before it takes over.
 FRESH_SECONDS: Final = 60.0
+#: Of Feishu's pictures; a path or an address is none.
+_TOKENS: Final = re.compile(r"[A-Za-z0-9_,-]+")
 
 
 class LookBack:
@@ -59,8 +63,9 @@ class LookBack:
         shown = self._reader.sheet.picture(row) if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value else None
         if shown is None:
             return False
-        if first and "composite_image" in task.row_data:
-            return shown != picture_before(task)
+        changed = picture_changed(task, self._reader.sheet, row)
+        if first and changed is not None:
+            return changed
         return hashlib.sha256(self._feishu.media(shown)).hexdigest() == self._digest(task)
 
     def _may_stand_there(self, task: TaskRecord) -> bool:
@@ -81,11 +86,31 @@ class LookBack:
 
 
 def status_before(task: TaskRecord) -> object:
-    """What its row said when it was entered."""
+    """What its row said when it was entered; None where that is not known."""
     return task.row_data.get("video_status" if status_field(task) == "video_status" else "status")
 
 
-def picture_before(task: TaskRecord) -> object:
-    """The token of the picture that its row showed then; its data hold the cell, or the token alone."""
-    cell = task.row_data.get("composite_image")
-    return ",".join(pictures_in(cell)) or (None if isinstance(cell, Mapping) else cell or None)
+def picture_changed(task: TaskRecord, sheet: SheetTable, row: int) -> bool | None:
+    """Whether its row shows another picture than when it was entered; None where that one is not known: a team's own
+    reading may leave that cell out, or tell of a picture but not which it is."""
+    before = _picture_before(task.row_data, sheet.columns.composite_image)
+    return None if before is None else (sheet.picture(row) or "") != before
+
+
+def _picture_before(row_data: Mapping[str, Any], title: str) -> str | None:
+    """The tokens of the pictures that its row showed then, empty where it showed none; None: that is not known. Its
+    data hold the cell, or the tokens alone; and all cells by title, where the row was read whole."""
+    read = row_data.get("original_data")
+    cells = read if isinstance(read, Mapping) else None
+    told = [data[name] for data, name in ((row_data, "composite_image"), (cells, title)) if data and name in data]
+    named = [tokens for tokens in map(_tokens, told) if tokens]
+    if named:
+        return named[0]
+    empty = bool(told) and not any(told) and (cells is None or title in cells)
+    return "" if empty else None
+
+
+def _tokens(cell: Any) -> str:
+    """Empty where it names none."""
+    tokens = cell if isinstance(cell, str) else ",".join(pictures_in(cell))
+    return tokens if _TOKENS.fullmatch(tokens) else ""

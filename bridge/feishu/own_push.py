@@ -12,7 +12,7 @@ from ..table.cells import UNNAMED_PICTURE
 from ..table.records import TaskRecord, WorkflowStatus
 from ..wording import Wording
 from .client import FeishuClient
-from .look_back import picture_before, status_before
+from .look_back import picture_changed, status_before
 from .reading import SheetReader
 from .status_delivery import status_field
 
@@ -39,7 +39,7 @@ class OwnPush:
         the files that it may have been written as. Raises FeishuError."""
         self.look_at_status(task, reader, row)
         shown = reader.sheet.picture(row)
-        if not _is_first(task) or shown is None or shown == picture_before(task):
+        if not _is_first(task) or shown is None or not picture_changed(task, reader.sheet, row):
             return False
         if UNNAMED_PICTURE in shown or "," in shown:
             return False
@@ -52,7 +52,8 @@ class OwnPush:
     def look_at_status(self, task: TaskRecord, reader: SheetReader, row: int) -> None:
         """Notice a status that nobody had written from here."""
         done, shown = WorkflowStatus.COMPLETED.value, reader.sheet.text(row, status_field(task))
-        if _is_first(task) and task.outbox.status_before is None and shown == done != status_before(task):
+        is_new = status_before(task) not in (None, done) and shown == done
+        if is_new and _is_first(task) and task.outbox.status_before is None:
             self._tell(task, Wording(f"row {row} says {done}", f"第 {row} 行已经写着 {done}"))
 
     def _tell(self, task: TaskRecord, what: Wording) -> None:
@@ -63,7 +64,7 @@ class OwnPush:
 
 
 def _is_first(task: TaskRecord) -> bool:
-    """Whether it is known what its row showed before, and nothing of the task can be there from here."""
+    """Whether nothing of the task can be there from here."""
     outbox = task.outbox
     sent = outbox.writing is not None or outbox.sends > 0 or outbox.pushed_at is not None
-    return "composite_image" in task.row_data and not sent and outbox.asked_at is None and task.earlier_runs == 0
+    return not sent and outbox.asked_at is None and task.earlier_runs == 0

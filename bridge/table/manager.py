@@ -12,9 +12,9 @@ from typing import Any
 
 from ..inside import relative
 from ..redact import redact
-from ..settings import Columns, load_settings
+from ..settings import load_settings
 from ..wording import Wording, wording_of
-from .cells import UNNAMED_PICTURE, cell_text, pictures_in
+from .cells import cell_text, pictures_in
 from .changes import (
     cancelled,
     failed_by_program,
@@ -315,18 +315,9 @@ def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
     }
     if not row.original_data:
         return kept
-    before = {**_picture_before(row), "status": row.status, "video_status": row.video_status}
+    shown = ",".join(pictures_in(row.composite_image)) or None
+    before = {"composite_image": shown, "status": row.status, "video_status": row.video_status}
     return {**kept, **before, "original_data": kept_cells(row.original_data)}
-
-
-def _picture_before(row: RowData) -> dict[str, str | None]:
-    """Which picture the row's result cell showed, None where that was empty; nothing where it cannot be told: a team's
-    own reading may leave that cell out, or tell of a picture but not which it is."""
-    cells = row.composite_image, row.original_data.get(Columns.composite_image)
-    named = [tokens for tokens in map(pictures_in, cells) if tokens and UNNAMED_PICTURE not in tokens]
-    if named:
-        return {"composite_image": ",".join(named[0])}
-    return {"composite_image": None} if Columns.composite_image in row.original_data and not any(cells) else {}
 
 
 def _as_texts(row: RowData) -> RowData:

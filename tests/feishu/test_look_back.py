@@ -14,9 +14,11 @@ from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.look_back import FRESH_SECONDS
 from wfrecovery.bridge.recovery.delivering import OUT_OF_REACH_SECONDS
+from wfrecovery.bridge.settings import Columns
 from wfrecovery.bridge.table.publishers import taken_from_other
 from wfrecovery.bridge.table.records import TaskRecord
 from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 TWIN = "the other table"
 
@@ -239,3 +241,18 @@ def test_a_picture_of_which_a_team_s_own_reading_told_nothing_is_no_other_s(
     known_there(team, task_id)
     later(team)
     assert flushed(team, task_id) == WRITTEN
+
+
+@pytest.mark.parametrize("shown", [None, SOMETHING], ids=["empty", "a former picture"])
+def test_what_a_cell_of_another_title_showed_is_known(feishu: FeishuStandIn, tmp_path: Path, shown: object) -> None:
+    """A team's own reading left the cell out, and its column has a title of their own."""
+    feishu.sheet.set("G1", "成品图")
+    team = Team(feishu, tmp_path, columns=Columns(composite_image="成品图"))
+    feishu.sheet.set("G2", shown)
+    (read,) = (row for row in FeishuClient(team.settings).read_rows() if row.row_number == 2)
+    team.db.add_workflow_task(dataclasses.replace(read, composite_image=None), "图片合成")
+    task_id = team.finished(2)
+    known_there(team, task_id)
+    feishu.sheet.set("G2", png((3, 2, 1)))
+    later(team)
+    assert flushed(team, task_id) == THERE
