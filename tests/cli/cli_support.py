@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+import preloaded
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"
@@ -34,8 +35,7 @@ def wfrecovery(*arguments: str, url: str, folder: Path, **settings: str) -> subp
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FEISHU_", "WFRECOVERY_"))}
     environment = {**kept, "COMFYUI_URL": url, "NO_PROXY": "127.0.0.1", "LC_ALL": "C.UTF-8", **settings}
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", *arguments]
-    options: dict[str, Any] = {"capture_output": True, "text": True, "encoding": "utf-8"}
-    return subprocess.run(command, env=environment, cwd=folder, check=False, **options)
+    return preloaded.run(command, env=environment, cwd=folder)
 
 
 def _command(folder: Path, then: str) -> Sequence[str]:
@@ -44,7 +44,7 @@ def _command(folder: Path, then: str) -> Sequence[str]:
 
 def died(folder: Path) -> str:
     """A main.py has entered three rows and was killed; its token."""
-    ended = subprocess.run(_command(folder, "dies"), stdout=subprocess.PIPE, text=True, check=False)
+    ended = preloaded.run(_command(folder, "dies"), env=os.environ)
     assert ended.returncode == -signal.SIGKILL
     return ended.stdout.strip()
 
@@ -52,8 +52,7 @@ def died(folder: Path) -> str:
 @contextmanager
 def living(folder: Path) -> Iterator[str]:
     """The same while it lives."""
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(_command(folder, "lives"), **pipes) as process:
+    with preloaded.talking(_command(folder, "lives"), env=os.environ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         boot = process.stdout.readline().strip()

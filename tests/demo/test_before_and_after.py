@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 import wfrecovery
@@ -53,7 +53,7 @@ class Office:
         self.feishu.limits.sheet_calls_per_second = None
         film = Workflow(nodes=FILMS, outputs=(Output("9", "mp4"),))
         self.cloud = RunningHubStandIn({"1901": Workflow(nodes=PICTURES), "1902": film})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Any = None
 
     def __enter__(self) -> Office:
         self.feishu.start()
@@ -85,7 +85,7 @@ class Office:
     def start(self, *arguments: str) -> None:
         command = [sys.executable, "-m", f"wfrecovery.demo.{self.program}", *arguments]
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
+            self.process = preloaded.start(command, env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
 
     def wait(self) -> int:
         assert self.process is not None
@@ -134,7 +134,7 @@ class Office:
 
     def decide(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "wfrecovery.bridge.cli", "decide", *arguments]
-        subprocess.run(command, env=self.environment(), check=True, capture_output=True)
+        preloaded.run(command, env=self.environment()).check_returncode()
 
     def became(self, number: int) -> set[str]:
         """What is wrong with a row, by the bill and the sheet."""

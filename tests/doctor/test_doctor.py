@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 from wfrecovery.bridge.doctor.feishu_questions import TITLES as FEISHU_TITLES
@@ -119,15 +120,7 @@ def office(comfy: ComfyProcess, feishu: FeishuStandIn, tmp_path: Path) -> Office
 
 def run(office: Office, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", *arguments]
-    return subprocess.run(
-        command,
-        env={**office.environment(), **environment},
-        cwd=office.folder.parent,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    return preloaded.run(command, env={**office.environment(), **environment}, cwd=office.folder.parent)
 
 
 def only_wrong(found: Report, name: str, en: str = "", zh: str = "") -> Check:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 import requests
 from front_door import FrontDoor, front_door
@@ -234,8 +234,6 @@ def test_the_address_of_a_bitable_is_refused_in_the_reader_s_language(tmp_path: 
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
     given = {"FEISHU_SPREADSHEET_TOKEN": "https://team.feishu.cn/base/bascn1", "COMFYUI_URL": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", "--lang", "zh"]
-    ended = subprocess.run(
-        command, env={**kept, **given}, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    ended = preloaded.run(command, env={**kept, **given}, cwd=tmp_path)
     assert "FEISHU_SPREADSHEET_TOKEN 填的是多维表格（暂不支持）的网址" in ended.stdout
     assert "bascn1" not in ended.stdout

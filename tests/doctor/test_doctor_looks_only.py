@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from table_support import GRAPH, finish, img, job, job_id
 
@@ -86,7 +87,7 @@ def test_the_command_and_the_whole_report_leave_all_as_it_is(tmp_path: Path) -> 
     before = everything(tmp_path)
     environment = {**os.environ, "WFRECOVERY_OUTPUT": str(tmp_path), "COMFYUI_URL": NOBODY}
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", "--json"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    ended = preloaded.run(command, env=environment)
     assert {check["id"] for check in json.loads(ended.stdout)["checks"]} >= {"table", "damaged"}, ended.stderr
     report(Settings(comfyui_url=NOBODY), tmp_path, inside={"version": "x", "boot_id": "y", "corrupt": 0})
     assert everything(tmp_path) == before
@@ -178,9 +179,7 @@ def test_the_command_looks_at_the_file_that_it_reads(tmp_path: Path) -> None:
     environment = {**os.environ, "WFRECOVERY_OUTPUT": str(tmp_path), "COMFYUI_URL": NOBODY}
     command = [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", "--json"]
     for more, arguments in (({}, ["--config", str(config)]), ({"WFRECOVERY_CONFIG": str(config)}, [])):
-        ended = subprocess.run(
-            [*command, *arguments], env={**environment, **more}, capture_output=True, text=True, check=False
-        )
+        ended = preloaded.run([*command, *arguments], env={**environment, **more})
         checks = {check["id"]: check for check in json.loads(ended.stdout)["checks"]}
         assert str(config) in checks["config_rights"]["advice"]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import preloaded
 
 from wfrecovery import bridge
 from wfrecovery.bridge.results.whole import why_not_whole
@@ -122,14 +123,8 @@ class Main:
         self, url: str, output: Path, rows: range, *, killer: int = 0, steps: str = "", seconds: float = 0
     ) -> None:
         words = (url, output, rows.start, rows.stop, killer, steps, seconds)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *map(str, words)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            env={**os.environ, "PYTHONUTF8": "1"},
-        )
+        command = [sys.executable, "-c", MAIN, *map(str, words)]
+        self.process = preloaded.talking(command, env={**os.environ, "PYTHONUTF8": "1"})
         self.said: list[str] = []
         self._heard = threading.Condition()
         self._ear = threading.Thread(target=self._listen, daemon=True)

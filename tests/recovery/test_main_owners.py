@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import preloaded
 import pytest
 import requests
 from main_processes import PATIENCE, RENDER_NODES, ROOT, Main, Supervised, pictures, records, until
@@ -136,7 +137,7 @@ def recover(comfy: ComfyProcess, output: Path) -> subprocess.CompletedProcess[st
     """`wfrecovery recover` on that table."""
     env = {**os.environ, "COMFYUI_URL": comfy.url, "WFRECOVERY_OUTPUT": str(output), "LANG": "C.UTF-8"}
     command = [sys.executable, "-c", "from wfrecovery.bridge.cli.main import main; raise SystemExit(main())", "recover"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    return preloaded.run(command, env=env, timeout=PATIENCE)
 
 
 # ------------------------------------------------------------------ a menu, and Ctrl-C

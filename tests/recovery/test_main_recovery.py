@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 
 from wfrecovery import bridge
@@ -58,7 +59,7 @@ def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComfyProce
 
 
 def submit_and_die(comfy: ComfyProcess, output: Path, nodes: str = "a pack's") -> None:
-    ended = subprocess.run([sys.executable, "-c", KILLED_MAIN, comfy.url, str(output), nodes], check=False)
+    ended = preloaded.run([sys.executable, "-c", KILLED_MAIN, comfy.url, str(output), nodes], env=os.environ)
     assert ended.returncode == -signal.SIGKILL
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from PIL import Image
 from plugin_support import until
@@ -607,7 +607,7 @@ def test_main_py_is_killed_as_soon_as_it_has_written_the_picture_in_the_plugin_s
         main = office.main_py(comfy=DyingClient(office, before=False))
         main.does(left_behind(main, office))
         command = [sys.executable, "-c", TAKES_OVER, office.comfy.url, str(office.folder)]
-        killed = subprocess.run(command, env={**os.environ, **feishu.environment()}, check=False)
+        killed = preloaded.run(command, env={**os.environ, **feishu.environment()})
         assert killed.returncode == -signal.SIGKILL
         assert (office.writes(), feishu.sheet.row(2)[STATUS]) == (1, "否")
         again = office.main_py()

@@ -1,6 +1,6 @@
 """Programs that start from a process which has imported their libraries already.
 
-Most of a ComfyUI's start goes into imports, and the tests start hundreds. A server for each interpreter imports the
+Most of a program's start goes into imports, and the tests start hundreds. A server for each interpreter imports the
 libraries once, and forks for each start; what it runs then is the program itself, in a process of its own that can be
 killed, signalled and replaced like any other. Where there is no fork, programs start as usual.
 """
@@ -10,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import locale
 import os
 import runpy
 import select
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 #: Of these the ones that an interpreter has. None of them is ours, or ComfyUI's own.
 LIBRARIES = (
@@ -27,6 +31,8 @@ LIBRARIES = (
     *("torch", "torchsde", "einops", "transformers", "transformers.models.clip", "tokenizers", "safetensors.torch"),
     *("scipy.integrate", "kornia", "spandrel", "sqlalchemy.orm", "alembic.command", "pydantic_settings", "tqdm"),
 )
+#: A request begins with the number of its bytes, in so many.
+_SIZE: Final = 4
 
 
 class PreloadedProcess:
@@ -35,7 +41,22 @@ class PreloadedProcess:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None
         self._ended = threading.Event()
+
+    def __enter__(self) -> PreloadedProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close_pipes()
+        self.wait()
+
+    def close_pipes(self) -> None:
+        """Our ends of them."""
+        for pipe in (self.stdin, self.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close() if pipe else None
 
     def ended(self, returncode: int) -> None:
         """Told by who has forked it."""
@@ -71,21 +92,31 @@ class Preloaded:
     """The server of one interpreter."""
 
     def __init__(self, python: str, cwd: Path, env: Mapping[str, str]) -> None:
-        self._server = subprocess.Popen(
-            [python, __file__], cwd=cwd, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            self._server = subprocess.Popen(
+                [python, __file__, str(theirs.fileno())],
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=[theirs.fileno()],
+            )
         self._asking, self._answered = threading.Lock(), threading.Event()
         self._started: PreloadedProcess | None = None
         self._living: dict[int, PreloadedProcess] = {}
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, command: Sequence[str], cwd: Path, env: Mapping[str, str], log: IO[bytes]) -> PreloadedProcess:
-        """What `command` (without its interpreter) runs."""
-        request = {"command": list(command), "cwd": str(cwd), "env": dict(env), "log": log.name}
+    def start(
+        self, command: Sequence[str], cwd: Path, env: Mapping[str, str], descriptors: Sequence[int]
+    ) -> PreloadedProcess:
+        """What `command` (without its interpreter) runs, with these as its standard input, output and errors."""
+        request = json.dumps({"command": list(command), "cwd": str(cwd), "env": dict(env)}).encode()
         with self._asking:
             self._answered.clear()
-            assert self._server.stdin is not None
-            print(json.dumps(request), file=self._server.stdin, flush=True)
+            socket.send_fds(self._requests, [len(request).to_bytes(_SIZE, "big")], list(descriptors))
+            self._requests.sendall(request)
             self._answered.wait()
             assert self._started is not None, "the server of started programs has ended"
             return self._started
@@ -107,13 +138,64 @@ _servers: dict[str, Preloaded] = {}
 
 
 def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], **usual: Any) -> Any:
-    """In the place of `subprocess.Popen`."""
-    python, *rest = command
-    if not hasattr(os, "fork") or _for_interpreter(env) != _for_interpreter(os.environ):
+    """In the place of `subprocess.Popen`, for one that says nothing but into a file."""
+    server = _server_of(command, env)
+    if server is None:
         return subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, **usual)
+    with Path(os.devnull).open("rb") as nothing:
+        return server.start(command[1:], cwd, env, (nothing.fileno(), stdout.fileno(), stdout.fileno()))
+
+
+def talking(command: Sequence[str], *, env: Mapping[str, str]) -> Any:
+    """One whose standard input and output are pipes of text; its errors are said where ours are."""
+    server = _server_of(command, env)
+    if server is None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, env=env, encoding="utf-8", **pipes)
+    (given, give), (take, taken) = os.pipe(), os.pipe()
+    try:
+        started = server.start(command[1:], Path.cwd(), env, (given, taken, sys.__stderr__.fileno()))
+    finally:
+        os.close(given)
+        os.close(taken)
+    started.stdin, started.stdout = os.fdopen(give, "w", encoding="utf-8"), os.fdopen(take, encoding="utf-8")
+    return started
+
+
+def run(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """In the place of `subprocess.run`: what it has printed, and how it ended."""
+    server = _server_of(command, env)
+    if server is None:
+        pipes: dict[str, Any] = {"capture_output": True, "text": True, "encoding": "utf-8"}
+        return subprocess.run(command, env=env, cwd=cwd, timeout=timeout, check=False, **pipes)
+    with (
+        Path(os.devnull).open("rb") as nothing,
+        tempfile.TemporaryFile() as printed,
+        tempfile.TemporaryFile() as errors,
+    ):
+        descriptors = (nothing.fileno(), printed.fileno(), errors.fileno())
+        started = server.start(command[1:], cwd or Path.cwd(), env, descriptors)
+        try:
+            returncode = started.wait(timeout)
+        finally:
+            started.kill()
+        said = []
+        for file in (printed, errors):
+            file.seek(0)
+            said.append(file.read().decode())
+    return subprocess.CompletedProcess(command, returncode, *said)
+
+
+def _server_of(command: Sequence[str], env: Mapping[str, str]) -> Preloaded | None:
+    """Who starts it; None where it has to start as usual."""
+    python = command[0]
+    if not hasattr(os, "fork") or _for_interpreter(env) != _for_interpreter(os.environ):
+        return None
     if python not in _servers:
-        _servers[python] = Preloaded(python, cwd, env)
-    return _servers[python].start(rest, cwd, env, stdout)
+        _servers[python] = Preloaded(python, Path.cwd(), env)
+    return _servers[python]
 
 
 def _for_interpreter(env: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +204,7 @@ def _for_interpreter(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LD_")) and name not in usual}
 
 
-def serve() -> list[str] | None:
+def serve(requests: socket.socket) -> list[str] | None:
     """Fork for each request; returns in the child with its command, and in the server, at the end, with nothing."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
@@ -133,33 +215,32 @@ def serve() -> list[str] | None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        ready, _, _ = select.select([0, woken], [], [])
+        ready, _, _ = select.select([requests, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _tell_ended()
-        if 0 in ready:
-            line = _line()
-            if not line:
+        if requests in ready:
+            size, descriptors, _, _ = socket.recv_fds(requests, _SIZE, 3)
+            if not size:
                 return None
-            request = json.loads(line)
+            request = json.loads(_exactly(requests, int.from_bytes(size, "big")))
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
-                os.close(woken)
-                os.close(wake)
-                _become(request)
+                for inherited in (woken, wake):
+                    os.close(inherited)
+                requests.close()
+                _become(request, descriptors)
                 return list(request["command"])
+            for descriptor in descriptors:
+                os.close(descriptor)
             print(json.dumps({"started": pid}), flush=True)
 
 
-def _line() -> bytes:
-    """One request. Nothing is read ahead: the child must not find it."""
+def _exactly(requests: socket.socket, size: int) -> bytes:
     found = bytearray()
-    while not found.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
-            return b""
-        found += byte
+    while len(found) < size:
+        found += requests.recv(size - len(found))
     return bytes(found)
 
 
@@ -169,7 +250,7 @@ def _tell_ended() -> None:
             print(json.dumps({"ended": ended[0], "returncode": os.waitstatus_to_exitcode(ended[1])}), flush=True)
 
 
-def _become(request: Mapping[str, Any]) -> None:
+def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """The child takes on what its program is to be started with."""
     os.setsid()
     for number in (signal.SIGINT, signal.SIGCHLD):
@@ -177,22 +258,33 @@ def _become(request: Mapping[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    nothing, log = os.open(os.devnull, os.O_RDONLY), os.open(request["log"], os.O_WRONLY | os.O_APPEND)
-    for opened, number in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(opened, number)
-    os.close(nothing)
-    os.close(log)
-    sys.stdout.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
-    sys.stderr.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
+    with contextlib.suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "")
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", line_buffering=True, write_through=True)  # type: ignore[union-attr]
 
 
-if __name__ == "__main__" and (arguments := serve()) is not None:
+def _run(arguments: Sequence[str]) -> None:
+    """The program, as the interpreter would have run it."""
     sys.orig_argv = [sys.executable, *arguments]  # what a program that starts itself anew goes by
     if arguments[0] == "-m":
-        sys.argv = arguments[1:]
+        sys.argv = list(arguments[1:])
         sys.path[0] = str(Path.cwd())
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+    elif arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        sys.path[0] = ""
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(arguments[1], "<string>", "exec"), main.__dict__)
     else:
-        sys.argv = arguments
+        sys.argv = list(arguments)
         sys.path[0] = str(Path(arguments[0]).resolve().parent)
         runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__" and (given := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
+    _run(given)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import preloaded
 import pytest
 from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
 
@@ -138,12 +139,8 @@ def test_the_command_line_finds_the_table_again_after_a_second_start_by_mistake(
     with Comfy(tmp_path / "a") as comfy:
         start_again(comfy)
         environment = {**os.environ, "COMFYUI_URL": comfy.url, "WFRECOVERY_OUTPUT": str(comfy.output)}
-        ended = subprocess.run(
-            [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", "--lang", "en"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+        ended = preloaded.run(
+            [sys.executable, "-m", "wfrecovery.bridge.cli", "doctor", "--lang", "en"], env=environment
         )
     assert "they share this table" in ended.stdout, ended.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from plugin_support import PATIENCE, Comfy, picture, row, until
 from publishing_support import rows
@@ -110,11 +110,11 @@ class Programs:
     def close(self) -> None:
         self._ends.close()
 
-    def main_py(self, first: int, last: int, graph: dict[str, Any] | None) -> subprocess.Popen[str]:
+    def main_py(self, first: int, last: int, graph: dict[str, Any] | None) -> Any:
         """A main.py of the first ComfyUI; it has entered its rows, and submitted them where there is a graph."""
         env = {**os.environ, **self.env, "COMFYUI_URL": self.first.url, "WFRECOVERY_OUTPUT": str(self.first.output)}
         words = [str(first), str(last), json.dumps(graph)]
-        process = subprocess.Popen([sys.executable, "-c", MAIN, *words], stdout=subprocess.PIPE, text=True, env=env)
+        process = preloaded.talking([sys.executable, "-c", MAIN, *words], env=env)
         self._ends.callback(_end, process)
         assert process.stdout is not None
         assert process.stdout.readline() == "entered\n"
@@ -133,11 +133,11 @@ class Programs:
         return self.texts()
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: Any) -> None:
     process.kill()
     process.wait(PATIENCE)
-    if process.stdout is not None:
-        process.stdout.close()
+    for pipe in (process.stdin, process.stdout):
+        pipe.close()
 
 
 @pytest.fixture
