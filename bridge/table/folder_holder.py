@@ -2,9 +2,9 @@
 
     python -I -S folder_holder.py LOCK DATA LIBRARY TOKEN…
 
-With the `filelock` that lies in the folder LIBRARY it holds LOCK, and says `held` and which file that is. Then it
-reads DATA until it has seen the last TOKEN, and says whether it was `whole` all the time: a TOKEN, repeated. Then it
-waits to be killed; if who started it dies first, it removes the files of the test.
+With the `filelock` that lies in the folder LIBRARY it says `ready`, holds LOCK, and says `held` and which file that
+is. Then it reads DATA until it has seen the last TOKEN, and says whether it was `whole` all the time: TOKENs alone.
+Then it waits to be killed; if who started it dies first, it removes the files of the test.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def main(lock_path: str, data: str, library: str, *tokens: str) -> None:
     alone.start()
     try:
         lock = load_filelock(library).FileLock(path, fallback_to_soft=False)
+        tell("ready")
         lock.acquire(timeout=0)
         tell("held", path.stat().st_ino)
         tell("whole" if reads_whole(Path(data), list(tokens)) else "torn")

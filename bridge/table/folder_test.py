@@ -6,7 +6,6 @@ What it cannot show: that locks exclude another computer. For that, `kernel.py` 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import secrets
 import subprocess
@@ -24,8 +23,12 @@ from ..wording import Wording, wording_of
 from .disk import TEMP_SUFFIX, AtomicFiles, Disk, DurabilityUnknownError
 from .folder_holder import LENGTH
 
-#: Seconds for all of it; then the other process is killed, and what it did not answer is not known.
+#: Seconds in the folder; then the other process is killed, and what it did not answer is not known.
 _TIME_LIMIT: Final = 8.0
+#: The same until it has started, which says nothing of the folder: a busy machine is slow, and locks hold there.
+_START_LIMIT: Final = 60.0
+#: Seconds until it is tried again in a folder where it could not be.
+_AGAIN_AFTER: Final = 60.0
 #: Seconds until a dead process's lock must be free: Windows may end it a little later than it says.
 _FREE_WITHIN: Final = 1.0
 #: In the names of all our files, and in none of the table's own.
@@ -96,14 +99,23 @@ class FolderTest:
         return why + Wording("; a dead owner is known only after 90 s", "；程序退出后，要等 90 秒才能接管它的任务")
 
 
-@functools.cache
 def tested(folder: Path) -> FolderTest:
-    """The same, once per process and folder."""
-    return examine_folder(folder)
+    """The same, once per process and folder; and once a minute for as long as locks cannot be tried."""
+    with _testing:
+        found, again_at = _tested.get(folder, (FolderTest(), 0.0))
+        if found.locks is None and time.monotonic() >= again_at:
+            found = examine_folder(folder)
+            _tested[folder] = found, time.monotonic() + _AGAIN_AFTER
+        return found
+
+
+_testing: Final = threading.Lock()
+_tested: Final[dict[Path, tuple[FolderTest, float]]] = {}
 
 
 def examine_folder(folder: Path, *, run: Run = subprocess.Popen, library: Any = filelock) -> FolderTest:
-    """Try everything in `folder`, in about 0.15 s and never more than 10; nothing is left there. Never raises OSError.
+    """Try everything in `folder`, in about 0.15 s; nothing is left there. Never raises OSError. A folder that hangs
+    costs 10 s, a machine on which no program starts a minute.
 
     `run` starts the other process; `library` is the filelock of both.
     """
@@ -206,7 +218,9 @@ class _WatchedDisk(Disk):
 
 
 def _try_with_other(files: _Files, found: FolderTest, run: Run, library: Any) -> FolderTest:
-    with _other_process(files, run, library) as other:
+    with _other_process(files, run, library) as (other, limited):
+        _answer(other, "ready")
+        limited(_TIME_LIMIT)
         file_id = int(_answer(other, "held"))
         same = file_id != 0 and file_id == _file_id(files.lock)
         excludes = not _can_lock(files.lock, library, 0)
@@ -228,8 +242,11 @@ def _try_with_other(files: _Files, found: FolderTest, run: Run, library: Any) ->
 
 
 @contextlib.contextmanager
-def _other_process(files: _Files, run: Run, library: Any) -> Iterator[subprocess.Popen[str]]:
-    """The process of `folder_holder.py`; killed at the end, or when the time is over."""
+def _other_process(
+    files: _Files, run: Run, library: Any
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[float], None]]]:
+    """The process of `folder_holder.py`; killed at the end, or when the time is over, which the second one of both
+    gives it anew."""
     python = sys.executable or ""
     if (
         not Path(python).name.lower().startswith(("python", "pypy"))
@@ -251,19 +268,26 @@ def _other_process(files: _Files, run: Run, library: Any) -> Iterator[subprocess
         )
     except (OSError, ValueError) as error:
         raise _NoAnswerError(str(error)) from error
-    limit = threading.Timer(_TIME_LIMIT, other.kill)
-    limit.daemon = True
-    limit.start()
+    limits: list[threading.Timer] = []
+
+    def limited(seconds: float) -> None:
+        for limit in limits:
+            limit.cancel()
+        limits.append(threading.Timer(seconds, other.kill))
+        limits[-1].daemon = True
+        limits[-1].start()
+
+    limited(_START_LIMIT)
     try:
         with other:
             try:
-                yield other
+                yield other, limited
             except (OSError, NotImplementedError, TypeError) as error:  # by ourselves, from here
                 raise _NoAnswerError(str(error)) from error
             finally:
                 other.kill()
     finally:
-        limit.cancel()
+        limits[-1].cancel()
 
 
 def _answer(other: subprocess.Popen[str], *expected: str) -> str:

@@ -85,13 +85,11 @@ def test_in_memory_as_well() -> None:
 
 def test_it_is_done_once_per_process_and_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(folder_test, "examine_folder", lambda path: asked.append(path) or FolderTest())
-    tested = folder_test.tested
-    tested.cache_clear()
-    assert tested(folder) is tested(folder)
-    tested(folder.parent)
+    monkeypatch.setattr(folder_test, "examine_folder", lambda path: asked.append(path) or FolderTest(locks=False))
+    monkeypatch.setattr(folder_test, "_tested", {})
+    assert folder_test.tested(folder) is folder_test.tested(folder)
+    folder_test.tested(folder.parent)
     assert asked == [folder, folder.parent]
-    tested.cache_clear()
 
 
 # ---------------------------------------------------------------------- file systems that cannot
@@ -261,7 +259,7 @@ def test_a_process_that_ends_without_a_word(folder: Path) -> None:
 
 
 def test_a_process_that_does_not_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder_test, "_TIME_LIMIT", 0.2)
+    monkeypatch.setattr(folder_test, "_START_LIMIT", 0.2)
     started: list[subprocess.Popen[str]] = []
 
     def run(command: list[str], **kwargs: Any) -> subprocess.Popen[str]:
@@ -270,6 +268,34 @@ def test_a_process_that_does_not_answer(folder: Path, monkeypatch: pytest.Monkey
 
     assert examine_folder(folder, run=run).mode == "beat"
     assert started[0].returncode
+
+
+def test_a_process_that_starts_slowly_says_nothing_of_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine: its locks hold all the same."""
+    monkeypatch.setattr(folder_test, "_TIME_LIMIT", 0.5)
+
+    def run(command: list[str], **kwargs: Any) -> subprocess.Popen[str]:
+        slow = (
+            "import sys, time, runpy; time.sleep(1); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+        )
+        return subprocess.Popen([command[0], "-c", slow, *command[3:]], **kwargs)
+
+    assert examine_folder(folder, run=run).mode == "locks"
+
+
+def test_where_locks_could_not_be_tried_they_are_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(folder_test, "_tested", {})
+
+    def examined(folder: Path) -> FolderTest:
+        asked.append(folder)
+        return FolderTest(locks=None if len(asked) == 1 else True)
+
+    monkeypatch.setattr(folder_test, "examine_folder", examined)
+    assert [folder_test.tested(folder).mode for _ in range(2)] == ["beat", "beat"]
+    monkeypatch.setitem(folder_test._tested, folder, (FolderTest(), time.monotonic()))  # the minute is over
+    assert [folder_test.tested(folder).mode for _ in range(2)] == ["locks", "locks"]
+    assert len(asked) == 2
 
 
 def test_no_process_may_be_started(folder: Path) -> None:
