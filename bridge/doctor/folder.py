@@ -119,15 +119,8 @@ def _folder(found: Findings, folder: Path) -> bool:
         )
         return False
     if not folder.is_dir():
-        found.wrong(
-            "folder",
-            Wording(f"{folder} is no folder but a file", f"{folder} 不是文件夹，而是文件"),
-            Wording(
-                "move the file away, or set WFRECOVERY_OUTPUT to a folder",
-                "移走这个文件，或把 WFRECOVERY_OUTPUT 设为一个文件夹",
-            ),
-            blocks=later,
-        )
+        elsewhere = Wording(", or set WFRECOVERY_OUTPUT to a folder", "，或把 WFRECOVERY_OUTPUT 设为一个文件夹")
+        _tell_is_file(found, "folder", folder, elsewhere)
         return False
     refusal = _why_not_writable(folder)
     if refusal:
@@ -144,6 +137,15 @@ def _folder(found: Findings, folder: Path) -> bool:
         return False
     found.well("folder", str(folder))
     return True
+
+
+def _tell_is_file(found: Findings, name: str, path: Path, otherwise: Wording) -> None:
+    found.wrong(
+        name,
+        Wording(f"{path} is no folder but a file", f"{path} 不是文件夹，而是文件"),
+        Wording("move the file away", "移走这个文件") + otherwise,
+        blocks=after(name, TITLES),
+    )
 
 
 def _locks(found: Findings, folder: Path) -> None:
@@ -189,6 +191,10 @@ def _try_to_write(folder: Path, nameless: int) -> None:
 
 def _table(found: Findings, table: WorkflowDatabase) -> bool:
     """Whether the table can be locked and written. What is not there yet is not made."""
+    files = [path for path in table.own_folders() if path.exists() and not path.is_dir()]
+    if files:
+        _tell_is_file(found, "table", files[0], Wording("", ""))
+        return False
     refusal: Wording | str | None = None
     try:
         table.try_lock()

@@ -145,10 +145,11 @@ class Disk:
         return path.exists()
 
     def names(self, folder: Path) -> list[str]:
-        """The names in `folder`, sorted; none when the folder is not there."""
+        """The names in `folder`, sorted; none when the folder is not there. Raises OSError, also where it is a file:
+        who finds nothing there would render everything again."""
         try:
             return sorted(os.listdir(folder))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
 
     def changed_at(self, path: Path) -> int | None:
@@ -159,9 +160,9 @@ class Disk:
             return None
 
     def stamps(self, folder: Path) -> dict[str, FileStamp]:
-        """The files in `folder` by name; none when the folder is not there."""
+        """The files in `folder` by name; none when the folder is not there. Raises OSError, as `names` does."""
         found = {}
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # gone meanwhile
                     status = entry.stat()

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,8 @@ from .records import SCHEMA, RecordError, TaskRecord, is_task_id
 log = logging.getLogger("wfrecovery")
 
 FOLDER_NAME: Final = "wfrecovery"
+#: A folder of finished tasks; whatever else people put beside these is not ours.
+_MONTH: Final = re.compile(r"\d{4,}-\d{2}")
 #: How often a record is looked for that is in neither place: it would have to move under each look.
 _LOOKS: Final = 8
 #: What is locked, never replaced.
@@ -154,7 +157,7 @@ class TableFiles:
 
     def months(self) -> list[str]:
         """The months that have finished tasks."""
-        return self.disk.names(self.done)
+        return [name for name in self.disk.names(self.done) if _MONTH.fullmatch(name)]
 
     def stamps_in(self, place: Path) -> dict[str, FileStamp]:
         """The records that lie in `place`, by task id."""

@@ -514,9 +514,12 @@ def test_a_table_folder_that_cannot_be_used(office: Office) -> None:
     assert unasked(found) == {"same_table", "damaged"}
 
 
-def test_a_file_where_the_tables_folder_should_be(office: Office) -> None:
-    (office.folder / "wfrecovery").write_text("in the way")
-    only_wrong(office.examine(), "table", "the right to write there", "写入")
+@pytest.mark.parametrize("place", ["wfrecovery", "wfrecovery/active"])
+def test_a_file_where_one_of_the_tables_folders_should_be(office: Office, place: str) -> None:
+    path = office.folder / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("in the way")
+    assert str(path) in only_wrong(office.examine(), "table", "move the file away", "移走").detail.en
 
 
 def test_a_folder_without_locks_is_named_and_needs_no_mending(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,20 @@ def test_a_folder_in_the_place_of_a_record_stops_nobody(table: WorkflowDatabase)
     assert start(table)[1] == [img(1).task_id, job_id(1)]
 
 
+@pytest.mark.parametrize("place", ["active", "done"])
+def test_a_file_in_the_place_of_a_folder_is_no_empty_table(table: WorkflowDatabase, place: str) -> None:
+    """Who found nothing there would render every row again."""
+    folder = table.folder / place
+    folder.rename(table.folder / "aside")
+    folder.write_bytes(b"")
+    manager = DatabaseManager(table.output_dir)
+    for ask in (manager.index.entries, lambda: list(manager.table.ids())):
+        with pytest.raises(NotADirectoryError, match=place):
+            ask()
+    with pytest.raises(OSError, match=place):
+        manager.add_workflow_task({"row_number": 2, "product_name": "a"}, "图片合成")
+
+
 def test_a_damaged_record_in_done_is_not_counted_and_stops_nobody(table: WorkflowDatabase) -> None:
     (table.folder / "done" / MONTH / f"{job_id(2)}.json").write_bytes(b"{")
     fresh = WorkflowDatabase(table.output_dir)
