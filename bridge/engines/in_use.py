@@ -8,7 +8,7 @@ import inspect
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,8 @@ _SLOWER: Final = 1.5
 _NEVER_CONNECTED: Final = frozenset(
     {"NewConnectionError", "ConnectTimeoutError", "ConnectTimeout", "ConnectError", "ConnectionTimeoutError"}
 )
+#: Of one that was closed without an answer.
+_BROKEN_OFF: Final = frozenset({"ProtocolError", "RemoteProtocolError", "ReadError", "WriteError"})
 
 OnSeen = Callable[[Sighting], None]
 OnProgress = Callable[[int, int], None]
@@ -74,7 +76,7 @@ class EngineInUse:
         self.makes_own_ids: bool = getattr(client, "makes_own_ids", True)
         #: whether waiting is ours, so that every look is heard of
         self.is_polled: bool = getattr(client, "is_polled", not hasattr(client, "wait_for_completion"))
-        #: how many questions it has not answered
+        #: how many questions it has not answered, and how many requests broke off
         self.unanswered = 0
         self._away_until = self._silence = 0.0
         self._answers = False
@@ -112,9 +114,11 @@ class EngineInUse:
             else:
                 submit = self.client.submit_workflow
                 answer = await called(submit, workflow, **_taken(submit, prompt_id=task["comfyui_task_id"], task=task))
-        except EngineError:
+        except EngineError as error:
+            self.unanswered += _broke_off(error)
             raise
         except Exception as error:
+            self.unanswered += _broke_off(error)
             kind = NotSentError if _never_connected(error) else UnreachableError
             raise kind(f"{self.name}: {_named(error)}") from error
         job_id = getattr(answer, "task_id", answer)
@@ -337,16 +341,27 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _never_connected(error: BaseException | None) -> bool:
+def _never_connected(error: BaseException) -> bool:
     """Whether a request cannot have left: there was no connection, whichever library says so."""
     known = (ConnectionRefusedError, socket.gaierror, aiohttp.ClientConnectorError)
+    return any(isinstance(one, known) or type(one).__name__ in _NEVER_CONNECTED for one in _behind(error))
+
+
+def _broke_off(error: BaseException) -> bool:
+    """Whether there was a connection, and who listened closed it without an answer: most likely it has gone down."""
+    known = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, aiohttp.ServerDisconnectedError)
+    told = any(isinstance(one, known) or type(one).__name__ in _BROKEN_OFF for one in _behind(error))
+    return told and not _never_connected(error)
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and what has led to it, as far as the libraries tell."""
+    following: BaseException | None = error
     for _ in range(10):
-        if error is None:
-            return False
-        if isinstance(error, known) or type(error).__name__ in _NEVER_CONNECTED:
-            return True
-        reason = getattr(error, "reason", None)  # urllib3's MaxRetryError
+        if following is None:
+            return
+        yield following
+        reason = getattr(following, "reason", None)  # urllib3's MaxRetryError
         inner = reason if isinstance(reason, BaseException) else None
-        first = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
-        error = error.__cause__ or inner or first or error.__context__
-    return False
+        first = following.args[0] if following.args and isinstance(following.args[0], BaseException) else None
+        following = following.__cause__ or inner or first or following.__context__

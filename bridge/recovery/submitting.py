@@ -69,7 +69,7 @@ class Submitting:
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
-        #: what the engine said when a task was sent the last time, and how many questions were unanswered then
+        #: what the engine said when a task was sent the last time, and how many questions were unanswered before that
         self._unsent: dict[str, tuple[Wording, int]] = {}
         self.allowance = Allowance(limits.max_renders, db.unsent)
         #: who delivers is named with each submission
@@ -153,7 +153,7 @@ class Submitting:
         sent_from = await asyncio.to_thread(self._sent_from)
         pause = _FIRST_PAUSE
         while not task.stage.final and self._db.owners.is_me(task.owner):
-            told = {**record_to_json(task), "table_id": sent_from}
+            told, unanswered = {**record_to_json(task), "table_id": sent_from}, self._engine.unanswered
             try:
                 job_id = await self._engine.submit(workflow, told)
             except BusyError as error:
@@ -169,7 +169,7 @@ class Submitting:
                 return None
             except EngineError as error:
                 log.warning("[wfrecovery] %s: %s", task.task_id, error)
-                self._unsent[task.task_id] = error.wording, self._engine.unanswered
+                self._unsent[task.task_id] = error.wording, unanswered
                 self._account(task.task_id, error)
                 task = await written(self._db, task.task_id, self._if_ours(partial(self._unanswered, error)))
                 return task.comfyui_task_id

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import preloaded
 import pytest
@@ -56,6 +60,40 @@ def test_main_py_dies_too_with_each_row_that_kills_comfyui(after: float, behind:
                 assert comfy.killed() > known
                 assert len(mains) < 12
         assert_only_the_killer_failed(comfy, output)
+
+
+class DiesAtOnce(http.server.BaseHTTPRequestHandler):
+    """A ComfyUI that goes down in the moment in which it is asked to render, and is back, with nothing in its queue,
+    before anybody asks it anything else."""
+
+    sent: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.sent.append(self.path)
+        self.close_connection = True
+
+    def do_GET(self) -> None:
+        empty = {"queue_running": [], "queue_pending": []} if self.path.startswith("/queue") else {}
+        body = json.dumps(empty).encode()
+        known = self.path.startswith(("/queue", "/history"))
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_row_that_kills_comfyui_is_counted_although_that_is_back_before_anybody_looks(tmp_path: Path) -> None:
+    DiesAtOnce.sent.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), DiesAtOnce) as comfy:
+        threading.Thread(target=comfy.serve_forever, daemon=True).start()
+        with Main(f"http://127.0.0.1:{comfy.server_port}", tmp_path, range(2, 3)) as main:
+            assert main.ends() == [2]
+        comfy.shutdown()
+    (task,) = records(tmp_path).values()
+    assert (task.stage, task.attempts, DiesAtOnce.sent) == (Stage.FAILED, 3, ["/prompt"] * 3)
 
 
 def assert_only_the_killer_failed(comfy: Supervised, output: Path) -> None:
