@@ -236,7 +236,8 @@ _REAL = pytest.param("real", id="real ComfyUI", marks=pytest.mark.skipif(REAL is
 stand_ins = pytest.mark.parametrize("host", _STAND_INS)
 newer_stand_in = pytest.mark.parametrize("host", _STAND_INS[1:])
 real_only = pytest.mark.parametrize("host", [_REAL])
-all_hosts = pytest.mark.parametrize("host", [*(host for host in _STAND_INS if host.values != (REAL_SHAPE,)), _REAL])
+HOSTS = [*(host for host in _STAND_INS if host.values != (REAL_SHAPE,)), _REAL]
+all_hosts = pytest.mark.parametrize("host", HOSTS)
 
 #: a running process by its host · a new one, with options of `ComfyProcess`
 Shared = Callable[[Any], Comfy]

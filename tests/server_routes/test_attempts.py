@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
+from plugin_support import HOSTS, Comfy, picture, row, until
 
-HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
 EXEC_NODES = Path(__file__).with_name("exec_route")
 
 

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import preloaded
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
+from plugin_support import HOSTS, Comfy, picture, row, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shared by links")
-
-HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
 
 
 @pytest.fixture(params=HOSTS)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, picture, row, slow_save, until
+from plugin_support import HOSTS, Comfy, picture, row, slow_save, until
 
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
-HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
 
 
 @pytest.fixture(params=HOSTS)

@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -126,7 +128,8 @@ _WORK: dict[str, Callable[[Team], object]] = {
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Counter[str]]]:
-    """By what is done, and with how many tasks there."""
+    """By what is done, and with how many tasks there. The least of three times: a record that was written within the
+    same tick of the disk's clock is read another time, and so are our own beats."""
     found: dict[str, dict[int, Counter[str]]] = {what: {} for what in _WORK}
     for finished in (_FEW, _MANY):
         folder = tmp_path_factory.mktemp(f"table-{finished}")
@@ -134,11 +137,19 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Count
             feishu.limits.sheet_calls_per_second = None
             team = Team(feishu, folder)
             a_table(team, finished)
-            for what, work in _WORK.items():
-                work(team) if what not in ("one task", "one flush") else None
-                with _looks.counted(folder) as seen:
-                    work(team)
-                found[what][finished] = Counter(seen)
+            times = [_counted_once(team, folder) for _ in range(3)]
+            for what in _WORK:
+                found[what][finished] = reduce(and_, (seen[what] for seen in times))
+    return found
+
+
+def _counted_once(team: Team, folder: Path) -> dict[str, Counter[str]]:
+    found = {}
+    for what, work in _WORK.items():
+        work(team) if what not in ("one task", "one flush") else None
+        with _looks.counted(folder) as seen:
+            work(team)
+        found[what] = Counter(seen)
     return found
 
 

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_support import NO_REAL, REAL, Comfy, picture, row, until
-
-HOSTS = [5, 6, pytest.param("real", marks=pytest.mark.skipif(REAL is None, reason=NO_REAL))]
+from plugin_support import HOSTS, Comfy, picture, row, until
 
 
 @pytest.fixture(params=HOSTS)
