@@ -33,7 +33,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(str(error))
 
 
-#: On the real ComfyUI as well: its front end is the oldest one here, so what is only seen is seen there.
+#: On the real ComfyUI as well.
 on_real = pytest.mark.on_real
 
 
@@ -41,8 +41,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The hosts of a test."""
     if "opened" in metafunc.fixturenames:
         everywhere = metafunc.definition.get_closest_marker("on_real") is not None
-        other = f"page {OLDEST}" if REAL_SHAPE == 5 else ""  # the real one shows the same page
-        hosts = [host for host in HOSTS if host != (other if everywhere else "real ComfyUI")]
+        left_out = {f"page {OLDEST}"} if REAL_SHAPE == 5 else set()  # the real one shows that page
+        left_out |= set() if everywhere else {"real ComfyUI"}
+        hosts = [host for host in HOSTS if host not in left_out]
         metafunc.parametrize("opened", hosts, indirect=True, scope="module")
 
 
