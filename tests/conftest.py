@@ -32,17 +32,45 @@ settings.load_profile("wfrecovery")
 
 
 #: What takes longest begins first: a worker that came to it last would be alone at the end.
-_LONG = """
-    test_savers test_page test_main_owners test_publishers test_programs test_wishes test_owners_page test_demo
-    test_publishing_faults test_attempts test_owners test_plugin test_specification test_contract test_main_recovery
-    test_prompt_ids test_writing_later test_feishu_answers test_deciding_page test_main_work test_page_routes
-    test_before_and_after test_table_processes test_shared_mutants test_publisher test_numbering test_two_for_long
-    test_whole test_cloud test_doctor test_feishu_answers test_story_machine test_drive_upload test_sheet_story
-""".split()
+_LONG = (
+    "test_savers",
+    "test_page",
+    "test_main_owners",
+    "test_publishers",
+    "test_programs",
+    "test_wishes",
+    "test_owners_page",
+    "test_demo",
+    "test_publishing_faults",
+    "test_attempts",
+    "test_owners",
+    "test_plugin",
+    "test_specification",
+    "test_contract",
+    "test_main_recovery",
+    "test_prompt_ids",
+    "test_writing_later",
+    "test_feishu_answers",
+    "test_deciding_page",
+    "test_main_work",
+    "test_page_routes",
+    "test_before_and_after",
+    "test_table_processes",
+    "test_shared_mutants",
+    "test_publisher",
+    "test_numbering",
+    "test_two_for_long",
+    "test_whole",
+    "test_cloud",
+    "test_doctor",
+    "test_story_machine",
+    "test_drive_upload",
+    "test_sheet_story",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadfile --no-loadscope-reorder`, which hands out the files in this order."""
+    """For `--dist loadfile`, which hands out the files in this order."""
     turns = {name: turn for turn, name in enumerate(_LONG)}
     items.sort(key=lambda item: turns.get(item.path.stem, len(turns)))
 
