@@ -16,6 +16,7 @@ from ...bridge.results.contents import ResultGoneError
 from ...bridge.table.locks import NoLocksError
 from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError
+from ...bridge.wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
@@ -69,7 +70,9 @@ def answering(handler: Handler) -> Handler:
             return error_response("no_locks", error.wording.text(language_of(request)), 503)
         except OSError as error:
             log.error("[wfrecovery] %s %s: %s", request.method, request.path, error)
-            return error_response("disk", f"the task table cannot be used: {error.strerror or error}", 503)
+            why = error.strerror or str(error)
+            said = Wording(f"the task table cannot be used: {why}", f"任务表无法使用：{why}")
+            return error_response("disk", said.text(language_of(request)), 503)
 
     return answer
 

@@ -8,17 +8,30 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
-from plugin_support import NO_REAL, REAL, ROOT, Comfy, until
+from plugin_support import ROOT, Comfy, until
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.screenshots.browser import ComfyPage, page_settings
 from wfrecovery.demo.screenshots.front_end import NEWEST, OLDEST, front_end
 
-__all__ = ["HOSTS", "NEWEST", "NO_REAL", "REAL", "Site", "faint_texts", "foreign_texts", "site_of", "until"]
+__all__ = [
+    "HOSTS",
+    "NEWEST",
+    "OLDEST",
+    "Site",
+    "both_languages",
+    "faint_texts",
+    "foreign_texts",
+    "in_its_language",
+    "site_of",
+    "until",
+]
 
 #: The page that ComfyUI 0.3.64 pins on a host that behaves so, the newest page on the newer one.
 HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real ComfyUI": ("real", None)}
+both_languages = pytest.mark.parametrize("language", ["en", "zh"], scope="module")
 #: Rows 2 to this one are in the sheet: 产品2 and 模特A, 产品3 and 模特A …
 LAST_ROW = 60
 # Two busy cores are slow, not wrong.
@@ -31,7 +44,7 @@ class Site(ComfyPage):
     def __init__(self, chromium: Browser, comfy: Comfy, feishu: FeishuStandIn) -> None:
         super().__init__(chromium, comfy.url)
         self.comfy, self.feishu = comfy, feishu
-        self._opened = 0
+        self._opened, self._spoken = 0, "en"
 
     def open(self, *, ours: bool = True) -> Site:
         """Load the page, also again; with `ours`, until our part of it shows what the server says."""
@@ -42,6 +55,13 @@ class Site(ComfyPage):
         if ours:
             until(lambda: self.setting("wfrecovery.keepDays") == days, what="the server's settings in the page")
         return self
+
+    def speak(self, language: str) -> None:
+        """Have the page in that language; it is loaded anew, which takes seconds, only where it speaks another one."""
+        if language != self._spoken:
+            self._spoken = language
+            self.set("Comfy.Locale", language)
+            self.open()
 
     def ours(self) -> list[str]:
         """What went wrong in the browser by our doing. It notes each 410 as well: a result that is gone."""
@@ -124,6 +144,14 @@ def site_of(host: str, chromium: Browser, folder: Path) -> Iterator[Site]:
         env = {**feishu.environment(), "WFRECOVERY_MAX_ATTEMPTS": "4"}
         comfy = stack.enter_context(Comfy(base, shape, env=env, args=args))
         yield stack.enter_context(Site(chromium, comfy, feishu))
+
+
+def in_its_language(site: Site, request: pytest.FixtureRequest) -> Site:
+    """The page in the language that the test has among its parameters, else in English. Of module scope: pytest then
+    has the tests of one language together."""
+    callspec = getattr(request.node, "callspec", None)
+    site.speak(callspec.params.get("language", "en") if callspec is not None else "en")
+    return site
 
 
 def foreign_texts(element: Locator) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
-from page_support import NEWEST, Site, faint_texts, foreign_texts, site_of, until
+from page_support import NEWEST, Site, both_languages, faint_texts, foreign_texts, in_its_language, site_of, until
 from PIL import Image
 from playwright.sync_api import Locator, expect
 from plugin_support import failing, picture, row, slow_save
@@ -33,9 +33,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(opened: Site) -> Iterator[Site]:
+def site(opened: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The page; no test may leave an error of ours in the browser's console. It notes each 409 as well."""
-    yield opened
+    yield in_its_language(opened, request)
     opened.comfy.idle()
     assert [problem for problem in opened.ours() if "status of 409 " not in problem] == []
 
@@ -254,37 +254,31 @@ def test_before_a_lost_prompt_is_queued_again_what_it_made_is_seen(site: Site) -
     assert site.comfy.pending() == [], "nothing is rendered again"
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@both_languages
 def test_decisions_can_be_read_in_both_languages_and_themes(site: Site, language: str) -> None:
     """With WFRECOVERY_SHOTS=DIR pictures of them are kept."""
     number = {"en": 11, "zh": 13}[language]
     waits, without = changed(site, number), failed(site, number + 1)
     by_hand(site, f"hand/{language}.png", 80)
     folder = os.environ.get("WFRECOVERY_SHOTS")
-    site.set("Comfy.Locale", language)
-    try:
-        site.open()
-        for palette in ("light", "dark"):
-            site.set("Comfy.ColorPalette", palette)
-            for prompt, actions in ((waits, ("write", "leave")), (without, ("adopt",))):
-                site.open_detail(prompt)
-                for action in actions:
-                    dialog = ask(site, action)
-                    ready = {"write": "row", "adopt": "candidate"}.get(action)
-                    if ready:
-                        site.hook(ready).first.click()
-                    if action == "write":
-                        assert faint_texts(site.hook("panel")) == []
-                    assert faint_texts(dialog) == []
-                    assert language == "en" or foreign_texts(dialog) == []
-                    if folder:
-                        site.page.wait_for_timeout(500)
-                        site.page.screenshot(path=Path(folder, f"{action}-{language}-{palette}.png"))
-                    site.hook(f"decide-{action}-leave").click()
-                    expect(dialog).to_have_count(0)
-                assert language == "en" or foreign_texts(site.hook("panel")) == []
+    for palette in ("light", "dark"):
+        site.set("Comfy.ColorPalette", palette)
+        for prompt, actions in ((waits, ("write", "leave")), (without, ("adopt",))):
+            site.open_detail(prompt)
+            for action in actions:
+                dialog = ask(site, action)
+                ready = {"write": "row", "adopt": "candidate"}.get(action)
+                if ready:
+                    site.hook(ready).first.click()
+                if action == "write":
+                    assert faint_texts(site.hook("panel")) == []
+                assert faint_texts(dialog) == []
+                assert language == "en" or foreign_texts(dialog) == []
                 if folder:
-                    site.page.screenshot(path=Path(folder, f"detail-{actions[0]}-{language}-{palette}.png"))
-    finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
+                    site.page.wait_for_timeout(500)
+                    site.page.screenshot(path=Path(folder, f"{action}-{language}-{palette}.png"))
+                site.hook(f"decide-{action}-leave").click()
+                expect(dialog).to_have_count(0)
+            assert language == "en" or foreign_texts(site.hook("panel")) == []
+            if folder:
+                site.page.screenshot(path=Path(folder, f"detail-{actions[0]}-{language}-{palette}.png"))

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 from cli_support import died
-from page_support import NEWEST, Site, faint_texts, foreign_texts, site_of, until
+from page_support import NEWEST, Site, both_languages, faint_texts, foreign_texts, in_its_language, site_of, until
 from playwright.sync_api import expect
 from plugin_support import Comfy, picture, row
 
@@ -27,13 +27,19 @@ from wfrecovery.demo.screenshots.front_end import FrontEndMissingError
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One ComfyUI and its newest page."""
     try:
-        with browser() as chromium, site_of(f"page {NEWEST}", chromium, tmp_path_factory.mktemp("page")) as opened:
-            yield opened
+        with browser() as chromium, site_of(f"page {NEWEST}", chromium, tmp_path_factory.mktemp("page")) as site:
+            yield site
     except (BrowserMissingError, FrontEndMissingError) as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def site(opened: Site, request: pytest.FixtureRequest) -> Site:
+    """The page."""
+    return in_its_language(opened, request)
 
 
 @pytest.fixture
@@ -61,7 +67,8 @@ def name_of(comfy: Comfy) -> str:
 @contextmanager
 def stopped(comfy: Comfy) -> Iterator[None]:
     """It lives, and does nothing meanwhile."""
-    os.kill(comfy.pid, signal.SIGSTOP)
+    with comfy.table_locked():  # which it would keep
+        os.kill(comfy.pid, signal.SIGSTOP)
     try:
         yield
     finally:
@@ -130,7 +137,7 @@ def test_what_another_one_has_to_end_is_being_cancelled_until_it_has(site: Site,
     expect(site.hook("action-cancel")).to_have_count(0)
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@both_languages
 def test_what_is_said_of_others_can_be_read_in_both_languages_and_themes(
     site: Site, other: Comfy, language: str
 ) -> None:
@@ -143,12 +150,10 @@ def test_what_is_said_of_others_can_be_read_in_both_languages_and_themes(
     other.until_stage(prompts[0], "running")
     boot = other.status()["owner"]
     table, ours = WorkflowDatabase(site.comfy.output), site.comfy.status()["owner"]
-    site.set("Comfy.Locale", language)
     with stopped(other):
         try:
             table.update(site.task_id(nodes), lambda task: dataclasses.replace(task, owner=None, refused_by=(ours,)))
             without_proof(site, other, boot)
-            site.open()
             site.open_detail(prompts[0])
             site.hook("action-cancel").click()
             for palette in ("light", "dark"):
@@ -168,11 +173,8 @@ def test_what_is_said_of_others_can_be_read_in_both_languages_and_themes(
                     site.open_detail(prompt)
                     seen(site, f"detail {prompts.index(prompt) if prompt in prompts else 'nodes'} {palette}", language)
         finally:
-            site.set("Comfy.Locale", "en")
             site.set("Comfy.ColorPalette", "dark")
-            site.open()
         site.open_list()
-        site.hook("owners").locator("summary").click()
         site.hook("take-over-ask").click()
         site.hook("take-over").click()
         until(lambda: site.comfy.pending() == prompts[1:], what="what it left in our queue")
@@ -189,15 +191,13 @@ def seen(site: Site, what: str, language: str, hook: str = "panel") -> None:
         site.page.screenshot(path=Path(pictures) / f"{what.replace(' ', '_')}_{language}.png")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@both_languages
 def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, language: str) -> None:
     words = {
         "en": "not on disk yet (another program holds the task table)",
         "zh": "尚未写入磁盘（另一个程序占用着任务表）",
     }
-    site.set("Comfy.Locale", language)
     try:
-        site.open()
         site.open_list()
         with site.comfy.table_locked():
             posting = threading.Thread(target=site.comfy.post, args=(picture("late"), row(10)))
@@ -209,13 +209,11 @@ def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, 
         expect(site.hook("unwritten")).to_have_count(0)
         posting.join()
     finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
         site.comfy.idle()
     assert site.ours() == []
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@both_languages
 def test_a_table_that_cannot_be_read_is_told_until_it_can(site: Site, language: str) -> None:
     """What was read last stays in the list."""
     words = {
@@ -224,33 +222,30 @@ def test_a_table_that_cannot_be_read_is_told_until_it_can(site: Site, language: 
     }
     kept = site.comfy.finished(site.comfy.queue(picture("kept"), row(11)))["comfyui_task_id"]
     active = site.comfy.table / "active"
-    site.set("Comfy.Locale", language)
+    site.open_list()
+    shown = site.task(kept)
+    expect(shown).to_be_visible()
+    aside = active.rename(active.with_name("aside"))
     try:
-        site.open()
-        site.open_list()
-        expect(site.task(kept)).to_be_visible()
-        aside = active.rename(active.with_name("aside"))
-        try:
-            active.symlink_to(active)  # whoever follows it gets an error, root as well
-            for text in words[language]:
-                expect(site.hook("unwritten")).to_contain_text(text)
-            expect(site.hook("unwritten")).not_to_contain_text(str(active))
-            for palette in ("light", "dark"):
-                site.set("Comfy.ColorPalette", palette)
-                seen(site, f"unread {palette}", language)
-            expect(site.task(kept)).to_be_visible()
-            site.hook("unwritten").locator("strong").evaluate("heading => { heading.textContent = 'x'.repeat(500) }")
-            assert site.hook("unwritten").evaluate("banner => banner.scrollWidth <= banner.clientWidth")
-        finally:
-            active.unlink()
-            aside.rename(active)
-        expect(site.hook("unwritten")).to_have_count(0)
+        active.symlink_to(active)  # whoever follows it gets an error, root as well
+        for text in words[language]:
+            expect(site.hook("unwritten")).to_contain_text(text)
+        expect(site.hook("unwritten")).not_to_contain_text(str(active))
+        for palette in ("light", "dark"):
+            site.set("Comfy.ColorPalette", palette)
+            seen(site, f"unread {palette}", language)
+        expect(shown).to_be_visible()
+        site.hook("unwritten").locator("strong").evaluate("heading => { heading.textContent = 'x'.repeat(500) }")
+        assert site.hook("unwritten").evaluate("banner => banner.scrollWidth <= banner.clientWidth")
     finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
+        active.unlink()
+        aside.rename(active)
+    expect(site.hook("unwritten")).to_have_count(0)
+    site.problems.clear()  # of pictures that could not be had meanwhile
 
 
-def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site) -> None:
+@both_languages
+def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site, language: str) -> None:
     words = {
         "en": ("At a standstill", "has ended, and 3 tasks wait for it: nobody has taken over → start main.py again"),
         "zh": ("停滞", "已退出，3 个任务在等它，没有程序接手 → 请重新运行 main.py"),
@@ -260,20 +255,15 @@ def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site
     tasks = [entry.task_id for entry in db.index.entries() if entry.owner is not None and entry.owner.boot == boot]
     Note(db.table).claim({f"gone:{boot}": Told(tasks=tuple(tasks))})  # else it stands after two minutes
     try:
-        for language, texts in words.items():
-            site.set("Comfy.Locale", language)
-            site.open()
-            site.open_list()
-            for palette in ("light", "dark"):
-                site.set("Comfy.ColorPalette", palette)
-                for text in texts:
-                    expect(site.hook("standstill")).to_contain_text(text)
-                seen(site, f"standstill {palette}", language)
+        site.open_list()
+        for palette in ("light", "dark"):
+            site.set("Comfy.ColorPalette", palette)
+            for text in words[language]:
+                expect(site.hook("standstill")).to_contain_text(text)
+            seen(site, f"standstill {palette}", language)
     finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
         for task in tasks:
-            assert db.cancel_task(task, "not wanted")
+            assert db.cancel_task(task, "不需要了")
     site.open_list()
     expect(site.hook("standstill")).to_have_count(0)
     assert site.ours() == []

@@ -14,10 +14,20 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
-from page_support import HOSTS, NO_REAL, OLDEST, REAL, Site, faint_texts, foreign_texts, site_of, until
+from page_support import (
+    HOSTS,
+    OLDEST,
+    Site,
+    both_languages,
+    faint_texts,
+    foreign_texts,
+    in_its_language,
+    site_of,
+    until,
+)
 from PIL import Image
 from playwright.sync_api import Browser, Route, expect
-from plugin_support import REAL_SHAPE, failing, picture, row
+from plugin_support import NO_REAL, REAL, REAL_SHAPE, failing, picture, row
 
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, browser
 from wfrecovery.demo.screenshots.front_end import FrontEndMissingError
@@ -62,9 +72,9 @@ def opened(
 
 
 @pytest.fixture
-def site(opened: Site) -> Iterator[Site]:
+def site(opened: Site, request: pytest.FixtureRequest) -> Iterator[Site]:
     """The page; no test may leave an error of ours in the browser's console."""
-    yield opened
+    yield in_its_language(opened, request)
     opened.comfy.idle()
     assert opened.ours() == []
 
@@ -481,28 +491,22 @@ def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> No
     until(lambda: site.server_settings()["lost_prompts"] == "ask", what="the server's setting")
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@both_languages
 def test_what_is_said_of_files_can_be_read_in_both_languages_and_themes(site: Site, language: str) -> None:
     prompt = site.comfy.queue(picture(f"theme_{language}", batch=3), row({"en": 43, "zh": 44}[language]))
     names = delivered(site, prompt)["output_files"]
     (site.comfy.output / names[0]).unlink()
     another_picture(site.comfy.output / names[2])
-    site.set("Comfy.Locale", language)
-    try:
-        site.open()
-        for palette in ("light", "dark"):
-            site.set("Comfy.ColorPalette", palette)
-            site.open_detail(prompt)
-            expect(site.hook("file", state="missing")).to_have_count(1)
-            expect(site.hook("file", state="replaced")).to_have_count(1)
-            retry, in_sheet = {"en": ("Render again", "In the sheet"), "zh": ("重新生成", "已写入表格")}[language]
-            expect(site.hook("action-retry")).to_have_text(retry)
-            expect(site.hook("file").last).to_contain_text(in_sheet)
-            assert faint_texts(site.hook("panel")) == []
-            assert language == "en" or foreign_texts(site.hook("panel")) == []
-    finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
+    for palette in ("light", "dark"):
+        site.set("Comfy.ColorPalette", palette)
+        site.open_detail(prompt)
+        expect(site.hook("file", state="missing")).to_have_count(1)
+        expect(site.hook("file", state="replaced")).to_have_count(1)
+        retry, in_sheet = {"en": ("Render again", "In the sheet"), "zh": ("重新生成", "已写入表格")}[language]
+        expect(site.hook("action-retry")).to_have_text(retry)
+        expect(site.hook("file").last).to_contain_text(in_sheet)
+        assert faint_texts(site.hook("panel")) == []
+        assert language == "en" or foreign_texts(site.hook("panel")) == []
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
@@ -520,19 +524,15 @@ def test_every_text_can_be_read_in_both_themes(site: Site, palette: str) -> None
         site.set("Comfy.ColorPalette", "dark")
 
 
-def test_everything_is_chinese_when_comfyui_is(site: Site) -> None:
+@pytest.mark.parametrize("language", ["zh"], scope="module")
+def test_everything_is_chinese_when_comfyui_is(site: Site, language: str) -> None:
+    assert site.setting("Comfy.Locale") == language
     prompt = site.comfy.queue(failing("中文", "显存不足"), row(32))
     site.comfy.until_stage(prompt, "failed")
-    site.set("Comfy.Locale", "zh")
-    try:
-        site.open()
-        site.choose("扩展", "工作流恢复", "恢复任务")
-        expect(site.toast("没有")).to_have_count(1)
-        site.open_list()
-        expect(site.task(prompt)).to_be_visible()
-        assert foreign_texts(site.hook("panel")) == []
-        site.open_detail(prompt)
-        assert foreign_texts(site.hook("panel")) == []
-    finally:
-        site.set("Comfy.Locale", "en")
-        site.open()
+    site.choose("扩展", "工作流恢复", "恢复任务")
+    expect(site.toast("没有")).to_have_count(1)
+    site.open_list()
+    expect(site.task(prompt)).to_be_visible()
+    assert foreign_texts(site.hook("panel")) == []
+    site.open_detail(prompt)
+    assert foreign_texts(site.hook("panel")) == []

@@ -66,10 +66,12 @@ function queryText(query) {
   return given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : ''
 }
 
-async function request(api, path, options) {
+async function request(api, path, options = {}) {
   let response
+  // The browser's own language is another one where ComfyUI was set to this.
+  const headers = { 'Accept-Language': serverLanguage(), ...options.headers }
   try {
-    response = await api.fetchApi(`/wfrecovery${path}`, options)
+    response = await api.fetchApi(`/wfrecovery${path}`, { ...options, headers })
   } catch (error) {
     if (error.name === 'AbortError') throw error
     throw new ServerError(OFFLINE, error.message)
