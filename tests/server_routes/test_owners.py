@@ -85,7 +85,8 @@ def test_a_stopped_one_keeps_its_rows(two: Callable[[], tuple[Comfy, Comfy]]) ->
     first, second = two()
     prompts = [first.queue(picture(f"row{number}", seconds=2.0), row(number)) for number in (2, 3)]
     first.until_stage(prompts[0], "running")
-    os.kill(first.pid, signal.SIGSTOP)
+    with first.table_locked():  # which it would keep
+        os.kill(first.pid, signal.SIGSTOP)
     try:
         second.start()
         second.recovered()
