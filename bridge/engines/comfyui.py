@@ -22,6 +22,7 @@ from ..table.values import OwnerKind
 from .downloads import save
 from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
+from .in_time import within
 from .submitted import SubmittedId, submit_for_current
 
 log = logging.getLogger("wfrecovery")
@@ -278,7 +279,7 @@ class _Events:
         ends = asyncio.get_running_loop().time() + self._poll_seconds
         while (left := ends - asyncio.get_running_loop().time()) > 0:
             try:
-                message = await asyncio.wait_for(self._receive(), left)
+                message = await within(left, self._receive())
             except (aiohttp.ClientError, OSError):
                 await asyncio.sleep(left)  # ComfyUI is down: poll until it is back
                 return

@@ -21,6 +21,7 @@ from ..redact import redact
 from .downloads import fetch
 from .errors import EngineError, FileUnavailableError, NotSentError, UnreachableError
 from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
+from .in_time import within
 
 log = logging.getLogger("wfrecovery")
 
@@ -267,7 +268,7 @@ class EngineInUse:
             raise UnreachableError(f"{self.name} does not answer")
         asked = clock()
         try:
-            answer = await asyncio.wait_for(called(function, *arguments), ASK_SECONDS)
+            answer = await within(ASK_SECONDS, called(function, *arguments))
         except Exception as error:
             self._was_silent(clock() - asked, nobody_listens=_never_connected(error))
             if isinstance(error, EngineError):

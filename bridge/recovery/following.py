@@ -211,8 +211,8 @@ class Following:
                     await written(self._db, task.task_id, if_ours(self._db, _seen_running))
         finally:
             waiting.cancel()
-            with contextlib.suppress(asyncio.CancelledError, EngineError):
-                await waiting
+            await asyncio.wait({waiting})  # not itself: who is stopped meanwhile must hear of that
+            waiting.cancelled() or waiting.exception()
 
     async def _runs(self, task: TaskRecord, seen: Sequence[Place]) -> bool:
         """Whether it was seen running; a client that waits by itself tells nothing of that."""

@@ -25,7 +25,7 @@ from ..table.records import Stage, TaskRecord, now_text
 from ..wording import Wording
 from .decisions import CANCELLED, ID_GIVEN_AWAY, UNANSWERED
 from .delivering import RunDelivery
-from .writing import written
+from .writing import surely_written, written
 
 log = logging.getLogger("wfrecovery")
 
@@ -176,7 +176,7 @@ class Submitting:
             else:
                 self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
-                await written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
+                await surely_written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
                 return job_id
         self.allowance.give_back(task.task_id)
         return task.comfyui_task_id

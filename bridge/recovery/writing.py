@@ -22,14 +22,13 @@ _TELL_EVERY: Final = 60.0
 async def written(db: DatabaseManager, task_id: str, change: Change) -> TaskRecord:
     """Change a record off the event loop, and return it as it is then.
 
-    Somebody who holds the table's lock, or a full disk, only makes it later; and the change is made although who waits
-    for it is stopped. Raises TaskError where the task is gone or does not allow the change.
+    Somebody who holds the table's lock, or a full disk, only makes it later. Raises TaskError where the task is gone or
+    does not allow the change.
     """
     pause, told = _FIRST_PAUSE, float("-inf")
     while True:
         try:
-            changing = asyncio.get_running_loop().run_in_executor(None, db.table.update, task_id, change)
-            return await asyncio.shield(changing)  # else it is taken back where no thread has begun it
+            return await asyncio.to_thread(db.table.update, task_id, change)
         except DurabilityUnknownError as error:  # it is written, and readable
             log.warning("[wfrecovery] %s: %s", task_id, error)
             return await asyncio.to_thread(db.table.get, task_id)
@@ -42,6 +41,16 @@ async def written(db: DatabaseManager, task_id: str, change: Change) -> TaskReco
                 log.warning("[wfrecovery] %s cannot be written yet, tried again until it is: %s", task_id, error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def surely_written(db: DatabaseManager, task_id: str, change: Change) -> TaskRecord:
+    """The same; who is stopped meanwhile stops when it is written."""
+    writing = asyncio.ensure_future(written(db, task_id, change))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait({writing})
+        raise
 
 
 def if_ours(db: DatabaseManager, change: Change) -> Change:
