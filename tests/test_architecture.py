@@ -43,6 +43,7 @@ ROOMS = (
     "bridge.settings",
     "bridge.terminal",
     "bridge.documents",
+    "bridge.in_time",
     "bridge.inside",
     "bridge.redact",
     "bridge.secret_names",
@@ -211,6 +212,12 @@ def test_a_records_json_is_read_and_written_in_one_place() -> None:
 def test_a_look_into_a_records_json_is_seen(code: str) -> None:
     assert looks_into_metadata(code)
     assert not looks_into_metadata(code.replace("metadata", "extra_data"))
+
+
+def test_nobody_waits_with_what_loses_a_cancellation() -> None:
+    """`bridge/in_time.py` says why."""
+    rooms = [path for room in ("bridge", "server_routes", "nodes") for path in (ROOT / room).rglob("*.py")]
+    assert [path for path in rooms if "asyncio.wait_for(" in path.read_text("utf-8")] == []
 
 
 def test_no_module_and_no_style_sheet_is_too_long() -> None:

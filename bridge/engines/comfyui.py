@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 
+from ..in_time import within
 from ..redact import redact, secret_values
 from ..results.expected import NodeClass, node_classes_of_object_info
 from ..table.record_json import parsed, publishing_in, row_in
@@ -22,7 +23,6 @@ from ..table.values import OwnerKind
 from .downloads import save
 from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
-from .in_time import within
 from .submitted import SubmittedId, submit_for_current
 
 log = logging.getLogger("wfrecovery")
@@ -120,11 +120,14 @@ class ComfyUIClient:
         async with self._request("POST", "/prompt", json=body) as response:
             if response.status == 429:  # of a proxy: it has not come here
                 raise BusyError("ComfyUI: too many requests", seconds_in(response.headers.get("Retry-After")))
-            answer = await self._json(response)
             if response.status == 400:
-                raise PromptRefusedError(refusal_text(answer))
+                raise PromptRefusedError(refusal_text(await self._json(response)))
             if response.status != 200:
-                raise ComfyUIUnreachableError(f"ComfyUI answered HTTP {response.status} to POST /prompt")
+                said = f"ComfyUI answered HTTP {response.status} to POST /prompt"
+                # 502 is a proxy's: ComfyUI has closed the connection
+                lost = ConnectionAbortedError(said) if response.status == 502 else None
+                raise ComfyUIUnreachableError(said) from lost
+            answer = await self._json(response)
         return SubmittedId(answer["prompt_id"])
 
     async def cancel(self, prompt_id: str) -> None:
@@ -280,10 +283,10 @@ class _Events:
         while (left := ends - asyncio.get_running_loop().time()) > 0:
             try:
                 message = await within(left, self._receive())
+            except asyncio.TimeoutError:  # since Python 3.11 an OSError, too
+                return
             except (aiohttp.ClientError, OSError):
                 await asyncio.sleep(left)  # ComfyUI is down: poll until it is back
-                return
-            except asyncio.TimeoutError:
                 return
             if message.type is aiohttp.WSMsgType.TEXT:
                 if self._ends_wait(message.data, prompt_id, on_progress):

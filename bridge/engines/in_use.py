@@ -17,11 +17,11 @@ from uuid import UUID
 
 import aiohttp
 
+from ..in_time import within
 from ..redact import redact
 from .downloads import fetch
 from .errors import EngineError, FileUnavailableError, NotSentError, UnreachableError
 from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
-from .in_time import within
 
 log = logging.getLogger("wfrecovery")
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ...bridge.in_time import within
 from ...bridge.redact import redact
 from ...bridge.results.contents import ResultGoneError
 from ...bridge.table.locks import NoLocksError
@@ -85,7 +86,7 @@ async def json_body(request: web.Request) -> dict[str, Any]:
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":  # a few bytes may become gigabytes
         raise BadRequestError("content_encoding", "send the body as it is, not compressed", 415)
     try:
-        content = await asyncio.wait_for(_bounded_body(request), BODY_SECONDS)
+        content = await within(BODY_SECONDS, _bounded_body(request))
     except (TimeoutError, asyncio.TimeoutError):
         raise BadRequestError("slow_body", f"the body did not come within {BODY_SECONDS:g} s", 408) from None
     try:

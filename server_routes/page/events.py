@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...bridge.in_time import within
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
@@ -98,7 +99,7 @@ class Events:
         looked = 0.0
         while True:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):  # look whether others have changed something
-                await asyncio.wait_for(self._wake.wait(), WATCH_SECONDS)
+                await within(WATCH_SECONDS, self._wake.wait())
             self._wake.clear()
             try:
                 if self._connected():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+from ...bridge.in_time import within
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskError, parse_time
@@ -47,7 +48,7 @@ class Retention:
             except Exception:
                 log.exception("[wfrecovery] old records could not be removed; tried again tomorrow")
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), DAY_SECONDS)
+                await within(DAY_SECONDS, self._wake.wait())
 
     async def remove_old(self) -> int:
         """Remove what is settled and old enough, in batches; how many there were. 0 days: nothing ever."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from wfrecovery.bridge.engines.in_time import within
+from wfrecovery.bridge.in_time import within
 
 
 @pytest.mark.parametrize("later", range(8))
