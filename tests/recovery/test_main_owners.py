@@ -67,10 +67,14 @@ class DiesAtOnce(http.server.BaseHTTPRequestHandler):
     before anybody asks it anything else."""
 
     sent: ClassVar[list[str]] = []
+    #: what a proxy before it answers in its place
+    answers: ClassVar[int | None] = None
 
     def do_POST(self) -> None:
         self.sent.append(self.path)
         self.close_connection = True
+        if self.answers is not None:
+            self.send_error(self.answers)
 
     def do_GET(self) -> None:
         empty = {"queue_running": [], "queue_pending": []} if self.path.startswith("/queue") else {}
@@ -85,8 +89,12 @@ class DiesAtOnce(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_row_that_kills_comfyui_is_counted_although_that_is_back_before_anybody_looks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("proxy", [None, 502], ids=["", "behind a proxy"])
+def test_a_row_that_kills_comfyui_is_counted_although_that_is_back_before_anybody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: int | None
+) -> None:
     DiesAtOnce.sent.clear()
+    monkeypatch.setattr(DiesAtOnce, "answers", proxy)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), DiesAtOnce) as comfy:
         threading.Thread(target=comfy.serve_forever, daemon=True).start()
         with Main(f"http://127.0.0.1:{comfy.server_port}", tmp_path, range(2, 3)) as main:
