@@ -27,7 +27,7 @@ from .folder_holder import LENGTH
 _TIME_LIMIT: Final = 8.0
 #: The same until it has started, which says nothing of the folder: a busy machine is slow, and locks hold there.
 _START_LIMIT: Final = 60.0
-#: Seconds until it is tried again in a folder where it could not be.
+#: Seconds until it is tried again in a folder where it could not be; twice as long each time.
 _AGAIN_AFTER: Final = 60.0
 #: Seconds until a dead process's lock must be free: Windows may end it a little later than it says.
 _FREE_WITHIN: Final = 1.0
@@ -100,17 +100,18 @@ class FolderTest:
 
 
 def tested(folder: Path) -> FolderTest:
-    """The same, once per process and folder; and once a minute for as long as locks cannot be tried."""
+    """The same, once per process and folder; and again later, ever more seldom, where locks could not be tried."""
     with _testing:
-        found, again_at = _tested.get(folder, (FolderTest(), 0.0))
+        found, again_at, pause = _tested.get(folder, (FolderTest(), 0.0, _AGAIN_AFTER))
         if found.locks is None and time.monotonic() >= again_at:
             found = examine_folder(folder)
-            _tested[folder] = found, time.monotonic() + _AGAIN_AFTER
+            _tested[folder] = found, time.monotonic() + pause, 2 * pause
         return found
 
 
 _testing: Final = threading.Lock()
-_tested: Final[dict[Path, tuple[FolderTest, float]]] = {}
+#: what was found, when it is tried again by the monotonic clock, and how long after that
+_tested: Final[dict[Path, tuple[FolderTest, float, float]]] = {}
 
 
 def examine_folder(folder: Path, *, run: Run = subprocess.Popen, library: Any = filelock) -> FolderTest:
@@ -282,7 +283,7 @@ def _other_process(
         with other:
             try:
                 yield other, limited
-            except (OSError, NotImplementedError, TypeError) as error:  # by ourselves, from here
+            except (OSError, NotImplementedError) as error:  # filelock's words for a folder that has no locks
                 raise _NoAnswerError(str(error)) from error
             finally:
                 other.kill()

@@ -270,6 +270,20 @@ def test_a_process_that_does_not_answer(folder: Path, monkeypatch: pytest.Monkey
     assert started[0].returncode
 
 
+def test_a_process_that_hangs_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_test, "_TIME_LIMIT", 0.2)
+    started: list[subprocess.Popen[str]] = []
+
+    def run(command: list[str], **kwargs: Any) -> subprocess.Popen[str]:
+        hangs = "import time; print('ready', flush=True); time.sleep(20)"
+        started.append(subprocess.Popen([command[0], "-c", hangs], **kwargs))
+        return started[0]
+
+    found = examine_folder(folder, run=run)
+    assert (found.locks, found.mode) == (None, "beat")
+    assert started[0].returncode, "it was killed, and not waited for"
+
+
 def test_a_process_that_starts_slowly_says_nothing_of_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine: its locks hold all the same."""
     monkeypatch.setattr(folder_test, "_TIME_LIMIT", 0.5)
@@ -289,13 +303,17 @@ def test_where_locks_could_not_be_tried_they_are_tried_again(folder: Path, monke
 
     def examined(folder: Path) -> FolderTest:
         asked.append(folder)
-        return FolderTest(locks=None if len(asked) == 1 else True)
+        return FolderTest(locks=None if len(asked) < 3 else True)
 
     monkeypatch.setattr(folder_test, "examine_folder", examined)
     assert [folder_test.tested(folder).mode for _ in range(2)] == ["beat", "beat"]
-    monkeypatch.setitem(folder_test._tested, folder, (FolderTest(), time.monotonic()))  # the minute is over
+    for number in (1, 2):
+        found, again_at, pause = folder_test._tested[folder]
+        assert (len(asked), pause) == (number, 60 * 2**number)
+        monkeypatch.setitem(folder_test._tested, folder, (found, again_at - pause, pause))  # that time is over
+        folder_test.tested(folder)
     assert [folder_test.tested(folder).mode for _ in range(2)] == ["locks", "locks"]
-    assert len(asked) == 2
+    assert len(asked) == 3
 
 
 def test_no_process_may_be_started(folder: Path) -> None:
