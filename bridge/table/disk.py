@@ -144,12 +144,16 @@ class Disk:
         """Whether the file is there."""
         return path.exists()
 
-    def names(self, folder: Path) -> list[str]:
-        """The names in `folder`, sorted; none when the folder is not there. Raises OSError, also where it is a file:
-        who finds nothing there would render everything again."""
+    def names(self, folder: Path, *, must_be_folder: bool = False) -> list[str]:
+        """The names in `folder`, sorted; none when the folder is not there. Raises OSError; where it is a file, only if
+        it must be a folder."""
         try:
             return sorted(os.listdir(folder))
         except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if must_be_folder:
+                raise
             return []
 
     def changed_at(self, path: Path) -> int | None:
@@ -160,7 +164,7 @@ class Disk:
             return None
 
     def stamps(self, folder: Path) -> dict[str, FileStamp]:
-        """The files in `folder` by name; none when the folder is not there. Raises OSError, as `names` does."""
+        """The files in `folder` by name; none when the folder is not there. Raises OSError, also where it is a file."""
         found = {}
         with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:

@@ -151,13 +151,15 @@ class TableFiles:
     # ---------------------------------------------------------------- listing
 
     def ids_in(self, folder: Path) -> list[str]:
-        """The tasks that have a file in `folder`."""
-        names = (name.removesuffix(".json") for name in self.disk.names(folder) if name.endswith(".json"))
+        """The tasks that have a file in `folder`. Raises OSError, also where that is a file: who found nothing there
+        would render everything again."""
+        found = self.disk.names(folder, must_be_folder=True)
+        names = (name.removesuffix(".json") for name in found if name.endswith(".json"))
         return [name for name in names if is_task_id(name)]
 
     def months(self) -> list[str]:
         """The months that have finished tasks."""
-        return [name for name in self.disk.names(self.done) if _MONTH.fullmatch(name)]
+        return [name for name in self.disk.names(self.done, must_be_folder=True) if _MONTH.fullmatch(name)]
 
     def stamps_in(self, place: Path) -> dict[str, FileStamp]:
         """The records that lie in `place`, by task id."""

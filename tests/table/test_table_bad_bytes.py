@@ -291,6 +291,13 @@ def test_a_file_in_the_place_of_a_folder_is_no_empty_table(table: WorkflowDataba
         manager.add_workflow_task({"row_number": 2, "product_name": "a"}, "图片合成")
 
 
+@pytest.mark.parametrize("place", ["corrupt", "ids", "kept", "owners"])
+def test_a_file_in_the_place_of_another_folder_hides_no_task(table: WorkflowDatabase, place: str) -> None:
+    shutil.rmtree(table.folder / place, ignore_errors=True)
+    (table.folder / place).write_bytes(b"mine")
+    assert start(table)[1] == [img(1).task_id, job_id(1)]
+
+
 def test_a_damaged_record_in_done_is_not_counted_and_stops_nobody(table: WorkflowDatabase) -> None:
     (table.folder / "done" / MONTH / f"{job_id(2)}.json").write_bytes(b"{")
     fresh = WorkflowDatabase(table.output_dir)
