@@ -103,14 +103,9 @@ def _picture_before(row_data: Mapping[str, Any], title: str) -> str | None:
     read = row_data.get("original_data")
     cells = read if isinstance(read, Mapping) else None
     told = [data[name] for data, name in ((row_data, "composite_image"), (cells, title)) if data and name in data]
-    named = [tokens for tokens in map(_tokens, told) if tokens]
-    if named:
-        return named[0]
+    kept = row_data.get("composite_image")
+    for tokens in (kept if isinstance(kept, str) else "", *(",".join(pictures_in(cell)) for cell in told)):
+        if _TOKENS.fullmatch(tokens):
+            return tokens
     empty = bool(told) and not any(told) and (cells is None or title in cells)
     return "" if empty else None
-
-
-def _tokens(cell: Any) -> str:
-    """Empty where it names none."""
-    tokens = cell if isinstance(cell, str) else ",".join(pictures_in(cell))
-    return tokens if _TOKENS.fullmatch(tokens) else ""

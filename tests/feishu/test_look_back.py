@@ -226,16 +226,22 @@ def test_what_names_this_table_and_document_is_written(team: Team, tmp_path: Pat
 UNNAMED = {"type": "embed-image", "text": "", "link": "", "width": 4, "height": 4}
 
 
-@pytest.mark.parametrize("cell", [None, UNNAMED, "a/path.png"], ids=["left out", "of no name", "a path"])
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    "cell", [None, UNNAMED, "a/path.png", "key7"], ids=["left out", "of no name", "a path", "a key"]
+)
+@pytest.mark.parametrize("among_all", ["not there", "as read", "theirs"])
 def test_a_picture_of_which_a_team_s_own_reading_told_nothing_is_no_other_s(
-    team: Team, cell: object, *, whole: bool
+    team: Team, cell: object, among_all: str
 ) -> None:
-    """The cell showed a former picture: it is not taken for the result. `whole`: what they read has that cell all the
-    same, among all cells."""
+    """The cell showed a former picture: it is not taken for the result. `among_all`: what they read has that cell among
+    all cells as Feishu told it, or as they have it."""
     team.feishu.sheet.set("G2", SOMETHING)
     (read,) = (row for row in FeishuClient(team.settings).read_rows() if row.row_number == 2)
-    cells = {title: one for title, one in read.original_data.items() if whole or title != PICTURE}
+    cells = dict(read.original_data)
+    if among_all != "as read":
+        del cells[PICTURE]
+    if among_all == "theirs" and cell is not None:
+        cells[PICTURE] = cell
     team.db.add_workflow_task(dataclasses.replace(read, composite_image=cell, original_data=cells), "图片合成")
     task_id = team.finished(2)
     known_there(team, task_id)
