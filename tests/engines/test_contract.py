@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -643,7 +644,16 @@ def test_an_id_that_was_answered_is_on_disk_although_the_program_stops_in_that_m
     async def story() -> str:
         task_id = run.db.add_workflow_task(row(2), "图片合成")
         sending = asyncio.ensure_future(run.recovery.submit(task_id, service.client_workflow(2)))
-        service.on_create = lambda: asyncio.get_running_loop().call_soon(sending.cancel)
+        loop, free = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def stop_it() -> None:
+            """While the one thread that writes has something else to do."""
+            loop.run_in_executor(None, free.wait)
+            loop.call_later(0.3, free.set)
+            loop.call_soon(sending.cancel)
+
+        service.on_create = stop_it
         with contextlib.suppress(asyncio.CancelledError):
             await sending
         assert sending.cancelled()
@@ -651,6 +661,7 @@ def test_an_id_that_was_answered_is_on_disk_although_the_program_stops_in_that_m
 
     task = office.task(asyncio.run(story()))
     assert [task["comfyui_task_id"]] == service.ids_there()
+    assert "owner" not in task["metadata"], "who is stopped lets go"
     service.finish()
     assert office.main_py().recovers()[0]["status"] == "已完成"
 
