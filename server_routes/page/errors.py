@@ -17,7 +17,7 @@ from ...bridge.results.contents import ResultGoneError
 from ...bridge.table.locks import NoLocksError
 from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError
-from ...bridge.wording import Wording
+from ...bridge.wording import Wording, wording_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -32,9 +32,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class BadRequestError(ValueError):
     """The request cannot be answered; `kind` and the text go to the caller."""
 
-    def __init__(self, kind: str, message: str, status: int = 400) -> None:
-        self.kind, self.status = kind, status
-        super().__init__(message)
+    def __init__(self, kind: str, message: Wording | str, status: int = 400) -> None:
+        self.kind, self.status, self.wording = kind, status, wording_of(message)
+        super().__init__(self.wording.en)
 
 
 def error_response(kind: str, message: str, status: int) -> web.Response:
@@ -57,7 +57,7 @@ def answering(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except BadRequestError as error:
-            response = error_response(error.kind, str(error), error.status)
+            response = error_response(error.kind, error.wording.text(language_of(request)), error.status)
             if error.status in (408, 413):  # what is still to come is no next request
                 response.force_close()
             return response

@@ -23,6 +23,7 @@ from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.owner_list import BadOwnerError
 from ...bridge.table.plain_json import to_plain
 from ...bridge.table.record_json import record_to_json
+from ...bridge.wording import Wording
 from ..recovery.requests import Requests
 from ..recovery.startup import StartupRecovery
 from .actions import Action, Named, Selection, TaskActions
@@ -86,7 +87,7 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
         try:
             taken = await asyncio.to_thread(services.requests.take_over, body["take_over"])
         except BadOwnerError as error:
-            raise BadRequestError("bad_owner", error.wording.text(language_of(request))) from None
+            raise BadRequestError("bad_owner", error.wording) from None
         started = services.recovery.start()
         if not started:  # one under way has not seen what is ours only now
             again.add(asyncio.create_task(_once_more(services.recovery, again)))
@@ -116,7 +117,8 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
         record = await asyncio.to_thread(table.get, request.match_info["task_id"])
         found = await asyncio.to_thread(table.graph, record.task_id)
         if found is None:
-            raise BadRequestError("no_graph", f"the graph of {record.task_id} was not recorded", 404)
+            said = Wording(f"the graph of {record.task_id} was not recorded", f"没有记录 {record.task_id} 的工作流")
+            raise BadRequestError("no_graph", said, 404)
         return web.json_response(to_plain({"prompt": found["prompt"], "workflow": _workflow(found)}))
 
     @routes.get("/wfrecovery/tasks/{task_id}/thumbnail")
@@ -167,7 +169,7 @@ def _add_choices(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def rows(request: web.Request) -> web.Response:
         number = row_number_in(request.query)
-        with _feishu_refusals(request):
+        with _feishu_refusals():
             found = await asyncio.to_thread(choices, db, services.feishu, request.match_info["task_id"], number)
         return web.json_response({"rows": [asdict(row) for row in found]})
 
@@ -193,20 +195,20 @@ def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
     async def act(request: web.Request) -> web.Response:
         action = Action.of(request.match_info["action"])
         named = Named.of(action, await json_body(request))
-        with _feishu_refusals(request):
+        with _feishu_refusals():
             record = await services.actions.act(action, request.match_info["task_id"], named)
         return web.json_response(record_to_json(record), status=202)
 
 
 @contextlib.contextmanager
-def _feishu_refusals(request: web.Request) -> Iterator[None]:
+def _feishu_refusals() -> Iterator[None]:
     """What Feishu refuses, as the answer to a request."""
     try:
         yield
     except FeishuNotConfiguredError as error:
-        raise BadRequestError("not_configured", error.wording.text(language_of(request)), 409) from None
+        raise BadRequestError("not_configured", error.wording, 409) from None
     except FeishuError as error:
-        raise BadRequestError("feishu", error.wording.text(language_of(request)), 502) from None
+        raise BadRequestError("feishu", error.wording, 502) from None
 
 
 def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
@@ -229,11 +231,12 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
 
     @routes.get("/wfrecovery/sheet")
     @answering
-    async def sheet(request: web.Request) -> web.Response:
-        with _feishu_refusals(request):
+    async def sheet(_: web.Request) -> web.Response:
+        with _feishu_refusals():
             url = await asyncio.to_thread(services.feishu.sheet_url)
         if not url:
-            raise BadRequestError("feishu", "Feishu gave no address for the spreadsheet", 502)
+            said = Wording("Feishu gave no address for the spreadsheet", "飞书没有返回电子表格的网址")
+            raise BadRequestError("feishu", said, 502)
         return web.json_response({"url": url})
 
     @routes.get("/wfrecovery/doctor")

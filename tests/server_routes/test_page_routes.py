@@ -183,6 +183,10 @@ def test_the_graph_and_the_workflow_that_came_with_it(comfy: Comfy) -> None:
     comfy.graph_file(bare).unlink()
     refused(comfy.call("GET", f"/wfrecovery/tasks/{comfy.record(bare)['task_id']}/graph"), 404, "no_graph")
     refused(comfy.call("GET", "/wfrecovery/tasks/img_20200101_001/graph"), 404, "unknown_task")
+    # the page says which language it speaks, whatever the browser's is
+    for language, words in (("zh", "没有记录"), ("en", "was not recorded")):
+        path = f"/wfrecovery/tasks/{comfy.record(bare)['task_id']}/graph"
+        assert words in comfy.call("GET", path, headers={"Accept-Language": language}).json()["error"]["message"]
 
 
 def _big_picture(prefix: str, width: int, height: int) -> dict[str, Any]:
