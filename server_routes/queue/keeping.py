@@ -69,9 +69,8 @@ class Keeper:
     def _ours(self, task: TaskRecord) -> bool:
         return task.owner is None or task.owner.kind != OwnerKind.COMFYUI or self._db.owners.is_me(task.owner)
 
-    def _keep_record(self, prompt: Prompt, *, runs: bool | None = None) -> None:
+    def _keep_record(self, prompt: Prompt) -> None:
         """Somebody may have emptied the folder: a prompt that is still here is recorded again, and whether it runs."""
-        runs = prompt.began is not None if runs is None else runs
         task_id = prompt.task_id
         if task_id is not None and self._db.table.files.path_of(task_id) is None:
             log.warning("[wfrecovery] the record of %s is gone: it is made anew", task_id)
@@ -80,7 +79,7 @@ class Keeper:
             prompt.task_id = self._db.table.claim_id(
                 row_tag_of(prompt.item.prompt, prompt.item.extra_data).workflow_type, wanted=task_id
             )
-            self._on_change(self._written(prompt, prompt.task_id, runs=runs))
+            self._on_change(self._written(prompt, prompt.task_id, runs=prompt.counted))
 
     def heal(self) -> None:
         """Make anew what somebody has deleted of what waits and runs here."""
@@ -110,11 +109,14 @@ class Keeper:
         if prompt.part:
             self.change(prompt, going_on)
             return
-        self._keep_record(prompt, runs=False)
+        self._keep_record(prompt)
         try:
-            self._on_change(self._db.table.update(prompt.task_id, functools.partial(starting, self._db)))
+            record = self._db.table.update(prompt.task_id, functools.partial(starting, self._db))
         except NotToRunError as error:
             self._refuse(prompt, error)
+            return
+        prompt.counted = True
+        self._on_change(record)
 
     def _refuse(self, prompt: Prompt, error: NotToRunError) -> None:
         """It does not run; what a person wanted to end has ended with that."""
@@ -175,16 +177,16 @@ class Keeper:
 
     def go_on(self, prompt: Prompt, running: Prompt) -> None:
         """Note that the running prompt goes on with this one."""
-        prompt.task_id = running.task_id
+        prompt.task_id, prompt.counted = running.task_id, running.counted
         self.change(prompt, functools.partial(with_part, prompt_id=prompt.item.prompt_id))
 
-    def record(self, prompt: Prompt) -> None:
-        """Record an accepted prompt; one that must not run is taken out of the queue again."""
+    def record(self, prompt: Prompt, runs: bool) -> None:
+        """Record an accepted prompt, `runs`: as begun; one that must not run is taken out of the queue again."""
         item = prompt.item
         tag = row_tag_of(item.prompt, item.extra_data)
         task_id = item.task_id or self._db.table.claim_id(tag.workflow_type)
         try:
-            record = self._written(prompt, task_id, runs=prompt.starts_unseen)
+            record = self._written(prompt, task_id, runs=runs)
         except NotToRunError as error:
             prompt.task_id = task_id
             self._refuse(prompt, error)
@@ -192,7 +194,7 @@ class Keeper:
             if not self._host.delete_pending(here):
                 self._host.interrupt(here)
             return
-        prompt.task_id = task_id
+        prompt.task_id, prompt.counted = task_id, runs
         self._on_change(record)
 
     def _written(self, prompt: Prompt, task_id: str, *, runs: bool) -> TaskRecord:

@@ -58,8 +58,10 @@ class Prompt:
     ending: Callable[[TaskRecord], TaskRecord] | None = None
     #: it must not run: cancelled, or somebody else's
     refused: bool = False
-    #: its attempt is counted by its first record: the worker took it before we heard of it
+    #: the worker took it before we heard of it, so it counts as begun when it is put
     starts_unseen: bool = False
+    #: its attempt is in its record; set on the writing thread
+    counted: bool = False
     #: a node has queued it again: its end is not the task's
     continued: bool = False
     #: it is such a next part: no attempt of its own

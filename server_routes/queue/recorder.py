@@ -132,7 +132,8 @@ class Recorder:
             running.continued, prompt.part = True, True
             prompt.write = self._writer.submit(self._keeper.go_on, prompt, running)
         elif recorded:
-            prompt.write = self._writer.submit(self._keeper.record, prompt)
+            # Handed over as it is now: the worker may have it before the writing thread comes to that.
+            prompt.write = self._writer.submit(self._keeper.record, prompt, unseen)
             awaited(prompt.write, item.task_id)
 
     def got(self, result: Any) -> bool:
@@ -152,7 +153,7 @@ class Recorder:
         if not prompt.recorded:
             return True
         if prompt is self._early:
-            prompt.starts_unseen = False  # counted already
+            prompt.starts_unseen = False  # its first record counts it
         elif prompt.write is not None:
             prompt.write = self._writer.submit(self._keeper.start, prompt)
         if prompt.write is None:

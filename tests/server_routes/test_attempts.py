@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from plugin_support import HOSTS, Comfy, picture, row, until
+from plugin_support import HOSTS, Comfy, all_hosts, picture, row, until
 
 EXEC_NODES = Path(__file__).with_name("exec_route")
+LATE_WORKER = Path(__file__).with_name("late_worker")
 
 
 @pytest.fixture(params=HOSTS)
@@ -110,3 +111,17 @@ def test_forty_rows_behind_one_that_kills_are_not_counted(tmp_path: Path) -> Non
         comfy.until_stage(killer, "failed")
         for prompt in others:
             assert comfy.finished(prompt)["metadata"]["attempts"] == 1
+
+
+@all_hosts
+def test_a_worker_that_comes_late_is_counted_as_well(host: str | int, tmp_path: Path) -> None:
+    """After a crash the row that kills ComfyUI is the first one of each life: uncounted, it would be sent for ever."""
+    with Comfy(tmp_path / "comfyui", host, plugins=[LATE_WORKER]) as comfy:
+        killer = comfy.queue(picture("row2", seconds=600), row(2))
+        for attempts in (1, 2, 3):
+            assert comfy.until_stage(killer, "running")["metadata"]["attempts"] == attempts
+            comfy.crash()
+        record = comfy.until_stage(killer, "failed")
+        assert "3 times" in record["error_message"]
+        following = comfy.queue(picture("row3"), row(3))
+        assert comfy.finished(following)["metadata"]["attempts"] == 1
