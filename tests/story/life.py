@@ -107,17 +107,20 @@ class Server(PromptServer):
 
 
 class Worker:
-    """ComfyUI's worker, a turn at a time. `began` is told each prompt that it takes."""
+    """ComfyUI's worker, a turn at a time. `began` is told each prompt that it takes; `late`: it comes to the queue when
+    the plugins listen already."""
 
-    def __init__(self, life: Life, server: Server, began: Callable[[Any], None]) -> None:
+    def __init__(self, life: Life, server: Server, began: Callable[[Any], None], late: bool) -> None:
         self._life, self._server, self._queue, self._began = life, server, server.prompt_queue, began
+        self._late = late
         self.executor = execution.PromptExecutor(server)
         self._prompt: Coroutine[Any, Any, None] | None = None
         self._waits = True
 
     def accepted(self) -> None:
-        """The first prompt is taken as soon as it is there: the worker waits in `get` since before any plugin came."""
-        if self._waits:
+        """The first prompt is taken as soon as it is there by a worker that waits in `get` since before any plugin
+        came."""
+        if self._waits and not self._late:
             BESIDE.do(self._take)
 
     def turn(self) -> bool:
@@ -151,7 +154,8 @@ class Worker:
 
     def _take(self) -> bool:
         with self._life.pen.at_once():
-            get = type(self._queue).get.__get__(self._queue) if self._waits else self._queue.get
+            unheard = self._waits and not self._late
+            get = type(self._queue).get.__get__(self._queue) if unheard else self._queue.get
             taken = get(timeout=0)
         if taken is None:
             return False
@@ -201,6 +205,7 @@ class Life(Process):
         began: Callable[[Any], None],
         session: Callable[[Life], Any] | None = None,
         clock: Callable[[], float] = time.time,
+        late: bool = False,
     ) -> None:
         super().__init__(computer)
         self.pen, self._reader = Pen(), Pen()
@@ -208,7 +213,7 @@ class Life(Process):
         self._interrupt = INTERRUPT
         pools = {"wfrecovery-writer": self.pen, "wfrecovery-reader": self._reader}
         self.server = Server(self.loop, self._accepted)
-        self.worker = Worker(self, self.server, began)
+        self.worker = Worker(self, self.server, began, late)
         self._around = Surroundings(
             disk=self.disk,
             session=session(self) if session is not None else None,

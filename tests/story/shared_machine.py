@@ -27,12 +27,12 @@ class SharedMachine(RuleBasedStateMachine):
     #: whether locks exclude in the folder
     locks: ClassVar[bool] = True
 
-    @initialize(six=st.booleans(), both=st.sampled_from([True, True, False]))
-    def begin(self, six: bool, both: bool) -> None:
+    @initialize(six=st.booleans(), both=st.sampled_from([True, True, False]), late=st.booleans())
+    def begin(self, six: bool, both: bool, late: bool) -> None:
         SharedMachine.told += 1
         self.world = SharedWorld(six=six, locks=self.locks)
         for name in COMFYS if both else COMFYS[:1]:
-            self.world.start(name)
+            self.world.start(name, late=late)
         self.world.rest()
 
     # ------------------------------------------------------------------ work
@@ -83,11 +83,11 @@ class SharedMachine(RuleBasedStateMachine):
             process = processes[which % len(processes)]
             process.stopped = not process.stopped
 
-    @rule(name=COMFY, passes=PASSES, dies=DIES)
-    def start(self, name: str, passes: int, dies: int | None) -> None:
+    @rule(name=COMFY, passes=PASSES, dies=DIES, late=st.booleans())
+    def start(self, name: str, passes: int, dies: int | None, late: bool) -> None:
         """One that runs already is started a second time by mistake."""
         if self.world.comfys[name] is None:
-            self.world.start(name, dies=dies)
+            self.world.start(name, dies=dies, late=late)
             self.world.breathe(passes)
         else:
             self.world.start_by_mistake()

@@ -203,17 +203,17 @@ class SharedWorld:
 
     # ------------------------------------------------------------------ life and death
 
-    def start(self, name: str, *, dies: int | None = None) -> None:
-        """Start a ComfyUI; its recovery is still to come."""
-        life = self.comfys[name] = self._life()
+    def start(self, name: str, *, dies: int | None = None, late: bool = False) -> None:
+        """Start a ComfyUI; its recovery is still to come. `late`: its worker comes when the plugins listen already."""
+        life = self.comfys[name] = self._life(late)
         with self.mortal(life, dies):
             life.load()
             if dies is not None:
                 life.go_on(200)
 
-    def _life(self) -> Life:
+    def _life(self, late: bool = False) -> Life:
         lives: list[Life] = []
-        lives.append(Life(self.computer, began=lambda item: self._began(lives[0], item)))
+        lives.append(Life(self.computer, began=lambda item: self._began(lives[0], item), late=late))
         return lives[0]
 
     def start_by_mistake(self) -> None:
@@ -413,6 +413,9 @@ class SharedWorld:
             wrongs.append(f"{start.task_id} is started, though it has taken ComfyUI down three times")
         if not start.task_id and not self.marks.refused:
             wrongs.append(f"graph {start.graph} runs unrecorded")
+        record = self.records().get(start.task_id)
+        if record is not None and record["metadata"]["stage"] != "running" and not self.marks.refused:
+            wrongs.append(f"{start.task_id} begins, and its record says {record['metadata']['stage']}")
         row.doubtful |= not start.task_id
         self.marks.starts.append(start)
 

@@ -30,12 +30,12 @@ class StoryMachine(RuleBasedStateMachine):
 
     told: ClassVar[int] = 0
 
-    @initialize(six=st.booleans(), lost=st.sampled_from(["ask", "auto"]))
-    def begin(self, six: bool, lost: str) -> None:
+    @initialize(six=st.booleans(), lost=st.sampled_from(["ask", "auto"]), late=st.booleans())
+    def begin(self, six: bool, lost: str, late: bool) -> None:
         StoryMachine.told += 1
         self.world = World(six=six, lost=lost)
         self.judge = Judge(self.world)
-        self.world.start()
+        self.world.start(late=late)
 
     # ------------------------------------------------------------------ prompts
 
@@ -81,9 +81,9 @@ class StoryMachine(RuleBasedStateMachine):
         self.world.kill(writing=writing)
 
     @precondition(lambda self: not self.world.alive)
-    @rule(dies=DIES, working=st.booleans())
-    def start(self, dies: int | None, working: bool) -> None:
-        self.world.start(dies=dies, working=working)
+    @rule(dies=DIES, working=st.booleans(), late=st.booleans())
+    def start(self, dies: int | None, working: bool, late: bool) -> None:
+        self.world.start(dies=dies, working=working, late=late)
         if self.world.alive:
             self.judge.started()
 

@@ -191,9 +191,9 @@ class World:
     def alive(self) -> bool:
         return self.life is not None
 
-    def start(self, *, dies: int | None = None, working: bool = False) -> None:
+    def start(self, *, dies: int | None = None, working: bool = False, late: bool = False) -> None:
         """Start ComfyUI, with its recovery to the end. `dies`: at which operation of the disk; `working`: the worker
-        goes on meanwhile."""
+        goes on meanwhile; `late`: it comes to the queue when the plugins listen already."""
         self.known = {run.task_id for run in self._last_runs().values() if run.surely_whole} & self._open()
         self._counted = self._attempts()
         self.life = Life(
@@ -201,6 +201,7 @@ class World:
             began=self._began,
             session=lambda life: self.line.session(self._passing),
             clock=self.clock,
+            late=late,
         )
         with self.mortal(dies) as life:
             life.boot(self._turn if working else None)
@@ -376,6 +377,8 @@ class World:
         self.starts[task_id] += 1
         if not tag:
             self.wrongs.append(f"the prompt {item[1]} runs unrecorded")
+        elif (stage := self.records()[task_id]["metadata"]["stage"]) != "running":
+            self.wrongs.append(f"{task_id} begins, and its record says {stage}")
         if task_id in self.known:
             self.wrongs.append(f"{task_id} is rendered again, though its whole result was there and known to be whole")
         if self.starts[task_id] > 3:
