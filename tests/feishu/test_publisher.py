@@ -68,8 +68,8 @@ def calls(team: Team) -> dict[str, int]:
 
 
 def test_a_row_inserted_where_the_next_result_goes_keeps_its_status(team: Team) -> None:
-    """No write goes before a look until nobody has edited for long: the answer would tell that a row moved, but not what
-    the new one said."""
+    """Until nobody has edited for long no write goes before a look: the answer tells that a row moved, but not what the
+    new one said."""
     for row in (2, 3):
         team.finished(row)
         team.publisher.flush()

@@ -63,7 +63,8 @@ def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
         story.round(most=0)
         verdict = story.judged(caplog.text)
         print(
-            f"seed {seed}, revision {mode}, 任务号 {numbered}, blind {blind}, {rounds} rounds, {len(feishu.calls)} calls, "
+            f"seed {seed}, revision {mode}, 任务号 {numbered}, blind {blind}, "
+            f"{rounds} rounds, {len(feishu.calls)} calls, "
             f"{sum(feishu.faults.struck.values())} failed, {dict(story.people.done)}: {described(verdict)}"
         )
         assert verdict.right, verdict
