@@ -121,6 +121,7 @@ def test_a_person_takes_over_from_one_that_lives(two: Callable[[], tuple[Comfy, 
 
 def test_one_started_a_second_time_by_mistake_changes_nothing(tmp_path: Path) -> None:
     with Comfy(tmp_path / "a") as first:
+        first.recovered()
         prompts = [first.queue(picture(f"row{number}", seconds=1.0), row(number)) for number in (2, 3)]
         before = first.status()
         start_again(first)
