@@ -54,8 +54,8 @@ def chosen_by_order(patch: pytest.MonkeyPatch) -> None:
     [
         # with the seeds whose stories told it soonest when it was last looked
         pytest.param(no_content_check, 4, id="no_content_check"),
-        pytest.param(unknown_counts_as_one, 2, id="unknown_counts_as_one"),
-        pytest.param(the_second_file_is_not_waited_for, 6, id="the_second_file_is_not_waited_for"),
+        pytest.param(unknown_counts_as_one, 13, id="unknown_counts_as_one"),
+        pytest.param(the_second_file_is_not_waited_for, 14, id="the_second_file_is_not_waited_for"),
         pytest.param(chosen_by_order, 0, id="chosen_by_order"),
     ],
 )
