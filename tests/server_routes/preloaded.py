@@ -27,9 +27,12 @@ from typing import IO, Any, Final
 
 #: Of these the ones that an interpreter has. None of them is ours, or ComfyUI's own.
 LIBRARIES = (
-    *("aiohttp.web", "requests", "filelock", "PIL.Image", "PIL.PngImagePlugin", "av", "numpy", "yaml", "psutil"),
-    *("torch", "torchsde", "einops", "transformers", "transformers.models.clip", "tokenizers", "safetensors.torch"),
-    *("scipy.integrate", "kornia", "spandrel", "sqlalchemy.orm", "alembic.command", "pydantic_settings", "tqdm"),
+    *("aiohttp.web", "requests", "filelock", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "PIL.ImageOps"),
+    *("PIL.PngImagePlugin", "av", "numpy", "yaml", "psutil", "torch", "torchsde", "einops", "transformers"),
+    *(f"transformers.models.{name}.tokenization_{name}" for name in ("bert", "byt5", "clip", "llama", "qwen2", "t5")),
+    *("tokenizers", "safetensors.torch", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.stats"),
+    *("kornia", "spandrel", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "alembic.command", "pydantic_settings"),
+    "tqdm",
 )
 #: A request begins with the number of its bytes, in so many.
 _SIZE: Final = 4
