@@ -26,7 +26,7 @@ from .feishu.errors import FeishuError, FeishuNotConfiguredError
 from .feishu.publisher import FlushReport, Publisher
 from .recovery.decisions import Action
 from .recovery.manager import TaskRecoveryManager
-from .recovery.outcome import exit_code
+from .recovery.outcome import exit_code, failures
 from .recovery.plan import PlannedTask, RecoveryPlan
 from .running import run
 from .settings import Columns, Settings, SettingsError, load_settings
@@ -79,6 +79,7 @@ __all__ = [
     "WorkflowType",
     "engine_from",
     "exit_code",
+    "failures",
     "load_settings",
     "new_prompt_id",
     "recorded",

@@ -143,11 +143,12 @@ async def main() -> int:
     except (bridge.FeishuError, bridge.ComfyUIError, bridge.SettingsError) as error:
         log.error("%s", error)
         return 1
-    failures = [task for task in results if task["status"] == bridge.WorkflowStatus.FAILED.value]
+    failures = bridge.failures(results)
     for task in failures:
         log.error("%s (row %s): %s", task["task_id"], task["row_number"], task["error_message"])
-    log.info("%d results, %d failed; files are in %s", len(results) - len(failures), len(failures), Path("output").name)
-    return 1 if failures else 0
+    done = sum(task["status"] == bridge.WorkflowStatus.COMPLETED.value for task in results)
+    log.info("%d results, %d failed; files are in %s", done, len(failures), Path("output").name)
+    return bridge.exit_code(results)
 
 
 if __name__ == "__main__":

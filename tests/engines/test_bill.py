@@ -302,3 +302,20 @@ def test_what_was_lost_before_it_was_submitted_is_well_once_its_row_is_rendered(
     office.main_py().recovers()
     assert bridge.exit_code([lost, office.task(again)]) == 0
     assert bridge.exit_code([lost, office.task(other)]) == 1
+    assert bridge.failures([lost, office.task(other), office.task(again)]) == []
+    assert bridge.failures([lost, office.task(other)]) == [lost]
+    moved = {**office.task(again), "row_number": 7}  # somebody has inserted rows meanwhile
+    assert bridge.exit_code([lost, moved]) == 0
+
+
+def test_each_of_rows_that_look_the_same_has_to_be_rendered_again(office: Office, cloud: Cloud) -> None:
+    office.main_py().db.add_workflow_task(row(2), "图片合成")
+    (lost,) = office.main_py().recovers()
+    once = office.main_py().enters(2)
+    cloud.finish()
+    office.main_py().recovers()
+    rendered = office.task(once)
+    both = [{**lost, "task_id": "img_20200101_001"}, {**lost, "task_id": "img_20200101_002"}]
+    assert bridge.failures([*both, rendered]) == both[1:]
+    after_it = {**lost, "task_id": "img_29991231_001"}
+    assert bridge.failures([after_it, rendered]) == [after_it]

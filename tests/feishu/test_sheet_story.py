@@ -2,7 +2,7 @@
 reason.
 
 `WFRECOVERY_STORY_ROWS=100` is the full size (4 rows), `WFRECOVERY_SEEDS=3` tells more stories of each kind (1),
-`WFRECOVERY_SEED=random` others.
+`WFRECOVERY_SEED=random` others, and `WFRECOVERY_SEED=` with the number that it has printed the same again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn
 
 ROWS = int(os.environ.get("WFRECOVERY_STORY_ROWS", "4"))
 SEEDS = range(int(os.environ.get("WFRECOVERY_SEEDS", "1")))
-SEED = secrets.randbelow(10**9) if os.environ.get("WFRECOVERY_SEED") == "random" else 7
+_SEED = os.environ.get("WFRECOVERY_SEED", "7")
+SEED = secrets.randbelow(10**9) if _SEED == "random" else int(_SEED)
 WAYS = (*RETRYABLE, Fault.SLOW, Fault.SLOW_BEFORE)
 MODES = ("one", "two", "pictures two", "still", "by sheet", "missing", "restless")
 
