@@ -13,7 +13,7 @@ from ..wording import Wording
 from .client import FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import Cells, Place, Reading, SheetReader, Write
+from .reading import Cells, Owed, Place, Reading, SheetReader, Write
 from .sheet import row_number_of
 
 log = logging.getLogger("wfrecovery")
@@ -82,29 +82,34 @@ class CellWriting:
     def _restore(self, cells: Cells, earlier: Reading) -> dict[str, Exception]:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
         again, where rows moved under that as well. Returns the tasks whose value stands where nobody knows what stood
-        there before: nothing is emptied on suspicion."""
+        there before: nothing is emptied on suspicion. What Feishu refuses stays owed: rows may move until the next try,
+        and where it went is known by now."""
         written: Mapping[str, tuple[TaskRecord | Place, str, Any]] = cells
-        own: dict[tuple[Place, str], str] = {}
+        unseen = self._reader.unseen
+        owed = [debt for debt in unseen.owed if self._reader.stands(debt.place, debt.field, debt.shown)]
         unknown: dict[str, Exception] = {}
         for _ in range(_REPAIR_ROUNDS):
             for address, (place, field, text) in self._displaced(written, earlier).items():
-                owner = written[address][0]
+                owner, _, shown = written[address]
                 if text is None:
                     task = owner if isinstance(owner, TaskRecord) else next(iter(cells.values()))[0]
                     unknown[task.task_id] = _spoiled(address, self._reader)
-                elif (place.identity, field) not in {(known.identity, where) for known, where in own}:
-                    own[place, field] = text
+                elif (place.identity, field) not in {(debt.place.identity, debt.field) for debt in owed}:
+                    owed.append(Owed(place, field, text, shown))
             written = {
-                self._reader.sheet.address(row, field): (place, field, text)
-                for (place, field), text in own.items()
-                if (row := self._reader.row_of(place)) and not self._reader.stands(place, field, text)
+                self._reader.sheet.address(row, debt.field): (debt.place, debt.field, debt.text)
+                for debt in owed
+                if (row := self._reader.row_of(debt.place))
+                and not self._reader.stands(debt.place, debt.field, debt.text)
             }
+            unseen.owed = owed if written else []
             if not written:
                 return unknown
             log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(written))
             earlier = self._reader.current
             self._feishu.write_cells({address: text for address, (_, _, text) in written.items()})
             self._reader.read()
+        unseen.owed = []
         log.error("[wfrecovery] rows keep moving under the writes: please check %s", ", ".join(written))
         return unknown
 

@@ -71,6 +71,17 @@ class Place:
     sheet: SheetTable = field(compare=False)
 
 
+@dataclass(frozen=True)
+class Owed:
+    """A cell of another row that was written over: its own text, until that stands there again."""
+
+    place: Place
+    field: str
+    text: str
+    #: what was written over it
+    shown: Any
+
+
 @dataclass
 class Unseen:
     """What has left by which reading, until somebody has looked where it went: rows may have moved under it."""
@@ -78,6 +89,8 @@ class Unseen:
     #: by task id
     pictures: dict[str, Reading] = field(default_factory=dict)
     cells: list[tuple[Cells, Reading]] = field(default_factory=list)
+    #: what was found to have gone astray, and is not put right yet
+    owed: list[Owed] = field(default_factory=list)
     #: by token, of the pictures that were looked at for that: no token is ever used twice
     digests: dict[str, str] = field(default_factory=dict)
 

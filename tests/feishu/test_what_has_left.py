@@ -97,3 +97,33 @@ def test_what_was_refused_makes_no_newer_status_undone(team: Team) -> None:
     for task_id in (*delivered, later):
         team.assert_delivered(task_id)
     assert team.row("产品4")[STATUS] == "否"
+
+
+@pytest.mark.parametrize("refused", [Fault.RATE_LIMIT_429, Fault.RESET_BEFORE, Fault.RESET_AFTER])
+def test_another_row_gets_its_own_text_back_also_where_rows_move_before_feishu_takes_it(
+    refused: Fault, tmp_path: Path
+) -> None:
+    """A row is inserted in the moment in which a status leaves; Feishu refuses the repair, and more rows come."""
+    with FeishuStandIn(rows(8)) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        task_id = team.failed(4)
+        write, calls = team.publisher._feishu.write_cells, []
+
+        def under_the_hands(cells: Any) -> Any:
+            calls.append(dict(cells))
+            if len(calls) == 1:
+                sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+            return write(cells)
+
+        team.publisher._feishu.write_cells = under_the_hands  # type: ignore[method-assign]
+        feishu.faults.add(refused, "values_batch_update", after=1, times=1)
+        team.publisher.flush()
+        for number in (3, 2):
+            sheet.insert_row(number, {"产品名": f"新品{number}", "模特名": "新人", STATUS: "否"})
+        team.clock.now += 400
+        team.flush_until_quiet()
+        said = {texts["产品名"]: texts[STATUS] for texts in map(sheet.row_texts, range(2, sheet.last_row + 1))}
+        assert said == {**dict.fromkeys(said, "否"), "产品3": "失败"}
+        assert team.state(task_id) is FeishuState.PUSHED
+        assert len(calls) >= 2
