@@ -95,20 +95,18 @@ class Story(Batch):
 
         self.comfy.kill()
         self.kill_main()
-        self.tell(
-            f"⚡ SIGKILL: ComfyUI and main.py, in the middle of a render; {self.results()} of {goal} results are there"
-        )
+        before = self.results()
+        self.tell(f"⚡ SIGKILL: ComfyUI and main.py, in the middle of a render; {before} of {goal} results are there")
         self.feishu.sheet.insert_row(3, {"产品名": "新品", "模特名": "待定"})
         self.tell("   meanwhile a colleague inserts a row: every row below has another number now")
         self.comfy.restart()
         self.tell("ComfyUI is started again, nobody tells it anything:")
-        self.tell_recovery()
-        before = self.results()
-        self.wait_for("rows recovered without main.py", lambda: self.results() >= min(before + 2, goal))
+        left = self.tell_recovery()  # on a busy machine main.py may have sent no more than what rendered
+        self.wait_for("rows recovered without main.py", lambda: self.results() >= before + min(2, left))
 
         self.start_main()
         self.tell("main.py is started again: it takes over what is rendering, and goes on")
-        self.wait_for("half of the results", lambda: self.results() >= goal // 2 and self.rendering())
+        self.wait_for("half of the results", self.half_done)
         self.comfy.kill()
         self.tell(f"⚡ SIGKILL: ComfyUI alone; main.py stays and waits; {self.results()} of {goal} results are there")
         self.comfy.restart()
@@ -116,8 +114,13 @@ class Story(Batch):
         self.wait_for("all results", lambda: self.results() >= goal)
         self.last_run_ends_well()
 
-    def tell_recovery(self) -> None:
-        """What the plugin decided when it started, from its own status."""
+    def half_done(self) -> bool:
+        """Whether half of the results are there, and the next one renders, unless there is none."""
+        done = self.results()
+        return done >= self.goal or (done >= self.goal // 2 and self.rendering())
+
+    def tell_recovery(self) -> int:
+        """What the plugin decided when it started, from its own status; how many tasks were unfinished."""
         done: dict[str, Any] = {}
 
         def idle() -> bool:
@@ -129,6 +132,7 @@ class Story(Batch):
             f"   {done['total']} unfinished tasks: {done['recovered']} complete on disk and taken over, "
             f"{done['requeued']} queued again, {done['waiting']} in the queue, {done['failed']} failed"
         )
+        return int(done["total"])
 
     def rendering(self) -> bool:
         """Whether ComfyUI runs a prompt at this moment."""
