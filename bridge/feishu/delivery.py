@@ -10,6 +10,7 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient
 from .deliverables import Deliverables
+from .finding import RowNotFoundError
 from .look_back import LookBack
 from .own_push import OwnPush
 from .picture_delivery import PictureDelivery
@@ -50,7 +51,12 @@ class Delivery:
         `write_statuses`. Raises FeishuError, SheetLayoutError, RowNotFoundError, ResultGoneError."""
         if says_nothing(task, self._feishu):
             return
-        self._reader.sheet.address(self._reader.row(task), status_field(task))
+        try:
+            row = self._reader.row(task)
+        except RowNotFoundError:
+            self._pictures.withdraw(task)
+            raise
+        self._reader.sheet.address(row, status_field(task))
         if task.status is WorkflowStatus.FAILED:
             return
         if task.twin is not None and self._look_back.stands_there(task):
@@ -59,7 +65,7 @@ class Delivery:
         if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value:
             self._pictures.put(task)
             return
-        self._own_push.look_at_status(task, self._reader, self._reader.row(task))
+        self._own_push.look_at_status(task, self._reader, row)
         video = self._deliverables.path(task)
         if self._video_link is not None:
             self._reader.sheet.place("video_link")

@@ -92,6 +92,12 @@ class PictureDelivery:
             else:
                 return
 
+    def withdraw(self, task: TaskRecord) -> None:
+        """Take what was sent for a row that is not there any more out of the row that got it. Raises FeishuError,
+        ResultGoneError, and RowNotFoundError for what a person has to look after."""
+        if task.outbox.writing is not None:
+            self._take_back(task, task.outbox.writing, self._reader.unseen.pictures.get(task.task_id))
+
     def _send_picture(self, task: TaskRecord, name: str, content: bytes, original: bytes) -> None:
         self._reader.look_before_picture()
         row = self._reader.row(task)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from publishing_support import PICTURE, STATUS, Image, Team, rows
 
+from wfrecovery.bridge.feishu.errors import FeishuError
 from wfrecovery.bridge.feishu.reading import Reading
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Switches
@@ -127,3 +128,42 @@ def test_another_row_gets_its_own_text_back_also_where_rows_move_before_feishu_t
         assert said == {**dict.fromkeys(said, "否"), "产品3": "失败"}
         assert team.state(task_id) is FeishuState.PUSHED
         assert len(calls) >= 2
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("gone", ["renamed", "deleted"])
+def test_a_picture_that_came_late_into_another_row_is_not_left_there_where_its_own_is_gone(
+    *, restarted: bool, gone: str, tmp_path: Path
+) -> None:
+    """Its request took longer than anybody waited, and rows had moved when it was carried out."""
+    with FeishuStandIn([{**row, PICTURE: b"\x89PNG a former one"} for row in rows(6)]) as feishu:
+        feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        task_id = team.finished(4)
+        write = team.publisher._feishu.write_picture
+
+        def late(*arguments: Any) -> Any:
+            sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+            write(*arguments)
+            raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
+
+        team.publisher._feishu.write_picture = late  # type: ignore[method-assign,assignment]
+        team.publisher.flush()
+        team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+        (row,) = sheet.find_rows(产品名="产品3")
+        if gone == "renamed":
+            sheet.set(f"{sheet.find('产品名')[0]}{row}", "改名")
+        else:
+            sheet.delete_row(row)
+        if restarted:
+            team.publisher = team.new_publisher()
+        team.clock.now += 400
+        team.publisher.flush()
+        record, shown = team.record(task_id), team.row("产品2")[PICTURE]
+        assert record.feishu_state is FeishuState.BLOCKED
+        if restarted:  # nobody knows any more what that row showed
+            assert "'产品2'" in (record.outbox.last_error or "")
+            assert "put that row's own picture back" in (record.outbox.last_error or "")
+        else:
+            assert shown.data == b"\x89PNG a former one"
+            assert "stands in no row" in (record.outbox.last_error or "")
