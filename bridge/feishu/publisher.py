@@ -232,11 +232,8 @@ class Publisher:
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
-        links = self._video_links()
-        own_push = self._own_push
-        delivery = Delivery(
-            self._feishu, self._db, reader, links, began=self._began, clock=self._clock, own_push=own_push
-        )
+        places = self._feishu, self._db, reader, self._video_links()
+        delivery = Delivery(*places, began=self._began, clock=self._clock, own_push=self._own_push)
         self.last_problem = None
         kept = rest = self._without_older(ready, reader)
         while rest:
@@ -248,7 +245,7 @@ class Publisher:
                     self._put_off(task, failures[task.task_id], report)
                     _tell(task, failures[task.task_id])
                 else:
-                    self._store(task.task_id, partial(pushed, by=delivery.found.get(task.task_id)))
+                    self._store(task, partial(pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(leave_alone, failures.values()), None)
             if stop is not None:
@@ -341,7 +338,7 @@ class Publisher:
                 kept.append(task)
             elif by.feishu_state is FeishuState.PUSHED:
                 log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
-                self._store(task.task_id, partial(superseded, by=by.task_id))
+                self._store(task, partial(superseded, by=by.task_id))
         return kept
 
     # ------------------------------------------------------------------ what failed
@@ -379,18 +376,19 @@ class Publisher:
             if refused:
                 change["refused"] = task.outbox.refused + 1
             report.waiting[task.task_id] = reason.en
-        self._store(task.task_id, lambda record: record.with_outbox(**change))
+        self._store(task, lambda record: record.with_outbox(**change))
 
     def _later(self, seconds: float) -> str:
         return now_text(datetime.fromtimestamp(self._clock() + seconds, timezone.utc))
 
-    def _store(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> None:
+    def _store(self, task: TaskRecord, change: Callable[[TaskRecord], TaskRecord]) -> None:
+        """Note how it went with the result that `task` had; a newer one is still to come."""
         try:
-            record = self._db.table.update(task_id, change)
+            record = self._db.table.update(task.task_id, lambda now: change(now) if now.has_result_of(task) else now)
         except OSError:
             raise
         except TaskError as error:  # gone or damaged meanwhile: there is nothing to note it in
-            log.warning("[wfrecovery] %s: how it went cannot be noted: %s", task_id, error)
+            log.warning("[wfrecovery] %s: how it went cannot be noted: %s", task.task_id, error)
             return
         if self._on_change is not None:
             self._on_change(record)

@@ -278,6 +278,11 @@ class TaskRecord:
         """Of two results of one row the newer one has the higher number."""
         return self.outbox.order or int(parse_time(self.finished_at) * 1000)
 
+    def has_result_of(self, earlier: TaskRecord) -> bool:
+        """Whether it still has the result that it had earlier: it may have been rendered, or pushed, again since."""
+        same = (self.stage, self.runs, self.finished_at) == (earlier.stage, earlier.runs, earlier.finished_at)
+        return same and earlier.outbox.order in (0, self.outbox.order)  # 0: by an older program, numbered since
+
     @property
     def feishu_state(self) -> FeishuState:
         return self.outbox.state

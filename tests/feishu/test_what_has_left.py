@@ -11,6 +11,8 @@ from publishing_support import PICTURE, STATUS, Image, Team, rows
 
 from wfrecovery.bridge.feishu.errors import FeishuError
 from wfrecovery.bridge.feishu.reading import Reading
+from wfrecovery.bridge.table.changes import started
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Switches
 
@@ -167,3 +169,33 @@ def test_a_picture_that_came_late_into_another_row_is_not_left_there_where_its_o
         else:
             assert shown.data == b"\x89PNG a former one"
             assert "stands in no row" in (record.outbox.last_error or "")
+
+
+def _queued(task: TaskRecord) -> TaskRecord:
+    return task.entering(Stage.QUEUED, error_message=None, finished_at=None)
+
+
+@pytest.mark.parametrize("again", ["rendered", "pushed"])
+def test_what_comes_while_an_earlier_result_is_delivered_is_delivered_as_well(again: str, team: Team) -> None:
+    """A person has a failed row rendered again, or pushes once more, in the moment in which the answer comes."""
+    task_id = team.failed(4) if again == "rendered" else team.finished(4)
+    write, calls = team.publisher._feishu.write_cells, []
+
+    def meanwhile(cells: Any) -> Any:
+        revisions = write(cells)
+        calls.append(cells)
+        if len(calls) == 1 and again == "rendered":
+            team.db.table.update(task_id, lambda task: started(_queued(task)))
+            path = team.folder / f"{task_id}_00002_.png"
+            Image.new("RGB", (4, 4), (9, 9, 9)).save(path)
+            assert team.db.complete_task(task_id, [path])
+        elif len(calls) == 1:
+            assert team.db.push_again(task_id)
+        return revisions
+
+    team.publisher._feishu.write_cells = meanwhile  # type: ignore[method-assign]
+    team.publisher.flush()
+    assert team.state(task_id) is FeishuState.PENDING
+    team.clock.now += 400
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)

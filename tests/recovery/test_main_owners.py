@@ -169,11 +169,10 @@ def test_what_a_killed_main_py_had_entered_and_not_submitted_is_free(place: tupl
     comfy, output = place
     with Main(comfy.url, output, range(2, 3), steps="added") as first:
         first.hears("added 2")
-    told = recover(comfy, output).stdout
-    if output == comfy.output:  # the plugin decides about what it renders alone
-        assert "the next main.py takes over" in told
-    else:
-        assert "lost before it was submitted" in told
+    # The plugin decides about what it renders alone. Where a busy machine has kept it from trying the folder's locks,
+    # the owner is known to be dead only some time after its last beat.
+    told = "the next main.py takes over" if output == comfy.output else "lost before it was submitted"
+    until(lambda: told in recover(comfy, output).stdout)
     with Main(comfy.url, output, range(2, 3)) as again:
         assert set(again.ends()) == {2}
     assert pictures(comfy, 2) == 1
