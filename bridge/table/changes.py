@@ -127,7 +127,7 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
         return task
     results = task.results if results is None else results
     record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
-    record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None)
+    record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None, writing=None)
     told = task.stage is Stage.FAILED and task.row_number is not None and not task.outbox.declined
     if told:  # what the sheet heard was the failure
         record = record.with_outbox(state=FeishuState.PENDING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,10 @@ def test_a_picture_that_came_late_into_another_row_is_not_left_there_where_its_o
 
 
 def _queued(task: TaskRecord) -> TaskRecord:
-    return task.entering(Stage.QUEUED, error_message=None, finished_at=None)
+    """As a person has it rendered again, because it failed, or because what it made is gone."""
+    if task.stage is Stage.FINISHED:
+        task = dataclasses.replace(task, stage=Stage.RUNNING)
+    return dataclasses.replace(task.entering(Stage.QUEUED, error_message=None), attempts=0, earlier_runs=task.runs)
 
 
 @pytest.mark.parametrize("again", ["rendered", "pushed"])
@@ -196,6 +200,35 @@ def test_what_comes_while_an_earlier_result_is_delivered_is_delivered_as_well(ag
     team.publisher._feishu.write_cells = meanwhile  # type: ignore[method-assign]
     team.publisher.flush()
     assert team.state(task_id) is FeishuState.PENDING
+    team.clock.now += 400
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_picture_of_a_former_result_is_not_that_of_the_one_rendered_anew(*, restarted: bool, team: Team) -> None:
+    """Killed when it was written and not noted; its file is gone, and a person has the row rendered again."""
+
+    class KilledError(BaseException):
+        pass
+
+    task_id = team.finished(4)
+    write = team.publisher._feishu.write_picture
+
+    def killed(*arguments: Any) -> None:
+        write(*arguments)
+        raise KilledError
+
+    team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
+    with pytest.raises(KilledError):
+        team.publisher.flush()
+    team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+    (team.folder / team.record(task_id).output_files[0]).unlink()
+    team.db.table.update(task_id, lambda task: started(_queued(task)))
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / f"{task_id}_00002_.png")
+    assert team.db.complete_task(task_id, [f"{task_id}_00002_.png"])
+    if restarted:
+        team.publisher = team.new_publisher()
     team.clock.now += 400
     team.flush_until_quiet()
     team.assert_delivered(task_id)
