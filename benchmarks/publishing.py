@@ -7,8 +7,7 @@ The ordinary way is that of scripts which write one row at a time: for each row 
 the row, the picture as a list of numbers, then status after status, each call on a connection of its own. Both write
 into the stand-in Feishu on this machine; the latency is added to each call there. Ratios are printed, nothing asserted.
 
-The trickle is one flush for each picture, after five that show how the stand-in counts and that nobody else edits (what
-these cost is printed, too). The large
+The trickle is one flush for each picture, after two that show how the stand-in counts; nobody else edits. The large
 sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a publisher
 that has read nothing yet. The stand-in runs in a process of its own there, so that the seconds and the peak are the
 publisher's: its CPU time, and what Python's memory grew by (tracemalloc, in a second run: it costs time).
@@ -41,8 +40,6 @@ from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
 STATUS, PICTURE = "图片是否已处理", "产品模特合成图"
-#: Pictures after which a publisher knows that nobody else edits.
-FIRST = 5
 
 
 @dataclass
@@ -101,8 +98,8 @@ def our_way(files: list[Path], latency: float) -> Cost:
         return measured(feishu, len(files), started)
 
 
-def trickle(files: list[Path]) -> tuple[Counter[str], Counter[str]]:
-    """The calls for pictures that come in one by one, by operation: for the first ones, and for the others."""
+def trickle(files: list[Path]) -> Counter[str]:
+    """The calls for pictures that come in one by one, by operation."""
     with sheet(len(files), 0.0) as feishu:
         db = DatabaseManager(files[0].parent)
         publisher = Publisher(db, FeishuClient(load_settings(environ=feishu.environment())))
@@ -110,9 +107,8 @@ def trickle(files: list[Path]) -> tuple[Counter[str], Counter[str]]:
         for number, file in enumerate(files, 2):
             enter(db, number, file)
             assert len(publisher.flush().pushed) == 1
-            known = known or (len(feishu.calls) if number == FIRST + 1 else 0)
-        made = [call.operation for call in feishu.calls]
-        return Counter(made[:known]), Counter(made[known:])
+            known = known or (len(feishu.calls) if number == 3 else 0)
+        return Counter(call.operation for call in feishu.calls[known:])
 
 
 def flush_into(rows: int, count: int, folder: Path) -> Flush:
@@ -219,7 +215,7 @@ def main() -> None:
         ours = our_way(files, given.latency_ms / 1000)
         ordinary = ordinary_way(files, given.latency_ms / 1000)
     with tempfile.TemporaryDirectory() as folder:
-        first, alone = trickle(pictures(Path(folder), given.rows, given.kilobytes))
+        alone = trickle(pictures(Path(folder), given.rows, given.kilobytes))
         small, large = (flush_into(rows, given.rows, Path(folder)) for rows in (given.large // 10, given.large))
     print(f"{given.rows} pictures of {size / 1024:.0f} KiB, {given.latency_ms:g} ms added to each call")
     print(f"{'':24}{'ordinary':>12}{'wfrecovery':>12}{'ratio':>8}")
@@ -229,8 +225,7 @@ def main() -> None:
         ("milliseconds per row", ordinary.seconds / given.rows * 1000, ours.seconds / given.rows * 1000),
     ):
         print(f"{name:24}{before:12.2f}{now:12.2f}{before / now:8.1f}")
-    print(f"one by one: {alone.total() / (given.rows - FIRST):.2f} calls a row: {dict(alone)}")
-    print(f"  the first {FIRST} of them: {first.total() / FIRST:.2f} calls a row: {dict(first)}")
+    print(f"one by one: {alone.total() / (given.rows - 2):.2f} calls a row: {dict(alone)}")
     print(f"{given.rows} pictures into a sheet of{small.rows:12,}{large.rows:12,}{'ratio':>8}")
     for name, less, more in (
         ("calls", small.calls, large.calls),

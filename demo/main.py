@@ -143,12 +143,13 @@ async def main() -> int:
     except (bridge.FeishuError, bridge.ComfyUIError, bridge.SettingsError) as error:
         log.error("%s", error)
         return 1
-    failures = bridge.failures(results)
+    failed = bridge.WorkflowStatus.FAILED.value
+    failures = [task for task in bridge.failures(results) if task["status"] == failed]  # what waits for Feishu is done
     for task in failures:
         log.error("%s (row %s): %s", task["task_id"], task["row_number"], task["error_message"])
     done = sum(task["status"] == bridge.WorkflowStatus.COMPLETED.value for task in results)
     log.info("%d results, %d failed; files are in %s", done, len(failures), Path("output").name)
-    return bridge.exit_code(results)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

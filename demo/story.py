@@ -120,7 +120,7 @@ class Story(Batch):
         return done >= self.goal or (done >= self.goal // 2 and self.rendering())
 
     def tell_recovery(self) -> int:
-        """What the plugin decided when it started, from its own status; how many tasks were unfinished."""
+        """What the plugin decided when it started, from its own status; how many results are to come."""
         done: dict[str, Any] = {}
 
         def idle() -> bool:
@@ -132,7 +132,7 @@ class Story(Batch):
             f"   {done['total']} unfinished tasks: {done['recovered']} complete on disk and taken over, "
             f"{done['requeued']} queued again, {done['waiting']} in the queue, {done['failed']} failed"
         )
-        return int(done["total"])
+        return int(done["recovered"] + done["requeued"] + done["waiting"])
 
     def rendering(self) -> bool:
         """Whether ComfyUI runs a prompt at this moment."""

@@ -99,7 +99,7 @@ class PictureDelivery:
             self._take_back(task, task.outbox.writing, self._reader.unseen.pictures.get(task.task_id))
 
     def _send_picture(self, task: TaskRecord, name: str, content: bytes, original: bytes) -> None:
-        self._reader.look_before_picture()
+        self._reader.look_again()
         row = self._reader.row(task)
         if self._own_push.has_brought(task, self._reader, row, (content, original)):
             return
@@ -196,15 +196,12 @@ class PictureDelivery:
         if row is None:
             return False
         there = self._reader.earlier_rows(earlier, row) if earlier else ()
-        if self._reader.sheet.is_blank_but(row, "composite_image"):
-            self._empty(row)
-        elif earlier and len(there) == 1:
-            self._give_back(row, self._own_picture(earlier, there[0]))
-        else:
+        if not earlier or len(there) != 1:
             known = replace(sent, astray=self._reader.sheet.picture(row) or "")
             self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=known))
             self._reader.seen(task)
             raise _astray(row, self._reader)
+        self._give_back(row, self._own_picture(earlier, there[0]))
         # It stands nowhere now: the next time it is sent at once.
         self._reader.seen(task)
         self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=None))
@@ -274,26 +271,6 @@ class PictureDelivery:
         if token is None or not _one_named(token) or earlier.sheet.text(row, "composite_image"):
             raise _astray(row, self._reader)
         return ("picture.png", self._feishu.media(token))
-
-    def _empty(self, row: int) -> None:
-        """Take the picture out of a row in which nothing else is: one below the last that moved up, or that somebody
-        has just inserted. It is known again by the picture alone."""
-        token = self._reader.sheet.picture(row)
-        for _ in range(_REPAIR_ROUNDS):
-            earlier = self._reader.current
-            log.warning("[wfrecovery] rows moved under a write: row %d, which is blank, becomes so again", row)
-            self._write_own(self._reader.sheet.address(row, "composite_image"), "")
-            self._reader.read()
-            there = self._reader.earlier_rows(earlier, row)  # another one by now?
-            if len(there) == 1 and self._reader.sheet.picture(row) != earlier.sheet.picture(there[0]):
-                self._give_back(row, self._own_picture(earlier, there[0]))
-            left = [
-                number for number in self._reader.sheet.row_numbers() if self._reader.sheet.picture(number) == token
-            ]
-            if not left:
-                return
-            row = left[0]
-        raise _to_check([self._reader.place(row)])
 
     def _give_back(self, row: int, own: Picture | str) -> None:
         """Write a row's own picture into it again. Rows may move under that too: it is looked for where it went, until

@@ -6,10 +6,9 @@ read again, and it is looked for where the write went. How `revision` counts is 
 for one kind of write only after a reading has shown that it counts that by one; and where it does not, each write costs
 a reading.
 
-A row that comes in alone so costs a look, its picture and its status: no former answer tells what people did since. The
-look is left out before a picture where nobody else has edited for long, because the picture's own answer tells as well;
-only later, so another row's picture may have to be given back. Texts never go without it: what a row said that no
-reading has seen could not be given back.
+A row that comes in alone so costs three calls. Its picture and its status are two, and the first call after a pause has
+to be a look: no former answer tells what people did meanwhile, and the answer to a write comes when a cell is written
+over, perhaps that of a row that no reading has seen.
 """
 
 from __future__ import annotations
@@ -33,10 +32,6 @@ from .sheet import SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
-#: Nobody else edits where so many looks in a row have found the sheet as it was left,
-QUIET_LOOKS: Final = 3
-#: and will not have begun to in a part of that time that is no longer than this.
-_QUIET_PART: Final = 0.5
 
 
 class Write(Enum):
@@ -106,8 +101,6 @@ class SheetReader:
         self._claims: Sequence[Claim] = ()
         #: the kinds of writes that the revision is known to count by one
         self._counted: set[Write] = set()
-        #: how many looks have found that nobody else has edited, and since when
-        self._quiet_looks, self._quiet_since = 0, math.inf
         self.read()
 
     @property
@@ -120,7 +113,6 @@ class SheetReader:
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
         sheet = self._feishu.read_sheet()
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
-        self._quiet_looks, self._quiet_since = 0, started
         self._finder = RowFinder(sheet, self._claims, self._known)
 
     def read_after(self, revision: int | None, cells: Collection[tuple[int, str]]) -> None:
@@ -187,19 +179,11 @@ class SheetReader:
         if self._confirmed_at < self._flush_began or time.monotonic() - self._confirmed_at > _TRUSTED_SECONDS:
             self._look()
 
-    def look_before_picture(self) -> None:
-        """The same, unless nobody else has edited for so long that the picture's own answer will do."""
-        age = time.monotonic() - self._confirmed_at
-        quiet = self._quiet_looks >= QUIET_LOOKS and age <= _QUIET_PART * (self._confirmed_at - self._quiet_since)
-        if not (quiet and Write.PICTURE in self._counted):
-            self.look_again()
-
     def _look(self) -> None:
         if self._counted:
             revision = self._feishu.revision(f"{self.sheet.sheet_id}!A1:A1")
             if revision is not None and revision == self.current.revision:
                 self._confirmed_at = time.monotonic()
-                self._quiet_looks += 1
                 return
         self.read()
 

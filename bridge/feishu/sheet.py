@@ -190,12 +190,6 @@ class SheetTable:
         """The rows below the header, 1-based."""
         return range(self.header + 2, len(self.values) + 1)
 
-    def is_blank_but(self, row_number: int, field: str) -> bool:
-        """Whether nothing else than the cell of a column stands in a row, nor in a merged cell that covers it."""
-        cells, place = self.values[row_number - 1], self.place(field)
-        merged = any(merge.first_row < row_number - 1 <= merge.last_row for merge in self.merges)
-        return not merged and all(cell in (None, "") for column, cell in enumerate(cells) if column != place)
-
     def unclear_rows(self, columns: Sequence[str] = TEXTS) -> list[int]:
         """The rows in which a cell of `columns` is not understood, such as a formula that is shown as one. With a name
         or a 提示词 like that, what would be rendered is not known, and could not be delivered."""

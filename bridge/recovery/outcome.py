@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..table.record_json import parsed
-from ..table.records import Stage, TaskRecord, id_sort_key
+from ..table.records import Stage, TaskRecord, id_sort_key, is_task_id
 from ..table.row_identity import Verdict, compare, pictures_differ
 from ..table.values import FeishuState
 
@@ -27,15 +27,8 @@ def exit_code(tasks: Iterable[Mapping[str, Any] | BaseException | None]) -> int:
 def failures(tasks: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those of the records for which `exit_code` is 1, in their order."""
     told = [(task, parsed(task)) for task in tasks]
-    finished = [record for _, record in told if record.stage is Stage.FINISHED]
-    wrong = []
-    for task, record in told:
-        again = _rendered_again(record, finished) if _was_left_open(record) else None
-        if again is not None:
-            finished.remove(again)  # of rows that look the same each has a result of its own
-        elif not _went_well(record):
-            wrong.append(task)
-    return wrong
+    excused = _rendered_again(record for _, record in told)
+    return [task for task, record in told if not _went_well(record) and record.task_id not in excused]
 
 
 def _went_well(record: TaskRecord) -> bool:
@@ -50,15 +43,35 @@ def _was_left_open(record: TaskRecord) -> bool:
     return record.stage is Stage.FAILED and record.feishu_state is FeishuState.OFF
 
 
-def _rendered_again(lost: TaskRecord, finished: Iterable[TaskRecord]) -> TaskRecord | None:
-    """A later task of its row. The row's number tells nothing: rows move."""
-    for record in finished:
-        later = id_sort_key(record.task_id) > id_sort_key(lost.task_id)
-        if later and record.workflow_type == lost.workflow_type and _one_row(record, lost):
-            return record
-    return None
+def _rendered_again(records: Iterable[TaskRecord]) -> set[str]:
+    """The tasks that were lost before they were submitted, and whose row has a later result: each one of its own, for
+    rows may look the same. A row is told by what it says, for rows move, or by its number, for a person may edit it."""
+    in_order = sorted({record.task_id: record for record in records}.values(), key=lambda one: id_sort_key(one.task_id))
+    finished = [record for record in in_order if record.stage is Stage.FINISHED]
+    excused = set()
+    for lost in filter(_was_left_open, in_order):
+        later = [record for record in finished if not _was_before(record, lost)]
+        again = next(
+            (record for same in (_says_the_same, _has_the_number) for record in later if same(record, lost)), None
+        )
+        if again is not None:
+            finished.remove(again)
+            excused.add(lost.task_id)
+    return excused
 
 
-def _one_row(one: TaskRecord, other: TaskRecord) -> bool:
-    same = compare(one.identity, other.identity) is Verdict.SAME
+def _was_before(one: TaskRecord, other: TaskRecord) -> bool:
+    both = is_task_id(one.task_id) and is_task_id(other.task_id)
+    return both and id_sort_key(one.task_id) < id_sort_key(other.task_id)
+
+
+def _says_the_same(one: TaskRecord, other: TaskRecord) -> bool:
+    same = one.workflow_type == other.workflow_type and compare(one.identity, other.identity) is Verdict.SAME
     return same and not pictures_differ(one.identity, other.identity)
+
+
+def _has_the_number(one: TaskRecord, other: TaskRecord) -> bool:
+    def row(record: TaskRecord) -> tuple[Any, ...]:
+        return record.row_number, record.product_name, record.model_name, record.workflow_type
+
+    return row(one) == row(other)

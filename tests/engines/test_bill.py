@@ -319,3 +319,34 @@ def test_each_of_rows_that_look_the_same_has_to_be_rendered_again(office: Office
     assert bridge.failures([*both, rendered]) == both[1:]
     after_it = {**lost, "task_id": "img_29991231_001"}
     assert bridge.failures([after_it, rendered]) == [after_it]
+    first, second = ({**lost, "task_id": f"img_20200101_00{number}"} for number in (1, 3))
+    third, fourth = ({**rendered, "task_id": f"img_20200101_00{number}"} for number in (2, 4))
+    assert bridge.exit_code([fourth, third, first, second, first]) == 0  # in any order, and told twice
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"prompt": "黑色"}, {"prompt": "白色"}),  # a person has edited it meanwhile
+        ({"product_image": "old"}, {"product_image": "new"}),
+        (None, {"prompt": ""}),  # an older program did not know its 提示词
+    ],
+)
+def test_a_row_that_a_person_has_edited_is_told_by_its_number(
+    office: Office, cloud: Cloud, before: dict[str, str] | None, after: dict[str, str]
+) -> None:
+    office.main_py().db.add_workflow_task(row(2), "图片合成")
+    (lost,) = office.main_py().recovers()
+    again = office.main_py().enters(2)
+    cloud.finish()
+    office.main_py().recovers()
+    assert bridge.exit_code([_with_row(lost, before), _with_row(office.task(again), after)]) == 0
+
+
+def _with_row(task: dict[str, Any], parts: dict[str, str] | None) -> dict[str, Any]:
+    metadata = dict(task["metadata"])
+    metadata["row"] = {**metadata["row"], **(parts or {})}
+    if parts is None:
+        del metadata["row"]
+        metadata["feishu_row_data"] = {**metadata.get("feishu_row_data", {}), "prompt": ""}
+    return {**task, "metadata": metadata}

@@ -67,9 +67,28 @@ def calls(team: Team) -> dict[str, int]:
     return {name: count for name in names if (count := team.feishu.count(name))}
 
 
+def test_rows_that_come_in_one_by_one_cost_a_small_look_a_picture_and_a_status_each(team: Team) -> None:
+    assert len(team.publisher.flush().pushed) == 0
+    for row in (2, 3):
+        team.finished(row)
+        team.publisher.flush()
+    before = calls(team)
+    for row in (4, 5, 6, 7):
+        task_id = team.finished(row)
+        assert team.publisher.flush().pushed == [task_id]
+        team.assert_delivered(task_id)
+    after = calls(team)
+    assert {name: after[name] - before[name] for name in after} == {
+        "sheets_query": 0,
+        "values_get": 4,
+        "values_batch_get": 0,
+        "values_image": 4,
+        "values_batch_update": 4,
+    }
+
+
 def test_a_row_inserted_where_the_next_result_goes_keeps_its_status(team: Team) -> None:
-    """Until nobody has edited for long no write goes before a look: the answer tells that a row moved, but not what the
-    new one said."""
+    """No write goes before a look: that a row moved would be told by the answer, but not what the new one said."""
     for row in (2, 3):
         team.finished(row)
         team.publisher.flush()
