@@ -100,6 +100,23 @@ def test_a_row_inserted_where_the_next_result_goes_keeps_its_status(team: Team) 
     assert not [write for write in team.feishu.sheet.cell_writes if write.cell == "F4"]
 
 
+@pytest.mark.parametrize("whose", ["its own", "the next row's"])
+def test_what_a_person_did_between_two_results_is_kept(team: Team, whose: str) -> None:
+    """Why no picture goes without a look: the answer would tell that somebody has edited, but the reading before knows
+    nothing of the person's picture, neither to give it back nor to tell it from ours."""
+    for row in (2, 3):
+        team.finished(row)
+        team.publisher.flush()
+    task_id = team.finished(5)
+    number = 5 if whose == "its own" else 6
+    team.feishu.sheet.set(f"{team.feishu.sheet.find(PICTURE)[0]}{number}", OTHERS)
+    team.feishu.sheet.delete_row(2)
+    assert team.publisher.flush().pushed == [task_id]
+    team.assert_delivered(task_id)
+    shown = team.row("产品5")[PICTURE]
+    assert (shown and shown.data) == (None if whose == "its own" else OTHERS)
+
+
 def test_a_video_changes_only_its_status(team: Team) -> None:
     task_id = team.filmed(3)
     assert team.publisher.flush().pushed == [task_id]
