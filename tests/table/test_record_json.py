@@ -316,7 +316,10 @@ CHANGES: dict[str, Callable[[TaskRecord], TaskRecord]] = {
     "a line of the story": lambda task: failed(task, "boom"),
     "the outbox": lambda task: task.with_outbox(attempts=3, last_error="busy", state=FeishuState.BLOCKED),
     "a node": lambda task: dataclasses.replace(task, nodes={**task.nodes, "5": NodeReport(done=True)}),
-    "the end": lambda task: finished(dataclasses.replace(task, stage=Stage.RUNNING)),
+    # what left for the sheet of a former result is forgotten with it
+    "the end": lambda task: finished(dataclasses.replace(task, stage=Stage.RUNNING)).with_outbox(
+        writing=task.outbox.writing
+    ),
 }
 
 
