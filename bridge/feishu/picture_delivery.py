@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from ..results.contents import ResultGoneError
@@ -105,9 +106,7 @@ class PictureDelivery:
             return
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
-        noted = self._db.table.update(
-            task.task_id, lambda record: record.with_outbox(writing=sent, sends=record.outbox.sends + 1)
-        )
+        noted = self._db.table.update(task.task_id, partial(_leaving, task, sent))
         self._reader.sent(noted)
         earlier = self._reader.current
         revision, unanswered = self._write(task, address, name, content)
@@ -309,6 +308,19 @@ class PictureDelivery:
         except FeishuError as error:  # where nobody knows, reading tells
             if not error.outcome_unknown or error.slow:
                 raise
+
+
+def _leaving(task: TaskRecord, sent: Sent, now: TaskRecord) -> TaskRecord:
+    """The record with what leaves for the sheet, unless the task has another result by now: this one would pass for
+    that. Raises FeishuError."""
+    if not now.has_result_of(task):
+        raise FeishuError(
+            Wording(
+                f"{task.task_id} has got another result meanwhile; that one is delivered",
+                f"{task.task_id} 在此期间有了新的结果；将写入新的结果",
+            )
+        )
+    return now.with_outbox(writing=sent, sends=now.outbox.sends + 1)
 
 
 def _one_named(shown: str | None) -> bool:

@@ -232,8 +232,10 @@ class Publisher:
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off(tasks, error, report)
             return
-        places = self._feishu, self._db, reader, self._video_links()
-        delivery = Delivery(*places, began=self._began, clock=self._clock, own_push=self._own_push)
+        links = self._video_links()
+        delivery = Delivery(
+            self._feishu, self._db, reader, links, began=self._began, clock=self._clock, own_push=self._own_push
+        )
         self.last_problem = None
         kept = rest = self._without_older(ready, reader)
         while rest:

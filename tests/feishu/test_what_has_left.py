@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from publishing_support import PICTURE, STATUS, Image, Team, rows
 
 from wfrecovery.bridge.feishu.errors import FeishuError
 from wfrecovery.bridge.feishu.reading import Reading
-from wfrecovery.bridge.table.changes import started
+from wfrecovery.bridge.table.changes import given, started
 from wfrecovery.bridge.table.records import Stage, TaskRecord
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Switches
 
 
@@ -232,3 +233,26 @@ def test_the_picture_of_a_former_result_is_not_that_of_the_one_rendered_anew(*, 
     team.clock.now += 400
     team.flush_until_quiet()
     team.assert_delivered(task_id)
+
+
+def test_a_file_that_a_person_names_while_an_earlier_flush_is_at_work_is_the_one_delivered(team: Team) -> None:
+    """What the flush began with is not sent any more, and does not pass for the new one."""
+    tasks = [team.finished(row) for row in (3, 4)]
+    path = team.folder / "chosen.png"
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(path)
+    write, calls = team.publisher._feishu.write_picture, []
+
+    def meanwhile(*arguments: Any) -> Any:
+        if not calls:  # the first one's picture leaves
+            result = Result(path.name, size=path.stat().st_size, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+            team.db.table.update(tasks[1], lambda task: given(task, result))
+        calls.append(arguments)
+        return write(*arguments)
+
+    team.publisher._feishu.write_picture = meanwhile  # type: ignore[method-assign,assignment]
+    team.publisher.flush()
+    assert team.state(tasks[1]) is FeishuState.PENDING
+    team.clock.now += 400
+    team.flush_until_quiet()
+    for task_id in tasks:
+        team.assert_delivered(task_id)
