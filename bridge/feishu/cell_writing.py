@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from ..table.cells import cell_text
-from ..table.records import TaskRecord
-from ..table.row_identity import short
-from ..wording import Wording
+from .astray import Stray, spoiled, strays
 from .client import FeishuClient
 from .errors import FeishuError
-from .finding import RowNotFoundError
-from .reading import Cells, Owed, Place, Reading, SheetReader, Write
+from .reading import Cells, Left, Owed, Place, SheetReader, Write
 from .sheet import row_number_of
 
 log = logging.getLogger("wfrecovery")
@@ -27,38 +22,13 @@ class CellWriting:
 
     def __init__(self, feishu: FeishuClient, reader: SheetReader) -> None:
         self._feishu, self._reader = feishu, reader
+        self._unseen = reader.unseen
 
-    def write(self, cells: Cells) -> tuple[bool, dict[str, Exception]]:
-        """True when they stand where they should, else the sheet was read again and what went astray put right; and for
-        which tasks a person has to look after it. Raises FeishuError."""
-        earlier = self._reader.current
-        left = cells, earlier
-        self._reader.unseen.cells.append(left)
-        done = self._written(cells, earlier)
-        self._reader.unseen.cells.remove(left)
-        return done
-
-    def settle(self) -> None:
-        """Look where went what has left and was not looked for, because a reading failed or a part was refused; and put
-        it right, before anything else is written: later what stands in a row may be its own by a newer write. Raises
-        FeishuError."""
-        for left in list(self._reader.unseen.cells):
-            cells, earlier = left
-            for error in self._restore({**cells, **self._numbers_among(cells)}, earlier).values():
-                log.warning("[wfrecovery] %s", error)
-            self._reader.unseen.cells.remove(left)
-
-    def _numbers_among(self, cells: Cells) -> Cells:
-        """The numbers that were written, by where they stand now: rows may have moved more than once."""
-        sheet = self._reader.sheet
-        return {
-            sheet.address(row, field): (task, field, value)
-            for task, field, value in cells.values()
-            if field == "task_id"
-            for row in sheet.index.rows_of_task(task.task_id)
-        }
-
-    def _written(self, cells: Cells, earlier: Reading) -> tuple[bool, dict[str, Exception]]:
+    def write(self, cells: Cells) -> bool:
+        """True when they stand where they should, else the sheet was read again and what went astray put right. What a
+        person has to look after is noted. Raises FeishuError."""
+        left = Left(cells, self._reader.current, next(iter(cells.values()))[0].task_id)
+        self._unseen.cells.append(left)
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
         except FeishuError as error:
@@ -66,82 +36,84 @@ class CellWriting:
             if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._reader.read()
-            lost = self._restore(cells, earlier)
-            if any(not self._reader.stands(task, field, value) for task, field, value in cells.values()):
+            self._put_right()
+            if not all(self._reader.stands(*cell) for cell in cells.values()):
                 raise
-            return True, lost
+            return True
         written = {(row_number_of(address), field): value for address, (_, field, value) in cells.items()}
         if all(self._reader.confirm(Write.CELLS, revision) for revision in revisions):
             self._reader.note_values(written)
-            return True, {}
+            self._unseen.cells.remove(left)
+            return True
         self._reader.read_after(revisions[0] if len(revisions) == 1 else None, written)
         if len(revisions) == 1:
-            self._reader.learn(Write.CELLS, earlier, revisions[0], written)
-        return False, self._restore(cells, earlier)
+            self._reader.learn(Write.CELLS, left.earlier, revisions[0], written)
+        self._put_right()
+        return False
 
-    def _restore(self, cells: Cells, earlier: Reading) -> dict[str, Exception]:
+    def settle(self) -> None:
+        """Look where went what has left and was not looked for, because a reading failed or a part was refused; and put
+        it right, before anything else is written: later what stands in a row may be its own by a newer write. What a
+        person has to look after is noted. Raises FeishuError."""
+        if self._unseen.cells or self._unseen.owed:
+            self._put_right()
+
+    def _put_right(self) -> None:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
-        again, where rows moved under that as well. Returns the tasks whose value stands where nobody knows what stood
-        there before: nothing is emptied on suspicion. What Feishu refuses stays owed: rows may move until the next try,
-        and where it went is known by now."""
-        written: Mapping[str, tuple[TaskRecord | Place, str, Any]] = cells
-        unseen = self._reader.unseen
-        owed = [debt for debt in unseen.owed if self._reader.stands(debt.place, debt.field, debt.shown)]
-        unknown: dict[str, Exception] = {}
+        again, where rows moved under that as well. What Feishu refuses stays owed: rows may move until the next try,
+        and where it went is known by now. Nothing is emptied on suspicion: where nobody knows what stood in a cell
+        before, or whose it is now, a person is told."""
         for _ in range(_REPAIR_ROUNDS):
-            for address, (place, field, text) in self._displaced(written, earlier).items():
-                owner, _, shown = written[address]
-                if text is None:
-                    task = owner if isinstance(owner, TaskRecord) else next(iter(cells.values()))[0]
-                    unknown[task.task_id] = _spoiled(address, self._reader)
-                elif (place.identity, field) not in {(debt.place.identity, debt.field) for debt in owed}:
-                    owed.append(Owed(place, field, text, shown))
-            written = {
+            for left in self._unseen.cells:
+                self._look_for(left)
+            self._unseen.cells.clear()
+            self._unseen.owed = [debt for debt in self._unseen.owed if self._still_owed(debt)]
+            repair = {
                 self._reader.sheet.address(row, debt.field): (debt.place, debt.field, debt.text)
-                for debt in owed
-                if (row := self._reader.row_of(debt.place))
-                and not self._reader.stands(debt.place, debt.field, debt.text)
+                for debt in self._unseen.owed
+                for row in self._reader.rows_of(debt.place)
             }
-            unseen.owed = owed if written else []
-            if not written:
-                return unknown
-            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(written))
-            earlier = self._reader.current
-            self._feishu.write_cells({address: text for address, (_, _, text) in written.items()})
+            if not repair:
+                return
+            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(repair))
+            self._unseen.cells.append(Left(repair, self._reader.current, self._unseen.owed[0].task_id))
+            self._feishu.write_cells({address: text for address, (_, _, text) in repair.items()})
             self._reader.read()
-        unseen.owed = []
-        log.error("[wfrecovery] rows keep moving under the writes: please check %s", ", ".join(written))
-        return unknown
+        for debt in self._unseen.owed:
+            self._tell(debt.task_id, debt.place, debt.field)
+        self._unseen.owed.clear()
+        self._unseen.cells.clear()
 
-    def _displaced(
-        self, written: Mapping[str, tuple[TaskRecord | Place, str, Any]], earlier: Reading
-    ) -> dict[str, tuple[Place, str, str | None]]:
-        """The rows that got what is another's, by the address, with their own text by the reading before; None where
-        that cannot be told."""
-        found: dict[str, tuple[Place, str, str | None]] = {}
-        for address, (owner, field, value) in written.items():
-            number = row_number_of(address)
-            shown = self._reader.sheet.text(number, field)
-            if (
-                shown != cell_text(value)
-                or number not in self._reader.sheet.row_numbers()
-                or self._reader.row_of(owner) == number
-            ):
-                continue
-            own = {earlier.sheet.text(row, field) for row in self._reader.earlier_rows(earlier, number)}
-            if shown not in own:
-                found[address] = self._reader.place(number), field, own.pop() if len(own) == 1 else None
-        return found
+    def _look_for(self, left: Left) -> None:
+        """Note what is owed to the rows that got some of it."""
+        owed = {(self._reader.row_of(debt.place), debt.field) for debt in self._unseen.owed}
+        for stray in strays(self._reader, left):
+            place = self._reader.place(stray.row)
+            task_id = self._whose(left, stray)
+            if stray.text is None:
+                self._tell(task_id, place, stray.field)
+            elif (stray.row, stray.field) not in owed:
+                self._unseen.owed.append(Owed(place, stray.field, stray.text, stray.shown, stray.beside, task_id))
 
+    def _still_owed(self, debt: Owed) -> bool:
+        """Whether its row still shows what was written over its own. A person is told where its row cannot be told from
+        others that show it, or is not found any more."""
+        rows = self._reader.rows_of(debt.place)
+        showing = [row for row in rows if self._reader.sheet.text(row, debt.field) == debt.shown]
+        if len(rows) == 1:
+            return bool(showing)
+        if not rows or len(showing) > debt.beside:
+            self._tell(debt.task_id, debt.place, debt.field)
+        return False
 
-def _spoiled(address: str, reader: SheetReader) -> Exception:
-    cell, row = address.partition(":")[2], row_number_of(address)
-    here = short([reader.sheet.optional_text(row, name) for name in ("product_name", "model_name")])
-    return RowNotFoundError(
-        Wording(
-            f"rows moved while cells were written: cell {cell} of another row ({here}) was written over, and what "
-            "stood there is not known → put that right, then push again",
-            f"写入单元格时有人移动了行：另一行（{here}）的单元格 {cell} 被覆盖，原内容未知 → 请改正它，再重新推送",
-        ),
-        [row],
-    )
+    def _whose(self, left: Left, stray: Stray) -> str:
+        """The task whose value went into another row, as far as that can be told."""
+        tasks = [
+            owner for owner, field, _ in left.cells.values() if field == stray.field and not isinstance(owner, Place)
+        ]
+        missing = [task for task in tasks if not self._reader.stands(task, stray.field, stray.shown)]
+        return (missing or tasks)[0].task_id if tasks else left.task_id
+
+    def _tell(self, task_id: str, place: Place, field: str) -> None:
+        log.warning("[wfrecovery] %s", spoiled([(place, field)]))
+        self._unseen.to_tell.setdefault(task_id, []).append((place, field))

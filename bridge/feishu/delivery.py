@@ -54,7 +54,7 @@ class Delivery:
         try:
             row = self._reader.row(task)
         except RowNotFoundError:
-            self._pictures.withdraw(task)
+            self.withdraw(task)
             raise
         self._reader.sheet.address(row, status_field(task))
         if task.status is WorkflowStatus.FAILED:
@@ -70,6 +70,10 @@ class Delivery:
         if self._video_link is not None:
             self._reader.sheet.place("video_link")
             self._links[task.task_id] = self._video_link(task, video)
+
+    def withdraw(self, task: TaskRecord) -> None:
+        """See `PictureDelivery`."""
+        self._pictures.withdraw(task)
 
     def write_statuses(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
         """Write the status (and link) cells of delivered tasks, of TASKS_PER_WRITE at most, in one call.

@@ -113,9 +113,7 @@ class RowNumbers:
         writing.settle()
         cells, waiting = self._cells(tasks, reader)
         if cells:
-            lost = writing.write(cells)[1]
-            for error in lost.values():
-                log.warning("[wfrecovery] %s", error)
+            writing.write(cells)
             self._writes.update(task.task_id for task in waiting)
         for task in tasks:
             if task.task_id not in self._left:

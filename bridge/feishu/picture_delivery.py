@@ -94,8 +94,8 @@ class PictureDelivery:
                 return
 
     def withdraw(self, task: TaskRecord) -> None:
-        """Take what was sent for a row that is not there any more out of the row that got it. Raises FeishuError,
-        ResultGoneError, and RowNotFoundError for what a person has to look after."""
+        """Take what was sent for a row that is not there any more, or has a newer result, out of another one that got
+        it. Raises FeishuError, ResultGoneError, and RowNotFoundError for what a person has to look after."""
         if task.outbox.writing is not None:
             self._take_back(task, task.outbox.writing, self._reader.unseen.pictures.get(task.task_id))
 
@@ -214,7 +214,8 @@ class PictureDelivery:
             return next((row for row in sheet.row_numbers() if sheet.picture(row) == sent.astray), None)
         shown = sheet.picture(at) if at in sheet.row_numbers() else None
         here = [at] if shown is not None and shown != sent.before else []
-        for row in (*here, *self._new_pictures(at, earlier)):
+        own = self._reader.row_of(task)
+        for row in (row for row in (*here, *self._new_pictures(at, earlier)) if row != own):
             if self._is_ours(sheet.picture(row) or "", sent, row) and not self._is_anothers(row, task, sent):
                 return row
         return None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import heapq
 import logging
 import random
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,22 +15,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from ..results.contents import ResultGoneError
 from ..table.changes import pushed, superseded
-from ..table.files import FOLDER_NAME
-from ..table.locks import held, process_lock
 from ..table.manager import DatabaseManager
 from ..table.publishers import may_deliver
 from ..table.records import TaskError, TaskRecord, WorkflowStatus, now_text
 from ..table.values import FeishuState
 from ..wording import Wording
+from .astray import spoiled
 from .cell_writing import CellWriting
 from .client import FeishuClient
 from .delivery import Delivery, VideoLink
 from .drive_upload import DriveUploader
 from .errors import FeishuError
+from .finding import RowNotFoundError
 from .numbering import RowNumbers
+from .one_at_a_time import publishing_alone
 from .own_push import OwnPush
 from .reading import SheetReader, Unseen
 from .sheet import SheetLayoutError
@@ -140,10 +140,11 @@ class Publisher:
                     yield task
 
     def unblock(self) -> None:
-        """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting."""
+        """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting. Not
+        what has spoiled another row: that would be forgotten."""
         try:
             for task in self._db.table.active():
-                if task.feishu_state is FeishuState.BLOCKED:
+                if task.feishu_state is FeishuState.BLOCKED and not task.outbox.spoiled:
                     self._db.try_again(task.task_id)
         except OSError as error:  # a full disk: main.py goes on all the same
             self.last_problem = table_trouble(error)
@@ -164,8 +165,9 @@ class Publisher:
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
                 if tasks:
-                    with self._alone():
+                    with self._turn, publishing_alone(self._db, self._feishu.settings):
                         self._flush(tasks, report)
+                        self._tell_astray(report)
                 if len(tasks) < TASKS_AT_ONCE or len(report.pushed) == before:
                     break
         except Timeout:
@@ -191,8 +193,9 @@ class Publisher:
             self.know_document()
             tasks = self._numbers.wanted(self._db.table.table_id, self.document)
             if tasks:
-                with self._alone():
+                with self._turn, publishing_alone(self._db, self._feishu.settings):
                     self._numbers.write(tasks, self._reading(tasks))
+                    self._tell_astray(FlushReport())
         except Timeout:
             return True
         except (FeishuError, SheetLayoutError) as error:
@@ -200,29 +203,6 @@ class Publisher:
         except (OSError, TaskError) as error:
             log.warning("[wfrecovery] task numbers are not written: %s", error)
         return self._numbers.again
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other publishers out: of this table, and on this machine of this spreadsheet, whose table ever."""
-        with contextlib.ExitStack() as locks:
-            locks.enter_context(self._turn)
-            own = process_lock(self._db.output_dir / FOLDER_NAME / "publisher.lock", timeout=0)
-            locks.enter_context(held(own, self._db.table.files.disk))
-            settings = self._feishu.settings
-            token = settings.spreadsheet or settings.feishu_spreadsheet_token
-            name = hashlib.sha256(f"{settings.feishu_domain} {token}".encode()).hexdigest()
-            path = Path(tempfile.gettempdir()) / f"wfrecovery-{name[:16]}.lock"
-            try:
-                locks.enter_context(FileLock(path, timeout=0, mode=0o666, fallback_to_soft=False))
-            except Timeout:
-                raise
-            except OSError as error:
-                log.warning(
-                    "[wfrecovery] %s cannot be locked (another user's?), so others' writes are not waited for: %s",
-                    path,
-                    error,
-                )
-            yield
 
     def _flush(self, tasks: Sequence[TaskRecord], report: FlushReport) -> None:
         # Looked at again under the publisher's lock: another process may have pushed some meanwhile.
@@ -237,7 +217,7 @@ class Publisher:
             self._feishu, self._db, reader, links, began=self._began, clock=self._clock, own_push=self._own_push
         )
         self.last_problem = None
-        kept = rest = self._without_older(ready, reader)
+        kept = rest = self._without_older(ready, reader, delivery, report)
         while rest:
             part, rest = rest[:TASKS_PER_WRITE], rest[TASKS_PER_WRITE:]
             delivered, stop = self._deliver(part, delivery, report)
@@ -246,7 +226,7 @@ class Publisher:
                 if task.task_id in failures:
                     self._put_off(task, failures[task.task_id], report)
                     _tell(task, failures[task.task_id])
-                else:
+                elif task.task_id not in self._unseen.to_tell:
                     self._store(task, partial(pushed, by=delivery.found.get(task.task_id)))
                     report.pushed.append(task.task_id)
             stop = stop or next(filter(leave_alone, failures.values()), None)
@@ -255,7 +235,7 @@ class Publisher:
                 break
         if len(kept) < len(ready):  # what held them back may be in the sheet by now
             kept_ids = {task.task_id for task in kept}
-            self._without_older([task for task in ready if task.task_id not in kept_ids], reader)
+            self._without_older([task for task in ready if task.task_id not in kept_ids], reader, delivery, report)
 
     def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
         """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
@@ -329,9 +309,11 @@ class Publisher:
 
     # ------------------------------------------------------------------ several results of one row
 
-    def _without_older(self, tasks: Sequence[TaskRecord], reader: SheetReader) -> list[TaskRecord]:
+    def _without_older(
+        self, tasks: Sequence[TaskRecord], reader: SheetReader, delivery: Delivery, report: FlushReport
+    ) -> list[TaskRecord]:
         """`tasks` without those that a newer result of their row has made useless, or is about to: statuses and
-        pictures never go back to an older one."""
+        pictures never go back to an older one. A picture of theirs that is in another row leaves that."""
         newer = newer_results(self._db, tasks, reader)
         kept = []
         for task in tasks:
@@ -339,11 +321,28 @@ class Publisher:
             if by is None:
                 kept.append(task)
             elif by.feishu_state is FeishuState.PUSHED:
+                try:
+                    delivery.withdraw(task)
+                except (FeishuError, SheetLayoutError, RowNotFoundError, ResultGoneError) as error:
+                    self._put_off(task, error, report)
+                    _tell(task, error)
+                    continue
                 log.info("[wfrecovery] %s is not pushed: %s is a newer result of its row", task.task_id, by.task_id)
                 self._store(task, partial(superseded, by=by.task_id))
         return kept
 
     # ------------------------------------------------------------------ what failed
+
+    def _tell_astray(self, report: FlushReport) -> None:
+        """What went into another row, and cannot be put right, is for a person, also where the result is in its own by
+        now."""
+        while self._unseen.to_tell:
+            task_id, cells = self._unseen.to_tell.popitem()
+            task = self._db.table.look(task_id)
+            if task is not None and task.stage.final:
+                blocked = task.feishu_state is FeishuState.BLOCKED
+                self._put_off(task, spoiled(cells, task.outbox.reason if blocked else None), report)
+                self._store(task, partial(TaskRecord.with_outbox, spoiled=True))
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
         """What went wrong concerns them all: they wait for the same moment, or for a person."""

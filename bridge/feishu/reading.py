@@ -66,6 +66,16 @@ class Place:
     sheet: SheetTable = field(compare=False)
 
 
+@dataclass(eq=False)
+class Left:
+    """Cells that have left by a reading; nobody has looked yet where they went."""
+
+    cells: Mapping[str, tuple[TaskRecord | Place, str, Any]]
+    earlier: Reading
+    #: the task for whose sake they were written, or the first of these
+    task_id: str
+
+
 @dataclass(frozen=True)
 class Owed:
     """A cell of another row that was written over: its own text, until that stands there again."""
@@ -74,7 +84,11 @@ class Owed:
     field: str
     text: str
     #: what was written over it
-    shown: Any
+    shown: str
+    #: of the rows that look like it, so many show that beside it
+    beside: int
+    #: whose value it was
+    task_id: str
 
 
 @dataclass
@@ -83,9 +97,11 @@ class Unseen:
 
     #: by task id
     pictures: dict[str, Reading] = field(default_factory=dict)
-    cells: list[tuple[Cells, Reading]] = field(default_factory=list)
+    cells: list[Left] = field(default_factory=list)
     #: what was found to have gone astray, and is not put right yet
     owed: list[Owed] = field(default_factory=list)
+    #: by task id, the cells (row, column field) of other rows that a person has to look after
+    to_tell: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
     #: by token, of the pictures that were looked at for that: no token is ever used twice
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -226,14 +242,16 @@ class SheetReader:
 
     def row_of(self, owner: RowOwner | Place) -> int | None:
         """Its row by the newest reading; None where that cannot be told."""
+        found = self.rows_of(owner)
+        return found[0] if len(found) == 1 else None
+
+    def rows_of(self, owner: RowOwner | Place) -> Sequence[int]:
+        """The same; several where a place is looked for and rows look the same."""
         if isinstance(owner, Place):
-            if owner.sheet is self.sheet:
-                return owner.row
-            found = _narrowed(self.sheet, owner.identity)
-            return found[0] if len(found) == 1 else None
+            return [owner.row] if owner.sheet is self.sheet else _narrowed(self.sheet, owner.identity)
         with contextlib.suppress(RowNotFoundError, SheetLayoutError):
-            return self.row(owner)
-        return None
+            return [self.row(owner)]
+        return []
 
     def earlier_rows(self, earlier: Reading, row: int) -> Sequence[int]:
         """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""

@@ -89,9 +89,9 @@ class StatusDelivery:
         return failures
 
     def _write_cells(self, cells: Cells) -> tuple[bool, dict[str, Exception]]:
-        """As `CellWriting.write`; and besides what is to be looked for later, because it does not show."""
-        settled, lost = self._writing.write(cells)
-        return settled, lost if settled else {**self._unseen(cells), **lost}
+        """As `CellWriting.write`; and what is to be looked for later, because it does not show."""
+        settled = self._writing.write(cells)
+        return settled, {} if settled else self._unseen(cells)
 
     def _unseen(self, cells: Cells) -> dict[str, Exception]:
         """What Feishu has taken and does not show, although its row is where it was."""

@@ -235,7 +235,7 @@ def pending_again(task: TaskRecord) -> TaskRecord:
         )
     # What a status cell showed at the last try no longer matters: whoever pushes again wants it written.
     fresh = dict.fromkeys(("last_error", "last_error_zh", "next_try_at", "wait_until", "status_before"))
-    return task.with_outbox(state=FeishuState.PENDING, **fresh)
+    return task.with_outbox(state=FeishuState.PENDING, spoiled=False, **fresh)
 
 
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:

@@ -164,6 +164,8 @@ class Outbox:
     sends: int = 0
     #: how often its status was written and did not show
     status_sends: int = 0
+    #: its status went into cells of other rows, named in `last_error`: nobody but a person can put that right
+    spoiled: bool = False
     #: of several results the one that is delivered, by its path
     file: str | None = None
     #: how far a video's upload is; its meaning is `feishu/drive_progress`'s

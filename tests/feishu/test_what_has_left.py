@@ -173,6 +173,30 @@ def test_a_picture_that_came_late_into_another_row_is_not_left_there_where_its_o
             assert "stands in no row" in (record.outbox.last_error or "")
 
 
+def test_a_picture_that_came_late_into_another_row_leaves_it_where_its_own_has_a_newer_result(tmp_path: Path) -> None:
+    """Nobody has looked for it when the newer one is delivered."""
+    with FeishuStandIn([{**row, PICTURE: b"\x89PNG a former one"} for row in rows(6)]) as feishu:
+        feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        older = team.finished(4)
+        write = team.publisher._feishu.write_picture
+
+        def late(*arguments: Any) -> Any:
+            sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+            write(*arguments)
+            raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
+
+        team.publisher._feishu.write_picture = late  # type: ignore[method-assign,assignment]
+        team.publisher.flush()
+        team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+        newer = team.finished_anew(5)
+        team.clock.now += 400
+        team.flush_until_quiet()
+        assert team.record(older).outbox.superseded_by == newer
+        team.assert_delivered(newer)
+        assert team.row("产品2")[PICTURE].data == b"\x89PNG a former one"
+
+
 def _queued(task: TaskRecord) -> TaskRecord:
     """As a person has it rendered again, because it failed, or because what it made is gone."""
     if task.stage is Stage.FINISHED:

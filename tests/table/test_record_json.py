@@ -167,6 +167,7 @@ OUTBOXES = built(
     refused=NUMBERS,
     sends=NUMBERS,
     status_sends=NUMBERS,
+    spoiled=st.booleans(),
     order=st.none() | NUMBERS,
     writing=st.none()
     | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, astray=TEXTS, rest=RESTS),
