@@ -9,7 +9,7 @@ from ..table.index import TaskEntry
 from ..table.records import Stage, WorkflowStatus, WorkflowType, workflow_type_of
 from ..table.row_identity import RowIdentity, RowIndex, interchangeable, nearest, short
 from ..table.row_places import keeps_row
-from ..table.row_tasks import RowTask, changed_row, index_of, may_be, tasks_of_rows, unsettled
+from ..table.row_tasks import RowTask, changed_row, index_of, may_be, of_newer, tasks_of_rows, unsettled
 from ..table.rows import RowData, row_data_of
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -33,15 +33,16 @@ def planned_rows(
     recovery: Mapping[str, PlannedTask],
     refused: Mapping[int, Wording],
     *,
+    newer: Sequence[TaskEntry] = (),
     writes_failed: bool = True,
 ) -> list[PlannedTask]:
     """What happens to each row of one reading of the sheet, apart from those whose task is planned in `recovery`, by
-    task id. `entries`: every task, newest first. `refused`: see `refused_rows`. `writes_failed`: whether the cell of
-    what fails says so by then."""
+    task id. `entries`: every task, newest first; `newer`: see `TableFiles.newer`. `refused`: see `refused_rows`.
+    `writes_failed`: whether the cell of what fails says so by then."""
     kind = workflow_type_of(workflow_type).value
     index = index_of(rows)
     known = {entry.task_id: entry for entry in entries}.get
-    tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled(entries, kind)), known)}
+    tasks = {one.row_number: one for one in tasks_of_rows(index, list(unsettled([*newer, *entries], kind)), known)}
     before = _tried_before(entries, kind, index)
     planned = []
     for row in map(row_data_of, rows):
@@ -51,7 +52,8 @@ def planned_rows(
             ended = None if task is None else task.task
             planned.append(_free(row, kind, ended, refused.get(number), before.get(number)))
         elif ends is None:
-            planned.append(_planned(row, kind, Action.LEAVE, _why_left(task)))
+            why = _why_left(task) if known(task.task.task_id) else of_newer(task.task, number)
+            planned.append(_planned(row, kind, Action.LEAVE, why))
         elif task.changed:
             planned.append(_planned(row, kind, Action.LEAVE, changed_row(task.task, number)))
     return planned

@@ -15,7 +15,8 @@ def exit_code(tasks: Iterable[Mapping[str, Any] | BaseException | None]) -> int:
     """0 only where all went well: each record that `finish` or a recovery returned is 已完成, or was cancelled because
     a person wished it, and nothing keeps its result from the sheet; what a former run lost before it was submitted
     counts where this run has rendered that row, wherever it stands by now. Else 1; also for an error in the place of a
-    record (`asyncio.gather(..., return_exceptions=True)`), and for None.
+    record (`asyncio.gather(..., return_exceptions=True)`), and for None. A record tells of the moment in which it was
+    returned: where a push may have been put off then, read it again with `db.get_task`.
 
         sys.exit(bridge.exit_code(recovered + finished))
     """

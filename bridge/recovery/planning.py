@@ -13,7 +13,7 @@ from typing import Final
 from ..engines.history import ABSENT, Place
 from ..results.find import Found
 from ..settings import Settings
-from ..table.index import TaskIndex
+from ..table.index import TaskEntry, TaskIndex
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
 from ..table.records import Stage, TaskError, TaskRecord, WorkflowType, id_sort_key, workflow_type_of
@@ -100,7 +100,9 @@ class Planning:
         recovery: Mapping[str, PlannedTask],
     ) -> list[PlannedTask]:
         told = self._to_sheet and self._limits.write_failed
-        return planned_rows(index.entries(), rows, workflow_type, recovery, self._refused(rows), writes_failed=told)
+        entries, refused = index.entries(), self._refused(rows)
+        newer = [TaskEntry.of(task) for task in self._db.table.newer(index.find)]
+        return planned_rows(entries, rows, workflow_type, recovery, refused, newer=newer, writes_failed=told)
 
     def _refused(self, rows: Sequence[RowData]) -> dict[int, Wording]:
         return refused_rows(rows) if self._to_sheet else {}

@@ -280,6 +280,10 @@ class WorkflowDatabase:
             return self.get(task_id)
         return None
 
+    def newer(self, known: Callable[[str], object]) -> list[TaskRecord]:
+        """See `TableFiles`."""
+        return self.files.newer(known)
+
     def _get_or_quarantine(self, task_id: str) -> TaskRecord | None:
         path = self.files.active_path(task_id)
         try:

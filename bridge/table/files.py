@@ -20,7 +20,7 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from .disk import AtomicFiles, Disk, FileStamp
 from .limits import bounded
 from .names import path_named
 from .plain_json import from_plain, to_plain
-from .record_json import record_from_json, record_to_json
+from .record_json import parsed, record_from_json, record_to_json
 from .records import SCHEMA, RecordError, TaskRecord, is_task_id
 
 log = logging.getLogger("wfrecovery")
@@ -81,6 +81,17 @@ class TableFiles:
             with contextlib.suppress(FileNotFoundError):
                 return self.read(path)
         return None
+
+    def newer(self, known: Callable[[str], object]) -> list[TaskRecord]:
+        """Of the unfinished records of which `known` tells nothing, those of a newer schema, as far as we know their
+        words: to be looked at, never to be written. Raises OSError where the folder cannot be read."""
+        found = []
+        for task_id in self.ids_in(self.active):
+            if known(task_id) is None:
+                with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged: others say so
+                    data = json.loads(self.disk.read(self.active_path(task_id)))
+                    found += [parsed(data)] if data.get("schema", 0) > SCHEMA else []
+        return found
 
     def write(self, record: TaskRecord) -> None:
         """Write a record; what is settled goes to `done/`, in one rename."""

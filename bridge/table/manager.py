@@ -74,7 +74,7 @@ class DatabaseManager:
         #: tasks that this run surely has not sent: the next one does
         self.unsent: set[str] = set()
         self._entering = threading.Lock()
-        self._rows = RowTasks(self.index, self.table.look, self.owners)
+        self._rows = RowTasks(self.index, self.table.look, self.owners, self.table.newer)
 
     @property
     def output_dir(self) -> Path:

@@ -13,12 +13,16 @@ from ..wording import Wording
 from .cells import cell_text, words_in
 from .index import TaskEntry, TaskIndex
 from .owners import Owners
-from .records import Stage, TaskRecord, is_task_id
+from .records import Stage, TaskError, TaskRecord, is_task_id
 from .row_identity import RowIdentity, RowIndex, identity_of, pictures_differ, resembles
 from .row_places import Known, Places, keeps_row, made_of_its_row, places_of
 from .rows import RowData, number_of, row_data_of
 
 log = logging.getLogger("wfrecovery")
+
+
+#: See `TableFiles.newer`.
+Newer = Callable[[Known], Sequence[TaskRecord]]
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,28 @@ def changed_row(task: TaskRecord | TaskEntry, number: int | None) -> Wording:
     )
 
 
+def of_newer(task: TaskEntry, number: int | None) -> Wording:
+    """What is said of a row whose task this program cannot read."""
+    return Wording(
+        f"row {number} is left to {task.task_id}, which a newer wfrecovery has entered and not ended: it would be paid "
+        "for twice → use that version again, here as well",
+        f"第 {number} 行属于 {task.task_id}，它由更新版本的 wfrecovery 录入且尚未结束，再生成会重复付费"
+        " → 请在这里也使用那个版本",
+    )
+
+
 class RowTasks:
     """The rows of one table's tasks, as one program has read them. Not for several threads."""
 
-    def __init__(self, index: TaskIndex, look: Callable[[str], TaskRecord | None], owners: Owners) -> None:
+    def __init__(
+        self,
+        index: TaskIndex,
+        look: Callable[[str], TaskRecord | None],
+        owners: Owners,
+        newer: Newer,
+    ) -> None:
         """`look`: a task's record as it is now."""
-        self._index, self._look, self._owners = index, look, owners
+        self._index, self._look, self._owners, self._newer = index, look, owners, newer
         #: task id → the number of its row by the newest reading that this program has worked with
         self._stands_in: dict[str, int] = {}
         #: workflow → the rows that were left for it then
@@ -99,9 +119,11 @@ class RowTasks:
         """`rows`, of one reading of the sheet, without those that a task of this workflow keeps. Of rows that look the
         same, as many are left out as there are tasks."""
         index = index_of(rows)
-        taken = tasks_of_rows(index, list(unsettled(self._index.entries(), kind)), self._index.find)
+        taken = tasks_of_rows(index, list(unsettled(self._entries(), kind)), self._index.find)
         for one in taken:
-            if one.changed:
+            if self._index.find(one.task.task_id) is None:
+                log.warning("[wfrecovery] %s", of_newer(one.task, one.row_number))
+            elif one.changed:
                 log.warning("[wfrecovery] %s", changed_row(one.task, one.row_number))
         self._stands_in.update({one.task.task_id: one.row_number for one in taken if not one.changed})
         numbers = {one.row_number for one in taken}
@@ -115,13 +137,13 @@ class RowTasks:
         That is the one whose number the row carries, else the one that was entered for its row number, also where a
         person has changed the row since; else one that another program has entered, whose row may have moved. Of one's
         own reading the row numbers are known. What was never sent for a row that was changed is not its task: it would
-        be sent for another row's sake.
+        be sent for another row's sake. Raises TaskError for a row that a newer wfrecovery is at work on.
         """
         number, index = row.row_number, index_of([row])
         identity, carried = index.rows[number], index.numbers[number]
         left = self._left.get(kind, {}).get(number) == identity
         moved = changed = None
-        tasks = unsettled(self._index.entries(), kind)
+        tasks = unsettled(self._entries(), kind)
         for entry in sorted(tasks, key=lambda entry: entry.task_id not in carried):
             where = places_of(entry, index, self._index.find)
             is_like = bool(may_be(entry, where.rows, index))
@@ -129,6 +151,8 @@ class RowTasks:
             against = not left and bool(_against(entry, where, index))
             if not is_like and not against and not (here and resembles(entry.identity, identity)):
                 continue
+            if self._index.find(entry.task_id) is None:
+                raise TaskError(of_newer(entry, number))
             task = self._look(entry.task_id)
             if task is None or not keeps_row(task):
                 continue
@@ -142,6 +166,11 @@ class RowTasks:
             log.warning("[wfrecovery] %s", changed_row(changed, number))
         found = moved or changed
         return None if found is None else self._noted(found, number)
+
+    def _entries(self) -> list[TaskEntry]:
+        """Every task; and what a newer wfrecovery has left unfinished, whose rows are not ours to render."""
+        entries = self._index.entries()
+        return [*map(TaskEntry.of, self._newer(self._index.find)), *entries]
 
     def _noted(self, task: TaskRecord, number: int) -> TaskRecord:
         self._stands_in[task.task_id] = number

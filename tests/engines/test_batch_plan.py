@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -243,3 +245,29 @@ def test_rows_in_a_team_s_own_form_are_planned_and_left_to_do(form: Any, office:
     assert run.recovery.rows_to_do(rows, IMAGE) == rows[1:]
     found = asyncio.run(office.main_py().recovery.plan({IMAGE: rows}))
     assert (by_row(found)[3], found.renders) == ("render", 1)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_row_of_a_newer_program_is_not_paid_for_twice(*, ended: bool, office: Office, cloud: Scripted) -> None:
+    """A team goes back to this version while a newer one's tasks are open. Rows have moved since; what the newer one
+    has finished and not delivered waits for it as well."""
+    task_id = office.main_py().enters(4)
+    jobs = len(cloud.jobs)
+    path = office.folder / "wfrecovery" / "active" / f"{task_id}.json"
+    record = json.loads(path.read_text("utf-8"))
+    record.update(schema=3, of_tomorrow={"any": ["thing"]})
+    if ended:
+        record["status"] = "已完成"
+        record["metadata"].update(stage="finished", feishu={"state": "pending"})
+    path.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+    before = path.read_bytes()
+    moved = [dataclasses.replace(sheet_row(4), row_number=3), dataclasses.replace(sheet_row(3), row_number=4)]
+    found = {task.row_number: task for task in plan(office, moved).tasks}
+    assert (found[3].action.value, found[4].action.value) == ("leave", "render")
+    assert task_id in found[3].reason.en
+    assert "newer wfrecovery" in found[3].reason.en
+    main_py = office.main_py()
+    assert [row.row_number for row in main_py.recovery.rows_to_do(moved, IMAGE)] == [4]
+    with pytest.raises(bridge.TaskError, match=f"{task_id}.*newer wfrecovery"):
+        main_py.db.add_workflow_task(moved[0], IMAGE)
+    assert (path.read_bytes(), len(cloud.jobs)) == (before, jobs)
