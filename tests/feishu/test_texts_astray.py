@@ -100,9 +100,9 @@ def silent(team: Team, names: dict[str, str]) -> list[dict[str, str]]:
     return [row for row in spoiled(team) if row["产品名"] not in said and names.get(row[MARK], row[MARK]) not in said]
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("WFRECOVERY_ASTRAY", "40"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("WFRECOVERY_HISTORIES", "40"))))
 def test_no_row_says_what_is_another_s_unless_somebody_is_told(seed: int, tmp_path: Path) -> None:
-    """`WFRECOVERY_ASTRAY=2000` tries so many sequences (40)."""
+    """`WFRECOVERY_HISTORIES=2000` tries so many sequences (40)."""
     dice = random.Random(seed)
     switches = Switches(revision=dice.choice(["one", "two", "missing", "still"]))
     with FeishuStandIn(sheet_rows(), header=HEADER, switches=switches) as feishu:
