@@ -77,7 +77,7 @@ def spoiled(cells: Sequence[tuple[Place, str]], besides: Wording | None = None) 
     `besides`: why the task is blocked already."""
     named = []
     for place, field in cells:
-        who = short([place.identity.product_name, place.identity.model_name])
+        who = short([place.identity.product_name, place.identity.model_name, place.identity.prompt])
         title = getattr(place.sheet.columns, field)
         named.append(f"{who} {title!r}" if who else f"{place.row} {title!r}")
     rows = ", ".join(dict.fromkeys(named))

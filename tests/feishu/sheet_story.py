@@ -131,7 +131,7 @@ class Verdict:
     pictures: int = 0
     #: rows without a picture of theirs of which a reason is told
     reasons: int = 0
-    #: pictures in another row, of which that is told
+    #: rows that show another's picture or status, of which that is told
     named: int = 0
     wrong: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -230,6 +230,10 @@ class Story:
                 verdict.named += 1
             elif task_id:
                 verdict.wrong.append(f"row {number} ({texts}) shows {task_id} of {self.renders[task_id]}")
+            elif any(
+                f"{texts['提示词']!r}" in _why(task) and "written over" in _why(task) for task in blocked.values()
+            ):
+                verdict.named += 1
             elif texts[MARK] in waiting or f"row {number} was changed while" in log:
                 verdict.reasons += 1
             else:
