@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 from ..table.cells import cell_text
 from ..table.row_identity import short
 from ..wording import Wording
 from .finding import RowNotFoundError
-from .reading import Left, Place, SheetReader
+from .reading import Left, Place, Reading, SheetReader
 from .sheet import row_number_of
 
 #: What a new row says by itself.
@@ -43,33 +42,43 @@ def strays(reader: SheetReader, left: Left) -> Iterator[Stray]:
     values = defaultdict(list)
     for address, (owner, field, value) in left.cells.items():
         values[field, cell_text(value).strip()].append((row_number_of(address), owner))
-    moved = left.earlier.sheet.index.rows != reader.sheet.index.rows
     for (field, shown), sent in values.items():
         numbers, meant = {number for number, _ in sent}, [reader.rows_of(owner) for _, owner in sent]
-        showing = [row for row in reader.sheet.row_numbers() if reader.sheet.text(row, field) == shown]
-        new = partial(_new, reader, left, (field, shown), set(showing).difference(*meant))
-        hit = [stray for number in numbers for stray in new(number)]
+        look = _Look(reader, left.earlier, field, shown, set().union(*meant))
+        hit = [stray for number in numbers.intersection(reader.sheet.row_numbers()) for stray in look.at(number)]
         yield from hit
-        missing = sum(set(rows).isdisjoint(showing) for rows in meant)
-        if moved and missing > len(hit):
-            for stray in (stray for row in showing if row not in numbers for stray in new(row)):
+        missing = sum(not any(map(look.shows, rows)) for rows in meant)
+        if missing > len(hit) and left.earlier.sheet.index.rows != reader.sheet.index.rows:
+            for stray in (stray for row in reader.sheet.row_numbers() if row not in numbers for stray in look.at(row)):
                 yield stray if field == "task_id" else replace(stray, text=None)
 
 
-def _new(reader: SheetReader, left: Left, cell: tuple[str, str], showing: Set[int], row: int) -> Iterator[Stray]:
-    """The row, if it is one of those that show a value in a column and are not meant to, and more of the rows that look
-    like it do so than did before."""
-    field, shown = cell
-    if row not in showing:
-        return
-    before = [left.earlier.sheet.text(number, field) for number in reader.earlier_rows(left.earlier, row)]
-    if not before and shown in _NOT_DONE:
-        return
-    now = reader.earlier_rows(reader.current, row) or [row]
-    if len(showing & set(now)) > before.count(shown):
-        own = {text for text in before if text != shown}
-        beside = sum(reader.sheet.text(number, field) == shown for number in now) - 1
-        yield Stray(row, field, shown, own.pop() if len(own) == 1 else None, beside)
+@dataclass(frozen=True)
+class _Look:
+    """For a value in a column, that was written for some rows (`meant`) by an earlier reading."""
+
+    reader: SheetReader
+    earlier: Reading
+    field: str
+    shown: str
+    meant: Set[int]
+
+    def shows(self, row: int) -> bool:
+        return self.reader.sheet.text(row, self.field) == self.shown
+
+    def at(self, row: int) -> Iterator[Stray]:
+        """The row, if it shows the value, is none of those that were meant, and more of the rows that look like it show
+        that than did before."""
+        if row in self.meant or not self.shows(row):
+            return
+        before = [self.earlier.sheet.text(number, self.field) for number in self.reader.earlier_rows(self.earlier, row)]
+        if not before and self.shown in _NOT_DONE:
+            return
+        alike = self.reader.earlier_rows(self.reader.current, row) or [row]
+        showing = set(filter(self.shows, alike))
+        if len(showing - self.meant) > before.count(self.shown):
+            own = {text for text in before if text != self.shown}
+            yield Stray(row, self.field, self.shown, own.pop() if len(own) == 1 else None, len(showing) - 1)
 
 
 def spoiled(cells: Sequence[tuple[Place, str]], besides: Wording | None = None) -> RowNotFoundError:
