@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from ..table.cells import cell_text
+from ..table.records import TaskRecord
 from .astray import Stray, spoiled, strays
-from .client import FeishuClient
+from .client import RANGES_PER_WRITE, FeishuClient
+from .codes import PARTLY_DONE
 from .errors import FeishuError
 from .reading import Cells, Left, Owed, Place, SheetReader, Write
-from .sheet import row_number_of
+from .sheet import SheetLayoutError, row_number_of
 
 log = logging.getLogger("wfrecovery")
 
@@ -29,13 +32,18 @@ class CellWriting:
         person has to look after is noted. Raises FeishuError."""
         left = Left(cells, self._reader.current, next(iter(cells.values()))[0].task_id)
         self._unseen.cells.append(left)
+        self._reader.writes({task.task_id: row_number_of(address) for address, (task, _, _) in cells.items()})
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
         except FeishuError as error:
             self._reader.doubt()
+            left.late = True
+            if _is_nowhere(error, len(cells)):
+                self._unseen.cells.remove(left)
             if not error.outcome_unknown or error.slow:  # slow: it may arrive yet, the next flush looks
                 raise
             self._reader.read()
+            left.late = False
             self._put_right()
             if not all(self._reader.stands(*cell) for cell in cells.values()):
                 raise
@@ -45,7 +53,9 @@ class CellWriting:
             self._reader.note_values(written)
             self._unseen.cells.remove(left)
             return True
+        left.late = True
         self._reader.read_after(revisions[0] if len(revisions) == 1 else None, written)
+        left.late = False
         if len(revisions) == 1:
             self._reader.learn(Write.CELLS, left.earlier, revisions[0], written)
         self._put_right()
@@ -60,36 +70,66 @@ class CellWriting:
 
     def _put_right(self) -> None:
         """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
-        again, where rows moved under that as well. What Feishu refuses stays owed: rows may move until the next try,
-        and where it went is known by now. Nothing is emptied on suspicion: where nobody knows what stood in a cell
-        before, or whose it is now, a person is told."""
+        again, where rows moved under that as well. What Feishu refuses for now stays owed: rows may move until the next
+        try, and where it went is known by now. Nothing is emptied on suspicion: where nobody knows what stood in a cell
+        before, whose it is now, or how to write it, a person is told."""
         for _ in range(_REPAIR_ROUNDS):
-            for left in self._unseen.cells:
+            for left in list(self._unseen.cells):
                 self._look_for(left)
-            self._unseen.cells.clear()
+                self._unseen.cells.remove(left)
             self._unseen.owed = [debt for debt in self._unseen.owed if self._still_owed(debt)]
-            repair = {
-                self._reader.sheet.address(row, debt.field): (debt.place, debt.field, debt.text)
-                for debt in self._unseen.owed
-                for row in self._reader.rows_of(debt.place)
-            }
-            if not repair:
+            if not self._unseen.owed:
                 return
-            log.warning("[wfrecovery] rows moved under a write: %s get their own texts back", ", ".join(repair))
-            self._unseen.cells.append(Left(repair, self._reader.current, self._unseen.owed[0].task_id))
-            self._feishu.write_cells({address: text for address, (_, _, text) in repair.items()})
+            left = self._paid()
             self._reader.read()
+            left.late = False
         for debt in self._unseen.owed:
             self._tell(debt.task_id, debt.place, debt.field)
         self._unseen.owed.clear()
         self._unseen.cells.clear()
 
+    def _paid(self) -> Left:
+        """Write rows' own texts into their cells, in one call; one by one where Feishu refuses some of them for good,
+        which then hold up nobody."""
+        cells: dict[str, tuple[Place, str, str]] = {}
+        left = Left(cells, self._reader.current, self._unseen.owed[0].task_id, late=True)
+        self._unseen.cells.append(left)
+        parts = [list(self._unseen.owed)]
+        for debts in parts:
+            part = {address: debt for debt in debts if (address := self._address(debt)) is not None}
+            cells.update({address: (debt.place, debt.field, debt.text) for address, debt in part.items()})
+            try:
+                self._feishu.write_cells({address: debt.text for address, debt in part.items()})
+            except FeishuError as error:
+                for address in part if _is_nowhere(error, len(part)) else ():
+                    del cells[address]
+                if not error.needs_person or error.concerns_all:
+                    raise
+                if len(part) > 1:
+                    parts += [[debt] for debt in part.values()]
+                else:
+                    self._give_up(debts[0])
+        return left
+
+    def _address(self, debt: Owed) -> str | None:
+        try:
+            (row,) = self._reader.rows_of(debt.place)
+            address = self._reader.sheet.address(row, debt.field)
+        except SheetLayoutError:  # merged or removed meanwhile
+            self._give_up(debt)
+            return None
+        log.warning("[wfrecovery] rows moved under a write: %s gets its own text back", address)
+        return address
+
+    def _give_up(self, debt: Owed) -> None:
+        self._tell(debt.task_id, debt.place, debt.field)
+        self._unseen.owed.remove(debt)
+
     def _look_for(self, left: Left) -> None:
         """Note what is owed to the rows that got some of it."""
         owed = {(self._reader.row_of(debt.place), debt.field) for debt in self._unseen.owed}
         for stray in strays(self._reader, left):
-            place = self._reader.place(stray.row)
-            task_id = self._whose(left, stray)
+            place, task_id = self._reader.place(stray.row), _whose(left, stray)
             if stray.text is None:
                 self._tell(task_id, place, stray.field)
             elif (stray.row, stray.field) not in owed:
@@ -106,14 +146,24 @@ class CellWriting:
             self._tell(debt.task_id, debt.place, debt.field)
         return False
 
-    def _whose(self, left: Left, stray: Stray) -> str:
-        """The task whose value went into another row, as far as that can be told."""
-        tasks = [
-            owner for owner, field, _ in left.cells.values() if field == stray.field and not isinstance(owner, Place)
-        ]
-        missing = [task for task in tasks if not self._reader.stands(task, stray.field, stray.shown)]
-        return (missing or tasks)[0].task_id if tasks else left.task_id
-
     def _tell(self, task_id: str, place: Place, field: str) -> None:
-        log.warning("[wfrecovery] %s", spoiled([(place, field)]))
-        self._unseen.to_tell.setdefault(task_id, []).append((place, field))
+        told = self._unseen.to_tell.setdefault(task_id, [])
+        if (place, field) not in told:
+            told.append((place, field))
+            log.warning("[wfrecovery] %s", spoiled(task_id, [(place, field)]))
+
+
+def _whose(left: Left, stray: Stray) -> str:
+    """The task whose value went into another row: of those that wrote it the one that wrote there."""
+    wrote = {
+        row_number_of(address): owner.task_id
+        for address, (owner, field, value) in left.cells.items()
+        if isinstance(owner, TaskRecord) and field == stray.field and cell_text(value).strip() == stray.shown
+    }
+    return wrote.get(stray.row) or next(iter(wrote.values()), left.task_id)
+
+
+def _is_nowhere(error: FeishuError, cells: int) -> bool:
+    """Whether a write of so many cells surely did nothing: it was turned away as a whole."""
+    may_be_half = error.needs_person or error.code in PARTLY_DONE or cells > RANGES_PER_WRITE
+    return not (error.outcome_unknown or may_be_half)

@@ -77,6 +77,9 @@ _ENOUGH: Final = ("sheets:spreadsheet", "drive:file:upload", "wiki:wiki:readonly
 #: It may have been done all the same: a time-out, a request that was sent twice.
 MAYBE_DONE: Final = frozenset({1255040, 1254608})
 
+#: Some of what was sent together may have been done, and the rest not.
+PARTLY_DONE: Final = frozenset({90203})
+
 REMEDIES: Final[dict[int, Remedy]] = {
     **dict.fromkeys((99991663, 99991664, 99991665, 99991661, 99991671, 1061005), Remedy.REFRESH),
     **dict.fromkeys((90221, 90227, 1254030, 1254104, 1254130), Remedy.SPLIT),

@@ -120,7 +120,7 @@ def give_file(db: DatabaseManager, task_id: str, name: str, document: str | None
 
 def _rows_for(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> list[int]:
     try:
-        return [RowFinder(sheet, known=db.index.find).row_of(task)]
+        return [RowFinder(sheet, known=db.index.find, tasks=db.index.entries).row_of(task)]
     except RowNotFoundError as error:
         return list(error.rows)
 

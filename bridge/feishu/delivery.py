@@ -15,7 +15,8 @@ from .look_back import LookBack
 from .own_push import OwnPush
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
-from .status_delivery import StatusDelivery, says_nothing, status_field
+from .status_column import status_field
+from .status_delivery import StatusDelivery, says_nothing
 
 #: Brings a task's video (the path) to where a link can show it, and returns the link's address.
 VideoLink = Callable[[TaskRecord, Path], str]
@@ -56,7 +57,7 @@ class Delivery:
         except RowNotFoundError:
             self.withdraw(task)
             raise
-        self._reader.sheet.address(row, status_field(task))
+        self._reader.sheet.address(row, status_field(task.workflow_type))
         if task.status is WorkflowStatus.FAILED:
             return
         if task.twin is not None and self._look_back.stands_there(task):

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ..table.cells import agree
-from ..table.records import TaskRecord, WorkflowType
-from ..table.row_identity import RowIdentity, interchangeable, pictures_differ, short
-from ..table.row_places import Known, Places, RowOwner, made_of_its_row, places_of
+from ..table.index import TaskEntry
+from ..table.records import TaskRecord, WorkflowStatus
+from ..table.row_identity import (
+    RowIdentity,
+    Verdict,
+    compare,
+    interchangeable,
+    pictures_differ,
+    short,
+    shows_its_pictures,
+)
+from ..table.row_places import Known, Places, RowOwner, is_numbered, made_of_its_row, places_of
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
+from .status_column import status_before, status_field
+
+_DONE: Final = WorkflowStatus.COMPLETED.value
 
 
 class RowNotFoundError(LookupError):
@@ -31,21 +44,32 @@ class Claim:
     identity: RowIdentity
     #: the row that its picture has left for
     sent_to: int | None = None
+    #: its row may say 已完成 for its sake: it was entered so, or was delivered before, or a person wants it written
+    may_be_done: bool = True
 
     @classmethod
     def of(cls, task: TaskRecord) -> Claim:
         """What a task wants."""
-        sent = task.outbox.writing
-        sent_to = row_number_of(sent.cell) if sent is not None else None
-        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to)
+        outbox = task.outbox
+        sent_to = row_number_of(outbox.writing.cell) if outbox.writing is not None else None
+        delivered = outbox.pushed_at or outbox.asked_at or outbox.status_before is not None or task.earlier_runs
+        may_be_done = bool(delivered) or status_before(task) in (None, _DONE)
+        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done)
 
 
 class RowFinder:
     """Finds rows in one reading of the sheet. Not for several threads."""
 
-    def __init__(self, sheet: SheetTable, claims: Sequence[Claim] = (), known: Known = lambda _: None) -> None:
+    def __init__(
+        self,
+        sheet: SheetTable,
+        claims: Sequence[Claim] = (),
+        known: Known = lambda _: None,
+        tasks: Callable[[], Iterable[TaskEntry]] = tuple,
+    ) -> None:
+        """`known`: see `places_of`. `tasks`: all of the table, asked where a row's pictures are other ones."""
         self.sheet = sheet
-        self._claims, self._known = claims, known
+        self._claims, self._known, self._tasks = claims, known, tasks
         #: rows that look the same, and for which workflow → task id → its row
         self._shared: dict[tuple[str | None, tuple[int, ...]], Mapping[str, int]] = {}
 
@@ -62,7 +86,16 @@ class RowFinder:
             raise RowNotFoundError(self._changed(task, where) + _decide(task), (*where.numbered, *where.elsewhere))
         if not where.rows:
             raise RowNotFoundError(self._not_found(task) + _decide(task), made_of_its_row(task, self.sheet.index))
-        return where.rows[0] if len(where.rows) == 1 else self._of_several(task, where.rows)
+        if len(where.rows) > 1:
+            return self._of_several(task, where.rows)
+        (row,) = where.rows
+        if self._is_anothers(task, row):
+            raise RowNotFoundError(self._other_pictures(task, row) + _decide(task), where.rows)
+        return row
+
+    def looks_like(self, task: RowOwner) -> tuple[int, ...]:
+        """All rows that may be its own; they look the same where there are several."""
+        return self._places(task).rows
 
     def _places(self, task: RowOwner) -> Places:
         return places_of(task, self.sheet.index, self._known)
@@ -92,6 +125,39 @@ class RowFinder:
             f"{f'{looked_for} 在第 {rows} 行' if rows else f'哪一行都没有 {looked_for}'}",
         )
 
+    # ------------------------------------------------------------------ a row with other pictures
+
+    def _is_anothers(self, task: RowOwner, row: int) -> bool:
+        """Whether the only row with its texts, but with other pictures, is another one: its own was deleted. Else a
+        person has replaced a picture."""
+        there = self.sheet.identity(row)
+        if not pictures_differ(task.identity, there):
+            return False
+        carried = [other for other in self.sheet.index.numbers.get(row, ()) if other[:3] == task.task_id[:3]]
+        if task.task_id in carried:
+            return False
+        its_number_is_gone = is_numbered(task) and "task_id" in self.sheet.places
+        if carried or its_number_is_gone or (self._done(row, task.workflow_type) and not self._may_be_done(task)):
+            return True
+        return any(
+            other.task_id != task.task_id
+            and other.workflow_type == task.workflow_type
+            and compare(other.identity, there) is not Verdict.DIFFERENT
+            and shows_its_pictures(other.identity, there)
+            for other in self._tasks()
+        )
+
+    def _may_be_done(self, task: RowOwner) -> bool:
+        return any(claim.may_be_done for claim in self._claims if claim.task_id == task.task_id)
+
+    def _other_pictures(self, task: RowOwner, row: int) -> Wording:
+        looked_for = self._looked_for(task)
+        return Wording(
+            f"{looked_for} stands in row {row}, but with other pictures, and that row is another one's: "
+            "its own seems to be deleted",
+            f"第 {row} 行有 {looked_for}，但图片不同，而且那一行属于别的任务：它自己的行似乎已被删除",
+        )
+
     # ------------------------------------------------------------------ rows that look the same
 
     def _of_several(self, task: RowOwner, rows: tuple[int, ...]) -> int:
@@ -110,8 +176,9 @@ class RowFinder:
         return row
 
     def _share_out(self, workflow_type: str | None, rows: tuple[int, ...]) -> Mapping[str, int]:
-        """Rows that look the same among the tasks for them: each the one of its number, the others what is left; who
-        has sent his picture already one that shows it."""
+        """Rows that look the same among the tasks for them: who has sent his picture already one that shows it, each
+        other one that of its number, if that has no result yet; the others what is left. Rows move, and what has its
+        result was another's."""
         claims = [
             claim
             for claim in self._claims
@@ -120,23 +187,28 @@ class RowFinder:
             and not pictures_differ(claim.identity, self.sheet.identity(rows[0]))
         ]
         shares: dict[str, int] = {}
+        empty = {number for number in rows if not self._done(number, workflow_type) and not self.sheet.picture(number)}
         for claim in claims:
             number = claim.sent_to if claim.sent_to in rows else claim.row_number
-            if number in rows and number not in shares.values():
+            own = number in empty or number == claim.sent_to or claim.may_be_done
+            if own and number in rows and number not in shares.values():
                 shares[claim.task_id] = int(number or 0)
         for claim in (claim for claim in claims if claim.task_id not in shares):
             free = [
                 number for number in rows if number not in shares.values() and not self._done(number, workflow_type)
             ]
             shown = [number for number in free if self.sheet.picture(number) is not None]
-            fitting = shown if claim.sent_to is not None and shown else [n for n in free if n not in shown] or free
+            mine = [number for number in rows if number == claim.row_number and number not in shares.values()]
+            unused = (
+                [number for number in free if number not in shown] or [n for n in free if n in mine] or free or mine
+            )
+            fitting = shown if claim.sent_to is not None and shown else unused
             if fitting:
                 shares[claim.task_id] = fitting[0]
         return shares
 
     def _done(self, number: int, workflow_type: str | None) -> bool:
-        field = "video_status" if workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
-        return self.sheet.optional_text(number, field) == "已完成"
+        return self.sheet.optional_text(number, status_field(workflow_type)) == _DONE
 
     # ------------------------------------------------------------------ what to say
 

@@ -12,14 +12,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..table.cells import pictures_in
+from ..table.cells import cell_text, pictures_in
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType, parse_time
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .reading import SheetReader
 from .sheet import SheetTable
-from .status_delivery import status_field
+from .status_column import status_before, status_field
 
 log = logging.getLogger("wfrecovery")
 
@@ -58,7 +58,7 @@ class LookBack:
         row = self._reader.row(task)
         first = task.outbox.pushed_at is None and task.earlier_runs == 0  # else what was there before is no proof
         done = WorkflowStatus.COMPLETED.value
-        if first and self._reader.sheet.text(row, status_field(task)) == done != status_before(task):
+        if first and self._reader.sheet.text(row, status_field(task.workflow_type)) == done != status_before(task):
             return True
         shown = self._reader.sheet.picture(row) if task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value else None
         if shown is None:
@@ -85,16 +85,21 @@ class LookBack:
         return hashlib.sha256(content).hexdigest()
 
 
-def status_before(task: TaskRecord) -> object:
-    """What its row said when it was entered; None where that is not known."""
-    return task.row_data.get("video_status" if status_field(task) == "video_status" else "status")
-
-
 def picture_changed(task: TaskRecord, sheet: SheetTable, row: int) -> bool | None:
     """Whether its row shows another picture than when it was entered; None where that one is not known: a team's own
     reading may leave that cell out, or tell of a picture but not which it is."""
     before = _picture_before(task.row_data, sheet.columns.composite_image)
     return None if before is None else (sheet.picture(row) or "") != before
+
+
+def text_before(task: TaskRecord, title: str) -> str | None:
+    """The text that the cell of its picture, whose column has that title, held when its row was entered; None where
+    that is not known."""
+    cells = task.row_data.get("original_data")
+    if isinstance(cells, Mapping) and title in cells:
+        return cell_text(cells[title]).strip()
+    kept = task.row_data.get("composite_image")
+    return "" if "composite_image" in task.row_data and not kept else None
 
 
 def _picture_before(row_data: Mapping[str, Any], title: str) -> str | None:

@@ -9,12 +9,13 @@ from collections.abc import Collection
 from typing import Final
 
 from ..table.cells import UNNAMED_PICTURE
+from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus
 from ..wording import Wording
 from .client import FeishuClient
-from .look_back import picture_changed, status_before
+from .look_back import picture_changed, text_before
 from .reading import SheetReader
-from .status_delivery import status_field
+from .status_column import status_before, status_field
 
 log = logging.getLogger("wfrecovery")
 
@@ -49,9 +50,25 @@ class OwnPush:
             self._tell(task, Wording(f"row {row} shows its result", f"第 {row} 行已经显示它的结果"))
         return brought
 
+    def is_a_person_s(self, task: TaskRecord, reader: SheetReader, row: int, db: DatabaseManager) -> bool:
+        """Whether the cell of a task shows something else than when its row was entered, and nothing that any task of
+        the table has made. Ask it after `has_brought`. Raises FeishuError."""
+        if not _is_first(task):
+            return False
+        shown, text = reader.sheet.picture(row), reader.sheet.optional_text(row, "composite_image")
+        if text and shown is None:
+            return text_before(task, reader.sheet.columns.composite_image) not in (None, text)
+        if shown is None or not picture_changed(task, reader.sheet, row):
+            return False
+        if UNNAMED_PICTURE in shown or "," in shown:
+            return True
+        there = hashlib.sha256(self._feishu.media(shown)).hexdigest()
+        records = (db.table.look(entry.task_id) for entry in db.index.entries() if entry.stage.final)
+        return not any(result.sha256 == there for record in records if record for result in record.results)
+
     def look_at_status(self, task: TaskRecord, reader: SheetReader, row: int) -> None:
         """Notice a status that nobody had written from here."""
-        done, shown = WorkflowStatus.COMPLETED.value, reader.sheet.text(row, status_field(task))
+        done, shown = WorkflowStatus.COMPLETED.value, reader.sheet.text(row, status_field(task.workflow_type))
         is_new = status_before(task) not in (None, done) and shown == done
         if is_new and _is_first(task) and task.outbox.status_before is None:
             self._tell(task, Wording(f"row {row} says {done}", f"第 {row} 行已经写着 {done}"))

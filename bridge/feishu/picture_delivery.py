@@ -104,6 +104,8 @@ class PictureDelivery:
         row = self._reader.row(task)
         if self._own_push.has_brought(task, self._reader, row, (content, original)):
             return
+        if self._own_push.is_a_person_s(task, self._reader, row, self._db):
+            raise _somebodys(task, row)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
         noted = self._db.table.update(task.task_id, partial(_leaving, task, sent))
@@ -352,6 +354,18 @@ def _astray(row: int, reader: SheetReader) -> RowNotFoundError:
             f"rows moved while the picture was on its way, and it stands in row {row} ({here}) now: "
             "put that row's own picture back there, then push again",
             f"发送图片时有人移动了行，图片现在在第 {row} 行（{here}）：请把那一行自己的图片放回去，再重新推送",
+        ),
+        [row],
+    )
+
+
+def _somebodys(task: TaskRecord, row: int) -> RowNotFoundError:
+    return RowNotFoundError(
+        Wording(
+            f"row {row} shows another picture or text than when {task.task_id} was entered, and not from here: "
+            f"it is not written over → decide: wfrecovery decide {task.task_id} write (or leave)",
+            f"第 {row} 行现在的图片或文字与录入 {task.task_id} 时不同，而且不是从这里写入的：不会覆盖"
+            f" → 请决定：wfrecovery decide {task.task_id} write（或 leave）",
         ),
         [row],
     )

@@ -233,14 +233,15 @@ class Publisher:
             if stop is not None:
                 self._leave_untried(rest, stop, report)
                 break
-        if len(kept) < len(ready):  # what held them back may be in the sheet by now
-            kept_ids = {task.task_id for task in kept}
-            self._without_older([task for task in ready if task.task_id not in kept_ids], reader, delivery, report)
+        # What held the others back may be in the sheet by now.
+        told = {*report.blocked, *report.waiting, *(task.task_id for task in kept)}
+        held_back = [task for task in ready if task.task_id not in told and self._current(task) is not None]
+        self._without_older(held_back, reader, delivery, report)
 
     def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
         """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
-        reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen)
+        reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen, self._db.index.entries)
         reader.begin(tasks)
         CellWriting(self._feishu, reader).settle()
         self._reader = reader
@@ -314,7 +315,7 @@ class Publisher:
     ) -> list[TaskRecord]:
         """`tasks` without those that a newer result of their row has made useless, or is about to: statuses and
         pictures never go back to an older one. A picture of theirs that is in another row leaves that."""
-        newer = newer_results(self._db, tasks, reader)
+        newer = newer_results(self._db, tasks, reader, self.document)
         kept = []
         for task in tasks:
             by = newer.get(task.task_id)
@@ -336,13 +337,12 @@ class Publisher:
     def _tell_astray(self, report: FlushReport) -> None:
         """What went into another row, and cannot be put right, is for a person, also where the result is in its own by
         now."""
-        while self._unseen.to_tell:
-            task_id, cells = self._unseen.to_tell.popitem()
+        for task_id, cells in list(self._unseen.to_tell.items()):
             task = self._db.table.look(task_id)
             if task is not None and task.stage.final:
-                blocked = task.feishu_state is FeishuState.BLOCKED
-                self._put_off(task, spoiled(cells, task.outbox.reason if blocked else None), report)
-                self._store(task, partial(TaskRecord.with_outbox, spoiled=True))
+                besides = task.outbox.reason if task.feishu_state is FeishuState.BLOCKED else None
+                self._put_off(task, spoiled(task_id, cells, besides), report, spoiled=True)
+            del self._unseen.to_tell[task_id]
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
         """What went wrong concerns them all: they wait for the same moment, or for a person."""
@@ -359,13 +359,14 @@ class Publisher:
         *,
         refused: bool = False,
         unit: float | None = None,
+        spoiled: bool = False,
     ) -> None:
-        """Note why it did not go, and when to try again; what needs a person is blocked."""
+        """Note why it did not go, and when to try again; what needs a person is blocked. `spoiled`: see `Outbox`."""
         self.last_problem = reason = reason_of(error)
         attempts = task.outbox.attempts + 1
         change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
         if needs_person(error):
-            change["state"] = FeishuState.BLOCKED
+            change.update(state=FeishuState.BLOCKED, spoiled=spoiled)
             report.blocked[task.task_id] = reason.en
         else:
             server_wait = error.wait if isinstance(error, FeishuError) else None

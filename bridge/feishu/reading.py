@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
 
 from ..table.cells import cell_text
+from ..table.index import TaskEntry
 from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
@@ -74,6 +75,8 @@ class Left:
     earlier: Reading
     #: the task for whose sake they were written, or the first of these
     task_id: str
+    #: it is looked for later than at once, when a person may have written the same words
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,17 @@ class Unseen:
 class SheetReader:
     """The newest reading, and whether it still holds."""
 
-    def __init__(self, feishu: FeishuClient, known: Known = lambda _: None, unseen: Unseen | None = None) -> None:
-        """Reads the sheet; raises FeishuError and SheetLayoutError. `known`: see `RowFinder`. `unseen`: of the readers
-        before this one."""
-        self._known, self.unseen = known, unseen if unseen is not None else Unseen()
+    def __init__(
+        self,
+        feishu: FeishuClient,
+        known: Known = lambda _: None,
+        unseen: Unseen | None = None,
+        tasks: Callable[[], Iterable[TaskEntry]] = tuple,
+    ) -> None:
+        """Reads the sheet; raises FeishuError and SheetLayoutError. `known`, `tasks`: see `RowFinder`. `unseen`: of the
+        readers before this one."""
+        self._known, self._tasks = known, tasks
+        self.unseen = unseen if unseen is not None else Unseen()
         self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
         self._claims: Sequence[Claim] = ()
         #: the kinds of writes that the revision is known to count by one
@@ -129,7 +139,7 @@ class SheetReader:
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
         sheet = self._feishu.read_sheet()
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
-        self._finder = RowFinder(sheet, self._claims, self._known)
+        self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
 
     def read_after(self, revision: int | None, cells: Collection[tuple[int, str]]) -> None:
         """Read it anew after a write into `cells` (row number, column field), with the revision that it was answered
@@ -140,9 +150,16 @@ class SheetReader:
             started, sheet = time.monotonic(), self._feishu.read_again(self.sheet)
             if sheet.revision == revision and _same_but(earlier, sheet, cells):
                 self.current, self._confirmed_at = Reading(sheet, revision, {}), started
-                self._finder = RowFinder(sheet, self._claims, self._known)
+                self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
                 return
         self.read()
+
+    def writes(self, tasks: Mapping[str, int]) -> None:
+        """Texts of tasks, by their ids, leave for these rows: of rows that look the same each keeps the one it has."""
+        self._claims = [
+            replace(claim, sent_to=tasks[claim.task_id]) if claim.sent_to is None and claim.task_id in tasks else claim
+            for claim in self._claims
+        ]
 
     def sent(self, task: TaskRecord) -> None:
         """The task's picture leaves for the cell that its outbox entry names."""
@@ -172,7 +189,7 @@ class SheetReader:
         """
         self._forget_ended()
         self._claims = [Claim.of(task) for task in tasks]
-        self._finder = RowFinder(self.sheet, self._claims, self._known)
+        self._finder = RowFinder(self.sheet, self._claims, self._known, self._tasks)
         if self._fresh:
             self._fresh = False
             return
@@ -224,7 +241,7 @@ class SheetReader:
     def note_values(self, written: Mapping[tuple[int, str], Any]) -> None:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""
         self.current = replace(self.current, sheet=self.sheet.with_values(written))
-        self._finder = RowFinder(self.sheet, self._claims, self._known)
+        self._finder = RowFinder(self.sheet, self._claims, self._known, self._tasks)
 
     def _is_next(self, revision: int | None) -> bool:
         known = self.current.revision
@@ -235,6 +252,10 @@ class SheetReader:
     def row(self, task: RowOwner) -> int:
         """The row of a task by the newest reading. Raises RowNotFoundError, SheetLayoutError."""
         return self._finder.row_of(task)
+
+    def rows_alike(self, task: RowOwner) -> tuple[int, ...]:
+        """All rows that may be its own: see `RowFinder.looks_like`."""
+        return self._finder.looks_like(task)
 
     def place(self, row: int) -> Place:
         """A row, as it is found again when rows move."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..table.manager import DatabaseManager
-from ..table.records import TaskError, TaskRecord, WorkflowStatus, WorkflowType
+from ..table.records import TaskError, TaskRecord, WorkflowStatus
 from ..wording import Wording
 from .cell_writing import CellWriting
 from .client import RANGES_PER_WRITE, FeishuClient
@@ -17,6 +17,7 @@ from .errors import FeishuError
 from .finding import RowNotFoundError
 from .reading import Cells, SheetReader
 from .sheet import SheetLayoutError, row_number_of
+from .status_column import status_field
 
 log = logging.getLogger("wfrecovery")
 
@@ -120,7 +121,7 @@ class StatusDelivery:
             if says_nothing(task, self._feishu):
                 continue
             try:
-                row, field = self._reader.row(task), status_field(task)
+                row, field = self._reader.row(task), status_field(task.workflow_type)
                 self._reader.sheet.address(row, field)  # one that is not ours to write is refused in any case
                 value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
@@ -134,7 +135,7 @@ class StatusDelivery:
 
     def _status(self, task: TaskRecord, row: int) -> str | None:
         """The status to write, None where the cell is to be left as it is."""
-        shown, wanted = self._reader.sheet.text(row, status_field(task)), task.status.value
+        shown, wanted = self._reader.sheet.text(row, status_field(task.workflow_type)), task.status.value
         if shown == wanted or shown not in _OURS:
             return None
         noted = task.outbox.status_before
@@ -155,11 +156,6 @@ class StatusDelivery:
 def says_nothing(task: TaskRecord, feishu: FeishuClient) -> bool:
     """A failed row of which the sheet is to hear nothing needs no row."""
     return task.status is WorkflowStatus.FAILED and not feishu.settings.write_failed
-
-
-def status_field(task: TaskRecord) -> str:
-    """The column that says how far its workflow is."""
-    return "video_status" if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "image_status"
 
 
 def _link(task: TaskRecord, address: str) -> dict[str, str]:

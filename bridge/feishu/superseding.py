@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from ..table.index import TaskEntry
@@ -11,26 +12,38 @@ from ..table.records import TaskRecord, WorkflowStatus
 from ..table.values import FeishuState
 from .reading import SheetReader
 
+#: Document, workflow, and which row.
+_Key = tuple[str | None, str | None, tuple[int, ...], int | None]
 #: A newer result that was itself refused so often no longer holds back an older one of its row.
 _REFUSED_OFTEN: Final = 3
 
 
-def newer_results(db: DatabaseManager, tasks: Sequence[TaskRecord], reader: SheetReader) -> Mapping[str, TaskEntry]:
+def newer_results(
+    db: DatabaseManager, tasks: Sequence[TaskRecord], reader: SheetReader, document: str | None
+) -> Mapping[str, TaskEntry]:
     """Task id → the newest result of its row and workflow, where that is another one's and is in the sheet, or gets
-    there unless it is refused again and again. One that cannot be delivered holds back none."""
+    there unless it is refused again and again. One that cannot be delivered holds back none, and none one of another
+    document than this one."""
     since = min((task.result_order for task in tasks), default=0)
-    newest: dict[tuple[str | None, int | None], TaskEntry] = {}
+    newest: dict[_Key, TaskEntry] = {}
+    key_of = partial(_key, reader, document)
     for entry in db.index.entries():
         if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry):
-            place = entry.workflow_type, reader.row_of(entry)
-            newest[place] = max(newest.get(place, entry), entry, key=_order)
+            key = key_of(entry)
+            newest[key] = max(newest.get(key, entry), entry, key=_order)
     found = {}
     for task in tasks:
-        row = reader.row_of(task)
-        by = newest.get((task.workflow_type, row)) if row else None
+        by = newest.get(key_of(task)) if reader.row_of(task) else None
         if by is not None and _order(by) > _order(task):
             found[task.task_id] = by
     return found
+
+
+def _key(reader: SheetReader, document: str | None, task: TaskRecord | TaskEntry) -> _Key:
+    """By which results of one row are told. Of rows that look the same each has one of its own: there the number in
+    which the task was entered tells, for what they get is shared out."""
+    rows = reader.rows_alike(task)
+    return task.document or document, task.workflow_type, rows, task.row_number if len(rows) > 1 else None
 
 
 def _goes_in(db: DatabaseManager, entry: TaskEntry) -> bool:

@@ -127,7 +127,7 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
         return task
     results = task.results if results is None else results
     record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
-    record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None, writing=None)
+    record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None, writing=None, spoiled=False)
     told = task.stage is Stage.FAILED and task.row_number is not None and not task.outbox.declined
     if told:  # what the sheet heard was the failure
         record = record.with_outbox(state=FeishuState.PENDING)
@@ -192,7 +192,7 @@ def _ended(task: TaskRecord, stage: Stage, reason: Wording | str) -> TaskRecord:
 def pushed_again(task: TaskRecord) -> TaskRecord:
     """`task` with its result in the outbox again because a person says so: it is sent whatever was tried before, and is
     the newest of its row. Raises TaskError where there is none."""
-    return pending_again(task).with_outbox(sends=0, status_sends=0, order=0, superseded_by=None)
+    return pending_again(task).with_outbox(sends=0, status_sends=0, order=0, superseded_by=None, asked_at=now_text())
 
 
 def meant_for(task: TaskRecord, row_number: int, row: RowIdentity, names: tuple[str, str]) -> TaskRecord:
@@ -214,7 +214,7 @@ def left(task: TaskRecord) -> TaskRecord:
                 f"{task.task_id} 没有等待写入的结果",
             )
         )
-    return task.with_outbox(state=FeishuState.OFF, last_error=None, last_error_zh=None, next_try_at=None)
+    return task.with_outbox(state=FeishuState.OFF, last_error=None, last_error_zh=None, next_try_at=None, spoiled=False)
 
 
 def pending_again(task: TaskRecord) -> TaskRecord:
@@ -241,7 +241,7 @@ def pending_again(task: TaskRecord) -> TaskRecord:
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
     """What an outbox entry carries only until it is delivered goes."""
     passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
-    return task.with_outbox(refused=0, **dict.fromkeys(passing), **changes)
+    return task.with_outbox(refused=0, spoiled=False, **dict.fromkeys(passing), **changes)
 
 
 def pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:

@@ -90,7 +90,8 @@ class TableFiles:
             if known(task_id) is None:
                 with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged: others say so
                     data = json.loads(self.disk.read(self.active_path(task_id)))
-                    found += [parsed(data)] if data.get("schema", 0) > SCHEMA else []
+                    schema = data.get("schema") if isinstance(data, dict) else None
+                    found += [parsed(data)] if type(schema) is int and schema > SCHEMA else []
         return found
 
     def write(self, record: TaskRecord) -> None:

@@ -37,6 +37,8 @@ class TaskEntry:
     stage: Stage
     feishu_state: FeishuState
     workflow_type: str | None
+    #: in which its row stands
+    document: str | None
     row_number: int | None
     product_name: str
     model_name: str
@@ -82,6 +84,7 @@ class TaskEntry:
             stage=record.stage,
             feishu_state=record.feishu_state,
             workflow_type=record.workflow_type and sys.intern(record.workflow_type),
+            document=record.document and sys.intern(record.document),
             row_number=record.row_number,
             product_name=sys.intern(record.product_name),
             model_name=sys.intern(record.model_name),

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..wording import Wording, wording_of
 from .changes import pushed_again
-from .records import TaskError, TaskRecord, now_text
+from .records import TaskError, TaskRecord
 from .values import FeishuState
 
 #: Letters of a table's id that are shown.
@@ -86,17 +86,16 @@ def back_in_outbox(table_id: str | None, task: TaskRecord) -> TaskRecord:
     again = pushed_again(task)
     if task.publisher not in (None, table_id):
         raise TaskError(wording_of(f"{task.task_id}: ") + main_delivers(task.publisher) + _PUSH_THERE)
-    return again.with_outbox(asked_at=task.twin and now_text())
+    return again
 
 
 def delivered_here(table_id: str, document: str, task: TaskRecord) -> TaskRecord:
     """The same for one that a person has named: whoever was to deliver it, this table does from now on. Where it waited
     for another document, it goes into `document`: the one that is set here."""
     again = pushed_again(task)
-    if task.publisher in (None, table_id):
-        again = again.with_outbox(by=None, asked_at=task.twin and now_text())
-    else:
-        again = taken_from_other(table_id, again)
+    ours = task.publisher in (None, table_id)
+    # What another was to deliver may be there already: that is looked at first.
+    again = again.with_outbox(by=None) if ours else taken_from_other(table_id, again.with_outbox(asked_at=None))
     waited = task.feishu_state in (FeishuState.PENDING, FeishuState.OFF)
     goes_to = document if waited and task.document is not None else task.document
     return dataclasses.replace(again, document=goes_to)

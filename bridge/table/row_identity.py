@@ -7,6 +7,7 @@ product and model). What one side does not know tells nothing. Row numbers tell 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from .rows import RowData
 
 #: A longer text is kept as its beginning and a digest of the whole: a row costs the same whatever was written into it.
 LONGEST: Final = 1000
+_SHORTENED: Final = re.compile(rf".{{{LONGEST}}}…[0-9a-f]{{64}}", re.DOTALL)
 #: Begins what stands in the place of a cell that is not understood: it is like nothing else.
 UNCLEAR: Final = "\0"
 #: Parts that are texts, and parts that are pictures.
@@ -78,6 +80,12 @@ def compare(one: RowIdentity, other: RowIdentity) -> Verdict:
 def pictures_differ(one: RowIdentity, other: RowIdentity) -> bool:
     """Whether a picture that both know is another one."""
     return any(_differ(getattr(one, name), getattr(other, name)) for name in PICTURES)
+
+
+def shows_its_pictures(one: RowIdentity, other: RowIdentity) -> bool:
+    """Whether pictures that both know are the same, at least one."""
+    known = [(getattr(one, name), getattr(other, name)) for name in PICTURES if getattr(one, name)]
+    return bool(known) and all(mine == theirs for mine, theirs in known)
 
 
 def made_of_same(one: RowIdentity, other: RowIdentity) -> bool:
@@ -187,12 +195,13 @@ def identity_said(row: Mapping[str, Any]) -> RowIdentity:
 
 
 def key_text(cell: Any) -> str | None:
-    """A cell's text as rows are compared by it; None for a cell that is not understood."""
+    """A cell's text as rows are compared by it; None for a cell that is not understood. The same again for what is that
+    already: another program sends it along."""
     text = read_cell(cell)
     if text is None:
         return None
     text = same_text(text)
-    if len(text) > LONGEST:
+    if len(text) > LONGEST and not _SHORTENED.fullmatch(text):
         text = f"{text[:LONGEST]}…{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
     return sys.intern(text)
 

@@ -307,3 +307,54 @@ def test_after_any_change_of_rows_no_result_goes_where_it_was_not_made_for(
         alike_in_texts = [one for one in after if _same(cells, one, rendered[:3])]
         assert alike_in_texts == [after[number - 2]]
         assert all(one.get("video_status") != cells["video_status"] for one in after), "its own row is there"
+
+
+# ------------------------------------------------------------------ a row that is gone, and one that looks like it
+
+
+def entered(number: int, name: str, **values: Any) -> TaskRecord:
+    """A task of a row that was read whole, and said 否."""
+    record = task(sheet(*[row()] * (number - 2), row(**values)), number, name)
+    return dataclasses.replace(record, row_data={**record.row_data, "status": "否"})
+
+
+def test_the_row_left_of_two_that_differ_in_a_picture_is_not_taken_where_it_is_another_one_s() -> None:
+    """The red one was deleted while it was rendered. Else a person has replaced its picture."""
+    red = entered(3, "img_20261123_001", product_image=picture("red"))
+    blue = entered(2, "img_20261123_002", product_image=picture("blue"))
+    left = row(product_image=picture("blue"))
+    entries = [TaskEntry.of(blue)]
+
+    def found(*rows: dict[str, Any], tasks: tuple[TaskEntry, ...] = (), wanted: TaskRecord = red) -> int | None:
+        finder = RowFinder(sheet(*rows), [Claim.of(wanted)], tasks=lambda: tasks)
+        try:
+            return finder.row_of(wanted)
+        except RowNotFoundError as error:
+            return None if error.rows == (2,) and "with other pictures" in str(error) else -1
+
+    assert found(left) == 2, "a person has replaced the picture"
+    assert found(left, tasks=tuple(entries)) is None, "the other one's task"
+    assert found({**left, "image_status": "已完成"}) is None, "done before it was entered"
+    assert found({**left, "task_id": "img_20261123_002"}) is None, "the other one's number"
+    assert found({**left, "task_id": "vid_20261123_002"}) == 2, "of the other workflow"
+    assert found(left, wanted=numbered(red)) is None, "its own number is gone"
+    assert found({**left, "task_id": red.task_id}, wanted=numbered(red)) == 2, "its own number"
+    assert found(row(product_image=picture("red")), tasks=tuple(entries), wanted=numbered(red)) == 2
+
+
+def test_results_of_rows_that_look_the_same_come_in_one_by_one_and_none_is_written_over() -> None:
+    """A row was inserted on top: each one's number is another one's by now, which has its result."""
+    tasks = [entered(number, f"img_20261123_00{number}") for number in (2, 3, 4)]
+    rows, taken = [row("新"), row(), row(), row()], list[int]()
+    for one in tasks:
+        number = RowFinder(sheet(*rows), [Claim.of(one)]).row_of(one)
+        taken.append(number)
+        rows[number - 2] = {**rows[number - 2], "composite_image": picture(f"r{number}"), "image_status": "已完成"}
+    assert sorted(taken) == [3, 4, 5]
+
+
+def test_a_result_that_is_delivered_again_goes_where_the_former_one_stands() -> None:
+    again = entered(2, "img_20261123_001")
+    again = dataclasses.replace(again, outbox=Outbox(pushed_at="2026-11-23T10:00:00+08:00"))
+    table = sheet(row(composite_image=picture("r"), image_status="已完成"), row())
+    assert RowFinder(table, [Claim.of(again)]).row_of(again) == 2

@@ -67,11 +67,11 @@ def test_nobody_takes_over_what_is_fresh() -> None:
 
 
 def test_what_was_just_finished_is_written_without_a_look(team: Team) -> None:
-    task_id = team.finished(2)
+    task_id, other = team.finished(2), team.finished(3)
     known_there(team, task_id, row_data={"composite_image": None})
-    team.feishu.sheet.set("G2", SOMETHING)
+    team.feishu.sheet.set("G2", (team.folder / team.record(other).output_files[0]).read_bytes())
     team.clock.now = time.time()
-    assert flushed(team, task_id) == WRITTEN
+    assert flushed(team, task_id) == (*WRITTEN[:2], 2)  # and that of the other row
 
 
 AGED: dict[str, dict[str, Any]] = {

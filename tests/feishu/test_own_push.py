@@ -74,13 +74,41 @@ def test_a_status_alone_is_no_picture(team: Team, caplog: pytest.LogCaptureFixtu
 def test_another_row_s_picture_is_replaced(
     team: Team, caplog: pytest.LogCaptureFixture, status: str, noticed: int
 ) -> None:
-    """By its number, after somebody has moved the rows; or a person has put one in."""
-    task_id = team.finished(2)
+    """By its number, after somebody has moved the rows."""
+    task_id, other = team.finished(2), team.finished(3)
     knows_its_row(team, task_id)
-    pushes_itself(team, task_id, SOMETHING, status)
+    pushes_itself(team, task_id, (team.folder / team.record(other).output_files[0]).read_bytes(), status)
     team.publisher.flush()
     team.assert_delivered(task_id)
     assert len(told(caplog)) == noticed
+
+
+@pytest.mark.parametrize("status", ["已完成", "否"])
+@pytest.mark.parametrize("put", [SOMETHING, "客户自己拍，别动"], ids=["picture", "words"])
+def test_what_a_person_has_put_there_is_theirs(team: Team, put: Any, status: str) -> None:
+    """While it was rendered, or while it could not be delivered; a person says what becomes of the result."""
+    task_id = team.finished(2)
+    knows_its_row(team, task_id)
+    pushes_itself(team, task_id, put, status)
+    theirs = shown(team, 2) if put is SOMETHING else put
+    for _ in range(2):
+        team.publisher.flush()
+        assert team.state(task_id) is FeishuState.BLOCKED
+        assert f"wfrecovery decide {task_id} write" in (team.record(task_id).outbox.last_error or "")
+        assert theirs == (shown(team, 2) if put is SOMETHING else team.feishu.sheet.row_texts(2)[PICTURE])
+        team.publisher = team.new_publisher()
+        team.publisher.unblock()
+    assert team.db.push_again(task_id)
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)
+
+
+def test_words_that_stood_in_the_cell_when_its_row_was_entered_are_replaced(team: Team) -> None:
+    task_id = team.finished(2)
+    knows_its_row(team, task_id, original_data={"产品模特合成图": "待生成"})
+    team.feishu.sheet.set("G2", "待生成")
+    team.publisher.flush()
+    team.assert_delivered(task_id)
 
 
 def test_what_stood_there_before_is_not_even_looked_at(team: Team, caplog: pytest.LogCaptureFixture) -> None:

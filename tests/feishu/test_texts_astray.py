@@ -14,7 +14,7 @@ import pytest
 from publishing_support import STATUS, Team, rows
 
 from wfrecovery.bridge.table.values import FeishuState
-from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, FeishuStandIn, Sheet, Switches
+from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn, Sheet, Switches
 
 #: Of a row, which no code of ours reads: it tells whose the row is, whatever is renamed, moved or copied.
 MARK = "备注"
@@ -188,3 +188,101 @@ def test_two_rows_that_look_the_same_both_get_their_own_text_back(tmp_path: Path
         assert [team.state(task_id) for task_id in tasks] == [FeishuState.PUSHED] * 2
         texts = [feishu.sheet.row_texts(number) for number in range(2, feishu.sheet.last_row + 1)]
         assert [row[MARK] for row in texts if row[STATUS] == FAILED] == ["mark 6", "mark 7"]
+
+
+REFUSED = (Fault.RATE_LIMIT_429, Fault.BUSY_90235, Fault.BUSY_90217)
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("edit", ["corrects a done row", "adds a row and marks another done", "marks a moved row done"])
+def test_what_feishu_has_turned_away_is_nowhere(edit: str, refused: Fault, tmp_path: Path) -> None:
+    """What people do until the next try is theirs: it blocks no result, and is not taken back."""
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        status, prompt = (sheet.find(title)[0] for title in (STATUS, "提示词"))
+        sheet.set(f"{status}9", "已完成")
+        task_id = team.finished(5)
+        feishu.faults.add(refused, match="values_batch_update", times=1)
+        team.publisher.flush()
+        match edit:
+            case "corrects a done row":
+                sheet.set(f"{prompt}9", "a typo less")
+            case "adds a row and marks another done":
+                new_row(sheet, sheet.last_row + 1, "新品")
+                sheet.set(f"{status}8", "已完成")
+            case "marks a moved row done":
+                new_row(sheet, 2, "新品")
+                sheet.set(f"{status}5", "已完成")
+        said = {row[MARK]: row[STATUS] for row in map(sheet.row_texts, range(2, sheet.last_row + 1))}
+        team.clock.now += 700
+        team.flush_until_quiet()
+        assert (team.state(task_id), told(team)) == (FeishuState.PUSHED, "")
+        now = {row[MARK]: row[STATUS] for row in map(sheet.row_texts, range(2, sheet.last_row + 1))}
+        assert now == {**said, "mark 5": "已完成"}
+
+
+def test_it_is_told_at_the_task_that_wrote_there(tmp_path: Path) -> None:
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team = Team(feishu, tmp_path)
+        failed, finished = team.failed(3), team.finished(8)
+        Hands(team).before = lambda call: call or new_row(feishu.sheet, 8, "新品")
+        team.publisher.flush()
+        assert (team.state(failed), team.state(finished)) == (FeishuState.PUSHED, FeishuState.BLOCKED)
+        assert f"wfrecovery push {finished}" in told(team)
+
+
+def test_a_cell_that_cannot_be_given_back_holds_up_nobody(tmp_path: Path) -> None:
+    """It is protected in the same moment; a person is told which row it is."""
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team = Team(feishu, tmp_path)
+        task_id = team.failed(5)
+        hands = Hands(team)
+        hands.before = lambda call: call or new_row(feishu.sheet, 2, "新品")
+        hands.after = lambda call: call or feishu.sheet.protect("E5:E5")
+        team.publisher.flush()
+        other = team.finished(9)
+        team.clock.now += 700
+        team.publisher.flush()
+        assert (team.state(task_id), team.state(other)) == (FeishuState.BLOCKED, FeishuState.PUSHED)
+        assert "'产品3'" in told(team)
+
+
+@pytest.mark.parametrize("revision", ["one", "missing"])
+@pytest.mark.parametrize("together", [False, True])
+def test_videos_of_rows_that_look_the_same_are_each_marked_once(
+    *, together: bool, revision: Any, tmp_path: Path
+) -> None:
+    """Rows have moved since they were entered, and no answer tells whether a status stands."""
+    alike = {"产品名": "裙子", "模特名": "模特", "提示词": "白色"}
+    cells = [{**row, **(alike if row[MARK] in ("mark 4", "mark 5") else {})} for row in sheet_rows()]
+    with FeishuStandIn(cells, header=HEADER, switches=Switches(revision=revision)) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = [team.filmed(number) for number in (4, 5)]
+        for number in range(3):
+            new_row(feishu.sheet, 2, f"新{number}")
+        hands = Hands(team)
+        for leave in ([], []) if together else (tasks[:1], tasks[1:]):
+            team.publisher.flush(frozenset(leave))
+        assert [team.state(task_id) for task_id in tasks] == [FeishuState.PUSHED] * 2
+        texts = [feishu.sheet.row_texts(number) for number in range(2, feishu.sheet.last_row + 1)]
+        assert [row[MARK] for row in texts if row["视频是否已实现"] == "已完成"] == ["mark 4", "mark 5"]
+        assert hands.calls == (1 if together else 2)
+
+
+def test_a_flush_forgets_nothing_on_a_full_disk(tmp_path: Path) -> None:
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team = Team(feishu, tmp_path)
+        team.failed(5)
+        Hands(team).before = lambda call: call or new_row(feishu.sheet, 5, "新品")
+        put_off = team.publisher._put_off
+
+        def full(*_: Any, **__: Any) -> None:
+            team.publisher._put_off = put_off  # type: ignore[method-assign]
+            raise OSError(28, "No space left on device")
+
+        team.publisher._put_off = full  # type: ignore[method-assign]
+        for _ in range(3):
+            team.publisher.flush()
+            team.clock.now += 400
+        assert "新品" in told(team)

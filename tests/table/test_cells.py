@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfrecovery.bridge.table.cells import agree, cell_text, pictures_in, read_cell, same_text
+from wfrecovery.bridge.table.record_json import value_to_json
+from wfrecovery.bridge.table.row_identity import Verdict, compare, identity_of, identity_said
+from wfrecovery.bridge.table.rows import RowData
 
 PICTURE = {"type": "embed-image", "fileToken": "UeZN", "height": 4, "width": 4, "text": "", "link": "https://x"}
 
@@ -123,3 +127,13 @@ def test_any_number_agrees_with_itself_with_separators_and_zeros(number: int, ze
 def test_any_two_texts_can_be_compared_either_way_round(one: str, other: str) -> None:
     assert agree(one, one)
     assert agree(one, other) == agree(other, one)
+
+
+@given(st.text(max_size=3), st.sampled_from("好a 　\n7é"), st.integers(0, 1200))
+def test_a_row_is_the_same_when_it_is_sent_along_and_taken_up_again(start: str, letter: str, times: int) -> None:
+    """main.py sends what it compares rows by, and the plugin reads that: also of a 提示词 too long to be kept whole."""
+    sent = identity_of(RowData(row_number=2, product_name=start, model_name="模特", prompt=start + letter * times))
+    told = json.loads(json.dumps(value_to_json(sent)))
+    taken = identity_said(told)
+    assert (taken.product_name, taken.prompt or "") == (sent.product_name, sent.prompt or "")
+    assert compare(taken, sent) is not Verdict.DIFFERENT
