@@ -24,12 +24,14 @@ from .engines.runninghub import CloudWorkflow, RunningHubClient
 from .feishu.client import FeishuClient
 from .feishu.errors import FeishuError, FeishuNotConfiguredError
 from .feishu.publisher import FlushReport, Publisher
+from .feishu.sheet import SheetLayoutError
 from .recovery.decisions import Action
 from .recovery.manager import TaskRecoveryManager
 from .recovery.outcome import exit_code, failures
 from .recovery.plan import PlannedTask, RecoveryPlan
 from .running import run
 from .settings import Columns, Settings, SettingsError, load_settings
+from .table.cells import is_picture, picture_token
 from .table.database import WorkflowDatabase
 from .table.manager import DatabaseManager
 from .table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
@@ -67,6 +69,7 @@ __all__ = [
     "RunningHubClient",
     "Settings",
     "SettingsError",
+    "SheetLayoutError",
     "Sighting",
     "Stage",
     "TaskError",
@@ -80,8 +83,10 @@ __all__ = [
     "engine_from",
     "exit_code",
     "failures",
+    "is_picture",
     "load_settings",
     "new_prompt_id",
+    "picture_token",
     "recorded",
     "run",
 ]

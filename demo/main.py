@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Batch:
         self.recovery = bridge.TaskRecoveryManager(self.db, self.comfy, self.feishu)
         self.inputs = self.db.output_dir / "inputs"
         self.tried: set[tuple[Any, ...]] = set()
+        self.not_started = 0
         self._downloading = asyncio.Lock()
 
     async def run(self) -> list[dict[str, Any]]:
@@ -57,8 +59,11 @@ class Batch:
         images = [row for row in rows if row.status == OPEN]
         videos = [row for row in rows if row.video_status == OPEN]
         todo = [(row, IMAGE) for row in self.recovery.rows_to_do(images, IMAGE)]
+        # Of a row that is to get another picture, the video waits for that one.
         todo += [
-            (row, VIDEO) for row in self.recovery.rows_to_do(videos, VIDEO) if isinstance(row.composite_image, dict)
+            (row, VIDEO)
+            for row in self.recovery.rows_to_do(videos, VIDEO)
+            if row.status != OPEN and bridge.is_picture(row.composite_image)
         ]
         todo = [(row, kind) for row, kind in todo if _key(row, kind) not in self.tried]
         waiting = [row for row in videos if _key(row, VIDEO) not in self.tried] + self.db.get_incomplete_tasks()
@@ -72,6 +77,7 @@ class Batch:
             log.warning("row %s: %s; tried again", row.row_number, error)
         except Exception:
             self.tried.add(_key(row, kind))
+            self.not_started += 1
             log.exception("row %s could not be started", row.row_number)
         return None
 
@@ -89,7 +95,7 @@ class Batch:
 
     async def upload(self, cell: Any) -> str:
         """A cell's picture into ComfyUI's input folder; returns its name there."""
-        token = cell["fileToken"]
+        token = bridge.picture_token(cell)
         file = self.inputs / f"{hashlib.sha256(token.encode()).hexdigest()[:16]}.png"
         async with self._downloading:
             if not file.exists():
@@ -99,7 +105,7 @@ class Batch:
 
 
 def _key(row: bridge.RowData, kind: bridge.WorkflowType) -> tuple[Any, ...]:
-    return row.product_name, row.model_name, row.prompt, kind
+    return row.row_number, row.product_name, row.model_name, row.prompt, kind
 
 
 def image_workflow(row: bridge.RowData, product: str, model: str) -> dict[str, Any]:
@@ -139,17 +145,25 @@ async def main() -> int:
     """Run the batch; 0 when every task ended well."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
-        results = await Batch(bridge.load_settings()).run()
-    except (bridge.FeishuError, bridge.ComfyUIError, bridge.SettingsError) as error:
+        batch = Batch(bridge.load_settings())
+        results = await batch.run()
+    except (bridge.FeishuError, bridge.SheetLayoutError, bridge.ComfyUIError, bridge.SettingsError) as error:
         log.error("%s", error)
         return 1
-    failed = bridge.WorkflowStatus.FAILED.value
-    failures = [task for task in bridge.failures(results) if task["status"] == failed]  # what waits for Feishu is done
+    failures = [task for task in bridge.failures(results) if _needs_somebody(task)]  # what waits for Feishu is done
     for task in failures:
-        log.error("%s (row %s): %s", task["task_id"], task["row_number"], task["error_message"])
+        why = task["error_message"] or task["metadata"]["feishu"]["last_error"]
+        log.error("%s (row %s): %s", task["task_id"], task["row_number"], why)
     done = sum(task["status"] == bridge.WorkflowStatus.COMPLETED.value for task in results)
-    log.info("%d results, %d failed; files are in %s", done, len(failures), Path("output").name)
-    return 1 if failures else 0
+    failed = len(failures) + batch.not_started
+    log.info("%d results, %d failed; files are in %s", done, failed, Path("output").name)
+    return 1 if failed else 0
+
+
+def _needs_somebody(task: Mapping[str, Any]) -> bool:
+    """Whether a person has to look after it: it has failed, or its result cannot go into the sheet."""
+    state = bridge.FeishuState(task["metadata"]["feishu"]["state"])
+    return task["status"] == bridge.WorkflowStatus.FAILED.value or state is bridge.FeishuState.BLOCKED
 
 
 if __name__ == "__main__":

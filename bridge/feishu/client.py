@@ -85,9 +85,13 @@ class FeishuClient:
         """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may.
 
         Left out, with a word in the log, are rows of which a name or the 提示词 is not understood; so are results that
-        could not be delivered, those of a status that is a formula or not understood: it reads as none.
+        could not be delivered, those of a status that is a formula or not understood: it reads as none. A column that
+        is not there reads as empty, which the log says; raises SheetLayoutError where several may be meant.
         """
         sheet = self._patiently(self.read_sheet)
+        missing = sheet.check_columns()
+        if missing:
+            log.warning("[wfrecovery] the sheet has no column %s: it reads as empty", ", ".join(missing))
         for rows, what in (
             (sheet.unclear_rows(), "rows left out, a name or the 提示词 there is not understood"),
             (sheet.unclear_rows(STATUSES), "rows with a status that is a formula, or not understood, count as no 否"),

@@ -127,13 +127,14 @@ class SheetTable:
         if field in self.places:
             return self.places[field]
         wanted, titles = getattr(self.columns, field), self.titles
-        twice = [column_letters(index) for index, title in enumerate(titles) if title == wanted]
-        if twice:
-            letters = ", ".join(twice)
+        twice = _meant(titles, self.columns)[field]
+        if len(twice) > 1:
+            letters = ", ".join(f"{column_letters(index)} {titles[index]}" for index in twice)
             raise SheetLayoutError(
                 Wording(
-                    f"the sheet has the title {wanted!r} in several columns ({letters}): rename all but one",
-                    f"表格里有好几列都叫“{wanted}”（{letters}）：请只保留一个，其余改名",
+                    f"several columns of the sheet may be {wanted!r} ({letters}): rename all but one, or set the title "
+                    "under [columns]",
+                    f"表格里有好几列可能是“{wanted}”（{letters}）：请只保留一个，其余改名，或在 [columns] 里设置列名",
                 )
             )
         there = ", ".join(filter(None, titles))
@@ -144,6 +145,18 @@ class SheetTable:
                 f"表格里没有“{wanted}”这一列；现有的列：{there or '无'} → 请新增或改名，或在 [columns] 里设置列名",
             )
         )
+
+    def check_columns(self) -> list[str]:
+        """The titles of the columns that are not there. Raises SheetLayoutError where several may be one of them: what
+        they say would be left out, a 提示词 as well, and be paid for without it."""
+        wanted = {field: title for field, title in dataclasses.asdict(self.columns).items() if title}
+        missing = []
+        for field, title in wanted.items():
+            if field not in self.places:
+                if len(_meant(self.titles, self.columns)[field]) > 1:
+                    self.place(field)
+                missing += [title] if field not in OPTIONAL else []
+        return missing
 
     def address(self, row_number: int, field: str) -> str:
         """The cell's address with start and end, as Feishu wants it, to be written. Raises SheetLayoutError for a cell
@@ -294,16 +307,19 @@ def _titles(values: Sequence[Sequence[Any]], index: int, merges: Sequence[Merge]
 
 
 def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
-    """The only exact title, else the only title that contains the wanted one and is no other column's; of several
-    none is guessed."""
-    places, known = {}, dataclasses.asdict(columns)
+    """The only column that may be meant; of several none is guessed."""
+    return {field: found[0] for field, found in _meant(titles, columns).items() if len(found) == 1}
+
+
+def _meant(titles: Sequence[str], columns: Columns) -> dict[str, list[int]]:
+    """The columns that each field may mean: those with its very title, else those whose title contains it and is no
+    other field's."""
+    meant, known = {}, dataclasses.asdict(columns)
     for field, wanted in known.items():
         exact = [index for index, title in enumerate(titles) if title == wanted]
         contained = [index for index, title in enumerate(titles) if wanted in title and title not in known.values()]
-        found = exact or contained
-        if wanted and len(found) == 1:
-            places[field] = found[0]
-    return places
+        meant[field] = (exact or contained) if wanted else []
+    return meant
 
 
 def row_number_of(address: str) -> int:

@@ -69,6 +69,15 @@ def pictures_in(cell: Any) -> tuple[str, ...]:
     return tuple(str(part.get("fileToken") or UNNAMED_PICTURE) for part in parts if _is_picture(part))
 
 
+def picture_token(cell: Any) -> str:
+    """The token of the picture that a cell shows, of the first where there are several, in whatever form it was read:
+    for `FeishuClient.download_media`. Raises ValueError where it shows none, or the answer does not say which."""
+    tokens = pictures_in(cell)
+    if not tokens or tokens[0] == UNNAMED_PICTURE:
+        raise ValueError(f"the cell shows no picture that can be downloaded: {cell_text(cell)[:60]!r}")
+    return tokens[0]
+
+
 def is_picture(cell: Any) -> bool:
     """Whether the cell shows a picture, alone or beside a text (Feishu: sheets FAQ 8)."""
     return bool(pictures_in(cell))

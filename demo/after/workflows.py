@@ -35,18 +35,18 @@ class Workflow(ABC):
     def is_open(self, row: bridge.RowData, statuses: tuple[str, ...]) -> bool:
         """Whether it can be rendered now."""
         return getattr(row, self.status_field) in statuses and all(
-            isinstance(cell, dict) for cell in self.pictures(row).values()
+            bridge.is_picture(cell) for cell in self.pictures(row).values()
         )
 
     def inputs(self, row: bridge.RowData) -> dict[str, Any]:
         """What goes into the workflow: pictures as files, texts as they are."""
         inputs: dict[str, Any] = {"prompt": row.prompt}
         for name, cell in self.pictures(row).items():
-            inputs[name] = self.output / "inputs" / f"{cell['fileToken']}.png"
+            inputs[name] = self.output / "inputs" / f"{bridge.picture_token(cell)}.png"
             inputs[name].parent.mkdir(parents=True, exist_ok=True)
             with self.downloading:
                 if not inputs[name].exists():
-                    self.feishu.download_media(cell["fileToken"], inputs[name])
+                    self.feishu.download_media(bridge.picture_token(cell), inputs[name])
         return inputs
 
     async def process_row(self, row: bridge.RowData) -> dict[str, Any]:

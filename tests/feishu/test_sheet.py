@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.finding import Claim, RowFinder, RowNotFoundError
 from wfrecovery.bridge.feishu.sheet import Merge, SheetLayoutError, SheetTable, column_letters, read_table
-from wfrecovery.bridge.settings import Columns
+from wfrecovery.bridge.settings import Columns, load_settings
 from wfrecovery.bridge.table.cells import cell_text, is_picture
 from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 COLUMNS = Columns()
 TITLES = {name: title for name, title in dataclasses.asdict(COLUMNS).items() if title and name != "task_id"}
@@ -106,7 +108,7 @@ def test_an_exact_title_goes_before_one_that_contains_it() -> None:
 def test_two_titles_that_contain_the_wanted_one_are_not_guessed_between() -> None:
     sheet = table(header=["产品名（旧）", "产品名（新）", "模特名"])
     with pytest.raises(
-        SheetLayoutError, match="no column '产品名'; its titles are: 产品名（旧）, 产品名（新）, 模特名"
+        SheetLayoutError, match="may be '产品名' \\(A 产品名（旧）, B 产品名（新）\\): rename all but one"
     ):
         sheet.place("product_name")
 
@@ -312,3 +314,25 @@ def test_cells_that_are_written_change_nothing_of_what_tells_rows_apart() -> Non
     assert row_of(renamed, task(2, "c", "x")) == 2
     with pytest.raises(RowNotFoundError):
         row_of(renamed, task(2, "a", "x"))
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [("提示词", "提示词"), ("图片提示词", "视频提示词")],
+    ids=["twice", "contained in two"],
+)
+def test_rows_are_not_read_where_two_columns_may_be_the_prompt(titles: tuple[str, str]) -> None:
+    """They would be paid for without one."""
+    header = ["产品名", "模特名", *titles, "图片是否已处理"]
+    with FeishuStandIn([{"产品名": "裙子", "模特名": "模特", "图片是否已处理": "否"}], header=header) as feishu:
+        client = FeishuClient(load_settings(environ=feishu.environment()))
+        with pytest.raises(SheetLayoutError, match=f"may be '提示词'.*C {titles[0]}, D {titles[1]}"):
+            client.read_rows()
+
+
+def test_a_column_that_is_not_there_is_told_when_rows_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    header = ["产品名", "模特名", "描述", "图片是否已处理"]
+    with FeishuStandIn([{"产品名": "裙子", "图片是否已处理": "否"}], header=header) as feishu:
+        assert len(FeishuClient(load_settings(environ=feishu.environment())).read_rows()) == 1
+    assert "no column" in caplog.text
+    assert "提示词" in caplog.text
