@@ -109,8 +109,6 @@ def test_two_titles_that_contain_the_wanted_one_are_not_guessed_between() -> Non
     sheet = table(header=["产品名（旧）", "产品名（新）", "模特名"])
     titles = r"\(A 产品名（旧）, B 产品名（新）\)"
     with pytest.raises(SheetLayoutError, match=f"may be '产品名' {titles}: rename all but one"):
-        SheetLayoutError, match="may be '产品名' \\(A 产品名（旧）, B 产品名（新）\\): rename all but one"
-    ):
         sheet.place("product_name")
 
 
