@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-from ..table.records import Stage, WorkflowStatus, WorkflowType
+from ..table.records import Stage, WorkflowStatus, WorkflowType, is_task_id
 from ..table.values import FeishuState
 from ..terminal import LANGUAGES, language_of
 from ..wording import Wording
@@ -153,7 +153,7 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     listing.add_argument("--workflow-type", choices=[item.value for item in WorkflowType], help=text("by_workflow"))
     listing.add_argument("--stage", choices=[item.value for item in Stage], help=text("by_stage"))
     listing.add_argument("--feishu", choices=[item.value for item in FeishuState], help=text("by_feishu"))
-    listing.add_argument("--search", metavar="TEXT", help=text("search"))
+    listing.add_argument("--search", type=_text, metavar="TEXT", help=text("search"))
     listing.add_argument("--limit", type=_number, default=50, metavar="N", help=text("limit"))
     listing.add_argument("--local", action="store_true", help=text("local"))
     recovering = add("recover", common)
@@ -161,10 +161,10 @@ def parser_in(language: str) -> argparse.ArgumentParser:
     how.add_argument("--take-over", metavar="OWNER", help=text("take_over"))
     how.add_argument("--dry-run", action="store_true", help=text("dry_run"))
     pushing = add("push", common)
-    pushing.add_argument("task_ids", nargs="*", metavar="TASK", help=text("task_ids"))
+    pushing.add_argument("task_ids", nargs="*", type=_task_id, metavar="TASK", help=text("task_ids"))
     pushing.add_argument("--local", action="store_true", help=text("local"))
     deciding = add("decide", common)
-    deciding.add_argument("task_id", metavar="TASK", help=text("decided_task"))
+    deciding.add_argument("task_id", type=_task_id, metavar="TASK", help=text("decided_task"))
     deciding.add_argument("decision", choices=DECISIONS, help=text("decision"))
     deciding.add_argument("--row", type=_number, metavar="N", help=text("row"))
     deciding.add_argument("--file", metavar="PATH", help=text("file"))
@@ -184,6 +184,17 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _task_id(text: str) -> str:
+    if not is_task_id(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no task id (they look like img_20261123_001)")
+    return text
+
+
+def _text(text: str) -> str:
+    """Bytes of the shell that are no text of its encoding are replaced: nothing can be sent with them."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def asked_language(argv: Sequence[str] | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..engines.address import same_engine
 from ..engines.in_use import EngineInUse
 from ..recovery.submitting import SHARED_ENGINE, is_of
 from ..table.lives import Life
@@ -56,7 +57,9 @@ def decision_lines(context: Context, task: TaskRecord) -> list[str]:
 
 def is_elsewhere(context: Context, engine: str | None) -> bool:
     """Whether the asked ComfyUI is not the one that renders it."""
-    return engine not in (None, SHARED_ENGINE, context.comfy and context.comfy.engine)
+    if engine in (None, SHARED_ENGINE):
+        return False
+    return context.comfy is None or not same_engine(engine, context.comfy.engine)
 
 
 @dataclass(frozen=True)

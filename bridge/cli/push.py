@@ -15,7 +15,7 @@ from ..feishu.publisher import Publisher
 from ..recovery.delivering import RunDelivery
 from ..table.manager import DatabaseManager
 from ..table.publishers import OTHER_DOCUMENT, main_delivers, may_deliver
-from ..table.record_json import publishing_in
+from ..table.record_json import delivery_in, publishing_in
 from ..table.records import TaskRecord
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -46,7 +46,7 @@ async def run(context: Context) -> int:
                 there, here = await _named_there(context, context.comfy, status, wanted, result)
             else:
                 there, here = await _named_here(context, wanted, result)
-            bulk = [] if wanted else await _blocked_there(context)
+            bulk = [] if wanted else await _blocked_there(context, result)
             await _push_there(context, [*there, *bulk], result)
         except CommandError as error:
             problem = error if not (wanted and local) else None
@@ -73,8 +73,16 @@ async def _push_there(context: Context, task_ids: Sequence[str], result: dict[st
             bar.show(number, len(task_ids))
 
 
-async def _blocked_there(context: Context) -> list[str]:
-    return [task["task_id"] for task in await listed(context, {"feishu": FeishuState.BLOCKED.value})]
+async def _blocked_there(context: Context, result: dict[str, Any]) -> list[str]:
+    """What a person has to put right in the sheet first is pushed by its name alone."""
+    task_ids = []
+    for task in await listed(context, {"feishu": FeishuState.BLOCKED.value}):
+        delivery = delivery_in(task)
+        if delivery is not None and delivery.spoiled and delivery.reason:
+            result["refused"][task["task_id"]] = context.say(delivery.reason)
+        else:
+            task_ids.append(task["task_id"])
+    return task_ids
 
 
 async def _named_here(context: Context, wanted: Sequence[str], result: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -146,10 +154,19 @@ async def _push_here(context: Context, db: DatabaseManager, task_ids: Sequence[s
         total = len(await asyncio.to_thread(db.unpushed))
         report = await RunDelivery(db, EngineInUse.of(context.engine), publisher).publish()
         rest = [task for task in await asyncio.to_thread(db.unpushed) if not may_deliver(task, table_id, document)]
+        spoiled = {} if task_ids else await asyncio.to_thread(_spoiled_here, context, db)
     ours = {task.task_id for task in rest if task.publisher in (None, table_id)}
     waiting = report.waiting | dict.fromkeys(ours, context.say(OTHER_DOCUMENT))
     left = {task.task_id: context.say(_COMFYUI_DELIVERS + _HERE) for task in rest if task.task_id not in ours}
-    return {"pushed": report.pushed, "blocked": report.blocked, "waiting": waiting, "left": left}
+    return {"pushed": report.pushed, "blocked": spoiled | report.blocked, "waiting": waiting, "left": left}
+
+
+def _spoiled_here(context: Context, db: DatabaseManager) -> dict[str, str]:
+    """What a person has to put right in the sheet first, and then pushes by its name."""
+    blocked = (task for task in db.table.active() if task.feishu_state is FeishuState.BLOCKED)
+    return {
+        task.task_id: context.say(task.outbox.reason) for task in blocked if task.outbox.spoiled and task.outbox.reason
+    }
 
 
 def _push_lines(context: Context, result: Mapping[str, Any], problem: CommandError | None) -> list[str]:

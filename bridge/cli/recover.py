@@ -33,6 +33,7 @@ async def run(context: Context) -> int:
     wanted = context.arguments.take_over
     status: Mapping[str, Any] | None = None
     lines: list[str] = []
+    down = False
     if context.comfy is None:
         context.table()
     else:
@@ -42,6 +43,7 @@ async def run(context: Context) -> int:
             # Taking over in main.py's table needs no ComfyUI; recovering does.
             if context.db is None or (error.kind != "no_plugin" and (error.kind != "unreachable" or wanted is None)):
                 raise _with_others(context, error) from error
+            down = error.kind == "unreachable"
             lines.append(context.say(error.wording))
     here = None if context.db is None or context.db.table.is_shared_with(status) else context.db
     owner = None if wanted is None else await asyncio.to_thread(_named, wanted, status, here)
@@ -78,7 +80,7 @@ async def run(context: Context) -> int:
     context.show(data, lines)
     if rest.undecided:
         return NOT_DONE
-    return ATTENTION if rest.asking or rest.others or _needs_attention(status, recovered, others) else WELL
+    return ATTENTION if down or rest.asking or rest.others or _needs_attention(status, recovered, others) else WELL
 
 
 def _with_others(context: Context, error: CommandError) -> CommandError:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 
@@ -20,6 +20,7 @@ from ..results.expected import NodeClass, node_classes_of_object_info
 from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import OwnerKind
+from .address import engine_at, is_this_computer, login_in, without_login
 from .downloads import save
 from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
@@ -62,13 +63,14 @@ class ComfyUIClient:
     """A ComfyUI server, with or without the plugin in it."""
 
     def __init__(self, base_url: str = "http://127.0.0.1:8188", *, poll_seconds: float = POLL_SECONDS) -> None:
-        self.base_url = base_url.rstrip("/")
+        #: without a name and password, which are sent along and never shown
+        self.base_url = without_login(base_url)
+        self._login = login_in(base_url)
         self.client_id = str(uuid.uuid4())
         self._poll_seconds = poll_seconds
         self._no_plugin_until = float("-inf")
-        host = urlsplit(self.base_url).hostname or ""
         #: whether the environment's proxy is asked; it has no business with requests to this computer
-        self._trust_env = not (host in ("localhost", "::1") or host.startswith("127."))
+        self._trust_env = not is_this_computer(self.base_url)
 
     #: It takes the prompt_id that we make.
     makes_own_ids: ClassVar[bool] = False
@@ -76,7 +78,7 @@ class ComfyUIClient:
     @property
     def engine(self) -> str:
         """What records call this ComfyUI."""
-        return f"comfyui:{self.base_url}"
+        return engine_at(self.base_url)
 
     # ------------------------------------------------------------------ sending
 
@@ -235,7 +237,7 @@ class ComfyUIClient:
         try:
             # A session per request: nothing to close for the caller, and to one's own ComfyUI it costs little.
             async with (
-                aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=self._trust_env) as session,
+                aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=self._trust_env, headers=self._login) as session,
                 session.request(method, self.base_url + path, **options) as response,
             ):
                 yield response
@@ -262,7 +264,7 @@ class ComfyUIClient:
 
     @contextlib.asynccontextmanager
     async def _events(self) -> AsyncIterator[_Events]:
-        async with aiohttp.ClientSession(trust_env=self._trust_env) as session:
+        async with aiohttp.ClientSession(trust_env=self._trust_env, headers=self._login) as session:
             events = _Events(session, f"{self.base_url}/ws?clientId={self.client_id}", self._poll_seconds)
             try:
                 yield events

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
+from ..engines.address import same_engine
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
 from ..engines.in_use import EngineInUse
@@ -238,7 +239,7 @@ class Submitting:
 
 def is_of(named: str | None, engine: EngineInUse) -> bool:
     """Whether a task whose record names an engine is this one's. What nobody has named is anybody's."""
-    if None in (named, engine.engine) or named == engine.engine:
+    if named is None or engine.engine is None or same_engine(named, engine.engine):
         return True
     return named == SHARED_ENGINE and not engine.makes_own_ids  # a cloud knows nothing of a ComfyUI's prompts
 

@@ -51,16 +51,16 @@ class Requests:
                     f"{task_id} 无法重新排队：没有记录它的工作流",
                 )
             )
+        elsewhere = task.engine is not None and not task.engine.startswith(ENGINE)
+        change = sent_once_more if elsewhere else _anew
         if task.stage is Stage.FINISHED and task.feishu_state is not FeishuState.BLOCKED:
             there = await asyncio.to_thread(self._contents.there, task)
-            change = _anew if not there else _refused
-        else:
-            change = _anew
-        if task.engine is not None and not task.engine.startswith(ENGINE):
-            again = _refused if change is _refused else sent_once_more
+            change = _refused if there else change
+        again = partial(_unless_finished_since, task, change)
+        if elsewhere:
             self._on_change(await asyncio.to_thread(self._db.table.update, task_id, again))
             return Requeued.ELSEWHERE
-        queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, change))
+        queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, again))
         try:
             return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
         except Exception:
@@ -121,6 +121,13 @@ class Requests:
         """Be at work on what another process was at work on, because a person says so; how many tasks that are. Raises
         TaskError where there is no such owner, or several are meant."""
         return self._db.take_over(boot)
+
+
+def _unless_finished_since(
+    looked_at: TaskRecord, change: Callable[[TaskRecord], TaskRecord], task: TaskRecord
+) -> TaskRecord:
+    """What was decided of a task, unless it has finished while it was decided: that result is whole."""
+    return (_refused if task.stage is Stage.FINISHED is not looked_at.stage else change)(task)
 
 
 def _refused(task: TaskRecord) -> TaskRecord:

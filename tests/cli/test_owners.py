@@ -122,6 +122,7 @@ def test_no_comfyui_is_needed_to_take_over_in_main_pys_table(tmp_path: Path) -> 
     boot = died(tmp_path / "output")
     ended = wfrecovery("recover", "--take-over", boot[:8], "--json", url=NOWHERE, folder=tmp_path)
     assert json.loads(ended.stdout)["taken_over"] == 3, ended.stderr
+    assert ended.returncode == 1, "nothing was recovered: the program that reads this must not believe so"
     assert wfrecovery("recover", url=NOWHERE, folder=tmp_path).returncode == 2
 
 

@@ -11,8 +11,10 @@ import pytest
 from cli_support import wfrecovery
 from plugin_support import until
 from publishing_office import NOTHING, SAME, MainPy, Office
-from publishing_support import rows
+from publishing_support import Team, rows
 
+from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.wording import Wording
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 
@@ -106,3 +108,24 @@ def test_a_local_push_of_what_a_living_comfyui_delivers_is_done_there(feishu: Fe
         office.settled()
         main.until_pushed()
         office.assert_delivered_once()
+
+
+def test_what_has_spoiled_another_row_is_told_and_not_pushed_with_the_others(
+    feishu: FeishuStandIn, tmp_path: Path
+) -> None:
+    """A person puts that right in the sheet, and pushes it by its name."""
+    team = Team(feishu, tmp_path / "output")
+    task_id, other = team.failed(2), team.failed(3)
+    why = Wording("a cell of another row was written over", "另一行的单元格被覆盖")
+    told = {"state": FeishuState.BLOCKED, "last_error": why.en, "last_error_zh": why.zh}
+    team.db.table.update(task_id, lambda task: task.with_outbox(spoiled=True, **told))
+    team.db.table.update(other, lambda task: task.with_outbox(**told))
+    words = {**feishu.environment(), "WFRECOVERY_OUTPUT": str(team.folder)}
+    ended = wfrecovery("push", "--local", "--json", url="http://127.0.0.1:9", folder=tmp_path, **words)
+    assert ended.returncode == 1, ended.stderr
+    main = json.loads(ended.stdout)["main"]
+    assert (main["pushed"], main["blocked"]) == ([other], {task_id: why.en})
+    named = wfrecovery("push", task_id, "--local", "--json", url="http://127.0.0.1:9", folder=tmp_path, **words)
+    assert json.loads(named.stdout)["main"]["pushed"] == [task_id], named.stderr
+    refused = wfrecovery("push", "", "--local", url="http://127.0.0.1:9", folder=tmp_path, **words)
+    assert (refused.returncode, "'' is no task id" in refused.stderr) == (2, True)

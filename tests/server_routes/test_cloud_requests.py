@@ -79,3 +79,20 @@ def test_without_its_workflow_it_cannot_be_sent(db: bridge.DatabaseManager) -> N
     with pytest.raises(bridge.TaskError):
         retried(db, task_id)
     assert db.table.get(task_id).stage is bridge.Stage.FAILED
+
+
+def test_what_finishes_while_a_person_asks_for_it_again_is_not_rendered_again(
+    db: bridge.DatabaseManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs when it is looked at, and is whole when that is written down."""
+    task_id = entered(db, **CLOUD)
+    read = db.table.graph
+
+    def meanwhile(asked: str) -> Any:
+        db.table.update(task_id, lambda task: result_of(db, task))
+        return read(asked)
+
+    monkeypatch.setattr(db.table, "graph", meanwhile)
+    with pytest.raises(bridge.TaskError, match="is finished"):
+        retried(db, task_id)
+    assert db.table.get(task_id).stage is bridge.Stage.FINISHED
