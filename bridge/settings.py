@@ -147,6 +147,11 @@ class Settings:
         """The same by the address that is set, before Feishu was asked."""
         return self._digest(self.feishu_spreadsheet_token)
 
+    def sheet_key(self, sheet_id: str) -> str:
+        """A digest of a sheet by its own id, which it keeps when people rename it."""
+        place = (self.feishu_domain.lower(), self.spreadsheet or self.feishu_spreadsheet_token, sheet_id)
+        return hashlib.sha256("\n".join(place).encode()).hexdigest()[:16]
+
     @property
     def spreadsheet(self) -> str | None:
         """The spreadsheet's own token, where it is known."""

@@ -69,6 +69,8 @@ class FeishuClient:
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
         self._url = ""
+        #: which sheet was read last, by a digest: it keeps that under another name
+        self.sheet_key: str | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -167,6 +169,10 @@ class FeishuClient:
         if self.configured and self.settings.spreadsheet is None:
             self._sheets()
 
+    def find_sheet(self) -> None:
+        """Ask which sheet the settings name: `sheet_key` tells it from then on."""
+        self._grid()
+
     def sheet_url(self) -> str:
         """The address of the spreadsheet for a browser (sheets/v3/spreadsheets/:token); asked once."""
         if not self._url:
@@ -235,7 +241,9 @@ class FeishuClient:
 
     def _grid(self) -> Grid:
         """The sheet that the settings name; asked anew each time, rows come and go."""
-        return grid_of(self._sheets(), self.settings.feishu_sheet_name)
+        grid = grid_of(self._sheets(), self.settings.feishu_sheet_name)
+        self.sheet_key = self.settings.sheet_key(grid.sheet_id)
+        return grid
 
     def _rows(self, columns: str, first: int, last: int) -> Block:
         """Rows of `columns`, a range with two places for row numbers."""

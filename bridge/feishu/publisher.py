@@ -39,6 +39,7 @@ from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 from .superseding import newer_results
 from .waiting import LONGEST_SERVER_WAIT, backoff, in_future, leave_alone, needs_person, reason_of, table_trouble
+from .which_document import WhichDocument
 
 log = logging.getLogger("wfrecovery")
 
@@ -78,10 +79,9 @@ class Publisher:
         self._reader: SheetReader | None = None
         self._unseen = Unseen()
         self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush(feishu)
+        self.which = WhichDocument(db, feishu)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
-        #: the document by its spreadsheet, where records were brought up to that
-        self._known_as: str | None = None
         #: Feishu wants to be left alone until then
         self._asked_until = 0.0
         #: workflow → why Feishu takes nothing into its column, by the first refusal of this flush
@@ -100,16 +100,9 @@ class Publisher:
         """Ask Feishu which spreadsheet is meant, where that is not known; where it cannot be told, that is said."""
         try:
             self._feishu.find_document()
-            self.know_document()
+            self.which.learn()
         except FeishuError as error:
             log.warning("[wfrecovery] it cannot be told which spreadsheet the settings mean: %s", error)
-
-    def know_document(self) -> None:
-        """What Feishu has said is behind a wiki's address stands in the records as well. Raises OSError, TaskError."""
-        given, now = self._feishu.settings.document_as_given, self.document
-        if now not in (given, self._known_as):
-            self._db.name_document(given, now)
-            self._known_as = now
 
     def due(self) -> list[TaskRecord]:
         """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
@@ -161,7 +154,7 @@ class Publisher:
         problem = self.last_problem
         try:
             while self._feishu.configured:
-                self.know_document()
+                self.which.learn()
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
                 if tasks:
@@ -190,7 +183,7 @@ class Publisher:
         if self._clock() < self._asked_until:
             return True
         try:
-            self.know_document()
+            self.which.learn()
             tasks = self._numbers.wanted(self._db.table.table_id, self.document)
             if tasks:
                 with self._turn, publishing_alone(self._db, self._feishu.settings):
@@ -243,6 +236,7 @@ class Publisher:
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
         reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen, self._db.index.entries)
         reader.begin(tasks)
+        self.which.note()
         CellWriting(self._feishu, reader).settle()
         self._reader = reader
         return reader

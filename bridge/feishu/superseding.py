@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,7 +26,8 @@ def newer_results(
     document than this one."""
     since = min((task.result_order for task in tasks), default=0)
     newest: dict[_Key, TaskEntry] = {}
-    key_of = partial(_key, reader, document)
+    known = db.sheets.read()
+    key_of = partial(_key, reader, lambda task: known.get(task.document or document or "", task.document or document))
     for entry in db.index.entries():
         if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry):
             key = key_of(entry)
@@ -39,11 +40,13 @@ def newer_results(
     return found
 
 
-def _key(reader: SheetReader, document: str | None, task: TaskRecord | TaskEntry) -> _Key:
+def _key(
+    reader: SheetReader, sheet_of: Callable[[TaskRecord | TaskEntry], str | None], task: TaskRecord | TaskEntry
+) -> _Key:
     """By which results of one row are told. Of rows that look the same each has one of its own: there the number in
     which the task was entered tells, for what they get is shared out."""
     rows = reader.rows_alike(task)
-    return task.document or document, task.workflow_type, rows, task.row_number if len(rows) > 1 else None
+    return sheet_of(task), task.workflow_type, rows, task.row_number if len(rows) > 1 else None
 
 
 def _goes_in(db: DatabaseManager, entry: TaskEntry) -> bool:

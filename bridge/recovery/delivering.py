@@ -96,7 +96,7 @@ class RunDelivery:
     def _unpushed(self) -> list[TaskRecord]:
         if self._publisher is not None:
             try:
-                self._publisher.know_document()
+                self._publisher.which.learn()
             except (TaskError, OSError) as error:
                 log.warning("[wfrecovery] %s", error)
         return self._db.unpushed()

@@ -76,6 +76,8 @@ class TaskRecoveryManager:
         self._db, self._feishu, self._on_progress = db, feishu, on_progress
         db.submits = engine.name, self._submit_for_program
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
+        if feishu is not None:
+            db.document = lambda: feishu.settings.document
         self._delivery = RunDelivery(db, engine, self._publisher)
         self._numbering = RunNumbering(self._delivery.number)
         self._watch = BatchWatch(publishing=self._publisher is not None)
@@ -248,6 +250,8 @@ class TaskRecoveryManager:
         """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
         reach the sheet; nor those of which nothing tells them apart, where there is a sheet. How many will be paid for,
         how many of these again and why, is logged."""
+        if self._publisher is not None:
+            self._publisher.which.note()  # tasks of another sheet keep no row of this one
         return self._planning.rows_to_do(rows, workflow_type)
 
     async def publish(self) -> FlushReport:

@@ -100,8 +100,8 @@ class Planning:
         recovery: Mapping[str, PlannedTask],
     ) -> list[PlannedTask]:
         told = self._to_sheet and self._limits.write_failed
-        entries, refused = index.entries(), self._refused(rows)
-        newer = [TaskEntry.of(task) for task in self._db.table.newer(index.find)]
+        entries, refused = self._db.in_this_sheet(index.entries()), self._refused(rows)
+        newer = self._db.in_this_sheet(TaskEntry.of(task) for task in self._db.table.newer(index.find))
         return planned_rows(entries, rows, workflow_type, recovery, refused, newer=newer, writes_failed=told)
 
     def _refused(self, rows: Sequence[RowData]) -> dict[int, Wording]:

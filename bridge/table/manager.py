@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from .content import taken
 from .current import Submit, make_current
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
-from .index import TaskIndex
+from .index import TaskEntry, TaskIndex
 from .limits import kept_cells
 from .lives import Surroundings
 from .owner_list import meant
@@ -42,6 +42,7 @@ from .records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType,
 from .row_identity import PICTURES, RowIdentity, identity_of
 from .row_tasks import RowTasks
 from .rows import RowData, row_data_of
+from .sheets import KnownSheets
 from .values import FeishuState, Owner, OwnerKind, Result
 
 log = logging.getLogger("wfrecovery")
@@ -74,7 +75,10 @@ class DatabaseManager:
         #: tasks that this run surely has not sent: the next one does
         self.unsent: set[str] = set()
         self._entering = threading.Lock()
-        self._rows = RowTasks(self.index, self.table.look, self.owners, self.table.newer)
+        self.sheets = KnownSheets(self.table)
+        #: the document whose rows are entered here, by `Settings.document`; None where nobody has said so
+        self.document: Callable[[], str | None] = lambda: None
+        self._rows = RowTasks(self.index, self.table.look, self.owners, self.table.newer, self.in_this_sheet)
 
     @property
     def output_dir(self) -> Path:
@@ -284,6 +288,12 @@ class DatabaseManager:
             if name is None:
                 raise ValueError(f"{file} is not inside the output folder {self.output_dir}")
         return tuple(name for name in found.values() if name is not None)
+
+    def in_this_sheet(self, tasks: Iterable[TaskEntry]) -> list[TaskEntry]:
+        """Of some tasks those whose row may stand in the sheet whose rows are entered here."""
+        tasks = list(tasks)
+        elsewhere = self.sheets.elsewhere(tasks, self.document())
+        return [task for task in tasks if task.task_id not in elsewhere]
 
     def rows_without_task(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
         """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to

@@ -4,7 +4,7 @@ entered a second time."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,9 +107,11 @@ class RowTasks:
         look: Callable[[str], TaskRecord | None],
         owners: Owners,
         newer: Newer,
+        here: Callable[[Iterable[TaskEntry]], list[TaskEntry]],
     ) -> None:
-        """`look`: a task's record as it is now."""
-        self._index, self._look, self._owners, self._newer = index, look, owners, newer
+        """`look`: a task's record as it is now. `here`: of some tasks those whose rows may stand in the sheet that rows
+        are read from."""
+        self._index, self._look, self._owners, self._newer, self._here = index, look, owners, newer, here
         #: task id → the number of its row by the newest reading that this program has worked with
         self._stands_in: dict[str, int] = {}
         #: workflow → the rows that were left for it then
@@ -170,7 +172,7 @@ class RowTasks:
     def _entries(self) -> list[TaskEntry]:
         """Every task; and what a newer wfrecovery has left unfinished, whose rows are not ours to render."""
         entries = self._index.entries()
-        return [*map(TaskEntry.of, self._newer(self._index.find)), *entries]
+        return self._here([*map(TaskEntry.of, self._newer(self._index.find)), *entries])
 
     def _noted(self, task: TaskRecord, number: int) -> TaskRecord:
         self._stands_in[task.task_id] = number

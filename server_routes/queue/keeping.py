@@ -24,6 +24,7 @@ from .recording import (
     NotToRunError,
     files_of,
     going_on,
+    keep_graph,
     record_prompt,
     starting,
     with_hashes,
@@ -86,6 +87,8 @@ class Keeper:
         self._db.table.keep_table_id()
         for prompt in self._prompts.recorded():
             self._keep_record(prompt)
+            if prompt.task_id is not None and not prompt.part:
+                keep_graph(self._db, prompt.item, prompt.task_id, self._host)
 
     def wish(self, task_id: str) -> None:
         """Note that a person wants the end of a task that does not stand in the queue yet."""

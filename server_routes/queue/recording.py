@@ -52,7 +52,7 @@ def record_prompt(
     """
     queue = QueuePlace(boot, item.number, now_text())
     fresh = _addressed(db, tag, document, _new(item, tag, task_id))
-    graph = {**_graph(item, fresh, sensitive_keys), "files": dict(files)}
+    graph = _graph(item, fresh, sensitive_keys, files)
     try:
         db.table.get(task_id)
     except TaskError:
@@ -136,7 +136,17 @@ def _new(item: QueueItem, tag: RowTag, task_id: str) -> TaskRecord:
     )
 
 
-def _graph(item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str]) -> dict[str, Any]:
+def keep_graph(db: DatabaseManager, item: QueueItem, task_id: str, host: Host) -> None:
+    """Write the graph of a recorded prompt again where somebody has deleted it. Raises OSError and TaskError."""
+    if not db.table.files.disk.exists(db.table.files.graph_path(task_id)):
+        log.warning("[wfrecovery] the graph of %s is gone: it is written anew", task_id)
+        graph = _graph(item, db.table.get(task_id), host.sensitive_keys, files_of(item, host))
+        db.table.write_graph(task_id, graph)
+
+
+def _graph(
+    item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str], files: Mapping[str, int | None]
+) -> dict[str, Any]:
     """The graph file; `task` is what a damaged record is rebuilt from."""
     names = ("row_number", "product_name", "model_name", "workflow_type", "metadata")
     told = record_to_json(bounded(task))
@@ -146,6 +156,7 @@ def _graph(item: QueueItem, task: TaskRecord, sensitive_keys: Sequence[str]) -> 
         "extra_data": without_secrets(item.extra_data, sensitive_keys),
         "outputs_to_execute": list(item.outputs),
         "task": {name: told[name] for name in names},
+        "files": dict(files),
     }
 
 

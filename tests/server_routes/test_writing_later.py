@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -85,6 +86,24 @@ def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
     comfy.crash()
     for prompt in prompts.values():
         assert comfy.finished(prompt)["metadata"]["attempts"] <= 2
+    assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
+
+
+def test_graphs_that_were_deleted_come_back(comfy: Comfy) -> None:
+    """A clean-up of old files finds them first: they are written once."""
+    prompts = {number: comfy.queue(picture(f"row{number}", seconds=3.0), row(number)) for number in (2, 3, 4)}
+    comfy.until_stage(prompts[2], "running")
+    graphs = {path: path.read_bytes() for path in (comfy.table / "graphs").iterdir()}
+    assert len(graphs) == 3
+    for path in graphs:
+        path.unlink()
+    until(lambda: all(path.exists() for path in graphs), what="the graphs are there again")
+    for path, data in graphs.items():
+        before, now = json.loads(data), json.loads(path.read_bytes())
+        assert {**now, "task": None} == {**before, "task": None}
+    comfy.crash()
+    for prompt in prompts.values():
+        comfy.finished(prompt)
     assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
 
 
