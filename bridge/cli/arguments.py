@@ -103,8 +103,10 @@ _HELP: Final = {
         "main.py 的任务表，而不是 ComfyUI 的；WFRECOVERY_ENGINE 是云端时自动如此",
     ),
     "take_over": Wording(
-        "first take over what this owner is at work on, also if it lives (wfrecovery status lists them)",
-        "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出）",
+        "first take over what this owner is at work on, also if it lives (wfrecovery status lists them), or what a "
+        "ComfyUI of another address was to render (comfyui:http://…)",
+        "先接管这个所有者正在处理的任务，即使它还活着（wfrecovery status 会列出），"
+        "或另一个地址的 ComfyUI 应生成的任务（comfyui:http://…）",
     ),
     "dry_run": Wording(
         "only say what would happen to each task, and what is paid for; changes nothing",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..engines.address import same_engine
+from ..engines.address import is_comfyui, same_engine
 from ..engines.in_use import EngineInUse
 from ..recovery.submitting import SHARED_ENGINE, is_of
 from ..table.lives import Life
@@ -15,7 +16,7 @@ from ..table.manager import DatabaseManager
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskRecord
 from ..wording import Wording
-from .context import Context
+from .context import CommandError, Context
 from .owners import owners_here
 
 #: What may be decided about a task of which nobody knows whether it was rendered, and what that costs.
@@ -95,6 +96,7 @@ class Rest:
                 Wording(f"{tasks} {engine}'s: ", f"有 {number} 个任务属于 {engine}：")
                 + _setting_for(context, engine)
                 + Wording(f" to work on {them}", "，才能处理")
+                + _take_over_for(context, engine)
             )
 
     def undecided_lines(self, context: Context) -> Iterator[Wording]:
@@ -123,6 +125,37 @@ def rest_of(context: Context, db: DatabaseManager) -> Rest:
     undecided = [task.task_id for task in left if context.comfy is None and task.owner is None]
     asking = [record_to_json(task) for task in tasks if asks(task)]
     return Rest(_by_engine(tasks), _by_engine(alone), asking, undecided)
+
+
+def moved_here(context: Context, db: DatabaseManager, former: str) -> int:
+    """Have this ComfyUI render what an unfinished task's record says another address does, because a person says that
+    it is the same one, or gone: how many tasks that are. What a living program is at work on stays. Raises CommandError
+    where no ComfyUI is asked."""
+    if context.comfy is None:
+        raise CommandError(
+            "engine",
+            Wording(
+                f"only a ComfyUI can take over what {former} was to render; here a cloud renders",
+                f"只有 ComfyUI 可以接管 {former} 的任务；这里使用的是云端",
+            ),
+        )
+    here = context.comfy.engine
+    theirs = [task for task in db.table.active() if not task.stage.final and task.engine is not None]
+    theirs = [task for task in theirs if same_engine(str(task.engine), former) and not same_engine(former, here)]
+    idle = [task for task in theirs if db.owners.at_work(task) is None]
+    for task in idle:
+        db.table.update(task.task_id, lambda record: dataclasses.replace(record, engine=here))
+    return len(idle)
+
+
+def _take_over_for(context: Context, engine: str) -> Wording:
+    if context.comfy is None or not is_comfyui(engine):
+        return Wording("", "")
+    command = f"wfrecovery recover --take-over {engine}"
+    return Wording(
+        f"; if that one is this ComfyUI under a former address, or gone for good: {command}",
+        f"；如果它就是现在这个 ComfyUI（地址变了），或确实不在了：{command}",
+    )
 
 
 def _by_engine(tasks: list[TaskRecord]) -> dict[str, int]:

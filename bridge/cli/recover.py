@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..engines.address import is_comfyui
 from ..feishu.client import FeishuClient
 from ..recovery.manager import TaskRecoveryManager
 from ..table.lives import Life
@@ -16,7 +17,7 @@ from ..table.records import TaskError, WorkflowStatus
 from ..wording import Wording, wording_of
 from . import dry_run
 from .context import ATTENTION, NOT_DONE, WELL, CommandError, Context
-from .engines import Rest, rest_of
+from .engines import Rest, moved_here, rest_of
 from .owners import left_alone, left_alone_line, owners_here, owners_there, take_over_command
 from .status import status_lines
 from .tasks import task_lines
@@ -31,6 +32,9 @@ async def run(context: Context) -> int:
     if context.arguments.dry_run:
         return await dry_run.run(context)
     wanted = context.arguments.take_over
+    moved = None
+    if wanted is not None and is_comfyui(wanted):
+        moved, wanted = await asyncio.to_thread(moved_here, context, context.table(), wanted), None
     status: Mapping[str, Any] | None = None
     lines: list[str] = []
     down = False
@@ -69,11 +73,14 @@ async def run(context: Context) -> int:
     lines += map(context.say, (*rest.others_lines(context), *rest.undecided_lines(context)))
     if owner is not None:
         lines.insert(0, context.say(_taken(owner, taken)))
+    if moved is not None:
+        taken += moved
+        lines.insert(0, context.say(_moved(context.arguments.take_over, moved)))
     lines += [context.say(left_alone_line(other)) for other in others]
     data = {
         "comfyui": None if status is None else status["recovery"],
         "main": recovered,
-        "taken_over": None if owner is None else taken,
+        "taken_over": None if owner is None and moved is None else taken,
         "left_alone": [other.to_json() for other in others],
         **rest.to_json(),
     }
@@ -111,6 +118,11 @@ def _named(text: str, status: Mapping[str, Any] | None, here: DatabaseManager | 
         return known[meant(text, known, {owner.boot for owner in there if owner.life is Life.OURS})]
     except TaskError as error:
         raise CommandError("owner", error.wording) from error
+
+
+def _moved(former: str, number: int) -> Wording:
+    tasks = "1 task" if number == 1 else f"{number} tasks"
+    return Wording(f"{tasks} of {former} taken over", f"已接管 {former} 的 {number} 个任务")
 
 
 def _taken(owner: KnownOwner, number: int) -> Wording:

@@ -41,10 +41,15 @@ def engine_at(url: str) -> str:
     return _NAME + url
 
 
+def is_comfyui(name: str) -> bool:
+    """Whether a record names a ComfyUI by its address."""
+    return name.startswith(f"{_NAME}http")
+
+
 def same_engine(one: str, other: str) -> bool:
     """Whether two records name one engine, also where an older program has kept the address as it was given."""
     return _plain(one) == _plain(other)
 
 
 def _plain(name: str) -> str:
-    return engine_at(name.removeprefix(_NAME)) if name.startswith(f"{_NAME}http") else name
+    return engine_at(name.removeprefix(_NAME)) if is_comfyui(name) else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +193,31 @@ def test_rows_taken_over_before_they_were_sent_are_the_next_main_pys(comfy: Comf
         tasks = list(bridge.DatabaseManager(tmp_path / "output").table.active())
         assert {task.task_id for task in tasks} == before
         assert {task.owner.boot for task in tasks if task.owner is not None} == {boot}
+
+
+def test_what_comfyui_was_to_render_under_a_former_address_is_taken_over_by_that(
+    bare: ComfyProcess, tmp_path: Path
+) -> None:
+    """It was started on another port, and main.py's rows wait for an address at which nobody answers any more."""
+    former = f"comfyui:{NOWHERE}"
+    db = bridge.DatabaseManager(tmp_path / "output")
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "杯"}, "图片合成")
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "row2"}},
+    }
+    prompt_id = bridge.new_prompt_id()
+    db.table.write_graph(task_id, {"prompt_id": prompt_id, "prompt": graph})
+    sent = {"engine": former, "comfyui_task_id": prompt_id, "owner": None}
+    db.table.update(task_id, lambda task: dataclasses.replace(task.entering(bridge.Stage.QUEUED), **sent))
+    db.owners.close()
+    left = wfrecovery("recover", url=bare.url, folder=tmp_path)
+    assert left.returncode == 1
+    assert f"wfrecovery recover --take-over {former}" in left.stdout
+    assert stages(tmp_path) == {"queued"}
+    ended = wfrecovery("recover", "--take-over", former, "--json", url=bare.url, folder=tmp_path)
+    assert (ended.returncode, json.loads(ended.stdout)["taken_over"]) == (0, 1), ended.stderr
+    task = bridge.DatabaseManager(tmp_path / "output").table.get(task_id)
+    assert (task.stage, task.attempts) == (bridge.Stage.FINISHED, 0)
+    again = wfrecovery("recover", "--take-over", former, url=bare.url, folder=tmp_path)
+    assert f"0 tasks of {former} taken over" in again.stdout
