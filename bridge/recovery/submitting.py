@@ -22,7 +22,7 @@ from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
 from ..table.names import UnknownTaskError
 from ..table.record_json import record_to_json
-from ..table.records import Stage, TaskRecord, now_text
+from ..table.records import RecordError, Stage, TaskRecord, now_text
 from ..wording import Wording
 from .decisions import CANCELLED, ID_GIVEN_AWAY, UNANSWERED
 from .delivering import RunDelivery
@@ -177,10 +177,21 @@ class Submitting:
             else:
                 self.allowance.spend(task.task_id)
                 at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
-                await surely_written(self._db, task.task_id, partial(self._answer, task.sending, job_id, at))
+                accepted = partial(self._answer, task.sending, job_id, at)
+                try:
+                    await surely_written(self._db, task.task_id, accepted)
+                except UnknownTaskError:
+                    await asyncio.to_thread(self._made_anew, accepted(task), workflow)
                 return job_id
         self.allowance.give_back(task.task_id)
         return task.comfyui_task_id
+
+    def _made_anew(self, task: TaskRecord, workflow: Mapping[str, Any]) -> None:
+        """Somebody has emptied the folder while the answer was waited for: what was accepted must not be forgotten.
+        Raises OSError."""
+        log.warning("[wfrecovery] the record of %s is gone: it is made anew", task.task_id)
+        with contextlib.suppress(RecordError):  # the plugin was faster
+            self._db.table.create(task, {"prompt_id": task.comfyui_task_id, "prompt": workflow})
 
     def _sent_from(self) -> str | None:
         """The table's id. What an answer asks of the index under the lock is read before: the first time takes long."""
