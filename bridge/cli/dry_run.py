@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from ..recovery.manager import TaskRecoveryManager
@@ -32,8 +34,23 @@ async def run(context: Context) -> int:
         by_plugin = any(is_plugin_s(parsed(record)) for record in records if record is not None)
         notes = [UNKNOWABLE] if by_plugin else []
         notes += [] if context.comfy is None else [_ONLY_HERE.changed(lambda text: text.format(folder=here))]
-    context.show(plan.to_json(), [*plan.lines(context.language), *map(context.say, notes)])
-    return ATTENTION if plan.again or plan.asking else WELL
+    unreadable = [] if context.db is None else await asyncio.to_thread(context.db.table.unreadable)
+    if unreadable:
+        notes.append(_unreadable(unreadable))
+    context.show(
+        {**plan.to_json(), "unreadable": unreadable}, [*plan.lines(context.language), *map(context.say, notes)]
+    )
+    return ATTENTION if plan.again or plan.asking or unreadable else WELL
+
+
+def _unreadable(records: Sequence[str]) -> Wording:
+    """Of records that the next start rebuilds from their graphs, and may render."""
+    number, named = len(records), "; ".join(records[:5]) + ("; …" if len(records) > 5 else "")
+    some = "1 record cannot be read" if number == 1 else f"{number} records cannot be read"
+    return Wording(
+        f"{some}: the next start rebuilds what it can from their graphs, and may render that, too ({named})",
+        f"有 {number} 条记录无法读取：下次启动会尽量用工作流重建，也可能因此生成（{named}）",
+    )
 
 
 async def _of_plugin(context: Context) -> RecoveryPlan:

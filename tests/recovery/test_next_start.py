@@ -12,6 +12,7 @@ from test_bill import contents
 
 from wfrecovery.bridge.cli.main import main
 from wfrecovery.bridge.recovery.next_start import UNKNOWABLE
+from wfrecovery.bridge.table.manager import DatabaseManager
 
 AGAIN, ASKS = "rendered (lost when ComfyUI ended; queued again)", "asks you (lost when ComfyUI ended"
 
@@ -59,3 +60,20 @@ def test_it_is_told_and_it_happens(tmp_path: Path, capsys: pytest.CaptureFixture
         assert comfy.recovered()["total"] == 3
         assert set(comfy.pending()) == {running, waiting}
         assert [task["row_number"] for task in comfy.tasks(stage="asking")] == [None]
+
+
+def test_records_that_cannot_be_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The next start rebuilds them, and may render them."""
+    db = DatabaseManager(tmp_path)
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "杯"}, "图片合成")
+    db.owners.close()
+    path = db.table.files.active_path(task_id)
+    path.write_text("{")
+    before = contents(tmp_path)
+    told = json.loads(dry_run(capsys, "http://127.0.0.1:9", tmp_path, "--json"))
+    assert (told["tasks"], len(told["unreadable"])) == ([], 1)
+    assert task_id in told["unreadable"][0]
+    assert "1 record cannot be read: the next start rebuilds what it can from their graphs, and may" in (
+        dry_run(capsys, "http://127.0.0.1:9", tmp_path)
+    )
+    assert contents(tmp_path) == before
