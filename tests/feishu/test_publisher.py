@@ -821,7 +821,7 @@ def test_two_columns_of_one_title_are_named_and_none_is_guessed(team: Team) -> N
     team.feishu.sheet.set("J1", PICTURE)
     task_id = team.finished(2)
     reason = team.publisher.flush().blocked[task_id]
-    assert "several columns (G, J)" in reason
+    assert f"several columns of the sheet may be {PICTURE!r} (G {PICTURE}, J {PICTURE})" in reason
     assert not team.feishu.sheet.picture_writes
 
 
