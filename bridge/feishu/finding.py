@@ -142,6 +142,7 @@ class RowFinder:
         return any(
             other.task_id != task.task_id
             and other.workflow_type == task.workflow_type
+            and other.identity.product_name == there.product_name  # most are others: a table may have 100,000
             and compare(other.identity, there) is not Verdict.DIFFERENT
             and shows_its_pictures(other.identity, there)
             for other in self._tasks()

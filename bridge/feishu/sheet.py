@@ -25,6 +25,8 @@ OPTIONAL: Final = frozenset({"task_id"})
 STATUSES: Final = ("image_status", "video_status")
 #: The columns that are written into.
 WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
+#: The columns that decide what is paid for, and where it goes.
+_DECIDE: Final = frozenset({*TEXTS, *STATUSES, "composite_image"})
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
 _MADE_OF_ROWS: Final = ("index", "_merges_by_column")
@@ -153,7 +155,7 @@ class SheetTable:
         missing = []
         for field, title in wanted.items():
             if field not in self.places:
-                if len(_meant(self.titles, self.columns)[field]) > 1:
+                if field in _DECIDE and len(_meant(self.titles, self.columns)[field]) > 1:
                     self.place(field)
                 missing += [title] if field not in OPTIONAL else []
         return missing

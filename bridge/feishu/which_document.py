@@ -47,6 +47,8 @@ class WhichDocument:
 
     def _rename(self, now: str) -> None:
         known = self._db.sheets.read()
+        if not known.keys() - {now}:
+            return
         former = {
             entry.document
             for entry in self._db.index.entries()

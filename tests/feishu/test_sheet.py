@@ -335,3 +335,11 @@ def test_a_column_that_is_not_there_is_told_when_rows_are_read(caplog: pytest.Lo
         assert len(FeishuClient(load_settings(environ=feishu.environment())).read_rows()) == 1
     assert "no column" in caplog.text
     assert "提示词" in caplog.text
+
+
+def test_rows_are_read_where_two_columns_may_be_one_that_decides_nothing() -> None:
+    """A team that renders from several pictures of its own reads them by their titles."""
+    header = ["产品名", "模特名", "提示词", "产品图1", "产品图2", "图片是否已处理", "任务号（旧）", "任务号（新）"]
+    with FeishuStandIn([{"产品名": "裙子", "产品图1": "a.png", "图片是否已处理": "否"}], header=header) as feishu:
+        (row,) = FeishuClient(load_settings(environ=feishu.environment())).read_rows()
+    assert (row.product_name, row.original_data["产品图1"]) == ("裙子", "a.png")
