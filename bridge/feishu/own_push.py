@@ -44,8 +44,8 @@ class OwnPush:
             return False
         if UNNAMED_PICTURE in shown or "," in shown:
             return False
-        there = hashlib.sha256(self._feishu.media(shown)).digest()
-        brought = any(hashlib.sha256(content).digest() == there for content in contents)
+        there = self._digest(reader, shown)
+        brought = any(hashlib.sha256(content).hexdigest() == there for content in contents)
         if brought:
             self._tell(task, Wording(f"row {row} shows its result", f"第 {row} 行已经显示它的结果"))
         return brought
@@ -62,7 +62,7 @@ class OwnPush:
             return False
         if UNNAMED_PICTURE in shown or "," in shown:
             return True
-        there = hashlib.sha256(self._feishu.media(shown)).hexdigest()
+        there = self._digest(reader, shown)
         records = (db.table.look(entry.task_id) for entry in db.index.entries() if entry.stage.final)
         return not any(result.sha256 == there for record in records if record for result in record.results)
 
@@ -72,6 +72,12 @@ class OwnPush:
         is_new = status_before(task) not in (None, done) and shown == done
         if is_new and _is_first(task) and task.outbox.status_before is None:
             self._tell(task, Wording(f"row {row} says {done}", f"第 {row} 行已经写着 {done}"))
+
+    def _digest(self, reader: SheetReader, token: str) -> str:
+        digests = reader.unseen.digests
+        if token not in digests:
+            digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
+        return digests[token]
 
     def _tell(self, task: TaskRecord, what: Wording) -> None:
         if not self._told:
