@@ -20,6 +20,10 @@ log = logging.getLogger("wfrecovery")
 _REPAIR_ROUNDS: Final = 10
 
 
+#: How often what stands nowhere is looked for.
+_MOST_LOOKS: Final = 3
+
+
 class CellWriting:
     """Writes cells by one reading, and looks whether they stand where they should."""
 
@@ -75,8 +79,8 @@ class CellWriting:
         before, whose it is now, or how to write it, a person is told."""
         for _ in range(_REPAIR_ROUNDS):
             for left in list(self._unseen.cells):
-                self._look_for(left)
-                self._unseen.cells.remove(left)
+                if self._look_for(left):
+                    self._unseen.cells.remove(left)
             self._unseen.owed = [debt for debt in self._unseen.owed if self._still_owed(debt)]
             if not self._unseen.owed:
                 return
@@ -125,15 +129,20 @@ class CellWriting:
         self._tell(debt.task_id, debt.place, debt.field)
         self._unseen.owed.remove(debt)
 
-    def _look_for(self, left: Left) -> None:
-        """Note what is owed to the rows that got some of it."""
+    def _look_for(self, left: Left) -> bool:
+        """Note what is owed to the rows that got some of it. False where it stands nowhere yet: Feishu may show it
+        later, or still be at work on it, and it is looked for again."""
         owed = {(self._reader.row_of(debt.place), debt.field) for debt in self._unseen.owed}
-        for stray in strays(self._reader, left):
+        found = list(strays(self._reader, left))
+        for stray in found:
             place, task_id = self._reader.place(stray.row), _whose(left, stray)
             if stray.text is None:
                 self._tell(task_id, place, stray.field)
             elif (stray.row, stray.field) not in owed:
                 self._unseen.owed.append(Owed(place, stray.field, stray.text, stray.shown, stray.beside, task_id))
+        left.looks, left.late = left.looks + 1, True
+        stands = all(self._reader.stands(*cell) for cell in left.cells.values() if cell[1] in self._reader.sheet.places)
+        return bool(found) or stands or left.looks == _MOST_LOOKS
 
     def _still_owed(self, debt: Owed) -> bool:
         """Whether its row still shows what was written over its own. A person is told where its row cannot be told from

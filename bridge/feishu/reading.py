@@ -77,6 +77,8 @@ class Left:
     task_id: str
     #: it is looked for later than at once, when a person may have written the same words
     late: bool = False
+    #: how often it was looked for
+    looks: int = 0
 
 
 @dataclass(frozen=True)
