@@ -112,7 +112,7 @@ class CellWriting:
                 if len(part) > 1:
                     parts += [[debt] for debt in part.values()]
                 else:
-                    self._give_up(debts[0])
+                    self._give_up(next(iter(part.values())))
         return left
 
     def _address(self, debt: Owed) -> str | None:
@@ -147,6 +147,9 @@ class CellWriting:
     def _still_owed(self, debt: Owed) -> bool:
         """Whether its row still shows what was written over its own. A person is told where its row cannot be told from
         others that show it, or is not found any more."""
+        if debt.field not in self._reader.sheet.places:  # its column was removed or renamed
+            self._tell(debt.task_id, debt.place, debt.field)
+            return False
         rows = self._reader.rows_of(debt.place)
         showing = [row for row in rows if self._reader.sheet.text(row, debt.field) == debt.shown]
         if len(rows) == 1:

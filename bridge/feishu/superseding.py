@@ -24,7 +24,9 @@ def newer_results(
     """Task id → the newest result of its row and workflow, where that is another one's and is in the sheet, or gets
     there unless it is refused again and again. One that cannot be delivered holds back none, and none one of another
     document than this one."""
-    since = min((task.result_order for task in tasks), default=0)
+    if not tasks:  # mostly none is held back, and the table may have 100,000
+        return {}
+    since = min(task.result_order for task in tasks)
     newest: dict[_Key, TaskEntry] = {}
     known = db.sheets.read()
     key_of = partial(_key, reader, lambda task: known.get(task.document or document or "", task.document or document))

@@ -305,3 +305,28 @@ def test_what_feishu_shows_late_is_looked_for_again(late: int, revision: Any, tm
         wrong = [row["产品名"] for row in texts if row[STATUS] == FAILED and row[MARK] != "mark 5"]
         assert all(name in told(team) for name in wrong), (wrong, told(team))
         assert wrong or team.state(task_id) is FeishuState.PUSHED
+
+
+@pytest.mark.parametrize("gone", ["column", "protected"])
+def test_what_cannot_be_given_back_later_is_told_and_holds_up_nobody(gone: str, tmp_path: Path) -> None:
+    """Two rows got what is others', and Feishu is away until somebody has changed their cells as well."""
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        tasks = [team.failed(number) for number in (4, 6)]
+        Hands(team).before = lambda call: call or new_row(sheet, 2, "新品")
+        feishu.faults.add(Fault.RATE_LIMIT_429, match="values_batch_update", after=1, times=1)
+        team.publisher.flush()
+        status = sheet.find(STATUS)[0]
+        if gone == "column":
+            sheet.set(f"{status}1", "旧状态")
+        else:
+            sheet.protect(f"{status}4:{status}4")
+            sheet.protect(f"{status}6:{status}6")
+        film = team.filmed(9)
+        for _ in range(3):
+            team.clock.now += 700
+            team.publisher.flush()
+        assert team.state(film) is FeishuState.PUSHED, team.record(film).outbox.last_error
+        assert FeishuState.BLOCKED in {team.state(task_id) for task_id in tasks}
+        assert "'产品2'" in told(team)
+        assert "'产品4'" in told(team)

@@ -25,6 +25,20 @@ def readings() -> int:
     return sum(isinstance(one, Reading) for one in gc.get_objects())
 
 
+def sent_late(team: Team) -> None:
+    """A flush whose picture is carried out after nobody waits for it any more, when a row was inserted on top."""
+    write = team.publisher._feishu.write_picture
+
+    def late(*arguments: Any) -> Any:
+        team.feishu.sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
+        write(*arguments)
+        raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
+
+    team.publisher._feishu.write_picture = late  # type: ignore[method-assign,assignment]
+    team.publisher.flush()
+    team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize("mode", ["one", "missing"])
 def test_no_reading_is_kept_for_a_picture_that_is_in_its_row(mode: str, tmp_path: Path) -> None:
     """Where no answer confirms it, each picture costs a reading."""
@@ -144,16 +158,7 @@ def test_a_picture_that_came_late_into_another_row_is_not_left_there_where_its_o
         feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
         team, sheet = Team(feishu, tmp_path), feishu.sheet
         task_id = team.finished(4)
-        write = team.publisher._feishu.write_picture
-
-        def late(*arguments: Any) -> Any:
-            sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
-            write(*arguments)
-            raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
-
-        team.publisher._feishu.write_picture = late  # type: ignore[method-assign,assignment]
-        team.publisher.flush()
-        team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+        sent_late(team)
         (row,) = sheet.find_rows(产品名="产品3")
         if gone == "renamed":
             sheet.set(f"{sheet.find('产品名')[0]}{row}", "改名")
@@ -177,18 +182,9 @@ def test_a_picture_that_came_late_into_another_row_leaves_it_where_its_own_has_a
     """Nobody has looked for it when the newer one is delivered."""
     with FeishuStandIn([{**row, PICTURE: b"\x89PNG a former one"} for row in rows(6)]) as feishu:
         feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
-        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        team = Team(feishu, tmp_path)
         older = team.finished(4)
-        write = team.publisher._feishu.write_picture
-
-        def late(*arguments: Any) -> Any:
-            sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", STATUS: "否"})
-            write(*arguments)
-            raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
-
-        team.publisher._feishu.write_picture = late  # type: ignore[method-assign,assignment]
-        team.publisher.flush()
-        team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+        sent_late(team)
         newer = team.finished_anew(5)
         team.clock.now += 400
         team.flush_until_quiet()
