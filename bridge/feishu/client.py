@@ -88,7 +88,8 @@ class FeishuClient:
 
         Left out, with a word in the log, are rows of which a name or the 提示词 is not understood; so are results that
         could not be delivered, those of a status that is a formula or not understood: it reads as none. A column that
-        is not there reads as empty, which the log says; raises SheetLayoutError where several may be meant.
+        is not there reads as empty, which the log says; raises SheetLayoutError where several may be meant, or where
+        one of 产品名, 模特名 and 提示词 is gone.
         """
         sheet = self._patiently(self.read_sheet)
         missing = sheet.check_columns()

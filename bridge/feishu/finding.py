@@ -80,7 +80,8 @@ class RowFinder:
         if not wanted.named:
             raise RowNotFoundError(_nameless(task))
         for field in ("product_name", "model_name"):
-            self.sheet.place(field)
+            if getattr(self.sheet.columns, field):  # else the sheet has no such column, which is said so
+                self.sheet.place(field)
         where = self._places(task)
         if where.numbered:
             raise RowNotFoundError(self._changed(task, where) + _decide(task), (*where.numbered, *where.elsewhere))

@@ -140,22 +140,24 @@ class SheetTable:
                 )
             )
         there = ", ".join(filter(None, titles))
+        empty = Wording(" (an empty one if there is none)", "（没有这一列就设为空）") if field in TEXTS else Wording("", "")
         raise SheetLayoutError(
             Wording(
                 f"the sheet has no column {wanted!r}; its titles are: {there or 'none'} → add or rename it, "
-                "or set its title under [columns]",
-                f"表格里没有“{wanted}”这一列；现有的列：{there or '无'} → 请新增或改名，或在 [columns] 里设置列名",
+                f"or set its title under [columns]{empty.en}",
+                f"表格里没有“{wanted}”这一列；现有的列：{there or '无'} → 请新增或改名，"
+                f"或在 [columns] 里设置列名{empty.zh}",
             )
         )
 
     def check_columns(self) -> list[str]:
-        """The titles of the columns that are not there. Raises SheetLayoutError where several may be one of them: what
-        they say would be left out, a 提示词 as well, and be paid for without it."""
-        wanted = {field: title for field, title in dataclasses.asdict(self.columns).items() if title}
+        """The titles of the columns that are not there. Raises SheetLayoutError where several may be one of them, or
+        where one is gone by which rows are told apart: what it says would be left out, and a row be paid for without
+        its 提示词. Who has no such column says so by an empty title."""
         missing = []
-        for field, title in wanted.items():
-            if field not in self.places:
-                if field in _DECIDE and len(_meant(self.titles, self.columns)[field]) > 1:
+        for field, title in dataclasses.asdict(self.columns).items():
+            if title and field not in self.places:
+                if field in TEXTS or (field in _DECIDE and len(_meant(self.titles, self.columns)[field]) > 1):
                     self.place(field)
                 missing += [title] if field not in OPTIONAL else []
         return missing

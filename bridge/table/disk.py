@@ -130,10 +130,11 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def read(self, path: Path) -> bytes:
-        """The whole file. On Windows a writer may be replacing it: retried for a bounded time."""
+        """The whole file; raises OSError, also for what is no plain file. On Windows a writer may be replacing it:
+        retried for a bounded time."""
         for wait in (*_REPLACE_WAITS, None):
             try:
-                return path.read_bytes()
+                return _content_of(path)
             except PermissionError as error:
                 if wait is None or getattr(error, "winerror", None) not in _SHARING_VIOLATIONS:
                     raise
@@ -172,6 +173,17 @@ class Disk:
                     status = entry.stat()
                     found[entry.name] = FileStamp(status.st_mtime_ns, status.st_size, status.st_ino)
         return found
+
+
+def _content_of(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:  # to read a pipe would wait for whoever writes into it, for ever
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "this is no plain file", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def _made(path: Path, flags: int) -> int:

@@ -72,7 +72,8 @@ class Requests:
         return dataclasses.replace(change(task), owner=self._db.owners.me, cancel_requested=None, refused_by=())
 
     async def cancel(self, task_id: str) -> None:
-        """Take a task out of the queue, or interrupt it; its record says cancelled. Raises TaskError."""
+        """Take a task out of the queue, or interrupt it; its record says cancelled, where the disk answers within
+        `WISH_SECONDS`: else as soon as it does. Raises TaskError."""
         task = await asyncio.to_thread(self._db.table.get, task_id)
         if task.stage.final:
             raise TaskError(
@@ -82,7 +83,9 @@ class Requests:
         wish = self._writer.submit(self._wish, task_id)
         await self._writer.wait([wish], WISH_SECONDS)
         stopped = self.stop(task)
-        if wish.done() and not stopped:
+        if not wish.done():
+            return
+        if not stopped:
             owner = await asyncio.to_thread(self._db.owners.at_work, wish.result())
             if owner is None or self._db.owners.is_me(owner):  # else it is that one's to obey
                 wish = self._writer.submit(self._end_as_wished, task_id)

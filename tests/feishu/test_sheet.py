@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,12 +330,34 @@ def test_rows_are_not_read_where_two_columns_may_be_the_prompt(titles: tuple[str
             client.read_rows()
 
 
+@pytest.mark.parametrize("gone", ["产品名", "模特名", "提示词"])
+def test_no_row_is_read_where_a_column_is_gone_that_tells_rows_apart(gone: str) -> None:
+    """Somebody has renamed it: rows would be paid for without what it says, or could not be delivered."""
+    header = ["产品名", "模特名", "提示词", "图片是否已处理", "产品模特合成图"]
+    names = ["改了的名字" if title == gone else title for title in header]
+    with FeishuStandIn([{"图片是否已处理": "否"}], header=names) as feishu:
+        feishu.sheet.set("A2", "裙子")
+        feishu.sheet.set("B2", "模特")
+        with pytest.raises(SheetLayoutError, match=f"no column '{gone}'.*an empty one if there is none"):
+            FeishuClient(load_settings(environ=feishu.environment())).read_rows()
+
+
+def test_rows_are_read_without_a_column_that_the_settings_say_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[columns]\nprompt = ""\nmodel_name = ""\n', "utf-8")
+    header = ["产品名", "图片是否已处理", "产品模特合成图"]
+    with FeishuStandIn([{"产品名": "裙子", "图片是否已处理": "否"}], header=header) as feishu:
+        settings = load_settings(environ={**feishu.environment(), "WFRECOVERY_CONFIG": str(tmp_path / "config.toml")})
+        client = FeishuClient(settings)
+        (row,) = client.read_rows()
+        assert (row.product_name, row.model_name, row.prompt) == ("裙子", "", "")
+        assert row_of(client.read_sheet(), task(5, "裙子", "")) == 2
+
+
 def test_a_column_that_is_not_there_is_told_when_rows_are_read(caplog: pytest.LogCaptureFixture) -> None:
-    header = ["产品名", "模特名", "描述", "图片是否已处理"]
+    header = ["产品名", "模特名", "提示词", "图片是否已处理"]
     with FeishuStandIn([{"产品名": "裙子", "图片是否已处理": "否"}], header=header) as feishu:
         assert len(FeishuClient(load_settings(environ=feishu.environment())).read_rows()) == 1
-    assert "no column" in caplog.text
-    assert "提示词" in caplog.text
+    assert "no column 产品图, 模特图, 产品模特合成图" in caplog.text
 
 
 def test_rows_are_read_where_two_columns_may_be_one_that_decides_nothing() -> None:

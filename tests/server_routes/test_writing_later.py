@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -12,9 +13,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from plugin_support import HOSTS, Comfy, picture, row, until
+
+from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.records import Stage
+from wfrecovery.server_routes.host import Host
+from wfrecovery.server_routes.queue.writing import Writer
+from wfrecovery.server_routes.recovery.requeueing import Requeueing
+from wfrecovery.server_routes.recovery.requests import Requests
 
 
 @pytest.fixture(params=HOSTS)
@@ -73,6 +82,35 @@ def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: C
     comfy.crash()
     assert comfy.stage(gone) == "cancelled"
     assert len(comfy.pending()) == 3
+
+
+class OneTask:
+    """ComfyUI, where one prompt runs until it is interrupted."""
+
+    def __init__(self) -> None:
+        self.interrupted = 0
+
+    def delete_pending(self, _meant: Any) -> bool:
+        return False
+
+    def interrupt(self, _meant: Any) -> bool:
+        self.interrupted += 1
+        return True
+
+
+def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(tmp_path: Path) -> None:
+    """By a process that was stopped, say. The wish is written when it can be."""
+    db, other = DatabaseManager(tmp_path, lock_timeout=3600), DatabaseManager(tmp_path)
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "a"}, "图片合成")
+    db.table.update(task_id, lambda task: task.entering(Stage.RUNNING))
+    host, writer, nobody = OneTask(), Writer(), Any
+    requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), lambda _: None)
+    with other.table.locked():
+        asyncio.run(requests.cancel(task_id))
+        assert host.interrupted == 1
+        assert db.table.get(task_id).cancel_requested is None
+    writer.submit(lambda: None).result()
+    assert db.table.get(task_id).cancel_requested is not None
 
 
 def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -275,6 +276,14 @@ def test_files_that_are_no_records_are_left_alone(table: WorkflowDatabase) -> No
 def test_a_folder_in_the_place_of_a_record_stops_nobody(table: WorkflowDatabase) -> None:
     (table.folder / "active" / f"{job_id(7)}.json").mkdir()
     assert start(table)[1] == [img(1).task_id, job_id(1)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("place", ["active", f"done/{MONTH}", "graphs"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(table: WorkflowDatabase, place: str) -> None:
+    os.mkfifo(table.folder / place / f"{job_id(7)}.json")
+    assert start(table)[1] == [img(1).task_id, job_id(1)]
+    assert table.graph(job_id(7)) is None
 
 
 @pytest.mark.parametrize("place", ["active", "done"])
