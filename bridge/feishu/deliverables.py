@@ -49,7 +49,14 @@ class Deliverables:
                 Wording("the task has no result file → render the row again", "任务没有结果文件 → 请重新生成该行"),
                 remedy=Remedy.FINAL,
             )
-        result = chosen(task, self._output_dir)
+        result = chosen(task, self._output_dir) or self._gone_unseen(task)
         if result is None:
             raise FeishuError(none_fits(task), remedy=Remedy.FINAL)
         return result
+
+    def _gone_unseen(self, task: TaskRecord) -> Result | None:
+        """What went before anybody had looked what it is: who reads it then says that it is gone."""
+        return next(
+            (result for result in task.results if result.kind is None and not self._contents.stamped(result.path).stamp),
+            None,
+        )

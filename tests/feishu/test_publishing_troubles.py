@@ -21,9 +21,10 @@ from wfrecovery.bridge.feishu.errors import refused
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.feishu.status_delivery import TASKS_PER_WRITE
 from wfrecovery.bridge.table import row_identity
+from wfrecovery.bridge.table.changes import finished
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.row_identity import RowIdentity, Verdict
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.cells import Formula
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
@@ -90,6 +91,19 @@ def test_a_failed_row_of_which_the_sheet_hears_nothing_needs_no_row(feishu: Feis
     task_id = team.failed(2)
     feishu.sheet.delete_row(2)
     assert team.publisher.flush().pushed == [task_id]
+
+
+@pytest.mark.parametrize("film", [False, True])
+def test_a_result_that_is_deleted_before_anybody_has_looked_at_it_is_said_to_be_gone(team: Team, film: bool) -> None:
+    """Not that the workflow made none, which sends a person to its save node."""
+    name = "gone.mp4" if film else "gone.png"
+    task_id = team.entered(2, "图生视频" if film else "图片合成")
+    team.db.table.update(task_id, lambda task: finished(task, (Result(name),)))
+    team.new_publisher().flush()
+    assert team.state(task_id) is FeishuState.BLOCKED
+    error = str(team.record(task_id).outbox.last_error)
+    assert f"the result {name} is not there any more" in error
+    assert "save node" not in error
 
 
 def test_a_table_that_is_locked_for_long_makes_results_wait_and_does_not_block_them(team: Team) -> None:
