@@ -33,11 +33,13 @@ RUNNING: set[Comfy] = set()
 
 
 def until(condition: Callable[[], Found], timeout: float = PATIENCE, what: str = "") -> Found:
-    """The first true answer of `condition`; an AssertionError when there is none in time."""
-    end = time.monotonic() + timeout
+    """The first true answer of `condition`; an AssertionError when there is none in time. What takes long is asked less
+    often: to be asked costs who is waited for."""
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < end, f"not within {timeout:g} s: {what or condition}"
-        time.sleep(0.02)
+        passed = time.monotonic() - began
+        assert passed < timeout, f"not within {timeout:g} s: {what or condition}"
+        time.sleep(min(0.02 + passed / 50, 0.1))
     return found
 
 
@@ -238,6 +240,9 @@ newer_stand_in = pytest.mark.parametrize("host", _STAND_INS[1:])
 real_only = pytest.mark.parametrize("host", [_REAL])
 HOSTS = [*(host for host in _STAND_INS if host.values != (REAL_SHAPE,)), _REAL]
 all_hosts = pytest.mark.parametrize("host", HOSTS)
+#: For what has nothing to do with the shape of a queue's items: the real one, where there is one.
+ONE_HOST = HOSTS if EVERYWHERE else [_REAL] if REAL else _STAND_INS[1:]
+one_host = pytest.mark.parametrize("host", ONE_HOST)
 
 #: a running process by its host · a new one, with options of `ComfyProcess`
 Shared = Callable[[Any], Comfy]

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from plugin_support import Comfy, Shared, all_hosts, newer_stand_in, picture, row
+from plugin_support import Comfy, Shared, newer_stand_in, one_host, picture, row
 
 from wfrecovery.bridge import DatabaseManager
 from wfrecovery.bridge.table.content import taken
@@ -65,7 +65,7 @@ def peak_memory(comfy: Comfy) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("path", WRITES)
 def test_a_body_that_names_a_large_length_is_refused_before_it_comes(comfy: Comfy, path: str) -> None:
     with sent_raw(comfy, path, "Content-Length: 5000000000") as connection:
@@ -73,7 +73,7 @@ def test_a_body_that_names_a_large_length_is_refused_before_it_comes(comfy: Comf
     assert (status, error["type"]) == (413, "too_large")
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("path", WRITES)
 def test_a_body_without_end_gets_its_answer(comfy: Comfy, path: str) -> None:
     """While it is still being sent, and without being kept."""
@@ -91,7 +91,7 @@ def test_a_body_without_end_gets_its_answer(comfy: Comfy, path: str) -> None:
     assert peak_memory(comfy) - before < 30 * MIB
 
 
-@all_hosts
+@one_host
 def test_a_large_chunked_body_gets_its_answer(comfy: Comfy) -> None:
     with sent_raw(comfy, "recover", "Transfer-Encoding: chunked") as connection:
         block = b" " * (errors.MAX_BODY + 1)
@@ -100,7 +100,7 @@ def test_a_large_chunked_body_gets_its_answer(comfy: Comfy) -> None:
     assert (status, error["type"]) == (413, "too_large")
 
 
-@all_hosts
+@one_host
 def test_what_just_fits_is_read(comfy: Comfy) -> None:
     body = b'{"task_ids": []' + b" " * (errors.MAX_BODY - 16) + b"}"
     headers = {"Content-Type": "application/json"}
@@ -108,7 +108,7 @@ def test_what_just_fits_is_read(comfy: Comfy) -> None:
     assert comfy.call("POST", "/wfrecovery/tasks/push", data=body + b" ", headers=headers).status_code == 413
 
 
-@all_hosts
+@one_host
 def test_a_compressed_body_is_not_unpacked(comfy: Comfy) -> None:
     body = gzip.compress(b" " * (50 * MIB))
     answer = comfy.call(
@@ -169,7 +169,7 @@ def test_bombs_huge_and_endless_pictures_have_no_thumbnail(comfy: Comfy) -> None
     assert time.monotonic() - started < 300
 
 
-@all_hosts
+@one_host
 def test_a_large_photograph_has_one_and_costs_little(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(picture("photo"), row(2)))["task_id"]
     assert thumbnail(comfy, task_id).status_code == 200

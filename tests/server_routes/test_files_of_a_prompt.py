@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from plugin_support import NO_REAL, REAL, Comfy, Shared, Start, all_hosts, picture, row, slow_save, until
+from plugin_support import NO_REAL, REAL, Comfy, Shared, Start, one_host, picture, row, slow_save, until
 
 from wfrecovery.bridge.results.core_nodes import CORE_NODES
 from wfrecovery.bridge.results.expected import expected_files, node_classes_of_object_info
@@ -112,7 +112,7 @@ def graphs(name: str) -> dict[str, tuple[Graph, dict[str, int]]]:
     }
 
 
-@all_hosts
+@one_host
 def test_what_is_recorded_is_what_is_written(host: Any, shared: Shared) -> None:
     comfy = shared(host)
     for name in graphs(""):
@@ -125,7 +125,7 @@ def test_what_is_recorded_is_what_is_written(host: Any, shared: Shared) -> None:
         assert counts == {node_id: count for node_id, count in files.items() if count or node_id in counts}, name
 
 
-@all_hosts
+@one_host
 def test_frames_of_an_input_file(host: Any, shared: Shared) -> None:
     comfy = shared(host)
     shots = [Image.effect_noise((24, 16), 60).convert("RGB") for _ in range(3)]
@@ -181,7 +181,7 @@ NODE_CLASS_MAPPINGS = {"WfrDouble": Double, "WfrList": List, "WfrSaver": Saver}
 """
 
 
-@all_hosts
+@one_host
 def test_nodes_of_a_pack_and_what_it_puts_in_the_place_of_comfyui_s_own_are_unknown(
     host: Any, start: Start, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import Comfy, Start, all_hosts, failing, picture, row, until
+from plugin_support import Comfy, Start, failing, one_host, picture, row, until
 from publishing_support import rows
 
 from wfrecovery.bridge.feishu.client import FeishuClient
@@ -45,7 +45,7 @@ def until_settled(comfy: Comfy, prompt_id: str) -> dict[str, Any]:
     return delivery(comfy, prompt_id)
 
 
-@all_hosts
+@one_host
 def test_it_delivers_what_names_it_or_nobody_and_leaves_the_rest(
     host: Any, start: Start, feishu: FeishuStandIn
 ) -> None:

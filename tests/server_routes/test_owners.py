@@ -12,12 +12,12 @@ from pathlib import Path
 
 import preloaded
 import pytest
-from plugin_support import HOSTS, Comfy, picture, row, until
+from plugin_support import ONE_HOST, Comfy, picture, row, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shared by links")
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=ONE_HOST)
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], tuple[Comfy, Comfy]]]:
     """Two ComfyUIs with one output folder; the second is not started yet."""
     with ExitStack() as ends:

@@ -13,7 +13,19 @@ from typing import Any
 import aiohttp
 import pytest
 from PIL import Image
-from plugin_support import PATIENCE, Comfy, Shared, Start, all_hosts, failing, picture, row, slow_save, stand_ins, until
+from plugin_support import (
+    PATIENCE,
+    Comfy,
+    Shared,
+    Start,
+    failing,
+    newer_stand_in,
+    one_host,
+    picture,
+    row,
+    slow_save,
+    until,
+)
 
 from wfrecovery.bridge import DatabaseManager, TaskRecord
 from wfrecovery.bridge.table.changes import new_task
@@ -107,7 +119,7 @@ class Listener:
 # ------------------------------------------------------------------ the list
 
 
-@all_hosts
+@one_host
 def test_tasks_are_filtered_counted_and_read_from_anywhere(host: Any, start: Start) -> None:
     comfy = start(host)
     rows = [comfy.queue(picture("list", color=n), row(n, feishu_row_data={"prompt": f"白底{n}"})) for n in range(2, 7)]
@@ -152,7 +164,7 @@ def test_tasks_are_filtered_counted_and_read_from_anywhere(host: Any, start: Sta
     assert status["comfyui"]["worker_alive"] is True
 
 
-@stand_ins
+@newer_stand_in
 @pytest.mark.parametrize(
     "query",
     [
@@ -168,7 +180,7 @@ def test_bad_queries_say_what_is_allowed(comfy: Comfy, query: str) -> None:
 # ------------------------------------------------------------------ one task
 
 
-@all_hosts
+@one_host
 def test_the_graph_and_the_workflow_that_came_with_it(comfy: Comfy) -> None:
     workflow = {"id": "w1", "nodes": [{"id": 1, "type": "EmptyImage"}], "links": []}
     drawn = comfy.queue(picture("drawn"), row(2), extra_data={"extra_pnginfo": {"workflow": workflow}})
@@ -195,7 +207,7 @@ def _big_picture(prefix: str, width: int, height: int) -> dict[str, Any]:
     return graph
 
 
-@all_hosts
+@one_host
 def test_browsers_ask_for_newer_modules_of_the_page(comfy: Comfy) -> None:
     scripts = [path for path in comfy.call("GET", "/extensions").json() if path.endswith("/wfrecovery.js")]
     assert len(scripts) == 1, "only the entry is an extension of its own"
@@ -204,7 +216,7 @@ def test_browsers_ask_for_newer_modules_of_the_page(comfy: Comfy) -> None:
     assert "javascript" in module.headers["Content-Type"], "browsers refuse a module of any other type"
 
 
-@all_hosts
+@one_host
 def test_the_thumbnail_is_small_and_asked_for_only_once(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(_big_picture("thumb", 640, 320), row(2)))["task_id"]
     answer = comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail")
@@ -220,7 +232,7 @@ def test_the_thumbnail_is_small_and_asked_for_only_once(comfy: Comfy) -> None:
     assert "no-cache" in answer.headers["Cache-Control"]
 
 
-@all_hosts
+@one_host
 def test_the_thumbnail_of_a_video_is_its_first_frame(comfy: Comfy) -> None:
     graph = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 320, "height": 320, "batch_size": 4, "color": 0xFF0000}},
@@ -238,7 +250,7 @@ def test_the_thumbnail_of_a_video_is_its_first_frame(comfy: Comfy) -> None:
         assert small.convert("RGB").getpixel((96, 96))[0] > 200
 
 
-@stand_ins
+@newer_stand_in
 def test_there_is_no_thumbnail_of_what_is_not_there_or_lies_elsewhere(comfy: Comfy) -> None:
     secret = comfy.base / "secret.png"
     Image.new("RGB", (8, 8)).save(secret)
@@ -257,7 +269,7 @@ def test_there_is_no_thumbnail_of_what_is_not_there_or_lies_elsewhere(comfy: Com
     refused(comfy.call("GET", f"/wfrecovery/tasks/{task_id}/thumbnail"), 404, "no_thumbnail")
 
 
-@all_hosts
+@one_host
 def test_the_story_names_the_node_that_failed(comfy: Comfy) -> None:
     record = comfy.until_stage(comfy.queue(failing("story", "no such light"), row(2)), "failed")
     assert "WfrFail (node 2): no such light" in record["error_message"]
@@ -269,7 +281,7 @@ def test_the_story_names_the_node_that_failed(comfy: Comfy) -> None:
 # ------------------------------------------------------------------ many at once
 
 
-@all_hosts
+@one_host
 def test_all_that_failed_is_retried_in_its_order_and_cancelled_stays_cancelled(host: Any, start: Start) -> None:
     comfy = start(host)
     bad = [comfy.queue(failing(f"bad{n}", "x"), row(n)) for n in (2, 3, 4)]
@@ -301,7 +313,7 @@ def test_all_that_failed_is_retried_in_its_order_and_cancelled_stays_cancelled(h
     assert comfy.pending() == [blocker, gone]
 
 
-@stand_ins
+@newer_stand_in
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -326,7 +338,7 @@ def test_a_selection_that_is_not_clear_does_nothing(comfy: Comfy, body: Any, kin
     refused(comfy.call("POST", "/wfrecovery/tasks/explode", json=body), 404, "unknown_action")
 
 
-@stand_ins
+@newer_stand_in
 def test_what_is_blocked_is_pushed_again_all_at_once(host: Any, start: Start) -> None:
     comfy = start(host)
     prompts = [comfy.queue(picture(f"push{n}"), row(n)) for n in (2, 3, 4)]
@@ -342,7 +354,7 @@ def test_what_is_blocked_is_pushed_again_all_at_once(host: Any, start: Start) ->
     assert get(comfy, "status")["attention"] == 0
 
 
-@stand_ins
+@newer_stand_in
 def test_a_refusal_is_explained_in_the_language_of_the_page(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(picture("language", color=77)))["task_id"]
     chinese = {"Accept-Language": "zh-CN,zh;q=0.9"}
@@ -362,7 +374,7 @@ def test_a_refusal_is_explained_in_the_language_of_the_page(comfy: Comfy) -> Non
 # ------------------------------------------------------------------ after a crash
 
 
-@all_hosts
+@one_host
 def test_prompts_without_a_row_are_shown_and_a_person_decides(host: Any, start: Start) -> None:
     comfy = start(host)
     blocker = comfy.queue(slow_save("blocker", batch=1))
@@ -396,7 +408,7 @@ def test_prompts_without_a_row_are_shown_and_a_person_decides(host: Any, start: 
 # ------------------------------------------------------------------ settings
 
 
-@all_hosts
+@one_host
 def test_settings_of_the_page_count_at_once_and_after_a_restart(host: Any, start: Start) -> None:
     comfy = start(host)
     default = {
@@ -425,7 +437,7 @@ def test_settings_of_the_page_count_at_once_and_after_a_restart(host: Any, start
     assert comfy.output not in stored.parents
 
 
-@stand_ins
+@newer_stand_in
 def test_what_is_decided_elsewhere_cannot_be_changed_in_the_page(host: Any, start: Start) -> None:
     comfy = start(host, env={"WFRECOVERY_MAX_ATTEMPTS": "5"})
     folder = next(iter(comfy.base.glob("user/**/__wfrecovery")), comfy.base / "user" / "__wfrecovery")
@@ -446,7 +458,7 @@ def test_what_is_decided_elsewhere_cannot_be_changed_in_the_page(host: Any, star
     assert (folder / "page_settings.json.damaged").exists()
 
 
-@stand_ins
+@newer_stand_in
 @pytest.mark.parametrize(
     "body",
     [
@@ -468,7 +480,7 @@ def test_bad_settings_change_nothing(comfy: Comfy, body: Any) -> None:
 # ------------------------------------------------------------------ Feishu and the doctor
 
 
-@stand_ins
+@newer_stand_in
 def test_the_address_of_the_sheet(host: Any, start: Start) -> None:
     comfy = start(host)
     assert "FEISHU_APP_ID" in refused(comfy.call("GET", "/wfrecovery/sheet"), 409, "not_configured")
@@ -494,7 +506,7 @@ def test_the_address_of_the_sheet(host: Any, start: Start) -> None:
         assert "wrong-0123456789" not in message
 
 
-@stand_ins
+@newer_stand_in
 def test_the_doctor_looks_from_inside(comfy: Comfy) -> None:
     english, chinese = get(comfy, "doctor"), get(comfy, "doctor", lang="zh")
     assert [check["id"] for check in english["checks"]] == [check["id"] for check in chinese["checks"]]
@@ -505,7 +517,7 @@ def test_the_doctor_looks_from_inside(comfy: Comfy) -> None:
     assert [check["title"] for check in english["checks"]] != [check["title"] for check in chinese["checks"]]
 
 
-@all_hosts
+@one_host
 def test_what_the_doctor_says_of_view_is_so(comfy: Comfy) -> None:
     task_id = comfy.finished(comfy.queue(picture("view"), row(2)))["task_id"]
     seen = comfy.call("GET", f"/view?filename={task_id}.json&subfolder=wfrecovery/graphs&type=output")
@@ -519,7 +531,7 @@ def test_what_the_doctor_says_of_view_is_so(comfy: Comfy) -> None:
 # ------------------------------------------------------------------ who may write
 
 
-@all_hosts
+@one_host
 def test_a_foreign_page_cannot_write(comfy: Comfy) -> None:
     comfy.recovered()
     before = (get(comfy, "settings"), comfy.status()["recovery"]["started_at"])
@@ -541,7 +553,7 @@ def test_a_foreign_page_cannot_write(comfy: Comfy) -> None:
 # ------------------------------------------------------------------ websocket
 
 
-@all_hosts
+@one_host
 def test_pages_are_told_what_happens_without_asking(comfy: Comfy) -> None:
     with Listener(comfy) as page:
         prompt = comfy.queue(picture("told", seconds=1.5, color=7), row(7))  # no client_id: from main.py
@@ -560,7 +572,7 @@ def test_pages_are_told_what_happens_without_asking(comfy: Comfy) -> None:
     assert comfy.status()["last_error"] is None
 
 
-@stand_ins
+@newer_stand_in
 def test_what_other_programs_write_is_told_too(comfy: Comfy) -> None:
     db = DatabaseManager(comfy.output)
     with Listener(comfy) as page:
@@ -602,7 +614,7 @@ def _old_task(db: DatabaseManager, number: int, days: int, state: str) -> str:
     return record.task_id
 
 
-@stand_ins
+@newer_stand_in
 def test_old_records_leave_with_their_graphs_and_results_stay(host: Any, start: Start) -> None:
     comfy = start(host)
     db = DatabaseManager(comfy.output)

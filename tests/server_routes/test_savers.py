@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_support import all_hosts, newer_stand_in, real_only, until
+from plugin_support import newer_stand_in, one_host, real_only, until
 from saver_support import STATUS, VIDEO, Shop, Shops, core, readable, same_mark, saved, strict, with_slow_branch
 
 # ------------------------------------------------------------------ a task that ended normally
@@ -31,7 +31,7 @@ _ENDED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("kind", list(_ENDED))
 def test_the_picture_goes_into_its_row(host: Any, kind: str, shops: Shops) -> None:
     shop = shops(host)
@@ -64,7 +64,7 @@ def _shown(shop: Shop, record: Mapping[str, Any]) -> None:
     }
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize(
     ("kind", "files", "delivered"),
     [
@@ -86,7 +86,7 @@ def test_of_several_files_the_right_one(
     _shown(shop, record)
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize(
     ("kind", "files"),
     [
@@ -106,7 +106,7 @@ def test_of_a_film_the_film(host: Any, kind: str, files: tuple[str, ...], shops:
     _shown(shop, record)
 
 
-@all_hosts
+@one_host
 def test_a_prompt_without_a_row_has_its_files(host: Any, shops: Shops) -> None:
     shop = shops(host)
     for kind in ("sound", "no_ui", "untagged", "vhs", "no_file"):
@@ -116,7 +116,7 @@ def test_a_prompt_without_a_row_has_its_files(host: Any, shops: Shops) -> None:
         assert record["metadata"]["feishu"]["state"] == "off"
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize(("class_type", "files"), [("TryCropFaces", 3), ("TryAsList", 3)])
 def test_what_becomes_several_pictures_has_them_all(host: Any, class_type: str, files: int, shops: Shops) -> None:
     shop = shops(host)
@@ -132,7 +132,7 @@ def test_what_becomes_several_pictures_has_them_all(host: Any, class_type: str, 
 # ------------------------------------------------------------------ what lies outside
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize(("kind", "setting"), [("outside", "output_path"), ("dots_outside", None)])
 def test_what_lies_outside_is_nobody_s(host: Any, kind: str, setting: str | None, shops: Shops, tmp_path: Path) -> None:
     shop = shops(host)
@@ -156,7 +156,7 @@ def test_what_lies_outside_is_nobody_s(host: Any, kind: str, setting: str | None
     assert shop.shown(tag["row_number"]) is None
 
 
-@all_hosts
+@one_host
 def test_what_lies_outside_does_not_keep_the_rest_from_the_row(host: Any, shops: Shops, tmp_path: Path) -> None:
     shop = shops(host)
     prefix, mark, tag = shop.name(), shop.mark(), shop.row()
@@ -167,7 +167,7 @@ def test_what_lies_outside_does_not_keep_the_rest_from_the_row(host: Any, shops:
     _in_the_sheet(shop, tag, mark)
 
 
-@all_hosts
+@one_host
 def test_a_row_without_a_file_fails_with_a_reason(host: Any, shops: Shops) -> None:
     shop = shops(host)
     record = shop.comfy.until_stage(
@@ -180,7 +180,7 @@ def test_a_row_without_a_file_fails_with_a_reason(host: Any, shops: Shops) -> No
 # ------------------------------------------------------------------ whose a file is
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("class_type", ["TryShowText", "TryShowFile"])
 @pytest.mark.parametrize("kind", ["plain", "untagged"])
 def test_a_file_that_is_only_shown_is_not_the_task_s(host: Any, class_type: str, kind: str, shops: Shops) -> None:
@@ -200,7 +200,7 @@ def test_a_file_that_is_only_shown_is_not_the_task_s(host: Any, class_type: str,
     readable(record["error_message"])
 
 
-@all_hosts
+@one_host
 def test_what_the_node_behind_row_task_saved_goes_before_what_others_name(host: Any, shops: Shops) -> None:
     """It names nothing; a node that saves a picture on the way does."""
     shop = shops(host)
@@ -215,7 +215,7 @@ def test_what_the_node_behind_row_task_saved_goes_before_what_others_name(host: 
     _in_the_sheet(shop, tag, mark)
 
 
-@all_hosts
+@one_host
 def test_what_is_left_of_a_broken_result_goes_nowhere(host: Any, shops: Shops) -> None:
     shop = shops(host)
     prefix, tag = shop.name(), shop.row()
@@ -229,7 +229,7 @@ def test_what_is_left_of_a_broken_result_goes_nowhere(host: Any, shops: Shops) -
 # ------------------------------------------------------------------ another file under the same name
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("kind", ["overwrite", "overwrite_in_place"])
 def test_each_row_gets_its_own_picture_from_a_saver_that_overwrites(host: Any, kind: str, shops: Shops) -> None:
     shop = shops(host)
@@ -243,7 +243,7 @@ def test_each_row_gets_its_own_picture_from_a_saver_that_overwrites(host: Any, k
         _in_the_sheet(shop, tag, mark)
 
 
-@all_hosts
+@one_host
 def test_each_row_gets_its_own_picture_when_the_next_one_replaced_it_before_that_could_be_recorded(
     host: Any, shops: Shops
 ) -> None:
@@ -268,7 +268,7 @@ def _shows(path: Path, mark: int) -> bool:
     return path.exists() and same_mark(path, mark)
 
 
-@all_hosts
+@one_host
 def test_a_name_that_is_used_again_is_another_file(host: Any, shops: Shops, tmp_path: Path) -> None:
     """A person moves the finished file away, and ComfyUI counts from the beginning."""
     shop = shops(host)
@@ -288,7 +288,7 @@ def test_a_name_that_is_used_again_is_another_file(host: Any, shops: Shops, tmp_
         _in_the_sheet(shop, tag, mark)
 
 
-@all_hosts
+@one_host
 def test_what_was_pushed_and_overwritten_is_shown_as_replaced(host: Any, shops: Shops) -> None:
     shop = shops(host)
     prefix = shop.name()
@@ -305,7 +305,7 @@ def test_what_was_pushed_and_overwritten_is_shown_as_replaced(host: Any, shops: 
 # ------------------------------------------------------------------ answers from ComfyUI's cache
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("kind", ["plain", "no_ui", "strings", "vhs"])
 def test_an_answer_from_the_cache_is_the_task_s_result(host: Any, kind: str, shops: Shops) -> None:
     shop = shops(host)
@@ -318,7 +318,7 @@ def test_an_answer_from_the_cache_is_the_task_s_result(host: Any, kind: str, sho
         _in_the_sheet(shop, tags[1], mark)
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("kind", ["overwrite", "overwrite_silently"])
 def test_an_answer_from_the_cache_is_never_another_s_picture(host: Any, kind: str, shops: Shops) -> None:
     shop = shops(host)
@@ -339,7 +339,7 @@ def test_an_answer_from_the_cache_is_never_another_s_picture(host: Any, kind: st
     _in_the_sheet(shop, tags[2], mark)
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("kind", ["plain", "no_ui", "overwrite"])
 @pytest.mark.parametrize("with_row", [True, False])
 def test_a_retry_makes_what_is_gone_anew_and_nothing_else(host: Any, kind: str, with_row: bool, shops: Shops) -> None:
@@ -432,7 +432,7 @@ def test_killed_where_one_picture_becomes_three_it_is_rendered_again(
     _rendered_again(shop, prompt, prefix, tag, mark, again)
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize("files", [2, 3])
 def test_of_comfyui_s_own_saver_the_whole_batch_counts(host: Any, files: int, shops: Shops) -> None:
     shop = shops(host)
@@ -493,7 +493,7 @@ def _adopt_film(shop: Shop, class_type: str, inputs: Mapping[str, Any], suffix: 
     assert shop.feishu.sheet.row(tag["row_number"])[VIDEO] == "已完成"
 
 
-@all_hosts
+@one_host
 @pytest.mark.parametrize(
     ("kind", "client", "files"),
     [
@@ -605,7 +605,7 @@ def test_what_nodes_of_nodes_have_made(host: Any, shops: Shops) -> None:
 # ------------------------------------------------------------------ what is told is JSON
 
 
-@all_hosts
+@one_host
 def test_what_is_told_of_them_is_plain(host: Any, shops: Shops) -> None:
     shop = shops(host)
     strict(shop.comfy.call("GET", "/wfrecovery/status").text)

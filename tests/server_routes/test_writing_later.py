@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from plugin_support import HOSTS, Comfy, picture, row, until
+from plugin_support import ONE_HOST, Comfy, picture, row, until
 
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.queue.writing import Writer
-from wfrecovery.server_routes.recovery.requeueing import Requeueing
 from wfrecovery.server_routes.recovery.requests import Requests
+from wfrecovery.server_routes.recovery.requeueing import Requeueing
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=ONE_HOST)
 def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
     with Comfy(tmp_path / "comfyui", request.param) as process:
         yield process
