@@ -56,7 +56,5 @@ class Deliverables:
 
     def _gone_unseen(self, task: TaskRecord) -> Result | None:
         """What went before anybody had looked what it is: who reads it then says that it is gone."""
-        return next(
-            (result for result in task.results if result.kind is None and not self._contents.stamped(result.path).stamp),
-            None,
-        )
+        unseen = (result for result in task.results if result.kind is None)
+        return next((result for result in unseen if self._contents.stamped(result.path).stamp is None), None)

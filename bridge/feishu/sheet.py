@@ -29,6 +29,7 @@ WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
 _DECIDE: Final = frozenset({*TEXTS, *STATUSES, "composite_image"})
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
+_MAY_BE_EMPTY: Final = Wording(" (an empty one if there is none)", "（没有这一列就设为空）")
 _MADE_OF_ROWS: Final = ("index", "_merges_by_column")
 
 
@@ -140,7 +141,7 @@ class SheetTable:
                 )
             )
         there = ", ".join(filter(None, titles))
-        empty = Wording(" (an empty one if there is none)", "（没有这一列就设为空）") if field in TEXTS else Wording("", "")
+        empty = _MAY_BE_EMPTY if field in TEXTS else Wording("", "")
         raise SheetLayoutError(
             Wording(
                 f"the sheet has no column {wanted!r}; its titles are: {there or 'none'} → add or rename it, "
