@@ -18,7 +18,7 @@ from ..table.manager import DatabaseManager
 from ..table.publishers import back_in_outbox, delivered_here
 from ..table.record_json import value_to_json
 from ..table.records import Stage, TaskError, TaskRecord, stage_zh
-from ..table.row_identity import RowIdentity, resembles
+from ..table.row_identity import RowIdentity, made_of_same, resembles, same_labels, short
 from ..table.rows import RowData
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -132,11 +132,27 @@ def _rows_like(sheet: SheetTable, task: TaskRecord) -> list[int]:
 
 def _only_row(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> int:
     rows = _rows_for(db, sheet, task)
-    if len(rows) == 1:
+    if len(rows) == 1 and _is_still_its_own(task, sheet, rows[0]):
         return rows[0]
-    named = ", ".join(map(str, rows[:10]))
+    named = ", ".join(_named(task, sheet, number) for number in rows[:10])
     hint = Wording(f"say which row: {named or 'its number'}", f"请指定哪一行：{named or '行号'}")
     raise TaskError(Wording(f"{task.task_id}: ", f"{task.task_id}：") + hint)
+
+
+def _is_still_its_own(task: TaskRecord, sheet: SheetTable, number: int) -> bool:
+    """Whether a person who names no row can have meant this one: else it may be the one below a row that was deleted."""
+    row = sheet.identity(number)
+    return (
+        same_labels(task.identity, row)
+        or made_of_same(task.identity, row)
+        or number in sheet.index.rows_of_task(task.task_id)
+    )
+
+
+def _named(task: TaskRecord, sheet: SheetTable, number: int) -> str:
+    row = sheet.identity(number)
+    known = same_labels(task.identity, row)
+    return str(number) if known else f"{number} ({short([row.product_name, row.model_name])})"
 
 
 def _rows_by_number(sheet: SheetTable) -> dict[int, RowData]:

@@ -130,11 +130,39 @@ def _values(row: RowIdentity, parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value_text(getattr(row, name)) for name in parts)
 
 
+#: What a person who puts another product, or another model, into a row changes both of.
+_OF_ONE: Final = (("product_name", "product_image"), ("model_name", "model_image"))
+
+
 def resembles(one: RowIdentity, other: RowIdentity) -> bool:
-    """Whether a row of the same number may be the same one, changed by a person: most texts are what they were."""
+    """Whether a row may be the same one, changed by a person: most texts are what they were, and neither product nor
+    model are others by both name and picture."""
     parts = [(getattr(one, name), getattr(other, name)) for name in TEXTS]
     same = [agree(mine, theirs) for mine, theirs in parts if mine and theirs]
-    return any(same) and same.count(True) >= same.count(False)
+    return (
+        any(same) and same.count(True) >= same.count(False) and not any(_is_another(one, other, it) for it in _OF_ONE)
+    )
+
+
+def _is_another(one: RowIdentity, other: RowIdentity, parts: tuple[str, str]) -> bool:
+    name, picture = parts
+    mine, theirs = getattr(one, name), getattr(other, name)
+    renamed = bool(mine and theirs) and not agree(mine, theirs)
+    return renamed and _differ(getattr(one, picture), getattr(other, picture))
+
+
+def in_common(one: RowIdentity, other: RowIdentity) -> frozenset[str]:
+    """The parts in which two rows agree, of those that say something."""
+    return frozenset(
+        name
+        for name in (*TEXTS, *PICTURES)
+        if (mine := getattr(one, name)) and (theirs := getattr(other, name)) and agree(mine, theirs)
+    )
+
+
+def same_labels(one: RowIdentity, other: RowIdentity) -> bool:
+    """Whether product and model bear the names that they had."""
+    return all(agree(getattr(one, name) or "", getattr(other, name) or "") for name in ("product_name", "model_name"))
 
 
 def nearest(wanted: RowIdentity, rows: Mapping[int, RowIdentity]) -> list[int]:

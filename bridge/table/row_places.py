@@ -6,13 +6,14 @@ that decides, also of a row that was moved and renamed; what speaks against it t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from .index import TaskEntry
 from .records import TaskRecord, WorkflowStatus
-from .row_identity import RowIdentity, RowIndex, Verdict, compare, made_of_same, nearest, resembles
+from .row_identity import RowIdentity, RowIndex, Verdict, compare, in_common, made_of_same, nearest, resembles
 from .values import FeishuState
 
 #: The task of this table that a number in the sheet means.
@@ -63,13 +64,23 @@ def places_of(task: RowOwner, rows: RowIndex, known: Known) -> Places:
 
 def made_of_its_row(task: RowOwner, rows: RowIndex) -> list[int]:
     """Where nothing is like its row, what a person may have made of that: rows with the same in all that went into the
-    render, which were renamed; then the row of its number, if most of its texts are the same. A number that was seen in
-    its row would still be there."""
+    render, which were renamed; else a row that has most of it in common, and that no other row has; else the one of its
+    number, if that has the same product. A number that was seen in its row would still be there."""
     if is_numbered(task) and any(rows.numbers.values()):
         return []
-    renamed = [number for number, row in rows.rows.items() if made_of_same(task.identity, row)]
-    here = task.row_number or 0
-    return renamed or [here for row in [rows.rows.get(here)] if row is not None and resembles(task.identity, row)]
+    return [number for number, row in rows.rows.items() if made_of_same(task.identity, row)] or _edited(task, rows)
+
+
+def _edited(task: RowOwner, rows: RowIndex) -> list[int]:
+    """The rows of which most is what its row said. Where rows have one model and one 提示词, each resembles each: what
+    a row has in common with many tells nothing, and where its row was deleted the next one has its number."""
+    common = {number: in_common(task.identity, row) for number, row in rows.rows.items()}
+    like = [number for number, row in rows.rows.items() if resembles(task.identity, row)]
+    patterns = Counter(common.values())
+    alone = [n for n in like if sum(times for other, times in patterns.items() if common[n] <= other) == 1]
+    most = max((len(common[number]) for number in alone), default=0)
+    nearest_ones = [number for number in alone if len(common[number]) == most]
+    return nearest_ones or [number for number in like if number == task.row_number and "product_name" in common[number]]
 
 
 def is_numbered(task: RowOwner) -> bool:

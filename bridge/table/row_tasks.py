@@ -151,7 +151,7 @@ class RowTasks:
             is_like = bool(may_be(entry, where.rows, index))
             here = self._stands_in.get(entry.task_id, entry.row_number) == number
             against = not left and bool(_against(entry, where, index))
-            if not is_like and not against and not (here and resembles(entry.identity, identity)):
+            if not is_like and not against and (left or not (here and resembles(entry.identity, identity))):
                 continue
             if self._index.find(entry.task_id) is None:
                 raise TaskError(of_newer(entry, number))

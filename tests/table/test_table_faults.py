@@ -433,14 +433,14 @@ def test_a_record_that_is_being_replaced_is_read_after_a_moment(
     """S9."""
     table = WorkflowDatabase(tmp_path)
     table.create(job(1))
-    real, left = Path.read_bytes, [sharing_violation(32)] * 2
+    real, left = os.open, [sharing_violation(32)] * 2
 
-    def read_bytes(path: Path) -> bytes:
+    def opened(path: Path, flags: int, *mode: int) -> int:
         if left and path.stem == job_id(1) and path.parent.name == "active":
             raise left.pop()
-        return real(path)
+        return real(path, flags, *mode)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(disk_module.os, "open", opened)
     assert table.get(job_id(1)).task_id == job_id(1)
     assert len(waits) == 2
 
