@@ -140,7 +140,7 @@ def _only_row(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> int:
 
 
 def _is_still_its_own(task: TaskRecord, sheet: SheetTable, number: int) -> bool:
-    """Whether a person who names no row can have meant this one: else it may be the one below a row that was deleted."""
+    """Whether a person who names no row can have meant this one: it may be the one below a row that was deleted."""
     row = sheet.identity(number)
     return (
         same_labels(task.identity, row)
