@@ -19,6 +19,7 @@ from ..table.row_identity import (
     shows_its_pictures,
 )
 from ..table.row_places import Known, Places, RowOwner, is_numbered, made_of_its_row, places_of
+from ..table.values import FeishuState
 from ..wording import Wording
 from .sheet import SheetTable, row_number_of
 from .status_column import status_before, status_field
@@ -91,7 +92,7 @@ class RowFinder:
             return self._of_several(task, where.rows)
         (row,) = where.rows
         if self._is_anothers(task, row):
-            raise RowNotFoundError(self._other_pictures(task, row) + _decide(task), where.rows)
+            raise RowNotFoundError(self._taken(task, row) + _decide(task), where.rows)
         return row
 
     def looks_like(self, task: RowOwner) -> tuple[int, ...]:
@@ -126,38 +127,40 @@ class RowFinder:
             f"{f'{looked_for} 在第 {rows} 行' if rows else f'哪一行都没有 {looked_for}'}",
         )
 
-    # ------------------------------------------------------------------ a row with other pictures
+    # ------------------------------------------------------------------ the only row that is left
 
     def _is_anothers(self, task: RowOwner, row: int) -> bool:
-        """Whether the only row with its texts, but with other pictures, is another one: its own was deleted. Else a
-        person has replaced a picture."""
+        """Whether the only row with its texts is another one: its own was deleted. That is so where the row shows other
+        pictures, unless a person has replaced one, or is done although nobody has delivered this task; and something
+        tells whose it is."""
         there = self.sheet.identity(row)
-        if not pictures_differ(task.identity, there):
-            return False
+        others, done = pictures_differ(task.identity, there), self._is_done_by_others(task, row)
         carried = [other for other in self.sheet.index.numbers.get(row, ()) if other[:3] == task.task_id[:3]]
-        if task.task_id in carried:
+        if not (others or done) or task.task_id in carried:
             return False
         its_number_is_gone = is_numbered(task) and "task_id" in self.sheet.places
-        if carried or its_number_is_gone or (self._done(row, task.workflow_type) and not self._may_be_done(task)):
+        if carried or its_number_is_gone or (others and done):
             return True
         return any(
-            other.task_id != task.task_id
+            (shows_its_pictures(other.identity, there) if others else other.feishu_state is FeishuState.PUSHED)
+            for other in self._tasks()
+            if other.task_id != task.task_id
             and other.workflow_type == task.workflow_type
             and other.identity.product_name == there.product_name  # most are others: a table may have 100,000
             and compare(other.identity, there) is not Verdict.DIFFERENT
-            and shows_its_pictures(other.identity, there)
-            for other in self._tasks()
         )
 
-    def _may_be_done(self, task: RowOwner) -> bool:
-        return any(claim.may_be_done for claim in self._claims if claim.task_id == task.task_id)
+    def _is_done_by_others(self, task: RowOwner, row: int) -> bool:
+        may_be_done = any(claim.may_be_done for claim in self._claims if claim.task_id == task.task_id)
+        return not may_be_done and self._done(row, task.workflow_type)
 
-    def _other_pictures(self, task: RowOwner, row: int) -> Wording:
-        looked_for = self._looked_for(task)
+    def _taken(self, task: RowOwner, row: int) -> Wording:
+        looked_for, others = self._looked_for(task), pictures_differ(task.identity, self.sheet.identity(row))
+        but = Wording("with other pictures", "但图片不同") if others else Wording("done already", "但已完成")
         return Wording(
-            f"{looked_for} stands in row {row}, but with other pictures, and that row is another one's: "
+            f"{looked_for} stands in row {row}, but {but.en}, and that row is another one's: "
             "its own seems to be deleted",
-            f"第 {row} 行有 {looked_for}，但图片不同，而且那一行属于别的任务：它自己的行似乎已被删除",
+            f"第 {row} 行有 {looked_for}，{but.zh}，而且那一行属于别的任务：它自己的行似乎已被删除",
         )
 
     # ------------------------------------------------------------------ rows that look the same

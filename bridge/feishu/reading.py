@@ -157,9 +157,12 @@ class SheetReader:
         self.read()
 
     def writes(self, tasks: Mapping[str, int]) -> None:
-        """Texts of tasks, by their ids, leave for these rows: of rows that look the same each keeps the one it has."""
+        """Texts of tasks, by their ids, leave for these rows: of rows that look the same each keeps the one it has, and
+        what such a row says from now on may be theirs."""
         self._claims = [
-            replace(claim, sent_to=tasks[claim.task_id]) if claim.sent_to is None and claim.task_id in tasks else claim
+            replace(claim, sent_to=claim.sent_to or tasks[claim.task_id], may_be_done=True)
+            if claim.task_id in tasks
+            else claim
             for claim in self._claims
         ]
 

@@ -15,7 +15,7 @@ from wfrecovery.bridge.settings import Columns
 from wfrecovery.bridge.table.index import TaskEntry
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.row_identity import identity_of
-from wfrecovery.bridge.table.values import Outbox, Sent
+from wfrecovery.bridge.table.values import FeishuState, Outbox, Sent
 
 COLUMNS = Columns()
 HEADER = [title for title in dataclasses.asdict(COLUMNS).values() if title]
@@ -340,6 +340,32 @@ def test_the_row_left_of_two_that_differ_in_a_picture_is_not_taken_where_it_is_a
     assert found(left, wanted=numbered(red)) is None, "its own number is gone"
     assert found({**left, "task_id": red.task_id}, wanted=numbered(red)) == 2, "its own number"
     assert found(row(product_image=picture("red")), tasks=tuple(entries), wanted=numbered(red)) == 2
+
+
+PUSHED = Outbox(state=FeishuState.PUSHED, pushed_at="2026-11-23T09:00:00+08:00")
+
+
+@pytest.mark.parametrize("pictures", [picture("p"), "https://shop.example/p.jpg", None], ids=["token", "text", "none"])
+def test_the_row_left_of_two_that_look_the_same_is_not_taken_where_it_has_its_result(pictures: Any) -> None:
+    """The other one was deleted while it was rendered."""
+    names = {"product_image": pictures, "model_image": pictures}
+    done = dataclasses.replace(entered(2, "img_20261123_001", **names), outbox=PUSHED)
+    mine = entered(3, "img_20261123_002", **names)
+    left = row(**names, composite_image=picture("r"), image_status="已完成")
+
+    def found(*rows: dict[str, Any], wanted: TaskRecord = mine, tasks: tuple[TaskRecord, ...] = (done,)) -> int | None:
+        finder = RowFinder(sheet(*rows), [Claim.of(wanted)], tasks=lambda: map(TaskEntry.of, tasks))
+        try:
+            return finder.row_of(wanted)
+        except RowNotFoundError as error:
+            return None if error.rows == (2,) and "done already" in str(error) else -1
+
+    assert found(left) is None
+    assert found({**left, "task_id": done.task_id}) is None
+    assert found({**left, "task_id": done.task_id}, wanted=numbered(mine), tasks=()) is None, "its own number is gone"
+    assert found({**left, "image_status": "否"}) == 2, "it is wanted anew, and they are interchangeable"
+    assert found(left, tasks=()) == 2, "a person has marked it"
+    assert found(left, wanted=dataclasses.replace(mine, outbox=PUSHED)) == 2, "it was delivered before"
 
 
 def test_results_of_rows_that_look_the_same_come_in_one_by_one_and_none_is_written_over() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing_support import STATUS, Team, rows
+from publishing_support import STATUS, Image, Team, rows
 
+from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn, Sheet, Switches
 
@@ -330,3 +331,21 @@ def test_what_cannot_be_given_back_later_is_told_and_holds_up_nobody(gone: str, 
         assert FeishuState.BLOCKED in {team.state(task_id) for task_id in tasks}
         assert "'产品2'" in told(team)
         assert "'产品4'" in told(team)
+
+
+def test_a_status_is_written_once_where_a_person_has_replaced_the_product_s_picture(tmp_path: Path) -> None:
+    """By what it says since our own write that row is done; nobody has moved a row."""
+    header = ("产品图", *HEADER)
+    cells = [{**row, "产品图": f"\x89PNG {row[MARK]}".encode("latin-1")} for row in sheet_rows()]
+    with FeishuStandIn(cells, header=header) as feishu:
+        feishu.limits.sheet_calls_per_second = None
+        team = Team(feishu, tmp_path)
+        tasks = []
+        for row in FeishuClient(team.settings).read_rows()[:4]:
+            tasks.append(team.db.add_workflow_task(row, "图片合成"))
+            Image.new("RGB", (4, 4), (row.row_number, 7, 7)).save(tmp_path / f"{row.row_number}.png")
+            assert team.db.complete_task(tasks[-1], [f"{row.row_number}.png"])
+        feishu.sheet.set("A3", b"\x89PNG another one")
+        team.flush_until_quiet()
+        assert [team.state(task_id) for task_id in tasks] == [FeishuState.PUSHED] * 4
+        assert [write.value for write in feishu.sheet.cell_writes] == ["已完成"] * 4
