@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ OPTIONAL: Final = frozenset({"task_id"})
 STATUSES: Final = ("image_status", "video_status")
 #: The columns that are written into.
 WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
-#: The columns that decide what is paid for, and where it goes.
+#: The columns that decide what is paid for, and where it goes. Pictures may be a team's own to read, by other titles.
 _DECIDE: Final = frozenset({*TEXTS, *STATUSES, "composite_image"})
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
@@ -153,15 +154,20 @@ class SheetTable:
 
     def check_columns(self) -> list[str]:
         """The titles of the columns that are not there. Raises SheetLayoutError where several may be one of them, or
-        where one is gone by which rows are told apart: what it says would be left out, and a row be paid for without
-        its 提示词. Who has no such column says so by an empty title."""
+        another one has a longer title, or where one is gone by which rows are told apart: what it says would be left
+        out, and a row be paid for without its 提示词. Who has no such column says so by an empty title."""
         missing = []
         for field, title in dataclasses.asdict(self.columns).items():
-            if title and field not in self.places:
-                if field in TEXTS or (field in _DECIDE and len(_meant(self.titles, self.columns)[field]) > 1):
+            if title and field not in (*OPTIONAL, *self.places):
+                longer = self._longer_than(title)
+                if field in TEXTS or len(longer) == 1 or (longer and field in _DECIDE):
                     self.place(field)
-                missing += [title] if field not in OPTIONAL else []
+                missing.append(title)
         return missing
+
+    def _longer_than(self, wanted: str) -> list[str]:
+        others = {title for title in dataclasses.asdict(self.columns).values() if title != wanted}
+        return [title for title in map(_unbroken, self.titles) if wanted in title and title not in others]
 
     def address(self, row_number: int, field: str) -> str:
         """The cell's address with start and end, as Feishu wants it, to be written. Raises SheetLayoutError for a cell
@@ -317,14 +323,27 @@ def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
 
 
 def _meant(titles: Sequence[str], columns: Columns) -> dict[str, list[int]]:
-    """The columns that each field may mean: those with its very title, else those whose title contains it and is no
-    other field's."""
+    """The columns that each field may mean: those with its very title, as people read it, else those whose title says
+    the same with something beside it. A longer word is another one: 负面提示词 is no 提示词 to pay for."""
     meant, known = {}, dataclasses.asdict(columns)
+    shown, said = [_unbroken(title) for title in titles], [_essence(title) for title in titles]
     for field, wanted in known.items():
-        exact = [index for index, title in enumerate(titles) if title == wanted]
-        contained = [index for index, title in enumerate(titles) if wanted in title and title not in known.values()]
-        meant[field] = (exact or contained) if wanted else []
+        exact = [index for index, title in enumerate(shown) if title == _unbroken(wanted)]
+        alike = [index for index, title in enumerate(said) if title and title == _essence(wanted)]
+        meant[field] = (exact or alike) if wanted else []
     return meant
+
+
+#: What stands beside a title's words: remarks in brackets, a number, marks; 名称 and 名字 are a 名, 图片 is a 图.
+_BESIDE: Final = re.compile(r"（.*?）|\(.*?\)|【.*?】|\[.*?\]|[\W\d_]+|(?<=名)[称字]|(?<=图)片", re.DOTALL)
+
+
+def _unbroken(title: str) -> str:
+    return "".join(title.split())
+
+
+def _essence(title: str) -> str:
+    return _BESIDE.sub("", title)
 
 
 def row_number_of(address: str) -> int:

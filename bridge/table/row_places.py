@@ -52,7 +52,7 @@ def places_of(task: RowOwner, rows: RowIndex, known: Known) -> Places:
     if numbered and is_numbered(task):
         found = [number for number in found if number in numbered]
     if not found:
-        return _by_number(task, rows, known) if numbered else Places()
+        return _by_number(task, rows, known) if numbered and is_numbered(task) else Places()
     near = nearest(task.identity, {number: rows.rows[number] for number in found})
     mine = [number for number in near if number in numbered]
     held = {

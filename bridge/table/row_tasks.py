@@ -15,7 +15,7 @@ from .index import TaskEntry, TaskIndex
 from .owners import Owners
 from .records import Stage, TaskError, TaskRecord, is_task_id
 from .row_identity import RowIdentity, RowIndex, identity_of, pictures_differ, resembles
-from .row_places import Known, Places, keeps_row, made_of_its_row, places_of
+from .row_places import Known, Places, is_numbered, keeps_row, made_of_its_row, places_of
 from .rows import RowData, number_of, row_data_of
 
 log = logging.getLogger("wfrecovery")
@@ -190,6 +190,9 @@ def _task_ids(row: RowData) -> list[str]:
 
 
 def _against(task: TaskEntry, where: Places, rows: RowIndex) -> list[int]:
-    """The rows that carry its number, and say or show something else by now."""
+    """The rows that carry its number, and say or show something else by now. A number that nobody saw in its own row
+    proves nothing: it may be another table's."""
+    if not is_numbered(task):
+        return []
     mine = [number for number in where.rows if number in rows.rows_of_task(task.task_id)]
     return [*where.numbered, *(number for number in mine if pictures_differ(task.identity, rows.rows[number]))]

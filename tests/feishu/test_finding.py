@@ -254,7 +254,7 @@ def test_a_row_that_was_entered_for_another_task_of_the_workflow_is_not_taken() 
 
 
 def test_a_row_that_wants_another_picture_by_now_waits_for_a_person() -> None:
-    wanted = task(sheet(row()), 2)
+    wanted = numbered(task(sheet(row()), 2))
     with pytest.raises(RowNotFoundError, match="row 2 was changed: 提示词 was '红', and now is '蓝'") as caught:
         RowFinder(sheet(row(prompt="蓝", task_id="img_20261123_001"))).row_of(wanted)
     assert caught.value.rows == (2,)

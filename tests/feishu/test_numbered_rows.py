@@ -15,6 +15,7 @@ from table_processes import QuickDisk
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.rows import RowData
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, FeishuStandIn
@@ -220,3 +221,14 @@ def test_a_settled_task_s_number_keeps_no_row(team: Team) -> None:
     move(team, 2, 产品名="全新名称", **{STATUS: "否"})
     assert marks(team, anew(team).rows_without_task(read(team), KIND)) == ALL
     assert entered(team, "row 2") != task_id
+
+
+def test_numbers_of_another_table_say_nothing_of_the_rows_of_this_one(team: Team) -> None:
+    """The plugin has a table of its own, and has numbered the rows: its numbers are other tasks' here."""
+    tasks = {row.row_number: team.db.add_workflow_task(row, KIND) for row in read(team)}
+    for row, another in zip(tasks, [*list(tasks.values())[1:], "img_20261129_099"], strict=True):
+        team.feishu.sheet.set(f"{team.feishu.sheet.find(NUMBER)}{row}", another)
+        team.db.table.update(tasks[row], lambda task: task.entering(Stage.QUEUED, comfyui_task_id="p"))
+    assert team.db.mark_task_failed(tasks[2], "OOM")
+    team.feishu.sheet.set(f"{team.feishu.sheet.find('提示词')}3", "换一个场景")
+    assert marks(team, anew(team).rows_without_task(read(team), KIND)) == ["row 2"]

@@ -201,7 +201,7 @@ def test_a_number_that_stands_in_another_row_already_is_no_proof(team: Team) -> 
     rendered(team, task_id)
     assert team.publisher.flush().pushed == []
     assert team.state(task_id) is FeishuState.BLOCKED
-    assert "row 4 was changed" in (team.record(task_id).outbox.last_error or "")
+    assert "stands in no row" in (team.record(task_id).outbox.last_error or "")
 
 
 # ------------------------------------------------------------------ never in the way
