@@ -13,7 +13,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any, Final
@@ -23,6 +23,7 @@ from ..settings import Settings
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
 from ..table.owner_list import owners_of
+from ..table.publishers import OTHER_DOCUMENT
 from ..table.records import Stage, now_text, parse_time
 from ..table.values import OwnerKind
 from ..wording import Wording
@@ -130,7 +131,7 @@ class StandstillWatch:
         if self._progress:
             self._show_progress(now)
         self._unanswered = 0.0 if engine is None or engine.answers else self._unanswered + step
-        self._view, self._engine = self._viewer.look(), engine
+        self._view, self._engine = self._without_others(self._viewer.look()), engine
         told = self.note.read()
         cases = self._cases(self._view, told)
         self._silent = {key: self._silent[key] + step if key in self._silent else 0.0 for key in cases}
@@ -156,6 +157,16 @@ class StandstillWatch:
             self._progress, self._shown = False, now
             with contextlib.suppress(OSError):  # then only this process knows
                 self.note.moved()
+
+    def _without_others(self, view: View) -> View:
+        """Without the results that wait for a program that is set to another document: no batch here stands for them."""
+        return replace(view, pending=tuple(entry for entry in view.pending if not self._is_for_others(entry)))
+
+    def _is_for_others(self, entry: TaskEntry) -> bool:
+        if entry.document in (None, self._settings().document):
+            return False
+        record = self._db.table.look(entry.task_id)
+        return record is not None and record.outbox.last_error == OTHER_DOCUMENT.en
 
     # ------------------------------------------------------------------ what may stand
 

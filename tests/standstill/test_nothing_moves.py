@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from standstill_support import HOUR, MINUTE, Program, Table
 
+from wfrecovery.bridge.table.publishers import waiting_for_document
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
@@ -200,6 +201,23 @@ def test_results_that_feishu_does_not_take(table: Table, comfy: Program) -> None
     comfy.outbox(task, FeishuState.PENDING, "tried again")
     table.passes(HOUR, step=15)
     assert table.texts() == [text], "that it is tried again moves nothing"
+
+
+def test_a_result_that_waits_for_another_document_lets_no_batch_stand(table: Table, comfy: Program) -> None:
+    """Last month's: a program that is set to its sheet will deliver it. Nor does it hide what waits here."""
+    old = comfy.enter(3, document="another")
+    comfy.finish(old)
+    comfy.change(old, waiting_for_document)
+    table.passes(2 * HOUR, step=15)
+    assert (table.texts(), comfy.stands()) == ([], [])
+    for document in (comfy.settings.document, "the same by another address"):
+        waits = comfy.enter(7, document=document)
+        comfy.finish(waits)
+        table.passes(16 * MINUTE)
+        assert "1 个结果待写入表格" in table.texts()[-1], table.texts()
+        comfy.done(waits)
+        table.passes(2 * MINUTE)
+    assert len(table.texts()) == 2
 
 
 def test_where_nobody_publishes_results_do_not_wait(table: Table) -> None:
