@@ -159,7 +159,7 @@ class StandstillWatch:
                 self.note.moved()
 
     def _without_others(self, view: View) -> View:
-        """Without the results that wait for a program that is set to another document: no batch here stands for them."""
+        """Without results that wait for a program that is set to another document: no batch here stands for them."""
         return replace(view, pending=tuple(entry for entry in view.pending if not self._is_for_others(entry)))
 
     def _is_for_others(self, entry: TaskEntry) -> bool:
