@@ -14,7 +14,7 @@ from typing import Final
 from ..results.by_hand import file_named
 from ..results.contents import Contents
 from ..table.changes import given, left, meant_for
-from ..table.manager import DatabaseManager
+from ..table.manager import DatabaseManager, shown_by
 from ..table.publishers import back_in_outbox, delivered_here
 from ..table.record_json import value_to_json
 from ..table.records import Stage, TaskError, TaskRecord, stage_zh
@@ -79,8 +79,8 @@ def write_anyway(
                 f"第 {number} 行已不是刚才显示的内容：行被移动或修改过 → 请重新查看",
             )
         )
-    names = rows[number].product_name, rows[number].model_name
-    return db.table.update(task_id, lambda record: meant_for(record, number, identity, names))
+    row = rows[number]
+    return db.table.update(task_id, lambda record: meant_for(record, row, identity, shown_by(row)))
 
 
 def leave(db: DatabaseManager, task_id: str) -> TaskRecord:

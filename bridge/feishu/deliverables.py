@@ -43,6 +43,11 @@ class Deliverables:
             )
         return PurePosixPath(result.path).name, self._contents.read(task, result)
 
+    def digest(self, task: TaskRecord) -> str | None:
+        """Of the content that is to be delivered, in hex, as the record has it; an older version noted none. Raises
+        FeishuError."""
+        return self._chosen(task).sha256
+
     def _chosen(self, task: TaskRecord) -> Result:
         if not task.results:
             raise FeishuError(

@@ -15,6 +15,7 @@ from .look_back import LookBack
 from .own_push import OwnPush
 from .picture_delivery import PictureDelivery
 from .reading import SheetReader
+from .shown import Shown
 from .status_column import status_field
 from .status_delivery import StatusDelivery, says_nothing
 
@@ -41,9 +42,10 @@ class Delivery:
         self._links: dict[str, str] = {}
         self._deliverables = Deliverables(db)
         self._own_push = own_push
-        self._pictures = PictureDelivery(feishu, db, self._reader, self._deliverables, self._own_push)
-        self._statuses = StatusDelivery(feishu, db, self._reader, self._links)
-        self._look_back = LookBack(feishu, self._reader, self._deliverables, began, clock)
+        shown = Shown(feishu, db, reader, self._deliverables)
+        self._pictures = PictureDelivery(feishu, db, reader, self._deliverables, shown, own_push=own_push)
+        self._statuses = StatusDelivery(feishu, db, reader, self._links, shown)
+        self._look_back = LookBack(reader, shown, began, clock)
         #: by task id the other table, of what was found to stand in its row already
         self.found: dict[str, str] = {}
 

@@ -53,7 +53,7 @@ class Claim:
         """What a task wants."""
         outbox = task.outbox
         sent_to = row_number_of(outbox.writing.cell) if outbox.writing is not None else None
-        delivered = outbox.pushed_at or outbox.asked_at or outbox.status_before is not None or task.earlier_runs
+        delivered = outbox.pushed_at or outbox.asked_at or outbox.status_before is not None or outbox.sent
         may_be_done = bool(delivered) or status_before(task) in (None, _DONE)
         return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done)
 

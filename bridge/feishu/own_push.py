@@ -3,17 +3,11 @@ before it is written, and said once in a run, with what to delete."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Collection
 from typing import Final
 
-from ..table.cells import UNNAMED_PICTURE
-from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus
 from ..wording import Wording
-from .client import FeishuClient
-from .look_back import picture_changed, text_before
 from .reading import SheetReader
 from .status_column import status_before, status_field
 
@@ -32,39 +26,13 @@ _DELETE: Final = Wording(
 class OwnPush:
     """Looks out for it, for one publisher."""
 
-    def __init__(self, feishu: FeishuClient) -> None:
-        self._feishu, self._told = feishu, False
+    def __init__(self) -> None:
+        self._told = False
 
-    def has_brought(self, task: TaskRecord, reader: SheetReader, row: int, contents: Collection[bytes]) -> bool:
-        """Whether the picture of a task stands in its row, although nothing of it was ever sent from here. `contents`:
-        the files that it may have been written as. Raises FeishuError."""
-        self.look_at_status(task, reader, row)
-        shown = reader.sheet.picture(row)
-        if not _is_first(task) or shown is None or not picture_changed(task, reader.sheet, row):
-            return False
-        if UNNAMED_PICTURE in shown or "," in shown:
-            return False
-        there = self._digest(reader, shown)
-        brought = any(hashlib.sha256(content).hexdigest() == there for content in contents)
-        if brought:
+    def look_at_picture(self, task: TaskRecord, row: int) -> None:
+        """Notice a result that stands in its row, although nothing of it was ever sent from here."""
+        if _is_first(task):
             self._tell(task, Wording(f"row {row} shows its result", f"第 {row} 行已经显示它的结果"))
-        return brought
-
-    def is_a_person_s(self, task: TaskRecord, reader: SheetReader, row: int, db: DatabaseManager) -> bool:
-        """Whether the cell of a task shows something else than when its row was entered, and nothing that any task of
-        the table has made. Ask it after `has_brought`. Raises FeishuError."""
-        if not _is_first(task):
-            return False
-        shown, text = reader.sheet.picture(row), reader.sheet.optional_text(row, "composite_image")
-        if text and shown is None:
-            return text_before(task, reader.sheet.columns.composite_image) not in (None, text)
-        if shown is None or not picture_changed(task, reader.sheet, row):
-            return False
-        if UNNAMED_PICTURE in shown or "," in shown:
-            return True
-        there = self._digest(reader, shown)
-        records = (db.table.look(entry.task_id) for entry in db.index.entries() if entry.stage.final)
-        return not any(result.sha256 == there for record in records if record for result in record.results)
 
     def look_at_status(self, task: TaskRecord, reader: SheetReader, row: int) -> None:
         """Notice a status that nobody had written from here."""
@@ -72,12 +40,6 @@ class OwnPush:
         is_new = status_before(task) not in (None, done) and shown == done
         if is_new and _is_first(task) and task.outbox.status_before is None:
             self._tell(task, Wording(f"row {row} says {done}", f"第 {row} 行已经写着 {done}"))
-
-    def _digest(self, reader: SheetReader, token: str) -> str:
-        digests = reader.unseen.digests
-        if token not in digests:
-            digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
-        return digests[token]
 
     def _tell(self, task: TaskRecord, what: Wording) -> None:
         if not self._told:
@@ -89,5 +51,4 @@ class OwnPush:
 def _is_first(task: TaskRecord) -> bool:
     """Whether nothing of the task can be there from here."""
     outbox = task.outbox
-    sent = outbox.writing is not None or outbox.sends > 0 or outbox.pushed_at is not None
-    return not sent and outbox.asked_at is None and task.earlier_runs == 0
+    return not outbox.sent and outbox.writing is None and outbox.pushed_at is None and outbox.asked_at is None

@@ -14,6 +14,7 @@ from typing import Final
 
 from ..results.contents import ResultGoneError
 from ..table.cells import UNNAMED_PICTURE
+from ..table.changes import leaving
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, now_text, parse_time
 from ..table.row_identity import short
@@ -28,6 +29,7 @@ from .finding import RowNotFoundError
 from .own_push import OwnPush
 from .reading import Place, Reading, SheetReader, Write
 from .sheet import row_number_of
+from .shown import Shown, Whose
 
 log = logging.getLogger("wfrecovery")
 
@@ -66,10 +68,12 @@ class PictureDelivery:
         db: DatabaseManager,
         reader: SheetReader,
         deliverables: Deliverables,
+        shown: Shown,
+        *,
         own_push: OwnPush,
     ) -> None:
         self._feishu, self._db, self._reader, self._deliverables = feishu, db, reader, deliverables
-        self._own_push = own_push
+        self._shown, self._own_push = shown, own_push
 
     def put(self, task: TaskRecord) -> None:
         """Bring the task's picture into its cell. Raises FeishuError, SheetLayoutError, RowNotFoundError,
@@ -84,7 +88,7 @@ class PictureDelivery:
         for halving in range(_HALVINGS + 1):
             name, content = picture_for_cell(*original, limit)
             try:
-                self._send_picture(task, name, content, original[1])
+                self._send_picture(task, name, content)
             except FeishuError as error:
                 limit = min(limit, len(content)) // 2
                 if error.remedy is not Remedy.SPLIT or halving == _HALVINGS or limit < _SMALLEST_PICTURE:
@@ -99,12 +103,16 @@ class PictureDelivery:
         if task.outbox.writing is not None:
             self._take_back(task, task.outbox.writing, self._reader.unseen.pictures.get(task.task_id))
 
-    def _send_picture(self, task: TaskRecord, name: str, content: bytes, original: bytes) -> None:
+    def _send_picture(self, task: TaskRecord, name: str, content: bytes) -> None:
         self._reader.look_again()
         row = self._reader.row(task)
-        if self._own_push.has_brought(task, self._reader, row, (content, original)):
+        self._own_push.look_at_status(task, self._reader, row)
+        whose = self._shown.picture(task, row)
+        if whose is Whose.ITS:
+            self._own_push.look_at_picture(task, row)
+            self._shown.note_brought(task, row)
             return
-        if self._own_push.is_a_person_s(task, self._reader, row, self._db):
+        if whose is Whose.A_PERSONS:
             raise _somebodys(task, row)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
@@ -116,7 +124,7 @@ class PictureDelivery:
             self._reader.note_picture(row, task)
             return
         self._reader.read_after(revision, [(row, "composite_image")])
-        found = self._found(task, sent, earlier)
+        found = self._found(task, sent, earlier, answered=unanswered is None)
         if found is _Found.THERE:
             self._reader.learn(Write.PICTURE, earlier, revision, [(row, "composite_image")])
             return
@@ -170,26 +178,28 @@ class PictureDelivery:
             [row],
         )
 
-    def _found(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> _Found:
+    def _found(self, task: TaskRecord, sent: Sent, earlier: Reading | None, *, answered: bool = False) -> _Found:
         """Where a picture that was sent is, by the current reading; one that went astray is taken back. `earlier` is
-        the reading by which it was sent, None after a restart."""
+        the reading by which it was sent, None after a restart. `answered`: Feishu has said just now that it is there.
+        """
         try:
             row = self._reader.row(task)
         except RowNotFoundError:
             self._take_back(task, sent, earlier)
             raise
-        if self._stands_in(row, task, sent):
+        if self._stands_in(row, task, sent, answered):
             self._reader.seen(task)
             return _Found.THERE
         return _Found.TAKEN_BACK if self._take_back(task, sent, earlier) else _Found.NOWHERE
 
-    def _stands_in(self, row: int, task: TaskRecord, sent: Sent) -> bool:
+    def _stands_in(self, row: int, task: TaskRecord, sent: Sent, answered: bool) -> bool:
         shown = self._reader.sheet.picture(row)
-        if self._reader.has_picture(task, row) or (shown is not None and shown != sent.before):
+        changed = shown is not None and shown != sent.before
+        if self._reader.has_picture(task, row) or (changed and (answered or not sent.sha256)):
             return True
         moved = row != row_number_of(sent.cell)
-        # it may have stood there before already
-        return not moved and _one_named(shown) and self._is_ours(shown or "", sent, row)
+        # it may have stood there before already; and a person may have put another one there since
+        return (changed or not moved) and _one_named(shown) and self._is_ours(shown or "", sent, row)
 
     def _take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another row its own picture back, where ours went into it because rows moved in that very moment."""
@@ -323,7 +333,7 @@ def _leaving(task: TaskRecord, sent: Sent, now: TaskRecord) -> TaskRecord:
                 f"{task.task_id} 在此期间有了新的结果；将写入新的结果",
             )
         )
-    return now.with_outbox(writing=sent, sends=now.outbox.sends + 1)
+    return leaving(sent.sha256, now).with_outbox(writing=sent, sends=now.outbox.sends + 1)
 
 
 def _one_named(shown: str | None) -> bool:

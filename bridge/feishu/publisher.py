@@ -78,7 +78,7 @@ class Publisher:
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
         self._unseen = Unseen()
-        self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush(feishu)
+        self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush()
         self.which = WhichDocument(db, feishu)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()

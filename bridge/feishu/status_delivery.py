@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from ..table.changes import leaving
 from ..table.manager import DatabaseManager
 from ..table.records import TaskError, TaskRecord, WorkflowStatus
 from ..wording import Wording
@@ -17,6 +18,7 @@ from .errors import FeishuError
 from .finding import RowNotFoundError
 from .reading import Cells, SheetReader
 from .sheet import SheetLayoutError, row_number_of
+from .shown import Shown, Whose
 from .status_column import status_field
 
 log = logging.getLogger("wfrecovery")
@@ -39,9 +41,9 @@ class StatusDelivery:
     """Writes the statuses of one flush. `links`: task id → address of its video."""
 
     def __init__(
-        self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, links: Mapping[str, str]
+        self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, links: Mapping[str, str], shown: Shown
     ) -> None:
-        self._feishu, self._db, self._reader, self._links = feishu, db, reader, links
+        self._feishu, self._db, self._reader, self._links, self._shown = feishu, db, reader, links, shown
         self._writing = CellWriting(feishu, reader)
 
     def write(self, tasks: Sequence[TaskRecord]) -> dict[str, Exception]:
@@ -62,7 +64,7 @@ class StatusDelivery:
                 open_tasks = {task.task_id: task for task, _, _ in cells.values()}.values()
                 if not cells:
                     return failures
-                self._note_statuses(cells)
+                self._note(cells)
                 settled, problems = self._write_cells(cells)
                 failures.update(problems)
                 if settled:
@@ -123,15 +125,24 @@ class StatusDelivery:
             try:
                 row, field = self._reader.row(task), status_field(task.workflow_type)
                 self._reader.sheet.address(row, field)  # one that is not ours to write is refused in any case
+                link = self._link_of(task, row)  # without it no row is done
+                if link is not None:
+                    cells[self._reader.sheet.address(row, "video_link")] = (task, "video_link", link)
                 value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
-                link = self._links.get(task.task_id)
-                if link and not self._reader.stands(task, "video_link", _link(task, link)):
-                    cells[self._reader.sheet.address(row, "video_link")] = (task, "video_link", _link(task, link))
             except (SheetLayoutError, RowNotFoundError, TaskError) as error:
                 failures[task.task_id] = error
         return cells, failures
+
+    def _link_of(self, task: TaskRecord, row: int) -> dict[str, str] | None:
+        """The link to write. Raises RowNotFoundError where a person has put something else there."""
+        address = self._links.get(task.task_id)
+        if address is None or self._reader.stands(task, "video_link", _link(task, address)):
+            return None
+        if self._shown.link(self._db.table.get(task.task_id), row) is Whose.A_PERSONS:
+            raise _linked(task, row)
+        return _link(task, address)
 
     def _status(self, task: TaskRecord, row: int) -> str | None:
         """The status to write, None where the cell is to be left as it is."""
@@ -145,10 +156,13 @@ class StatusDelivery:
             return None if shown == WorkflowStatus.COMPLETED.value else wanted
         return wanted
 
-    def _note_statuses(self, cells: Cells) -> None:
-        """Note what each status cell shows before it is written: a person's edit after that is theirs to keep."""
-        for task, field, _ in cells.values():
-            if field != "video_link" and self._db.table.get(task.task_id).outbox.status_before is None:
+    def _note(self, cells: Cells) -> None:
+        """Note which links leave, and what each status cell shows before it is written: a person's edit after that is
+        theirs to keep."""
+        for task, field, value in cells.values():
+            if field == "video_link":
+                self._db.table.update(task.task_id, partial(leaving, value["link"]))
+            elif self._db.table.get(task.task_id).outbox.status_before is None:
                 shown = self._reader.sheet.text(self._reader.row(task), field)
                 self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, status_before=shown))
 
@@ -161,6 +175,18 @@ def says_nothing(task: TaskRecord, feishu: FeishuClient) -> bool:
 def _link(task: TaskRecord, address: str) -> dict[str, str]:
     """A cell with a link (Feishu: writing values, types)."""
     return {"type": "url", "text": Path(task.output_files[0]).name, "link": address}
+
+
+def _linked(task: TaskRecord, row: int) -> RowNotFoundError:
+    return RowNotFoundError(
+        Wording(
+            f"row {row} has another link or text where that of {task.task_id} goes, and not from here: it is not "
+            f"written over → decide: wfrecovery decide {task.task_id} write (or leave)",
+            f"第 {row} 行的视频链接单元格里已有别的链接或文字，而且不是从这里写入的：不会用 {task.task_id} 的链接覆盖"
+            f" → 请决定：wfrecovery decide {task.task_id} write（或 leave）",
+        ),
+        [row],
+    )
 
 
 def _waits(error: Exception | None) -> bool:

@@ -250,5 +250,5 @@ def _as_delivered(theirs: Mapping[str, Any], table_id: str | None, task: TaskRec
     nothing_more = off and (delivery.superseded_by is not None or task.status is WorkflowStatus.FAILED)
     if delivery.state not in (FeishuState.PUSHED, FeishuState.BLOCKED) and not nothing_more:
         return task
-    taken_over = ("state", "last_error", "last_error_zh", "pushed_at")
+    taken_over = ("state", "last_error", "last_error_zh", "pushed_at", "sent")
     return task.with_outbox(**{name: getattr(delivery, name) for name in taken_over})

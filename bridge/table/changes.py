@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from ..wording import Wording, wording_of
 from .records import Stage, TaskError, TaskRecord, TransitionError, now_text, stage_zh
 from .row_identity import RowIdentity
+from .rows import RowData
 from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
+
+#: Of what has left for its row so much is remembered.
+_MOST_SENT: Final = 20
 
 
 def new_task(task_id: str, stage: Stage, *, row_number: int | None = None, **fields: Any) -> TaskRecord:
@@ -73,7 +78,7 @@ def sent_once_more(task: TaskRecord) -> TaskRecord:
     fresh: dict[str, Any] = {"comfyui_task_id": None, "cancel_requested": None, "finished_at": None, "results": ()}
     anew = dataclasses.replace(answered(task), stage=Stage.CREATED, owner=None, queue=None, attempts=0, **fresh)
     state = FeishuState.OFF if task.row_number is None else FeishuState.PENDING
-    return dataclasses.replace(anew, earlier_runs=task.runs, outbox=Outbox(state))
+    return dataclasses.replace(anew, earlier_runs=task.runs, outbox=Outbox(state, sent=task.outbox.sent))
 
 
 def has_arrived(task: TaskRecord, job_id: str) -> TaskRecord:
@@ -135,8 +140,8 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
 
 
 def given(task: TaskRecord, result: Result) -> TaskRecord:
-    """`task` as 已完成 with the one file that a person has named. Raises TaskError for what is under way: it may still
-    get one of its own; and for what was cancelled."""
+    """`task` as 已完成 with the one file that a person has named, which is written whatever stands in its row. Raises
+    TaskError for what is under way: it may still get one of its own; and for what was cancelled."""
     if task.stage is Stage.CANCELLED or not (task.stage.final or task.stage is Stage.ASKING):
         raise TransitionError(task.task_id, task.stage, Stage.FINISHED)
     record = dataclasses.replace(
@@ -149,7 +154,7 @@ def given(task: TaskRecord, result: Result) -> TaskRecord:
         adopted=False,
         found=(),
     )
-    return record.with_outbox(file=result.path, writing=None, upload=None)
+    return record.with_outbox(file=result.path, writing=None, upload=None, asked_at=now_text())
 
 
 def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
@@ -195,14 +200,18 @@ def pushed_again(task: TaskRecord) -> TaskRecord:
     return pending_again(task).with_outbox(sends=0, status_sends=0, order=0, superseded_by=None, asked_at=now_text())
 
 
-def meant_for(task: TaskRecord, row_number: int, row: RowIdentity, names: tuple[str, str]) -> TaskRecord:
-    """`task` with its result in the outbox for a row that a person has named; `names`: of product and model there.
-    Raises TaskError where there is no result."""
-    product_name, model_name = names
-    record = dataclasses.replace(
-        pushed_again(task), row_number=row_number, row=row, product_name=product_name, model_name=model_name
-    )
+def meant_for(task: TaskRecord, row: RowData, identity: RowIdentity, shown: Mapping[str, Any]) -> TaskRecord:
+    """`task` with its result in the outbox for a row that a person has named. `shown`: what that row shows now, see
+    `shown_by`: what somebody puts there later is told from that. Raises TaskError where there is no result."""
+    named: dict[str, Any] = {name: getattr(row, name) for name in ("row_number", "product_name", "model_name")}
+    record = dataclasses.replace(pushed_again(task), row=identity, row_data={**task.row_data, **shown}, **named)
     return record.with_outbox(writing=None)
+
+
+def leaving(content: str, task: TaskRecord) -> TaskRecord:
+    """`task` as something of it leaves for its row: see `Outbox.sent`."""
+    others = [one for one in task.outbox.sent if one != content]
+    return task.with_outbox(sent=(*others, content)[-_MOST_SENT:])
 
 
 def left(task: TaskRecord) -> TaskRecord:

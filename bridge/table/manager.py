@@ -312,9 +312,7 @@ class DatabaseManager:
 
 
 def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
-    """The row as it was when its task was entered, where it was read from a sheet whole: its cells by title under
-    `original_data`. What it showed before tells whether another program has delivered its result. Of the pictures that
-    went in, which they are."""
+    """The row as it was when its task was entered; of the pictures that went in, which they are."""
     pictures = {name: picture for name in PICTURES if (picture := getattr(identity, name))}
     kept = {
         "row_number": row.row_number,
@@ -323,11 +321,17 @@ def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:
         "prompt": row.prompt,
         **pictures,
     }
+    return {**kept, **shown_by(row)}
+
+
+def shown_by(row: RowData) -> dict[str, Any]:
+    """What a row shows where results go, if it was read from a sheet whole, and its cells by title: of what it shows
+    later that tells whether it was there before."""
     if not row.original_data:
-        return kept
+        return {}
     shown = ",".join(pictures_in(row.composite_image)) or None
     before = {"composite_image": shown, "status": row.status, "video_status": row.video_status}
-    return {**kept, **before, "original_data": kept_cells(row.original_data)}
+    return {**before, "original_data": kept_cells(row.original_data)}
 
 
 def _as_texts(row: RowData) -> RowData:

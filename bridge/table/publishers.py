@@ -91,11 +91,12 @@ def back_in_outbox(table_id: str | None, task: TaskRecord) -> TaskRecord:
 
 def delivered_here(table_id: str, document: str, task: TaskRecord) -> TaskRecord:
     """The same for one that a person has named: whoever was to deliver it, this table does from now on. Where it waited
-    for another document, it goes into `document`: the one that is set here."""
+    for another document, it goes into `document`: the one that is set here. What another was to deliver may be there
+    already: that is looked at first, unless a person has decided that it be written whatever is there."""
     again = pushed_again(task)
     ours = task.publisher in (None, table_id)
-    # What another was to deliver may be there already: that is looked at first.
-    again = again.with_outbox(by=None) if ours else taken_from_other(table_id, again.with_outbox(asked_at=None))
+    decided = again.with_outbox(asked_at=task.outbox.asked_at)
+    again = again.with_outbox(by=None) if ours else taken_from_other(table_id, decided)
     waited = task.feishu_state in (FeishuState.PENDING, FeishuState.OFF)
     goes_to = document if waited and task.document is not None else task.document
     return dataclasses.replace(again, document=goes_to)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from publishing_support import MP4, PICTURE, STATUS, Image, Team
 from wfrecovery import bridge
 from wfrecovery.bridge.feishu.deciding import choices, give_file, leave, write_anyway
 from wfrecovery.bridge.results.by_hand import candidates
-from wfrecovery.bridge.table.records import TaskError
+from wfrecovery.bridge.table.records import TaskError, TaskRecord
 from wfrecovery.bridge.table.values import FeishuState, Sent
 from wfrecovery.demo.feishu_host.stand_in import Picture
 
@@ -131,6 +132,83 @@ def test_a_sheet_without_our_columns_is_said_so(team: Team) -> None:
     for ask in (choices, write_anyway):
         with pytest.raises(TaskError, match="titles"):
             ask(team.db, team.publisher._feishu, task_id)
+
+
+# ------------------------------------------------------------------ what another table was to deliver
+
+
+def left_to_another(team: Team, task_id: str, **shown: str | None) -> None:
+    """Another table was to deliver it, and is gone for good. `shown`: by its row when it was entered."""
+    before: dict[str, str | None] = {"composite_image": None, "status": "否", **shown}
+
+    def change(task: TaskRecord) -> TaskRecord:
+        data = {**task.row_data, **before}
+        return replace(task, publisher="theirs", twin="theirs", document=team.settings.document, row_data=data)
+
+    team.db.table.update(task_id, change)
+
+
+@pytest.mark.parametrize("row", [None, 2, 3], ids=["its row", "its row by number", "another row"])
+@pytest.mark.parametrize("put", [(200, 1, 1), None], ids=["a draft", "nothing"])
+def test_what_a_person_has_decided_is_written_whoever_was_to_deliver_it(
+    team: Team, row: int | None, put: tuple[int, int, int] | None
+) -> None:
+    for number in (2, 3):
+        if put is not None:
+            saved(team.folder / "draft.png", put)
+            team.feishu.sheet.set(f"G{number}", (team.folder / "draft.png").read_bytes())
+    task_id = team.finished(2)
+    left_to_another(team, task_id)
+    write_anyway(team.db, team.publisher._feishu, task_id, row)
+    team.db.deliver_here(task_id, str(team.settings.document))
+    assert team.publisher.flush().pushed == [task_id]
+    made = hashlib.sha256((team.folder / team.record(task_id).output_files[0]).read_bytes()).hexdigest()
+    assert in_row(team, row or 2) == made
+    assert team.feishu.sheet.row(row or 2)[STATUS] == "已完成"
+    assert len(team.feishu.sheet.picture_writes) == 1
+
+
+@pytest.mark.parametrize("put", [(200, 1, 1), None], ids=["a draft", "nothing"])
+def test_a_file_that_a_person_names_is_written_whoever_was_to_deliver_it(
+    team: Team, put: tuple[int, int, int] | None
+) -> None:
+    task_id = team.failed(2)
+    left_to_another(team, task_id)
+    if put is not None:
+        saved(team.folder / "draft.png", put)
+        team.feishu.sheet.set("G2", (team.folder / "draft.png").read_bytes())
+    mark = saved(team.folder / "good.png", (9, 99, 199))
+    give_file(team.db, task_id, "good.png", team.settings.document)
+    assert team.publisher.flush().pushed == [task_id]
+    assert (in_row(team, 2), team.feishu.sheet.row(2)[STATUS]) == (mark, "已完成")
+
+
+def test_what_is_pushed_by_its_name_is_looked_for_first_and_written_when_it_is_pushed_again(team: Team) -> None:
+    task_id = team.finished(2)
+    left_to_another(team, task_id)
+    mark = saved(team.folder / "draft.png", (200, 1, 1))
+    team.feishu.sheet.set("G2", (team.folder / "draft.png").read_bytes())
+    for state, times in ((FeishuState.BLOCKED, 0), (FeishuState.PUSHED, 1)):
+        team.db.deliver_here(task_id, str(team.settings.document))
+        team.publisher.flush()
+        assert (team.state(task_id), len(team.feishu.sheet.picture_writes)) == (state, times)
+    assert in_row(team, 2) != mark
+
+
+def test_what_a_row_shows_when_it_is_decided_is_what_it_showed_before(team: Team) -> None:
+    """Another row's former picture is replaced; what somebody puts there after it was delivered is theirs."""
+    saved(team.folder / "former.png", (200, 1, 1))
+    team.feishu.sheet.set("G3", (team.folder / "former.png").read_bytes())
+    task_id = team.finished(2)
+    left_to_another(team, task_id)
+    write_anyway(team.db, team.publisher._feishu, task_id, 3)
+    team.db.deliver_here(task_id, str(team.settings.document))
+    assert team.publisher.flush().pushed == [task_id]
+    mark = saved(team.folder / "theirs.png", (1, 200, 1))
+    team.feishu.sheet.set("G3", (team.folder / "theirs.png").read_bytes())
+    assert team.db.try_again(task_id)
+    team.publisher.flush()
+    assert (team.state(task_id), in_row(team, 3)) == (FeishuState.BLOCKED, mark)
 
 
 # ------------------------------------------------------------------ this file belongs to this row

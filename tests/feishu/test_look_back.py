@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from io import BytesIO
 from pathlib import Path
@@ -47,6 +48,13 @@ def shown(team: Team, row: int) -> str | None:
     return None if cell is None else str(cell.token)
 
 
+def brought(team: Team, task_id: str, content: bytes | None = None) -> None:
+    """Somebody has put the task's result into its row, or something else."""
+    task = team.record(task_id)
+    own = (team.folder / task.output_files[0]).read_bytes()
+    team.feishu.sheet.set(f"G{task.row_number}", content or own)
+
+
 def later(team: Team, seconds: float = FRESH_SECONDS) -> None:
     team.clock.now += seconds + 1
 
@@ -66,12 +74,12 @@ def test_nobody_takes_over_what_is_fresh() -> None:
     assert FRESH_SECONDS < OUT_OF_REACH_SECONDS / 2
 
 
-def test_what_was_just_finished_is_written_without_a_look(team: Team) -> None:
-    task_id, other = team.finished(2), team.finished(3)
+def test_what_was_just_finished_no_other_table_has_delivered(team: Team) -> None:
+    task_id = team.finished(2)
     known_there(team, task_id, row_data={"composite_image": None})
-    team.feishu.sheet.set("G2", (team.folder / team.record(other).output_files[0]).read_bytes())
+    brought(team, task_id)
     team.clock.now = time.time()
-    assert flushed(team, task_id) == (*WRITTEN[:2], 2)  # and that of the other row
+    assert flushed(team, task_id) == (FeishuState.PUSHED, None, 0)
 
 
 AGED: dict[str, dict[str, Any]] = {
@@ -83,22 +91,46 @@ AGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fields", AGED.values(), ids=AGED.keys())
-def test_another_picture_than_the_one_before_was_brought_by_somebody_else(team: Team, fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize("theirs", [False, True], ids=["its result", "a person's picture"])
+def test_what_shows_its_result_was_brought_by_somebody_else_and_nothing_else_was(
+    team: Team, fields: dict[str, Any], theirs: bool
+) -> None:
     task_id = team.finished(2)
     known_there(team, task_id, row_data={"composite_image": None, "status": "否"}, **fields)
-    team.feishu.sheet.set("G2", SOMETHING)
+    brought(team, task_id, SOMETHING if theirs else None)
+    token = shown(team, 2)
     team.clock.now = time.time() + (0 if fields else FRESH_SECONDS + 1)
-    assert flushed(team, task_id) == THERE
-    assert team.feishu.sheet.row(2)[STATUS] == "已完成"
-    assert team.record(task_id).publisher == TWIN
-    told = team.record(task_id).story[-1]
+    assert flushed(team, task_id) == ((FeishuState.BLOCKED, None, 0) if theirs else THERE)
+    assert (team.feishu.sheet.row(2)[STATUS], shown(team, 2)) == ("否" if theirs else "已完成", token)
+    record = team.record(task_id)
+    if theirs:
+        assert f"wfrecovery decide {task_id} write" in (record.outbox.last_error or "")
+        return
+    assert record.publisher == TWIN
+    told = record.story[-1]
     assert (told.what, TWIN[:8] in str(told.text), TWIN[:8] in str(told.text_zh)) == ("pushed", True, True)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_picture_that_another_program_had_to_convert_is_known_by_its_pixels(team: Team, same: bool) -> None:
+    """Feishu takes no webp; another Pillow, or another zlib, writes the same PNG with other bytes."""
+    picture = Image.effect_noise((64, 48), 90).convert("RGB")
+    task_id = team.finished(2, "made.webp", picture)
+    made = Image.open(team.folder / "made.webp").convert("RGB")
+    if not same:
+        made.putpixel((60, 40), (1, 200, 3))
+    file = BytesIO()
+    made.save(file, "PNG", compress_level=0)
+    known_there(team, task_id, row_data={"composite_image": None})
+    brought(team, task_id, file.getvalue())
+    later(team)
+    assert flushed(team, task_id) == (THERE if same else (FeishuState.BLOCKED, None, 0))
 
 
 def test_the_next_start_looks_for_what_the_one_before_has_left(team: Team) -> None:
     task_id = team.finished(2)
     known_there(team, task_id, row_data={"composite_image": None})
-    team.feishu.sheet.set("G2", SOMETHING)
+    brought(team, task_id)
     team.clock.now += 1
     team.publisher = team.new_publisher()
     assert flushed(team, task_id) == THERE
@@ -109,7 +141,7 @@ def test_what_changed_hands_is_looked_for_at_once(team: Team) -> None:
     known_there(team, task_id, row_data={"composite_image": None}, publisher=TWIN)
     table_id = team.db.table.keep_table_id()
     team.db.table.update(task_id, lambda task: taken_from_other(table_id, task))
-    team.feishu.sheet.set("G2", SOMETHING)
+    brought(team, task_id)
     team.clock.now = time.time()
     assert flushed(team, task_id) == THERE
 
@@ -139,12 +171,13 @@ def test_where_nobody_knows_what_was_there_before_the_content_tells(team: Team) 
 
 
 @pytest.mark.parametrize("before", [None, "否", "已完成"])
-def test_a_status_that_was_not_there_before_says_that_it_is_done(team: Team, before: str | None) -> None:
+def test_a_status_alone_brings_no_picture(team: Team, before: str | None) -> None:
     task_id = team.finished(2)
     known_there(team, task_id, row_data={"composite_image": None, **({"status": before} if before else {})})
     team.feishu.sheet.set("F2", "已完成")
     later(team)
-    assert flushed(team, task_id) == (WRITTEN if before == "已完成" else THERE)
+    assert flushed(team, task_id) == WRITTEN
+    team.assert_delivered(task_id)
 
 
 def test_a_video_whose_status_says_so_is_not_uploaded_again(team: Team) -> None:
@@ -156,14 +189,17 @@ def test_a_video_whose_status_says_so_is_not_uploaded_again(team: Team) -> None:
     assert team.feishu.sheet.row(2)[VIDEO] == "已完成"
 
 
-def test_after_it_was_delivered_once_what_was_before_it_is_no_proof(team: Team) -> None:
-    """Rendered again because a person wanted it: the row shows the first result."""
+@pytest.mark.parametrize("known", [True, False], ids=["ours", "a person's"])
+def test_a_former_result_of_its_own_is_replaced(team: Team, known: bool) -> None:
+    """Rendered again because a person wanted it: the row shows what was sent from here before, or something else."""
     task_id = team.finished(2)
     known_there(team, task_id, row_data={"composite_image": None, "status": "否"}, earlier_runs=1)
-    team.feishu.sheet.set("G2", SOMETHING)
+    sent = hashlib.sha256(SOMETHING).hexdigest()
+    team.db.table.update(task_id, lambda task: task.with_outbox(sent=(sent,) if known else ("00",)))
+    brought(team, task_id, SOMETHING)
     team.feishu.sheet.set("F2", "已完成")
     later(team)
-    assert flushed(team, task_id) == WRITTEN
+    assert flushed(team, task_id) == (WRITTEN if known else (FeishuState.BLOCKED, None, 0))
 
 
 def test_what_a_person_wants_pushed_again_is_written(team: Team) -> None:
@@ -261,4 +297,4 @@ def test_what_a_cell_of_another_title_showed_is_known(feishu: FeishuStandIn, tmp
     known_there(team, task_id)
     feishu.sheet.set("G2", png((3, 2, 1)))
     later(team)
-    assert flushed(team, task_id) == THERE
+    assert flushed(team, task_id) == (FeishuState.BLOCKED, None, 0)

@@ -11,8 +11,10 @@ from publishing_support import PICTURE, STATUS, VIDEO, Image, Team
 from test_look_back import SOMETHING, shown
 
 from wfrecovery.bridge.feishu.client import FeishuClient
-from wfrecovery.bridge.table.records import TaskRecord
-from wfrecovery.bridge.table.values import FeishuState
+from wfrecovery.bridge.recovery.following import gone_with_power
+from wfrecovery.bridge.table.changes import blameless, failed, started
+from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.table.values import FeishuState, QueuePlace
 
 
 def knows_its_row(team: Team, task_id: str, **before: Any) -> None:
@@ -71,16 +73,88 @@ def test_a_status_alone_is_no_picture(team: Team, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(("status", "noticed"), [("已完成", 1), ("否", 0)])
-def test_another_row_s_picture_is_replaced(
-    team: Team, caplog: pytest.LogCaptureFixture, status: str, noticed: int
+@pytest.mark.parametrize("delivered", [True, False])
+def test_the_result_of_another_row_is_a_person_s_where_it_stands_in_this_one(
+    team: Team, caplog: pytest.LogCaptureFixture, status: str, noticed: int, delivered: bool
 ) -> None:
-    """By its number, after somebody has moved the rows."""
-    task_id, other = team.finished(2), team.finished(3)
+    """A designer has copied it there; or a main.py has written it by its number, after somebody had moved the rows."""
+    task_id, other = team.entered(2), team.finished(3)
+    if delivered:
+        team.publisher.flush()
+    assert team.finished(2) == task_id
     knows_its_row(team, task_id)
-    pushes_itself(team, task_id, (team.folder / team.record(other).output_files[0]).read_bytes(), status)
+    theirs = (team.folder / team.record(other).output_files[0]).read_bytes()
+    pushes_itself(team, task_id, theirs, status)
+    token = shown(team, 2)
     team.publisher.flush()
-    team.assert_delivered(task_id)
+    assert (team.state(task_id), shown(team, 2)) == (FeishuState.BLOCKED, token)
+    assert team.state(other) is FeishuState.PUSHED
     assert len(told(caplog)) == noticed
+    assert team.db.push_again(task_id)
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)
+
+
+def test_a_former_result_of_its_row_is_replaced(team: Team) -> None:
+    """Another task has brought it after this one was entered."""
+    older, newer = team.finished(2), team.entered_anew(2)
+    knows_its_row(team, newer)
+    assert team.publisher.flush().pushed == [older]
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / "newer.png")
+    assert team.db.complete_task(newer, ["newer.png"])
+    assert team.publisher.flush().pushed == [newer]
+    team.assert_delivered(newer)
+
+
+def restarted(task: TaskRecord) -> TaskRecord:
+    """ComfyUI was restarted in good order while it ran."""
+    return started(blameless(started(task)).entering(Stage.QUEUED))
+
+
+def without_power(task: TaskRecord) -> TaskRecord:
+    placed = dataclasses.replace(task, comfyui_task_id="p", queue=QueuePlace(queued_at="2026-11-29T07:00:00+00:00"))
+    return started(gone_with_power(started(placed)).entering(Stage.QUEUED))
+
+
+def retried(task: TaskRecord) -> TaskRecord:
+    """It had failed, and a person wanted it anew."""
+    again = failed(started(task), "out of memory").entering(Stage.QUEUED, error_message=None)
+    return started(dataclasses.replace(again, attempts=0, earlier_runs=task.runs + 1))
+
+
+@pytest.mark.parametrize("interrupted", [restarted, without_power, retried])
+@pytest.mark.parametrize("put", [SOMETHING, "客户自己拍，别动"], ids=["picture", "words"])
+def test_a_render_that_was_interrupted_has_left_nothing_in_the_sheet(team: Team, put: Any, interrupted: Any) -> None:
+    """What is there is a person's, however often ComfyUI began."""
+    task_id = team.entered(2)
+    knows_its_row(team, task_id)
+    team.db.table.update(task_id, interrupted)
+    assert team.record(task_id).earlier_runs == 1
+    team.feishu.sheet.set("G2", put)
+    assert team.finished(2) == task_id
+    before = team.feishu.sheet.row(2)[PICTURE]
+    team.publisher.flush()
+    assert (team.state(task_id), team.feishu.sheet.row(2)[PICTURE]) == (FeishuState.BLOCKED, before)
+    assert team.feishu.sheet.row(2)[STATUS] == "否"
+
+
+def test_what_was_delivered_before_a_retry_is_replaced_and_what_a_person_has_put_over_it_is_not(team: Team) -> None:
+    for row, theirs in ((2, None), (3, SOMETHING)):
+        task_id = team.finished(row)
+        knows_its_row(team, task_id)
+        assert team.publisher.flush().pushed == [task_id]
+        if theirs is not None:
+            team.feishu.sheet.set(f"G{row}", theirs)
+        (team.folder / team.record(task_id).output_files[0]).unlink()
+        team.db.table.update(task_id, lambda task: dataclasses.replace(task, stage=Stage.RUNNING))
+        Image.new("RGB", (4, 4), (9, 9, row)).save(team.folder / f"{task_id}_00002_.png")
+        assert team.db.complete_task(task_id, [f"{task_id}_00002_.png"])
+        assert team.db.try_again(task_id)
+        team.publisher.flush()
+        if theirs is None:
+            team.assert_delivered(task_id)
+        else:
+            assert team.state(task_id) is FeishuState.BLOCKED
 
 
 @pytest.mark.parametrize("status", ["已完成", "否"])

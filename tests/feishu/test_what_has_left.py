@@ -276,3 +276,66 @@ def test_a_file_that_a_person_names_while_an_earlier_flush_is_at_work_is_the_one
     team.flush_until_quiet()
     for task_id in tasks:
         team.assert_delivered(task_id)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("typed_in", [False, True], ids=["read", "typed in"])
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_picture_that_a_person_puts_there_while_ours_is_looked_for_is_theirs(
+    team: Team, *, arrived: bool, typed_in: bool, restarted: bool
+) -> None:
+    """No answer came: the request was lost, or the answer was. `typed_in`: nobody knows what the row showed before."""
+    task_id = team.finished(2)
+    if not typed_in:
+        before = {"composite_image": None, "status": "否"}
+        team.db.table.update(task_id, lambda task: dataclasses.replace(task, row_data={**task.row_data, **before}))
+    write, calls = team.publisher._feishu.write_picture, []
+
+    def unanswered(*arguments: Any) -> None:
+        calls.append(arguments)
+        if arrived:
+            write(*arguments)
+        raise FeishuError("no answer from Feishu", outcome_unknown=True, slow=True)
+
+    team.publisher._feishu.write_picture = unanswered  # type: ignore[method-assign,assignment]
+    team.publisher.flush()
+    team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+    mark = b"\x89PNG a person's"
+    team.feishu.sheet.set("G2", mark)
+    if restarted:
+        team.publisher = team.new_publisher()
+    team.clock.now += 400
+    team.publisher.flush()
+    assert (team.state(task_id), team.feishu.sheet.row(2)[PICTURE].data) == (FeishuState.BLOCKED, mark)
+    assert team.feishu.sheet.row(2)[STATUS] == "否"
+    assert f"wfrecovery decide {task_id} write" in (team.record(task_id).outbox.last_error or "")
+    assert team.db.push_again(task_id)
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)
+    assert len(calls) == 1
+
+
+def test_a_former_result_that_was_sent_and_never_noted_is_replaced_by_the_one_rendered_anew(team: Team) -> None:
+    """What its row showed before is known; killed when the picture was written."""
+
+    class KilledError(BaseException):
+        pass
+
+    task_id = team.finished(4)
+    team.db.table.update(task_id, lambda task: dataclasses.replace(task, row_data={"composite_image": None}))
+    write = team.publisher._feishu.write_picture
+
+    def killed(*arguments: Any) -> None:
+        write(*arguments)
+        raise KilledError
+
+    team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
+    with pytest.raises(KilledError):
+        team.publisher.flush()
+    team.db.table.update(task_id, lambda task: started(_queued(task)))
+    Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / f"{task_id}_00002_.png")
+    assert team.db.complete_task(task_id, [f"{task_id}_00002_.png"])
+    team.publisher = team.new_publisher()
+    team.clock.now += 400
+    team.flush_until_quiet()
+    team.assert_delivered(task_id)

@@ -172,6 +172,7 @@ OUTBOXES = built(
     writing=st.none()
     | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, astray=TEXTS, rest=RESTS),
     upload=st.none() | OBJECTS,
+    sent=st.lists(TEXTS, max_size=3).map(tuple),
     rest=RESTS,
     **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), MAYBE_TEXTS),
     **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), MAYBE_TEXTS),
