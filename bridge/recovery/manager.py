@@ -33,6 +33,7 @@ from .following import LOOK_SECONDS, Following
 from .numbering import RunNumbering
 from .plan import RecoveryPlan
 from .planning import Batch, Planning
+from .retried import follow_retried
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 from .turns import TOGETHER
@@ -73,7 +74,7 @@ class TaskRecoveryManager:
         limits = settings or (feishu.settings if feishu is not None else load_settings())
         feishu = FeishuClient(limits) if feishu is None and limits.feishu_configured else feishu
         db, engine = db_manager, EngineInUse.of(comfyui_client)
-        self._db, self._feishu, self._on_progress = db, feishu, on_progress
+        self._db, self._engine, self._feishu, self._on_progress = db, engine, feishu, on_progress
         db.submits = engine.name, self._submit_for_program
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
         if feishu is not None:
@@ -111,6 +112,7 @@ class TaskRecoveryManager:
     async def _check_and_recover(self) -> list[dict[str, Any]]:
         self._db.owners.begin_anew()
         await asyncio.to_thread(self._db.sweep)
+        await follow_retried(self._db, self._engine)
         tasks = await asyncio.to_thread(self._unfinished)
         if tasks:
             log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..wording import Wording, wording_of
-from .records import Stage, TaskError, TaskRecord, TransitionError, now_text, stage_zh
+from .records import Stage, TaskError, TaskRecord, TransitionError, WorkflowStatus, now_text, stage_zh
 from .row_identity import RowIdentity
 from .rows import RowData
 from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
@@ -96,6 +96,16 @@ def has_arrived(task: TaskRecord, job_id: str) -> TaskRecord:
 def answered(task: TaskRecord) -> TaskRecord:
     """`task` whose request surely has ended, one way or the other."""
     return dataclasses.replace(task, sending=None, error_message=None, error_message_zh=None)
+
+
+def followed_again(revision: int, task: TaskRecord) -> TaskRecord:
+    """`task` as one that waits in its engine, where a person has had it queued again; unless somebody has changed the
+    record of that revision since."""
+    if task.revision != revision or task.status is not WorkflowStatus.FAILED:
+        return task
+    fresh: dict[str, Any] = {"cancel_requested": None, "finished_at": None, "queue": None, "attempts": 0}
+    again = task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, earlier_runs=task.runs, **fresh)
+    return again.with_outbox(state=FeishuState.PENDING, last_error=None, last_error_zh=None, status_before=None)
 
 
 def started(task: TaskRecord) -> TaskRecord:
