@@ -89,8 +89,8 @@ class Shown:
         _, content = picture_for_cell(name, original, LARGEST_PICTURE)
         if there in {hashlib.sha256(one).hexdigest() for one in (original, content)}:
             return True
-        # converted: another Pillow writes the same picture with other bytes
-        return content is not original and same_pixels(content, self._feishu.media(token))
+        # another Pillow writes the same picture with other bytes; so may Feishu, of which nobody knows
+        return same_pixels(content, self._feishu.media(token))
 
     def _is_of_row(self, task: TaskRecord, row: int, content: set[str]) -> bool:
         """Whether something of this content is, or was, a result of a task whose row this is."""
