@@ -99,6 +99,7 @@ class Control:
 
     def _change_rows(self, change: dict[str, Any]) -> None:
         """{"insert": {"at", "values"}}, {"delete": n}, {"sort": title, "reverse"}, {"set": {"cell", "value"}},
+        {"insert_column": {"at", "title"}}, {"delete_column": letters}, {"move_column": {"from", "to"}},
         {"merge": range}, {"protect": range or ""}, {"unprotect": true}, {"drop_down": range, "several"}."""
         sheet = self._sheet(change.get("sheet", ""))
         if "insert" in change:
@@ -107,6 +108,12 @@ class Control:
             sheet.delete_row(change["delete"])
         if "sort" in change:
             sheet.sort(change["sort"], reverse=bool(change.get("reverse")))
+        if "insert_column" in change:
+            sheet.insert_column(change["insert_column"]["at"], change["insert_column"].get("title", ""))
+        if "delete_column" in change:
+            sheet.delete_column(change["delete_column"])
+        if "move_column" in change:
+            sheet.move_column(change["move_column"]["from"], change["move_column"]["to"])
         if "set" in change:
             sheet.set(change["set"]["cell"], cell_from_json(change["set"]["value"], Path()))
         if "merge" in change:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .cells import CellValue
@@ -62,6 +62,16 @@ class Late:
         """A person has changed this very cell."""
         for write in self._writes:
             write.before = [old for old in write.before if old.row is not row or old.column != column]
+
+    def rearranged(self, rows: Sequence[Row], columns: Sequence[int | None]) -> None:
+        """The columns of these rows have moved; they had these numbers before."""
+        theirs = set(map(id, rows))
+        for write in self._writes:
+            write.before = [
+                replace(old, column=columns.index(old.column) + 1) if id(old.row) in theirs else old
+                for old in write.before
+                if id(old.row) not in theirs or old.column in columns
+            ]
 
     def begin_read(self) -> None:
         """A read comes in: what is due shows from now on."""

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Area", "RangeError", "cell_position", "column_letters", "column_number", "moved", "parse_area"]
+__all__ = [
+    "Area",
+    "RangeError",
+    "cell_position",
+    "column_letters",
+    "column_number",
+    "moved",
+    "parse_area",
+    "rearranged",
+]
 
 _CELL: Final = re.compile(r"([A-Z]{1,3})([1-9][0-9]*)")
 #: A1:B5, A:B and A1:B. Neither 1:1 nor a lone A1: the service refuses both.
@@ -98,3 +108,15 @@ def moved(area: Area, at: int, count: int) -> Area:
     first = area.first_row + (count if area.first_row >= at else 0)
     last = area.last_row if area.last_row is None else area.last_row + (count if area.last_row >= at else 0)
     return Area(first, area.first_column, last, area.last_column)
+
+
+def rearranged(area: Area, columns: Sequence[int | None]) -> Area | None:
+    """The area in a sheet whose columns had these numbers before, None for a new one; None where nothing is left of
+    it. One that goes on beyond all columns still does."""
+    left = [
+        number
+        for number, former in enumerate(columns, 1)
+        if former is not None and area.first_column <= former <= area.last_column
+    ]
+    left += [area.last_column] if area.last_column > len(columns) else []
+    return Area(area.first_row, min(left), area.last_row, max(left)) if left else None

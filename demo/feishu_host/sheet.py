@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from .book import Book
 from .cells import CellValue, CellWrite, Choice, Mixed, Picture, PictureWrite, RowValues, plain_text, with_types
 from .late import Old, Row
-from .ranges import Area, cell_position, column_letters, moved, parse_area
+from .ranges import Area, cell_position, column_letters, column_number, moved, parse_area, rearranged
 from .rendering import picture_json
 
 __all__ = ["DEFAULT_HEADER", "Sheet"]
@@ -191,6 +191,28 @@ class Sheet:
             self._rows[self.first_row - 1 :] = [self._rows[number - 1] for number in order]
             self._marks["merged"] = [area for area in self.merges if area.first_row < self.first_row]
 
+    def insert_column(self, at: str, title: str = "") -> None:
+        """Insert an empty column so that its letters become `at`; what was there and right of it moves on."""
+        with self._change():
+            columns, place = self._columns(), column_number(at) - 1
+            self._rearrange([*columns[:place], None, *columns[place:]])
+            self._set(self.header_row, place + 1, title)
+
+    def delete_column(self, letters: str) -> None:
+        """Delete a column with all that is in it; what is right of it moves up."""
+        with self._change():
+            self._rearrange([number for number in self._columns() if number != column_number(letters)])
+
+    def move_column(self, letters: str, to: str) -> None:
+        """Drag a column to where its letters become `to`. ValueError where that would tear merged cells apart."""
+        with self._change():
+            number, columns = column_number(letters), self._columns()
+            columns.remove(number)
+            columns.insert(column_number(to) - 1, number)
+            if any((now := rearranged(area, columns)) is None or now.columns != area.columns for area in self.merges):
+                raise ValueError("merged cells cannot be torn apart")
+            self._rearrange(columns)
+
     def merge(self, area: str) -> None:
         """Merge cells: the first keeps its value, the others become empty and stay so, whatever is written there.
 
@@ -337,6 +359,19 @@ class Sheet:
         """Rows from `at` on have moved; so do the areas."""
         for mark, areas in self._marks.items():
             self._marks[mark] = [moved(area, at, count) for area in areas]
+
+    def _columns(self) -> list[int]:
+        return list(range(1, self.column_count + 1))
+
+    def _rearrange(self, columns: Sequence[int | None]) -> None:
+        """The former number of each column, None for a new one; all that stands there, and the areas, go along."""
+        for row in self._rows:
+            row[:] = [row[former - 1] if former is not None and former <= len(row) else None for former in columns]
+            while row and row[-1] is None:
+                row.pop()
+        for mark, areas in self._marks.items():
+            self._marks[mark] = [now for area in areas if (now := rearranged(area, columns)) is not None]
+        self.book.late.rearranged(self._rows, columns)
 
     def _title(self, column: int) -> str:
         titles = self.titles

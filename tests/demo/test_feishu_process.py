@@ -25,6 +25,10 @@ def test_the_switches_over_http(client: Client, feishu: FeishuStandIn) -> None:
     assert post("rows", {"insert": {"at": 2, "values": {"产品名": "鞋"}}}) == 200
     assert post("rows", {"delete": 3}) == 200
     assert post("rows", {"sort": "产品名", "reverse": True}) == 200
+    assert post("rows", {"insert_column": {"at": "A", "title": "编号"}}) == 200
+    assert post("rows", {"move_column": {"from": "A", "to": "C"}}) == 200
+    assert feishu.sheet.titles[:4] == ["产品图", "产品名", "编号", "模特图"]
+    assert post("rows", {"delete_column": "C"}) == 200
     assert post("rows", {"set": {"cell": "G2", "value": {"base64": base64.b64encode(PNG).decode()}}}) == 200
     assert post("settings", {"switches": {"document_access": "view"}, "limits": {"pictures": 1}}) == 200
     assert (feishu.switches.document_access, feishu.limits.pictures) == ("view", 1)

@@ -7,7 +7,7 @@ from feishu_caller import PNG, ROWS, Client
 
 from wfrecovery.demo.feishu_host.pictures import pixel_size
 from wfrecovery.demo.feishu_host.ranges import RangeError, column_letters, column_number, parse_area
-from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
+from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture, Switches
 
 
 @pytest.mark.parametrize(("number", "letters"), [(1, "A"), (26, "Z"), (27, "AA"), (52, "AZ"), (703, "AAA")])
@@ -93,3 +93,67 @@ def test_a_header_over_two_merged_rows_stays_one() -> None:
     assert (sheet.header_row, sheet.first_row, str(sheet.merges[0])) == (2, 5, "A2:A4")
     sheet.delete_row(3)
     assert (sheet.header_row, sheet.first_row, sheet.text("B4")) == (2, 4, "杯子")
+
+
+def test_columns_move_with_all_that_is_in_them(client: Client, feishu: FeishuStandIn) -> None:
+    sheet = feishu.sheet
+    sheet.set("G3", PNG)
+    sheet.set("E3", {"type": "formula", "text": "=B3", "value": "帽子"})
+    before = [sheet.row(number) for number in (2, 3)]
+    revision = sheet.revision
+    sheet.insert_column("A", "编号")
+    assert (sheet.find("产品名"), sheet.revision) == ("C", revision + 1)
+    assert [sheet.row(number) for number in (2, 3)] == [{"编号": None, **row} for row in before]
+    assert client.read("sid001!F3:F3", valueRenderOption="Formula") == [["=B3"]]
+    sheet.delete_column(sheet.find("编号"))
+    sheet.move_column("G", "B")
+    assert sheet.titles[:4] == ["产品图", "产品模特合成图", "产品名", "模特图"]
+    assert [sheet.row(number) for number in (2, 3)] == before
+    sheet.move_column("B", "G")
+    sheet.delete_column("E")
+    assert [sheet.row(number) for number in (2, 3)] == [
+        {title: value for title, value in row.items() if title != "提示词"} for row in before
+    ]
+    assert sheet.revision == revision + 5
+
+
+def test_areas_move_with_columns(client: Client, feishu: FeishuStandIn) -> None:
+    sheet = feishu.sheet
+    sheet.merge("B2:B3")
+    sheet.protect("F2:F3")
+    sheet.drop_down("H2:H3")
+    sheet.insert_column("A")
+    assert [str(area) for area in sheet.merges] == ["C2:C3"]
+    refused = client.put("sid001!G2:G2", [["x"]])["code"]
+    assert refused != 0
+    assert client.put("sid001!F2:F2", [["x"]])["code"] == 0
+    sheet.move_column("G", "A")
+    assert (client.put("sid001!A2:A2", [["x"]])["code"], client.put("sid001!G2:G2", [["x"]])["code"]) == (refused, 0)
+    sheet.delete_column("A")
+    assert client.put("sid001!A2:A2", [["x"]])["code"] == 0
+    assert [str(area) for area in sheet.merges] == ["C2:C3"]
+
+
+def test_a_column_inside_merged_cells_widens_them_and_none_is_torn_out(feishu: FeishuStandIn) -> None:
+    sheet = feishu.sheet
+    sheet.merge("B2:C2")
+    sheet.insert_column("C")
+    assert [str(area) for area in sheet.merges] == ["B2:D2"]
+    with pytest.raises(ValueError, match="merged"):
+        sheet.move_column("B", "H")
+    sheet.delete_column("C")
+    sheet.protect()
+    sheet.delete_column("A")
+    assert [str(area) for area in sheet.merges] == ["A2:B2"]
+    assert sheet.protected(parse_area("A1:ZZ9"))
+
+
+def test_what_shows_late_shows_late_in_a_column_that_has_moved_as_well() -> None:
+    with FeishuStandIn(ROWS, switches=Switches(late_reads=1)) as feishu:
+        client = Client(feishu)
+        client.login()
+        client.put("sid001!F2:G2", [["已完成", "x"]])
+        feishu.sheet.delete_column("G")
+        feishu.sheet.insert_column("B")
+        assert client.read("sid001!G2:H2") == [["否", "否"]]
+        assert client.read("sid001!G2:H2") == [["已完成", "否"]]
