@@ -1,31 +1,40 @@
-"""Which rows show what was written for another one, because rows moved while it was on its way."""
+"""Which cells show what was written for other ones, because rows or columns moved while it was on its way."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from ..table.cells import cell_text, read_cell
+from ..table.cells import cell_text, read_cell, same_text, value_text
+from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, resembles, short
 from ..wording import Wording
 from .finding import RowNotFoundError
 from .reading import Left, Place, Reading, SheetReader
-from .sheet import SheetTable, row_number_of
+from .sheet import SheetTable, column_letters, column_of, row_number_of
 
 #: So many rows are named to a person.
 _MOST_NAMED: Final = 20
 #: What a new row says by itself.
 _NOT_DONE: Final = ("", "否")
+#: What is not understood.
+_UNKNOWN: Final[Mapping[str, Any]] = {}
+
+#: A column field and a text that was written into it.
+_What = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Stray:
-    """A row of the newest reading that got what is another's."""
+    """A cell of the newest reading that got what is another's."""
 
-    row: int
+    place: Place
+    #: the name of its column
+    name: str
+    #: the column field that it was written for
     field: str
     shown: str
     #: its own text by the reading before; None where that cannot be told
@@ -35,38 +44,94 @@ class Stray:
 
 
 def strays(reader: SheetReader, left: Left) -> Iterator[Stray]:
-    """What went astray of some cells, by the newest reading. Raises SheetLayoutError where no row can be told.
+    """What went astray of some cells, by the newest reading. Raises SheetLayoutError where no row can be told, and
+    FeishuError.
 
-    A row that has the number that was written to, shows the value since, and is not the one that was meant: that is
-    ours, if it is looked for at once. Where rows have moved, and a value is missing from its own row, it may be any
-    other row that shows it since: rows may have moved twice. A task's number is in no other row by chance. But a person
-    may write 已完成 as well: so what stood there before is not told.
+    A cell at the very address that was written to, which shows the value since, and is not the one that was meant:
+    that is ours, if it is looked for at once. Where rows or columns have moved, and a value is missing from its own
+    row, it may be any other cell that shows it since: they may have moved twice. A task's number is in no other cell by
+    chance. But a person may write 已完成 as well: so what stood there before is not told.
     """
     for name in ("product_name", "model_name"):
         reader.sheet.place(name)
-    values = defaultdict(list)
+    sheet, earlier = reader.sheet, left.earlier
+    values: defaultdict[_What, list[tuple[str, TaskRecord | Place]]] = defaultdict(list)
     for address, (owner, field, value) in left.cells.items():
-        if field in reader.sheet.places:
-            values[field, cell_text(value).strip()].append((row_number_of(address), owner))
-    for (field, shown), sent in values.items():
-        numbers, meant = {number for number, _ in sent}, [reader.rows_of(owner) for _, owner in sent]
-        look = _Look(reader, left.earlier, field, shown, set().union(*meant))
-        certain = field == "task_id" or not left.late
-        hit = [stray for number in numbers.intersection(reader.sheet.row_numbers()) for stray in look.at(number)]
-        yield from (stray if certain else replace(stray, text=None) for stray in hit)
-        missing = sum(not any(map(look.shows, rows)) for rows in meant)
-        if missing > len(hit) and look.moved:
-            for stray in (stray for row in reader.sheet.row_numbers() if row not in numbers for stray in look.at(row)):
-                yield stray if field == "task_id" else replace(stray, text=None)
+        values[field, cell_text(value).strip()].append((address, owner))
+    sent = [_Sent(reader, earlier, what, cells) for what, cells in values.items()]
+    hit = frozenset(name for one in sent for name in one.others)
+    for one in sent:
+        field = one.field
+        yield from one.above()
+        found = 0
+        for name in one.columns:
+            look = _Look(reader, earlier, one, name, hit)
+            certain = field == "task_id" or (not left.late and one.column == sheet.place(name))
+            here = [stray for number in one.numbers.intersection(sheet.row_numbers()) for stray in look.at(number)]
+            yield from (stray if certain else replace(stray, text=None) for stray in here)
+            found += len(here)
+            if one.missing > found and (name != field or look.moved):
+                elsewhere = (row for row in sheet.row_numbers() if row not in one.numbers)
+                for stray in (stray for row in elsewhere for stray in look.at(row)):
+                    yield stray if field == "task_id" else replace(stray, text=None)
+
+
+class _Sent:
+    """A value that was sent into a column, and for which rows."""
+
+    def __init__(
+        self, reader: SheetReader, earlier: Reading, what: _What, cells: Sequence[tuple[str, TaskRecord | Place]]
+    ) -> None:
+        self._sheet, self._earlier = reader.sheet, earlier.sheet
+        self.field, self.shown = what
+        self.numbers = {row_number_of(address) for address, _ in cells}
+        self.column = column_of(cells[0][0])
+        self._rows = [reader.rows_of(owner) for _, owner in cells]
+        self.meant: Set[int] = set().union(*self._rows)
+
+    @cached_property
+    def missing(self) -> int:
+        """How many rows do not show it."""
+        return sum(not any(self._shows(row, self.field) for row in rows) for rows in self._rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """Where it is looked for."""
+        return [*([self.field] if self._sheet.shares(self.field, self._earlier) else []), *self.others]
+
+    @cached_property
+    def others(self) -> list[str]:
+        """The columns that it was not for and that show it more often since columns have moved. What a new row says by
+        itself is looked for only where it was written."""
+        if not self._sheet.has_moved(self._earlier) or not self.missing:
+            return []
+        names = [self._sheet.name_at(self.column)] if self.shown in _NOT_DONE else self._sheet.names
+        return [name for name in names if name != self.field and self._is_more(name)]
+
+    def above(self) -> Iterator[Stray]:
+        """What came to stand above the header, because rows were inserted there."""
+        name = self._sheet.name_at(self.column)
+        for number in self.numbers if self._sheet.header > self._earlier.header else ():
+            if number <= self._sheet.header and name in self._sheet.names and self._shows(number, name):
+                yield Stray(Place(RowIdentity(), number, self._sheet), name, self.field, self.shown, None, 0)
+
+    def _is_more(self, name: str) -> bool:
+        before = self._sheet.shares(name, self._earlier)
+        then = sum(self._earlier.text(row, name) == self.shown for row in self._earlier.row_numbers()) if before else 0
+        return sum(self._shows(row, name) for row in self._sheet.row_numbers()) > then
+
+    def _shows(self, row: int, name: str) -> bool:
+        return name in self._sheet.names and self._sheet.text(row, name) == self.shown
 
 
 class _Look:
-    """For a value in a column, that was written for some rows (`meant`) by an earlier reading."""
+    """For a value in the column of that name. `hit`: the columns that were written over."""
 
-    def __init__(self, reader: SheetReader, earlier: Reading, field: str, shown: str, meant: Set[int]) -> None:
-        self._reader, self._earlier, self._field, self._shown, self._meant = reader, earlier, field, shown, meant
-        #: what a row says → the cells of the column before in rows that look like it, and those that show the value now
-        self._alike: dict[RowIdentity, tuple[list[Any], Set[int]]] = {}
+    def __init__(self, reader: SheetReader, earlier: Reading, sent: _Sent, name: str, hit: Set[str]) -> None:
+        self._reader, self._earlier, self._field, self._name, self._hit = reader, earlier, sent.field, name, hit
+        self._shown, self._meant = sent.shown, sent.meant if name == sent.field else frozenset()
+        #: row → the cells of the column before in rows that look like it, and those of them that show the value now
+        self._alike: dict[Any, tuple[list[Any], Set[int]]] = {}
 
     @cached_property
     def moved(self) -> bool:
@@ -75,7 +140,7 @@ class _Look:
         return any(now.get(identity, number) != number for identity, number in before.items())
 
     def shows(self, row: int) -> bool:
-        return self._reader.sheet.text(row, self._field) == self._shown
+        return self._reader.sheet.text(row, self._name) == self._shown
 
     def at(self, row: int) -> Iterator[Stray]:
         """The row, if it shows the value, is none of those that were meant, and more of the rows that look like it show
@@ -88,25 +153,63 @@ class _Look:
             return
         if len(showing - self._meant) > before.count(self._shown):
             own = [cell for cell, text in zip(cells, before, strict=True) if text != self._shown]
-            plain = own and all(isinstance(cell, str | None) for cell in own)  # a link is more than its text
-            texts = {cell_text(cell).strip() for cell in own}
-            text = texts.pop() if plain and len(texts) == 1 else None
-            yield Stray(row, self._field, self._shown, text, len(showing) - 1)
+            text = None if self._formulas else plain_text(own)
+            place = self._reader.place(row, self._hit)
+            yield Stray(place, self._name, self._field, self._shown, text, len(showing) - 1)
+
+    @cached_property
+    def _formulas(self) -> bool:
+        return self._reader.has_formulas(self._name)
 
     def _looks(self, row: int) -> tuple[list[Any], Set[int]]:
-        identity = self._reader.sheet.identity(row)
-        if identity not in self._alike:
-            sheet = self._earlier.sheet
-            before = self._reader.earlier_rows(self._earlier, row) or self._edited(identity)
-            now = self._reader.earlier_rows(self._reader.current, row) or [row]
-            self._alike[identity] = [sheet.cell(number, self._field) for number in before], set(filter(self.shows, now))
-        return self._alike[identity]
+        # Where a column was written over that tells rows apart, each is looked at by its number.
+        key = (self._reader.place(row, self._hit).identity, row if self._hit else None)
+        if key not in self._alike:
+            reader = self._reader
+            before = reader.earlier_rows(self._earlier, row, self._hit) or self._edited(key[0])
+            now = reader.alike(row, self._hit) or [row]
+            cells = [held(reader.sheet, self._earlier, number, self._name) for number in before]
+            self._alike[key] = cells, set(filter(self.shows, now))
+        return self._alike[key]
 
     def _edited(self, identity: RowIdentity) -> list[int]:
         """The rows that are not there any more and that it may have been: somebody has corrected a word."""
         there = self._reader.sheet.index
         gone = ((number, row) for number, row in self._earlier.sheet.index.rows.items() if resembles(row, identity))
         return [number for number, row in gone if not there.may_be(row)]
+
+
+def held(now: SheetTable, earlier: Reading, row: int, name: str) -> Any:
+    """What a row of an earlier reading held in a column that has that name now; several cells where it may be any. A
+    column that was not there is a new one, or had another title: it held nothing where the row had nothing in those
+    that are not there any more."""
+    sheet = earlier.sheet
+    shared = now.shares(name, sheet)
+    names = [name] if shared else [other for other in sheet.names if not now.shares(other, sheet)]
+    if "composite_image" in names and row in earlier.sent:  # a picture came there since
+        return _UNKNOWN
+    cells = [sheet.cell(row, other) for other in names]
+    return cells[0] if shared else list(filter(None, cells)) or None
+
+
+def plain_text(cells: Sequence[Any]) -> str | None:
+    """The text that each of some cells is, and nothing else, so that it can be written again; None where they differ,
+    or one is more than its text: a link, a number, or what reads as one."""
+    texts = {cell or "" if cell is None or isinstance(cell, str) else None for cell in cells}
+    text = texts.pop() if len(texts) == 1 else None
+    return text if text is not None and value_text(same_text(text)) == same_text(text) else None
+
+
+def lost_titles(now: SheetTable, earlier: SheetTable, addresses: Collection[str]) -> dict[str, str]:
+    """The titles that were written over because the header came to stand where a row was, by address; none where other
+    titles have changed as well."""
+    there = {column_of(address): address for address in addresses if row_number_of(address) == now.header + 1}
+    if now.header == earlier.header or not there:
+        return {}
+    width = max(len(now.titles), len(earlier.titles))
+    before, since = ([*sheet.titles, *[""] * (width - len(sheet.titles))] for sheet in (earlier, now))
+    lost = [index for index in range(width) if before[index] != since[index]]
+    return {there[index]: before[index] for index in lost} if there.keys() >= set(lost) else {}
 
 
 def _numbers(sheet: SheetTable) -> Mapping[RowIdentity, int]:
@@ -117,22 +220,27 @@ def _numbers(sheet: SheetTable) -> Mapping[RowIdentity, int]:
 
 
 def spoiled(task_id: str, cells: Sequence[tuple[Place, str]], besides: Wording | None = None) -> RowNotFoundError:
-    """What a person is told of cells (row, column field) of other rows, which got what is this task's, and of which
+    """What a person is told of cells (row, name of the column), which are not the task's and got what is, and of which
     nobody knows what stood there; `besides`: why the task is blocked already."""
-    named = []
-    for place, field in cells:
-        who = short([place.identity.product_name, place.identity.model_name, place.identity.prompt])
-        title = getattr(place.sheet.columns, field)
-        named.append(f"{who or place.row} {title!r}")
-    named = list(dict.fromkeys(named))
+    named = list(dict.fromkeys(cell_named(place, name) for place, name in cells))
     rows = ", ".join(named[:_MOST_NAMED]) + (" …" if len(named) > _MOST_NAMED else "")
     told = Wording(
-        f"rows moved while cells were written, and these cells of other rows were written over, or may have been: "
-        f"{rows}; what stood there is not known → put that right, then push it by its name: "
+        "rows or columns moved while cells were written, and these cells, which are others', were written over, or may "
+        f"have been: {rows}; what stood there cannot be put back from here (Feishu keeps former versions) → put that "
+        f"right, then push it by its name: wfrecovery push {task_id}",
+        "写入单元格时有人移动了行或列，这些不属于它的单元格被覆盖或可能被覆盖："
+        f"{rows}；原内容无法自动恢复（可在飞书的历史记录里查看）→ 请检查并改正，再按名称重新推送："
         f"wfrecovery push {task_id}",
-        "写入单元格时有人移动了行，其他行的这些单元格被覆盖或可能被覆盖："
-        f"{rows}；原内容未知 → 请检查并改正，再按名称重新推送：wfrecovery push {task_id}",
     )
     if besides is not None:
         told += Wording("; and: ", "；另外：") + besides
     return RowNotFoundError(told, [place.row for place, _ in cells])
+
+
+def cell_named(place: Place, name: str) -> str:
+    """A cell as people find it: its address, what its row says, and its column's title."""
+    known = place.identity
+    who = short([known.product_name, known.model_name, known.prompt])
+    index = place.sheet.names.get(name)
+    cell = f"{'' if index is None else column_letters(index)}{place.row}"
+    return " ".join(filter(None, [cell, who, repr(place.sheet.title(name))]))

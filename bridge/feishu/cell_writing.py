@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from ..table.cells import cell_text
-from ..table.records import TaskRecord
-from .astray import Stray, spoiled, strays
+from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
+from .astray import Stray, lost_titles, spoiled, strays
 from .client import RANGES_PER_WRITE, FeishuClient
 from .codes import PARTLY_DONE
 from .errors import FeishuError
-from .reading import Cells, Left, Owed, Place, SheetReader, Write
+from .reading import Cells, Left, Owed, Place, Reading, SheetReader, Write
 from .sheet import SheetLayoutError, row_number_of
 
 log = logging.getLogger("wfrecovery")
@@ -30,6 +31,8 @@ class CellWriting:
     def __init__(self, feishu: FeishuClient, reader: SheetReader) -> None:
         self._feishu, self._reader = feishu, reader
         self._unseen = reader.unseen
+        #: the tasks whose own pictures were written over by their statuses: they are to be sent again
+        self.lost: set[str] = set()
 
     def write(self, cells: Cells) -> bool:
         """True when they stand where they should, else the sheet was read again and what went astray put right. What a
@@ -73,12 +76,13 @@ class CellWriting:
             self._put_right()
 
     def _put_right(self) -> None:
-        """Give other rows their own texts back, where ours went into them because rows moved in that very moment; and
-        again, where rows moved under that as well. What Feishu refuses for now stays owed: rows may move until the next
-        try, and where it went is known by now. Nothing is emptied on suspicion: where nobody knows what stood in a cell
-        before, whose it is now, or how to write it, a person is told."""
+        """Give other cells their own texts back, where ours went into them because rows or columns moved in that very
+        moment; and again, where they moved under that as well. What Feishu refuses for now stays owed: they may move
+        until the next try, and where it went is known by now. Nothing is emptied on suspicion: where nobody knows what
+        stood in a cell before, whose it is now, or how to write it, a person is told."""
         for _ in range(_REPAIR_ROUNDS):
             for left in list(self._unseen.cells):
+                give_titles_back(self._feishu, self._reader, left.earlier, left.cells)
                 if self._look_for(left):
                     self._unseen.cells.remove(left)
             self._unseen.owed = [debt for debt in self._unseen.owed if self._still_owed(debt)]
@@ -122,7 +126,7 @@ class CellWriting:
         except SheetLayoutError:  # merged or removed meanwhile
             self._give_up(debt)
             return None
-        log.warning("[wfrecovery] rows moved under a write: %s gets its own text back", address)
+        log.warning("[wfrecovery] rows or columns moved under a write: %s gets its own text back", address)
         return address
 
     def _give_up(self, debt: Owed) -> None:
@@ -135,23 +139,35 @@ class CellWriting:
         owed = {(self._reader.row_of(debt.place), debt.field) for debt in self._unseen.owed}
         found = list(strays(self._reader, left))
         for stray in found:
-            place, task_id = self._reader.place(stray.row), _whose(left, stray)
-            if stray.text is None:
-                self._tell(task_id, place, stray.field)
-            elif (stray.row, stray.field) not in owed:
-                self._unseen.owed.append(Owed(place, stray.field, stray.text, stray.shown, stray.beside, task_id))
+            place, name, task_id = stray.place, stray.name, _whose(left, stray)
+            if self._is_own_picture(left, stray):
+                self.lost.add(task_id)
+            elif stray.text is None:
+                self._tell(task_id, place, name)
+            elif (place.row, name) not in owed:
+                self._unseen.owed.append(Owed(place, name, stray.text, stray.shown, stray.beside, task_id))
         left.looks, left.late = left.looks + 1, True
-        stands = all(self._reader.stands(*cell) for cell in left.cells.values() if cell[1] in self._reader.sheet.places)
+        stands = all(self._reader.stands(*cell) for cell in left.cells.values() if cell[1] in self._reader.sheet.names)
         return bool(found) or stands or left.looks == _MOST_LOOKS
+
+    def _is_own_picture(self, left: Left, stray: Stray) -> bool:
+        """Whether a finished task's status stands where its own picture stood."""
+        return stray.name == "composite_image" and any(
+            isinstance(owner, TaskRecord)
+            and owner.workflow_type == WorkflowType.IMAGE_COMPOSITION.value
+            and owner.status is WorkflowStatus.COMPLETED
+            and self._reader.row_of(owner) == row_number_of(address) == stray.place.row
+            for address, (owner, _, _) in left.cells.items()
+        )
 
     def _still_owed(self, debt: Owed) -> bool:
         """Whether its row still shows what was written over its own. A person is told where its row cannot be told from
         others that show it, or is not found any more."""
-        if debt.field not in self._reader.sheet.places:  # its column was removed or renamed
+        if not self._reader.sheet.shares(debt.field, debt.place.sheet):  # its column was removed or renamed
             self._tell(debt.task_id, debt.place, debt.field)
             return False
         rows = self._reader.rows_of(debt.place)
-        showing = [row for row in rows if self._reader.sheet.text(row, debt.field) == debt.shown]
+        showing = [row for row in rows if self._reader.sheet.shown(row, debt.field) == debt.shown]
         if len(rows) == 1:
             return bool(showing)
         if not rows or len(showing) > debt.beside:
@@ -165,14 +181,24 @@ class CellWriting:
             log.warning("[wfrecovery] %s", spoiled(task_id, [(place, field)]))
 
 
+def give_titles_back(feishu: FeishuClient, reader: SheetReader, earlier: Reading, addresses: Collection[str]) -> None:
+    """Write titles again that were written over because rows were inserted above them. Raises FeishuError and
+    SheetLayoutError."""
+    lost = lost_titles(reader.sheet, earlier.sheet, addresses)
+    if lost:
+        log.warning("[wfrecovery] rows moved under a write: the title is written again in %s", ", ".join(lost))
+        feishu.write_cells(lost)
+        reader.read()
+
+
 def _whose(left: Left, stray: Stray) -> str:
-    """The task whose value went into another row: of those that wrote it the one that wrote there."""
+    """The task whose value went into another cell: of those that wrote it the one that wrote there."""
     wrote = {
         row_number_of(address): owner.task_id
         for address, (owner, field, value) in left.cells.items()
         if isinstance(owner, TaskRecord) and field == stray.field and cell_text(value).strip() == stray.shown
     }
-    return wrote.get(stray.row) or next(iter(wrote.values()), left.task_id)
+    return wrote.get(stray.place.row) or next(iter(wrote.values()), left.task_id)
 
 
 def _is_nowhere(error: FeishuError, cells: int) -> bool:

@@ -111,10 +111,20 @@ class FeishuClient:
         fields = [field for field in WRITTEN if field in table.places]
         if not fields or not table.row_numbers():
             return table
-        letters = [column_letters(table.places[field]) for field in fields]
-        first, last = table.row_numbers()[0], table.row_numbers()[-1]
-        formulas, revision = in_halves(partial(self._formulas, grid.sheet_id, letters), first, last)
-        return replace(table.with_formulas(first, fields, formulas), revision=oldest([table.revision, revision]))
+        formulas, revision = self._formulas_in(table, fields)
+        table = table.with_formulas(table.row_numbers()[0], fields, formulas)
+        return replace(table, revision=oldest([table.revision, revision]))
+
+    def has_formulas(self, sheet: SheetTable, name: str) -> bool:
+        """Whether there are formulas in a column, now."""
+        cells, _ = self._formulas_in(sheet, [name])
+        return any(isinstance(cell, str) and cell.startswith("=") for row in cells for cell in row)
+
+    def _formulas_in(self, sheet: SheetTable, names: Sequence[str]) -> Block:
+        """The rows of some columns, with a formula as such."""
+        letters = [column_letters(sheet.place(name)) for name in names]
+        rows = sheet.row_numbers()
+        return in_halves(partial(self._formulas, sheet.sheet_id, letters), rows[0], rows[-1])
 
     def read_again(self, sheet: SheetTable) -> SheetTable:
         """The cells of a sheet that was read before, of the size that it had then, with what formulas give."""
@@ -251,7 +261,7 @@ class FeishuClient:
         return self._values(columns.format(first, last))
 
     def _formulas(self, sheet_id: str, letters: Sequence[str], first: int, last: int) -> Block:
-        """Rows of single columns, with a formula as such: elsewhere it reads as what it gives."""
+        """The same between two rows: elsewhere a formula reads as what it gives."""
         ranges = quote(",".join(f"{sheet_id}!{column}{first}:{column}{last}" for column in letters), safe="")
         query = f"ranges={ranges}&valueRenderOption=Formula&dateTimeRenderOption=FormattedString"
         data = self._call("GET", f"{self._v2}/values_batch_get?{query}")

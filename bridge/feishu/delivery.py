@@ -58,7 +58,7 @@ class Delivery:
             row = self._reader.row(task)
         except RowNotFoundError:
             self.withdraw(task)
-            raise
+            row = self._reader.row(task)  # it may have stood over what tells its own row
         self._reader.sheet.address(row, status_field(task.workflow_type))
         if task.status is WorkflowStatus.FAILED:
             return

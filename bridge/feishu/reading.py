@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
@@ -24,12 +24,12 @@ from typing import Any, Final
 from ..table.cells import cell_text
 from ..table.index import TaskEntry
 from ..table.records import TaskRecord
-from ..table.row_identity import RowIdentity, nearest
+from ..table.row_identity import PICTURES, TEXTS, RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
 from ..table.values import FeishuState
 from .client import FeishuClient
 from .finding import Claim, RowFinder, RowNotFoundError
-from .sheet import SheetLayoutError, SheetTable
+from .sheet import WRITTEN, SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
@@ -65,6 +65,8 @@ class Place:
     row: int
     #: the reading in which it has that number
     sheet: SheetTable = field(compare=False)
+    #: columns of it that were written over, which tell nothing of it
+    hit: Set[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(eq=False)
@@ -83,12 +85,13 @@ class Left:
 
 @dataclass(frozen=True)
 class Owed:
-    """A cell of another row that was written over: its own text, until that stands there again."""
+    """A cell that was written over and is not the task's: its own text, until that stands there again."""
 
     place: Place
+    #: the name of its column
     field: str
     text: str
-    #: what was written over it
+    #: what was written over it: a text, or the token of a picture
     shown: str
     #: of the rows that look like it, so many show that beside it
     beside: int
@@ -105,7 +108,7 @@ class Unseen:
     cells: list[Left] = field(default_factory=list)
     #: what was found to have gone astray, and is not put right yet
     owed: list[Owed] = field(default_factory=list)
-    #: by task id, the cells (row, column field) of other rows that a person has to look after
+    #: by task id, the cells (row, name of the column) that a person has to look after
     to_tell: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
     #: by token, of the pictures that were looked at for that: no token is ever used twice
     digests: dict[str, str] = field(default_factory=dict)
@@ -262,9 +265,11 @@ class SheetReader:
         """All rows that may be its own: see `RowFinder.looks_like`."""
         return self._finder.looks_like(task)
 
-    def place(self, row: int) -> Place:
-        """A row, as it is found again when rows move."""
-        return Place(self.sheet.identity(row), row, self.sheet)
+    def place(self, row: int, hit: Set[str] = frozenset()) -> Place:
+        """A row, as it is found again when rows move; `hit`: see `Place`. One above the header is found nowhere."""
+        unknown: dict[str, Any] = dict.fromkeys(hit & {*TEXTS, *PICTURES})
+        identity = self.sheet.index.rows.get(row, RowIdentity())
+        return Place(replace(identity, **unknown), row, self.sheet, hit)
 
     def row_of(self, owner: RowOwner | Place) -> int | None:
         """Its row by the newest reading; None where that cannot be told."""
@@ -274,19 +279,45 @@ class SheetReader:
     def rows_of(self, owner: RowOwner | Place) -> Sequence[int]:
         """The same; several where a place is looked for and rows look the same."""
         if isinstance(owner, Place):
-            return [owner.row] if owner.sheet is self.sheet else _narrowed(self.sheet, owner.identity)
+            return _counterparts(self.sheet, owner)
         with contextlib.suppress(RowNotFoundError, SheetLayoutError):
             return [self.row(owner)]
         return []
 
-    def earlier_rows(self, earlier: Reading, row: int) -> Sequence[int]:
+    def earlier_rows(self, earlier: Reading, row: int, hit: Set[str] = frozenset()) -> Sequence[int]:
         """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""
-        return _narrowed(earlier.sheet, self.sheet.identity(row))
+        return _counterparts(earlier.sheet, self.place(row, hit))
+
+    def alike(self, row: int, hit: Set[str] = frozenset()) -> Sequence[int]:
+        """The rows of this reading that look like it."""
+        return _narrowed(self.sheet, self.place(row, hit).identity)
+
+    def has_formulas(self, name: str) -> bool:
+        """Whether a column holds formulas: readings show what they give. Raises FeishuError."""
+        return name not in WRITTEN and self._feishu.has_formulas(self.sheet, name)
 
     def stands(self, owner: TaskRecord | Place, field: str, value: Any) -> bool:
         """Whether a cell of its row shows this value."""
         row = self.row_of(owner)
         return row is not None and self.sheet.text(row, field) == cell_text(value).strip()
+
+
+def _counterparts(sheet: SheetTable, place: Place) -> Sequence[int]:
+    """The numbers that a row may have in another reading. What was written over may have been all that tells it from
+    others; where no row has moved it has its number."""
+    if place.sheet is sheet:
+        return [place.row]
+    found = _narrowed(sheet, place.identity)
+    return [place.row] if place.hit and len(found) != 1 and _stand_still(place.sheet, sheet, place.hit) else found
+
+
+def _stand_still(one: SheetTable, other: SheetTable, hit: Set[str]) -> bool:
+    """Whether all rows of either reading say the same in all columns that both have, but in those that are written."""
+    names = [name for name in one.names if one.shares(name, other) and name not in hit | {*WRITTEN}]
+    numbers = sorted({*one.row_numbers(), *other.row_numbers()})
+    return bool(names) and all(
+        (one.cell(number, name) or None) == (other.cell(number, name) or None) for name in names for number in numbers
+    )
 
 
 def _narrowed(sheet: SheetTable, identity: RowIdentity) -> Sequence[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +30,10 @@ WRITTEN: Final = (*STATUSES, "composite_image", "video_link", "task_id")
 _DECIDE: Final = frozenset({*TEXTS, *STATUSES, "composite_image"})
 #: The columns by which rows are told apart, and what is kept of them.
 _TELLS_APART: Final = frozenset({*TEXTS, *PICTURES, "task_id"})
+#: A column's letters, as a name.
+_LETTERS: Final = re.compile(r"([A-Z]+):\1")
 _MAY_BE_EMPTY: Final = Wording(" (an empty one if there is none)", "（没有这一列就设为空）")
+_FIELDS: Final = frozenset(field.name for field in dataclasses.fields(Columns))
 _MADE_OF_ROWS: Final = ("index", "_merges_by_column")
 
 
@@ -96,9 +99,13 @@ class SheetTable:
         text = read_cell(self.cell(row_number, field))
         return None if text is None else text.strip()
 
-    def picture(self, row_number: int) -> str | None:
+    def picture(self, row_number: int, field: str = "composite_image") -> str | None:
         """The token of the picture that a row shows, of all where there are several; Feishu never uses one twice."""
-        return ",".join(pictures_in(self.cell(row_number, "composite_image"))) or None
+        return ",".join(pictures_in(self.cell(row_number, field))) or None
+
+    def shown(self, row_number: int, field: str) -> str | None:
+        """A cell's picture, else its text."""
+        return self.picture(row_number, field) or self.text(row_number, field)
 
     def with_values(self, changes: Mapping[tuple[int, str], Any]) -> SheetTable:
         """The same sheet with some cells, (row number, field) → value, written since."""
@@ -130,8 +137,10 @@ class SheetTable:
         """The column's index; raises SheetLayoutError that names what is missing and what is there."""
         if field in self.places:
             return self.places[field]
-        wanted, titles = getattr(self.columns, field), self.titles
-        twice = _meant(titles, self.columns)[field]
+        wanted, titles = self.title(field), self.titles
+        if field not in _FIELDS and field in self.names:
+            return self.names[field]
+        twice = _meant(titles, self.columns).get(field, [])
         if len(twice) > 1:
             letters = ", ".join(f"{column_letters(index)} {titles[index]}" for index in twice)
             raise SheetLayoutError(
@@ -151,6 +160,36 @@ class SheetTable:
                 f"或在 [columns] 里设置列名{empty.zh}",
             )
         )
+
+    def title(self, name: str) -> str:
+        """What people call the column of a field, or of another name."""
+        return str(getattr(self.columns, name)) if name in _FIELDS else name
+
+    @cached_property
+    def names(self) -> Mapping[str, int]:
+        """All columns: by their field, else by their title; what has none of its own by its letters, which mean it in
+        this reading alone."""
+        fields, times = {index: field for field, index in self.places.items()}, Counter(self.titles)
+        names: dict[str, int] = {}
+        for index in range(max((len(cells) for cells in self.values), default=0)):
+            letters, title = column_letters(index), self.titles[index] if index < len(self.titles) else ""
+            own = title and times[title] == 1 and title not in _FIELDS and not _LETTERS.fullmatch(title)
+            names[fields.get(index) or (title if own else f"{letters}:{letters}")] = index
+        return names
+
+    def name_at(self, index: int) -> str:
+        """The name of the column that stands there."""
+        letters = column_letters(index)
+        return next((name for name, place in self.names.items() if place == index), f"{letters}:{letters}")
+
+    def has_moved(self, earlier: SheetTable) -> bool:
+        """Whether columns stand elsewhere than in an earlier reading."""
+        return _without_blanks(self.titles) != _without_blanks(earlier.titles)
+
+    def shares(self, name: str, other: SheetTable) -> bool:
+        """Whether a column is in both readings, under that name."""
+        same = not _LETTERS.fullmatch(name) or not self.has_moved(other)
+        return same and name in self.names and name in other.names
 
     def check_columns(self) -> list[str]:
         """The titles of the columns that are not there. Raises SheetLayoutError where several may be one of them, or
@@ -180,13 +219,13 @@ class SheetTable:
             raise SheetLayoutError(
                 Wording(
                     f"cell {cell} is merged into {first}, so row {row_number} has no cell of its own in "
-                    f"{getattr(self.columns, field)!r}: split the merged cells",
-                    f"单元格 {cell} 已合并到 {first}，第 {row_number} 行在“{getattr(self.columns, field)}”"
+                    f"{self.title(field)!r}: split the merged cells",
+                    f"单元格 {cell} 已合并到 {first}，第 {row_number} 行在“{self.title(field)}”"
                     "没有自己的单元格：请取消合并",
                 )
             )
         if self.text(row_number, field) is None:
-            title = getattr(self.columns, field)
+            title = self.title(field)
             raise SheetLayoutError(
                 Wording(
                     f"cell {cell} ({title!r}) holds something that is not understood, perhaps a formula: it is not "
@@ -350,3 +389,16 @@ def row_number_of(address: str) -> int:
     """The row of a cell's address, 0 where it names none."""
     digits = address.rpartition(":")[2].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     return int(digits) if digits.isdecimal() else 0
+
+
+def column_of(address: str) -> int:
+    """The index of the column of a cell's address, -1 where it names none."""
+    index = -1
+    for letter in address.rpartition(":")[2].rstrip("0123456789"):
+        index = (index + 1) * 26 + ord(letter) - ord("A")
+    return index
+
+
+def _without_blanks(titles: Sequence[str]) -> Sequence[str]:
+    """Those at the end may be left out."""
+    return titles[: max((place for place, title in enumerate(titles, 1) if title), default=0)]

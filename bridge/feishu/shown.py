@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from ..table.cells import UNNAMED_PICTURE, cell_text, pictures_in
+from ..table.cells import cell_text, one_named, pictures_in
 from ..table.changes import leaving
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
@@ -112,11 +112,6 @@ class Shown:
         if token not in digests:
             digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
         return digests[token]
-
-
-def one_named(shown: str) -> bool:
-    """Whether a cell shows one picture, of which the answer says which."""
-    return UNNAMED_PICTURE not in shown and "," not in shown
 
 
 def _results_of(task: TaskRecord) -> set[str | None]:

@@ -17,7 +17,7 @@ from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
 from .reading import Cells, SheetReader
-from .sheet import SheetLayoutError, row_number_of
+from .sheet import SheetLayoutError, column_of, row_number_of
 from .shown import Shown, Whose
 from .status_column import status_field
 
@@ -94,16 +94,23 @@ class StatusDelivery:
     def _write_cells(self, cells: Cells) -> tuple[bool, dict[str, Exception]]:
         """As `CellWriting.write`; and what is to be looked for later, because it does not show."""
         settled = self._writing.write(cells)
-        return settled, {} if settled else self._unseen(cells)
+        lost = {task_id: _picture_lost() for task_id in self._writing.lost}
+        self._writing.lost.clear()
+        return settled and not lost, {**({} if settled else self._unseen(cells)), **lost}
 
     def _unseen(self, cells: Cells) -> dict[str, Exception]:
-        """What Feishu has taken and does not show, although its row is where it was."""
+        """What Feishu has taken and does not show, although its cell is where it was."""
         unseen: dict[str, Exception] = {}
         for address, (task, field, value) in cells.items():
-            if self._reader.row_of(task) == row_number_of(address) and not self._reader.stands(task, field, value):
+            if self._is_at(task, field, address) and not self._reader.stands(task, field, value):
                 sends = self._count_send(task)
                 unseen[task.task_id] = _not_seen(address, sends)
         return unseen
+
+    def _is_at(self, task: TaskRecord, field: str, address: str) -> bool:
+        """Whether neither its row nor its column has moved since."""
+        at_home = column_of(address) == self._reader.sheet.place(field)
+        return at_home and self._reader.row_of(task) == row_number_of(address)
 
     def _count_send(self, task: TaskRecord) -> int:
         """How often its status has been written and not shown."""
@@ -192,6 +199,15 @@ def _linked(task: TaskRecord, row: int) -> RowNotFoundError:
 def _waits(error: Exception | None) -> bool:
     """Whether it was written, and is to be looked for later."""
     return isinstance(error, FeishuError)
+
+
+def _picture_lost() -> Exception:
+    return FeishuError(
+        Wording(
+            "columns moved while its status was written, which went over its picture: that is sent again",
+            "写入状态时有人移动了列，状态覆盖了它的图片：会重新发送图片",
+        )
+    )
 
 
 def _not_seen(address: str, sends: int) -> Exception:

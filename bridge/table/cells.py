@@ -63,6 +63,11 @@ def cell_text(cell: Any) -> str:
     return read_cell(cell) or ""
 
 
+def one_named(shown: str | None) -> bool:
+    """Whether a cell shows one picture, of which the answer says which. `shown`: what `pictures_in` gives, joined."""
+    return shown is not None and UNNAMED_PICTURE not in shown and "," not in shown
+
+
 def pictures_in(cell: Any) -> tuple[str, ...]:
     """The tokens of the pictures that a cell shows, in order; Feishu never uses a token twice."""
     parts = cell if isinstance(cell, list) else [cell]
