@@ -69,7 +69,7 @@ def strays(reader: SheetReader, left: Left) -> Iterator[Stray]:
             certain = field == "task_id" or (not left.late and one.column == sheet.place(name))
             here = [stray for number in one.numbers.intersection(sheet.row_numbers()) for stray in look.at(number)]
             yield from (stray if certain else replace(stray, text=None) for stray in here)
-            found += len(here)
+            found += sum(not look.is_copy(stray.place.row) for stray in here)
             if one.missing > found and (name != field or look.moved):
                 elsewhere = (row for row in sheet.row_numbers() if row not in one.numbers)
                 for stray in (stray for row in elsewhere for stray in look.at(row)):
@@ -129,7 +129,7 @@ class _Look:
 
     def __init__(self, reader: SheetReader, earlier: Reading, sent: _Sent, name: str, hit: Set[str]) -> None:
         self._reader, self._earlier, self._field, self._name, self._hit = reader, earlier, sent.field, name, hit
-        self._shown, self._meant = sent.shown, sent.meant if name == sent.field else frozenset()
+        self._shown, self._meant = sent.shown, frozenset(sent.meant if name == sent.field else ())
         #: row → the cells of the column before in rows that look like it, and those of them that show the value now
         self._alike: dict[Any, tuple[list[Any], Set[int]]] = {}
 
@@ -141,6 +141,10 @@ class _Look:
 
     def shows(self, row: int) -> bool:
         return self._reader.sheet.text(row, self._name) == self._shown
+
+    def is_copy(self, row: int) -> bool:
+        """Whether it may show the value because somebody has copied a row that was meant."""
+        return not self._meant.isdisjoint(self._reader.alike(row))
 
     def at(self, row: int) -> Iterator[Stray]:
         """The row, if it shows the value, is none of those that were meant, and more of the rows that look like it show

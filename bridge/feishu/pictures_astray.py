@@ -58,7 +58,9 @@ class PicturesAstray:
         if found is None:
             return False
         row, name = found
-        if name == _OWN_COLUMN:
+        if row <= self._reader.sheet.header:
+            self._leave(task, sent, row, name)
+        elif name == _OWN_COLUMN:
             there = self._reader.earlier_rows(earlier, row) if earlier else ()
             if not earlier or len(there) != 1:
                 self._leave(task, sent, row, name)
@@ -145,8 +147,8 @@ class PicturesAstray:
         return sorted(new, key=lambda row: abs(row - at))[: None if earlier else _MOST_LOOKED_AT]
 
     def _in_other_columns(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> list[tuple[int, str, str]]:
-        """The same in all other columns, without what the row was made with. After a restart only in its row, in that
-        of the number that it was sent to, and in the column that stands there now."""
+        """The same in all other columns, and above the header, without what the row was made with. After a restart only
+        in its row, in that of the number that it was sent to, and in the column that stands there now."""
         sheet, at, own = self._reader.sheet, row_number_of(sent.cell), self._reader.row_of(task)
         if earlier:
             known = {token for _, _, token in _pictures(earlier.sheet)}
@@ -156,7 +158,7 @@ class PicturesAstray:
         new = [
             (row, name, token)
             for row, name, token in _pictures(sheet)
-            if name != _OWN_COLUMN and one_named(token) and token not in known
+            if (name != _OWN_COLUMN or row <= sheet.header) and one_named(token) and token not in known
             if earlier or row in (at, own) or name == named
         ]
         return sorted(new, key=lambda cell: abs(cell[0] - at))[: None if earlier else _MOST_LOOKED_AT]
@@ -248,21 +250,21 @@ class PicturesAstray:
 def _pictures(sheet: SheetTable) -> Iterator[tuple[int, str, str]]:
     """All cells that show pictures: row, name of the column, tokens."""
     names = {index: name for name, index in sheet.names.items()}
-    for number in sheet.row_numbers():
-        for index, cell in enumerate(sheet.values[number - 1]):
+    for number, cells in enumerate(sheet.values, 1):
+        for index, cell in enumerate(cells):
             if isinstance(cell, list | Mapping) and (tokens := pictures_in(cell)):
                 yield number, names[index], ",".join(tokens)
 
 
 def _astray(row: int, name: str, reader: SheetReader) -> RowNotFoundError:
-    if name != _OWN_COLUMN:
+    if name != _OWN_COLUMN or row <= reader.sheet.header:
         cell = cell_named(reader.place(row, {name}), name)
         return RowNotFoundError(
             Wording(
-                "columns moved while the picture was on its way, and it was written over another column's cell in row "
+                "rows or columns moved while the picture was on its way, and it was written over another cell, in row "
                 f"{row}: {cell} → put back there what it held, which Feishu's version history (历史记录) has, then "
                 "push again",
-                f"发送图片时有人移动了列，图片覆盖了第 {row} 行另一列的单元格：{cell}"
+                f"发送图片时有人移动了行或列，图片覆盖了第 {row} 行的另一个单元格：{cell}"
                 " → 请在飞书的历史记录里找到原内容并放回去，再重新推送",
             ),
             [row],

@@ -35,7 +35,20 @@ NUMBER, MARK, KIND = "任务号", "备注", "图片合成"
 TIMEOUT, SLOW = 0.5, 0.8
 #: How often something is done to the sheet in the very moment in which a call leaves.
 _UNDER_A_CALL: Final = 0.03
-_EDITS: Final = ("insert", "sort", "sort", "turn", "delete", "rename", "retype", "replace", "copy", "note")
+_EDITS: Final = (
+    "insert",
+    "sort",
+    "sort",
+    "turn",
+    "delete",
+    "rename",
+    "retype",
+    "replace",
+    "copy",
+    "note",
+    "column",
+    "drag",
+)
 
 
 def sheet_rows(count: int) -> list[dict[str, Any]]:
@@ -99,6 +112,12 @@ class People:
                 sheet.set(f"{sheet.find(title)}{row}", value)
             case "note":
                 sheet.set(f"P{row}", f"note {number}")
+            case "column" if gone := [title for title in sheet.titles if title.startswith("列")]:
+                sheet.delete_column(sheet.find(gone[0]))
+            case "column":
+                sheet.insert_column(sheet.find(self._dice.choice(DEFAULT_HEADER)), f"列{number}")
+            case "drag":
+                sheet.move_column(*(sheet.find(self._dice.choice(DEFAULT_HEADER)) for _ in range(2)))
 
 
 class BusyOffice(requests.Session):

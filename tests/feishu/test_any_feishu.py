@@ -16,7 +16,7 @@ from publishing_support import PICTURE, STATUS, Image, Team, rows
 
 from wfrecovery.bridge.feishu.picture_delivery import MOST_SENDS
 from wfrecovery.bridge.table.values import FeishuState
-from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture, Switches
+from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, FeishuStandIn, Picture, Switches
 
 SEEDS = range(10 * int(os.environ.get("WFRECOVERY_SEEDS", "1")))
 ROWS = 7
@@ -25,7 +25,7 @@ ROWS = 7
 def edited(feishu: FeishuStandIn, dice: random.Random, number: int) -> None:
     """What a colleague does between two flushes."""
     sheet = feishu.sheet
-    match dice.choice(["insert", "sort", "note", "nothing"]):
+    match dice.choice(["insert", "sort", "note", "column", "column gone", "drag", "nothing"]):
         case "insert":
             sheet.insert_row(
                 dice.randint(2, sheet.last_row), {"产品名": f"新品{number}", "模特名": "新人", STATUS: "否"}
@@ -34,6 +34,12 @@ def edited(feishu: FeishuStandIn, dice: random.Random, number: int) -> None:
             sheet.sort("产品名", reverse=dice.random() < 0.5)
         case "note":
             sheet.set(f"K{dice.randint(2, sheet.last_row)}", f"note {number}")
+        case "column":
+            sheet.insert_column(sheet.find(dice.choice(DEFAULT_HEADER)), f"列{number}")
+        case "column gone" if gone := [title for title in sheet.titles if title.startswith("列")]:
+            sheet.delete_column(sheet.find(dice.choice(gone)))
+        case "drag":
+            sheet.move_column(sheet.find(dice.choice(DEFAULT_HEADER)), sheet.find(dice.choice(DEFAULT_HEADER)))
 
 
 def delivered(team: Team, dice: random.Random) -> dict[str, str]:

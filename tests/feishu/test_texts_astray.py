@@ -55,13 +55,17 @@ class People:
     def __init__(self, sheet: Sheet, dice: random.Random, edits: int) -> None:
         self.sheet, self.dice, self.left = sheet, dice, edits
         self.done: list[str] = []
+        #: what they do to columns
+        self.columns: tuple[str, ...] = ()
 
     def work(self, _: int = 0) -> None:
         """Once in a while, once or twice: rows that have moved move back, or on."""
         while self.left and self.dice.random() < 0.5:
             self.left -= 1
             sheet, row = self.sheet, self.dice.randint(2, self.sheet.last_row)
-            edit = self.dice.choice(["insert", "insert", "up", "down", "shuffle", "delete", "rename", "copy"])
+            edit = self.dice.choice(
+                ["insert", "insert", "up", "down", "shuffle", "delete", "rename", "copy", *self.columns]
+            )
             self.done.append(f"{edit} {row}")
             match edit:
                 case "insert":
@@ -76,6 +80,15 @@ class People:
                     sheet.set(f"{sheet.find('产品名')[0]}{row}", f"改名{self.left}")
                 case "copy":
                     sheet.insert_row(row, sheet.row(row))
+                case "column":
+                    sheet.insert_column(self._somewhere(), f"列{self.left}")
+                case "column gone" if gone := [title for title in sheet.titles if title.startswith("列")]:
+                    sheet.delete_column(sheet.find(self.dice.choice(gone)))
+                case "drag":
+                    sheet.move_column(self._somewhere(), self._somewhere())
+
+    def _somewhere(self) -> str:
+        return self.sheet.find(self.dice.choice(HEADER))
 
 
 def new_row(sheet: Sheet, at: int, name: str) -> None:
@@ -95,10 +108,27 @@ def spoiled(team: Team) -> list[dict[str, str]]:
     return [row for row in texts if row[STATUS] == FAILED and row[MARK] not in tried]
 
 
+def written_over(team: Team) -> list[dict[str, str]]:
+    """The rows that say 失败 in another column."""
+    texts = [team.feishu.sheet.row_texts(number) for number in range(2, team.feishu.sheet.last_row + 1)]
+    return [row for row in texts if FAILED in [text for title, text in row.items() if title != STATUS]]
+
+
 def silent(team: Team, names: dict[str, str]) -> list[dict[str, str]]:
     """Of these, those of which nobody was told. `names`: mark → the product's name at first."""
     said = told(team)
-    return [row for row in spoiled(team) if row["产品名"] not in said and names.get(row[MARK], row[MARK]) not in said]
+    return [
+        row
+        for row in (*spoiled(team), *written_over(team))
+        if row["产品名"] not in said and names.get(row[MARK], row[MARK]) not in said
+    ]
+
+
+def wordless(team: Team, names: dict[str, str]) -> list[dict[str, str]]:
+    """The rows that have lost their 提示词 or a name, and of which nobody was told."""
+    texts = [team.feishu.sheet.row_texts(number) for number in range(2, team.feishu.sheet.last_row + 1)]
+    said = told(team)
+    return [row for row in texts if not all(map(row.get, HEADER[:3])) and names.get(row[MARK], row[MARK]) not in said]
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("WFRECOVERY_HISTORIES", "25"))))
@@ -109,6 +139,7 @@ def test_no_row_says_what_is_another_s_unless_somebody_is_told(seed: int, tmp_pa
     with FeishuStandIn(sheet_rows(), header=HEADER, switches=switches) as feishu:
         feishu.limits.sheet_calls_per_second = None
         team, people = Team(feishu, tmp_path), People(feishu.sheet, dice, edits=dice.randint(1, 5))
+        people.columns = dice.choice([(), ("column", "column gone", "drag")])
         names = {row[MARK]: row["产品名"] for row in sheet_rows()}
         tasks = {number: team.failed(number) for number in TASKS}
         hands = Hands(team)
@@ -122,6 +153,7 @@ def test_no_row_says_what_is_another_s_unless_somebody_is_told(seed: int, tmp_pa
         feishu.faults.clear()
         team.flush_until_quiet()
         assert not silent(team, names), (people.done, told(team))
+        assert not wordless(team, names), (people.done, told(team))
         said = told(team)
         for number, task_id in tasks.items():
             there = [
