@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..results.contents import ResultGoneError
-from ..table.cells import one_named, pictures_in
+from ..table.cells import UNNAMED_PICTURE, one_named, pictures_in
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
 from ..table.row_identity import short
