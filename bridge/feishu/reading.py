@@ -130,6 +130,8 @@ class SheetReader:
         self.unseen = unseen if unseen is not None else Unseen()
         self._feishu, self._flush_began, self._fresh = feishu, time.monotonic(), True
         self._claims: Sequence[Claim] = ()
+        #: two readings, the columns of these that were written over, and whether their rows stand still: every row asks
+        self._compared: tuple[SheetTable, SheetTable, Set[str], bool] | None = None
         #: the kinds of writes that the revision is known to count by one
         self._counted: set[Write] = set()
         self.read()
@@ -142,7 +144,7 @@ class SheetReader:
     def read(self) -> None:
         """Read it anew; raises FeishuError and SheetLayoutError."""
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
-        sheet = self._feishu.read_sheet()
+        sheet, self._compared = self._feishu.read_sheet(), None
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
         self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
 
@@ -279,14 +281,28 @@ class SheetReader:
     def rows_of(self, owner: RowOwner | Place) -> Sequence[int]:
         """The same; several where a place is looked for and rows look the same."""
         if isinstance(owner, Place):
-            return _counterparts(self.sheet, owner)
+            return self._counterparts(self.sheet, owner)
         with contextlib.suppress(RowNotFoundError, SheetLayoutError):
             return [self.row(owner)]
         return []
 
     def earlier_rows(self, earlier: Reading, row: int, hit: Set[str] = frozenset()) -> Sequence[int]:
         """The numbers that a row of this reading may have had in an earlier one; several where rows look the same."""
-        return _counterparts(earlier.sheet, self.place(row, hit))
+        return self._counterparts(earlier.sheet, self.place(row, hit))
+
+    def _counterparts(self, sheet: SheetTable, place: Place) -> Sequence[int]:
+        """The numbers that a row may have in another reading. What was written over may have been all that tells it
+        from others; where no row has moved it has its number."""
+        if place.sheet is sheet:
+            return [place.row]
+        found = _narrowed(sheet, place.identity)
+        if not place.hit or len(found) == 1:
+            return found
+        one, other, hit, still = self._compared or (None, None, None, False)
+        if one is not place.sheet or other is not sheet or hit != place.hit:
+            still = _stand_still(place.sheet, sheet, place.hit)
+            self._compared = place.sheet, sheet, place.hit, still
+        return [place.row] if still else found
 
     def alike(self, row: int, hit: Set[str] = frozenset()) -> Sequence[int]:
         """The rows of this reading that look like it."""
@@ -300,15 +316,6 @@ class SheetReader:
         """Whether a cell of its row shows this value."""
         row = self.row_of(owner)
         return row is not None and self.sheet.text(row, field) == cell_text(value).strip()
-
-
-def _counterparts(sheet: SheetTable, place: Place) -> Sequence[int]:
-    """The numbers that a row may have in another reading. What was written over may have been all that tells it from
-    others; where no row has moved it has its number."""
-    if place.sheet is sheet:
-        return [place.row]
-    found = _narrowed(sheet, place.identity)
-    return [place.row] if place.hit and len(found) != 1 and _stand_still(place.sheet, sheet, place.hit) else found
 
 
 def _stand_still(one: SheetTable, other: SheetTable, hit: Set[str]) -> bool:
