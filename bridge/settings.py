@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from .documents import spreadsheet_of
+from .documents import sheet_of, spreadsheet_of
 from .wording import Wording, wording_of
 
 if sys.version_info >= (3, 11):
@@ -146,6 +146,11 @@ class Settings:
     def document_as_given(self) -> str | None:
         """The same by the address that is set, before Feishu was asked."""
         return self._digest(self.feishu_spreadsheet_token)
+
+    @property
+    def sheet(self) -> str | None:
+        """The sheet that has this title now, by `sheet_key`; None where nobody in this process has asked Feishu."""
+        return sheet_of(self.document or "")
 
     def sheet_key(self, sheet_id: str) -> str:
         """A digest of a sheet by its own id, which it keeps when people rename it."""

@@ -229,7 +229,7 @@ class Plugin:
     def _find_document(self) -> None:
         """Which spreadsheet a wiki's address means is known before anything is declined for its document."""
         try:
-            self._publisher.find_document()
+            self._publisher.which.find_document()
         except (TaskError, OSError) as error:
             self._writer.report("records do not name the spreadsheet that the wiki's address means", error)
         self._decline_others()

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import requests
 from urllib3.exceptions import HTTPError
 
-from ..documents import note_spreadsheet
+from ..documents import note_sheet, note_spreadsheet
 from ..redact import redact
 from ..settings import Settings, load_settings
 from ..table.rows import RowData
@@ -69,8 +69,8 @@ class FeishuClient:
         self._token_lock = threading.Lock()
         self._token, self._token_ends = "", 0.0
         self._url = ""
-        #: which sheet was read last, by a digest: it keeps that under another name
-        self.sheet_key: str | None = None
+        #: the titles of all sheets by the newest list, by `Settings.sheet_key`
+        self.titles: Mapping[str, str] = {}
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> FeishuClient:
@@ -181,7 +181,7 @@ class FeishuClient:
             self._sheets()
 
     def find_sheet(self) -> None:
-        """Ask which sheet the settings name: `sheet_key` tells it from then on."""
+        """Ask which sheet the settings name: `settings.sheet` tells it from then on."""
         self._grid()
 
     def sheet_url(self) -> str:
@@ -252,8 +252,10 @@ class FeishuClient:
 
     def _grid(self) -> Grid:
         """The sheet that the settings name; asked anew each time, rows come and go."""
-        grid = grid_of(self._sheets(), self.settings.feishu_sheet_name)
-        self.sheet_key = self.settings.sheet_key(grid.sheet_id)
+        sheets = self._sheets()
+        self.titles = {self.settings.sheet_key(str(one.get("sheet_id"))): str(one.get("title")) for one in sheets}
+        grid = grid_of(sheets, self.settings.feishu_sheet_name)
+        note_sheet(self.settings.document or "", self.settings.sheet_key(grid.sheet_id))
         return grid
 
     def _rows(self, columns: str, first: int, last: int) -> Block:

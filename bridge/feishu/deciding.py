@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -80,7 +80,12 @@ def write_anyway(
             )
         )
     row = rows[number]
-    return db.table.update(task_id, lambda record: meant_for(record, row, identity, shown_by(row)))
+    document, here = feishu.settings.document, feishu.settings.sheet_key(sheet.sheet_id)
+    if document is not None:
+        db.note_sheet(document, here)
+    return db.table.update(
+        task_id, lambda record: replace(meant_for(record, row, identity, shown_by(row)), sheet=here)
+    )
 
 
 def leave(db: DatabaseManager, task_id: str) -> TaskRecord:

@@ -79,7 +79,7 @@ class Publisher:
         self._reader: SheetReader | None = None
         self._unseen = Unseen()
         self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush()
-        self.which = WhichDocument(db, feishu)
+        self.which = WhichDocument(db, feishu, clock)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
         #: Feishu wants to be left alone until then
@@ -95,14 +95,6 @@ class Publisher:
     def document(self) -> str | None:
         """Where it writes to; results of rows of another one are left alone."""
         return self._feishu.settings.document
-
-    def find_document(self) -> None:
-        """Ask Feishu which spreadsheet is meant, where that is not known; where it cannot be told, that is said."""
-        try:
-            self._feishu.find_document()
-            self.which.learn()
-        except FeishuError as error:
-            log.warning("[wfrecovery] it cannot be told which spreadsheet the settings mean: %s", error)
 
     def due(self) -> list[TaskRecord]:
         """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
@@ -178,16 +170,19 @@ class Publisher:
         """Write the numbers of tasks that were entered into their rows; True where some are to be tried again. Raises
         nothing: a row without a number is found by all else."""
         reader, tasks = self._reader, list[TaskRecord]()
-        if not self._feishu.configured or (reader is not None and not self._numbers.has_column(reader)):
-            return False
-        if self._clock() < self._asked_until:
-            return True
+        without = not self._feishu.configured or (reader is not None and not self._numbers.has_column(reader))
+        if not self._feishu.configured or self._clock() < self._asked_until:
+            return not without
         try:
             self.which.learn()
+            self.which.name_sheet()
+            if without:
+                return False
             tasks = self._numbers.wanted(self._db.table.table_id, self.document)
             if tasks:
                 with self._turn, publishing_alone(self._db, self._feishu.settings):
-                    self._numbers.write(tasks, self._reading(tasks))
+                    reader, tasks = self._reading(tasks)
+                    self._numbers.write(tasks, reader)
                     self._tell_astray(FlushReport())
         except Timeout:
             return True
@@ -201,9 +196,9 @@ class Publisher:
         # Looked at again under the publisher's lock: another process may have pushed some meanwhile.
         ready = [task for task in map(self._current, tasks) if task is not None]
         try:
-            reader = self._reading(ready)
+            reader, ready = self._reading(ready, report)
         except (FeishuError, SheetLayoutError) as error:
-            self._put_all_off(tasks, error, report)
+            self._put_all_off([task for task in tasks if task.task_id not in report.blocked], error, report)
             return
         links = self._video_links()
         delivery = Delivery(
@@ -231,15 +226,24 @@ class Publisher:
         held_back = [task for task in ready if task.task_id not in told and self._current(task) is not None]
         self._without_older(held_back, reader, delivery, report)
 
-    def _reading(self, tasks: Sequence[TaskRecord]) -> SheetReader:
-        """The sheet, by the reading that we have where that will do. Raises FeishuError and SheetLayoutError."""
+    def _reading(
+        self, tasks: Sequence[TaskRecord], report: FlushReport | None = None
+    ) -> tuple[SheetReader, list[TaskRecord]]:
+        """The sheet, by the reading that we have where that will do, and those of the tasks whose row stands in it; a
+        flush (`report`) tells the others so. Raises FeishuError, SheetLayoutError, OSError and TaskError."""
         reader, self._reader = self._reader, None  # with an error on the way it is read anew the next time
+        if reader is not None and any(self.which.not_here(task, reader.sheet.sheet_id) for task in tasks):
+            reader = None  # the title may be another sheet's by now
         reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen, self._db.index.entries)
-        reader.begin(tasks)
         self.which.note()
+        here, elsewhere = self.which.sorted_out(tasks, reader.sheet.sheet_id)
+        for task, why in elsewhere if report is not None else ():
+            self._put_off(task, why, report or FlushReport())
+            _tell(task, why)
+        reader.begin(here)
         CellWriting(self._feishu, reader).settle()
         self._reader = reader
-        return reader
+        return reader, here
 
     def _video_links(self) -> VideoLink | None:
         """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""

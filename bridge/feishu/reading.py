@@ -27,12 +27,18 @@ from ..table.records import TaskRecord
 from ..table.row_identity import PICTURES, TEXTS, RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
 from ..table.values import FeishuState
+from ..wording import Wording
 from .client import FeishuClient
+from .errors import FeishuError
 from .finding import Claim, RowFinder, RowNotFoundError
 from .sheet import WRITTEN, SheetLayoutError, SheetTable
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
+_ANOTHER_SHEET: Final = Wording(
+    "the title in FEISHU_SHEET_NAME belongs to another sheet since the sheet was read; it is looked at again",
+    "读取之后，FEISHU_SHEET_NAME 里的名称已属于另一个工作表；稍后会再看一次",
+)
 
 
 class Write(Enum):
@@ -112,6 +118,18 @@ class Unseen:
     to_tell: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
     #: by token, of the pictures that were looked at for that: no token is ever used twice
     digests: dict[str, str] = field(default_factory=dict)
+    #: where that is
+    sheet_id: str | None = None
+
+    def is_in(self, sheet_id: str) -> None:
+        """From now on that sheet is read. What has left in another one cannot be looked for here; what is not put right
+        there is told."""
+        if self.sheet_id not in (None, sheet_id):
+            for owed in self.owed:
+                self.to_tell.setdefault(owed.task_id, []).append((owed.place, owed.field))
+            for left in (self.pictures, self.cells, self.owed):
+                left.clear()
+        self.sheet_id = sheet_id
 
 
 class SheetReader:
@@ -132,9 +150,12 @@ class SheetReader:
         self._claims: Sequence[Claim] = ()
         #: two readings, the columns of these that were written over, and whether their rows stand still: every row asks
         self._compared: tuple[SheetTable, SheetTable, Set[str], bool] | None = None
+        #: the sheet that the first reading has found under its title
+        self._sheet_id: str | None = None
         #: the kinds of writes that the revision is known to count by one
         self._counted: set[Write] = set()
         self.read()
+        self.unseen.is_in(self.sheet.sheet_id)
 
     @property
     def sheet(self) -> SheetTable:
@@ -145,6 +166,9 @@ class SheetReader:
         """Read it anew; raises FeishuError and SheetLayoutError."""
         started, self._confirmed_at = time.monotonic(), -math.inf  # without an answer nothing is written by the old one
         sheet, self._compared = self._feishu.read_sheet(), None
+        if self._sheet_id not in (None, sheet.sheet_id):
+            raise FeishuError(_ANOTHER_SHEET)
+        self._sheet_id = sheet.sheet_id
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
         self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
 

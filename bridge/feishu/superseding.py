@@ -29,7 +29,12 @@ def newer_results(
     since = min(task.result_order for task in tasks)
     newest: dict[_Key, TaskEntry] = {}
     known = db.sheets.read()
-    key_of = partial(_key, reader, lambda task: known.get(task.document or document or "", task.document or document))
+
+    def sheet_of(task: TaskRecord | TaskEntry) -> str | None:
+        named = task.document or document
+        return task.sheet or known.get(named or "", named)
+
+    key_of = partial(_key, reader, sheet_of)
     for entry in db.index.entries():
         if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry):
             key = key_of(entry)

@@ -62,8 +62,10 @@ class RunDelivery:
             return partial(named, Naming())
         plugin = await plugin_of(self._engine.plugin_lately)
         if self._publisher is not None and plugin is not None and plugin.document not in (None, self._document):
-            await asyncio.to_thread(self._publisher.find_document)  # one sheet may have two addresses
-        return partial(named, name(await self._table_id(), self._document, plugin))
+            await asyncio.to_thread(self._publisher.which.find_document)  # one sheet may have two addresses
+        naming = name(await self._table_id(), self._document, plugin)
+        sheet = None if self._publisher is None else self._publisher.which.sheet
+        return partial(named, dataclasses.replace(naming, sheet=sheet))
 
     @property
     def _document(self) -> str | None:

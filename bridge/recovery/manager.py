@@ -79,6 +79,9 @@ class TaskRecoveryManager:
         self._publisher = Publisher(db, feishu) if feishu is not None and feishu.configured else None
         if feishu is not None:
             db.document = lambda: feishu.settings.document
+        if self._publisher is not None:
+            which = self._publisher.which
+            db.sheet, db.ask_sheet = lambda: which.sheet, which.ask
         self._delivery = RunDelivery(db, engine, self._publisher)
         self._numbering = RunNumbering(self._delivery.number)
         self._watch = BatchWatch(publishing=self._publisher is not None)
@@ -253,7 +256,7 @@ class TaskRecoveryManager:
         reach the sheet; nor those of which nothing tells them apart, where there is a sheet. How many will be paid for,
         how many of these again and why, is logged."""
         if self._publisher is not None:
-            self._publisher.which.note()  # tasks of another sheet keep no row of this one
+            self._publisher.which.note_if_possible()  # tasks of another sheet keep no row of this one
         return self._planning.rows_to_do(rows, workflow_type)
 
     async def publish(self) -> FlushReport:

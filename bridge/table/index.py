@@ -39,6 +39,7 @@ class TaskEntry:
     workflow_type: str | None
     #: in which its row stands
     document: str | None
+    sheet: str | None
     row_number: int | None
     product_name: str
     model_name: str
@@ -85,6 +86,7 @@ class TaskEntry:
             feishu_state=record.feishu_state,
             workflow_type=record.workflow_type and sys.intern(record.workflow_type),
             document=record.document and sys.intern(record.document),
+            sheet=record.sheet and sys.intern(record.sheet),
             row_number=record.row_number,
             product_name=sys.intern(record.product_name),
             model_name=sys.intern(record.model_name),

@@ -26,7 +26,7 @@ _CELLS_BYTES: Final = 32 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _ROW: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
-_TAG: Final = (*_ROW, "row", "publisher", "document", "batch", "table")
+_TAG: Final = (*_ROW, "row", "publisher", "document", "sheet", "batch", "table")
 #: Objects and lists inside one another.
 _DEPTH: Final = 40
 

@@ -36,10 +36,11 @@ from .limits import kept_cells
 from .lives import Surroundings
 from .owner_list import meant
 from .owners import Owners
-from .publishers import back_in_outbox, delivered_here
+from .publishers import back_in_outbox, delivered_here, in_sheet
 from .record_json import record_to_json
 from .records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, workflow_type_of
 from .row_identity import PICTURES, RowIdentity, identity_of
+from .row_places import keeps_row
 from .row_tasks import RowTasks
 from .rows import RowData, row_data_of
 from .sheets import KnownSheets
@@ -78,6 +79,9 @@ class DatabaseManager:
         self.sheets = KnownSheets(self.table)
         #: the document whose rows are entered here, by `Settings.document`; None where nobody has said so
         self.document: Callable[[], str | None] = lambda: None
+        #: the sheet itself, by `Settings.sheet`, as far as it is known; and how to ask Feishu for it
+        self.sheet: Callable[[], str | None] = lambda: None
+        self.ask_sheet: Callable[[], object] = lambda: None
         self._rows = RowTasks(self.index, self.table.look, self.owners, self.table.newer, self.in_this_sheet)
 
     @property
@@ -106,6 +110,7 @@ class DatabaseManager:
         if type(row.row_number) is not int or row.row_number < 1:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
+        self._know_sheet()
         task_id = self._entered(row, identity, kind, comfyui_task_id)
         make_current(self, task_id)
         return task_id
@@ -136,6 +141,7 @@ class DatabaseManager:
                     row=identity,
                     owner=me,
                     batch=me.boot,
+                    sheet=self.sheet(),
                 )
             )
             return task_id
@@ -247,12 +253,24 @@ class DatabaseManager:
 
     def deliver_here(self, task_id: str, document: str) -> TaskRecord:
         """The same; and this table delivers it from now on, whoever was to. `document`: what is set here."""
-        return self.table.update(task_id, partial(delivered_here, self.table.keep_table_id(), document))
+        sheet = self.sheets.read().get(document)
+        return self.table.update(task_id, partial(delivered_here, self.table.keep_table_id(), document, sheet=sheet))
 
     def name_document(self, former: str | None, now: str | None) -> None:
         """Unfinished records that name a document by `former` name it by `now`. Raises OSError and TaskError."""
         for task in [task for task in self.table.active() if task.document == former and former is not None]:
             self.table.update(task.task_id, partial(dataclasses.replace, document=now))
+
+    def note_sheet(self, document: str, sheet: str) -> None:
+        """Note which sheet has the title of `document` now. Where that was another one before, what was entered for
+        that one says so from now on. Raises OSError and TaskError."""
+        former = self.sheets.read().get(document)
+        if former not in (None, sheet):
+            for task in list(self.table.active()):
+                nameless = task.document is None and task.stage.final and task.row_number is not None
+                if task.sheet is None and (nameless or task.document == document):
+                    self.table.update(task.task_id, partial(in_sheet, former))
+        self.sheets.note(document, sheet)
 
     def unpushed(self) -> list[TaskRecord]:
         """The outbox: final tasks whose result has to reach the sheet, oldest first."""
@@ -292,13 +310,20 @@ class DatabaseManager:
     def in_this_sheet(self, tasks: Iterable[TaskEntry]) -> list[TaskEntry]:
         """Of some tasks those whose row may stand in the sheet whose rows are entered here."""
         tasks = list(tasks)
-        elsewhere = self.sheets.elsewhere(tasks, self.document())
+        elsewhere = self.sheets.elsewhere(tasks, self.document(), self.sheet())
         return [task for task in tasks if task.task_id not in elsewhere]
 
     def rows_without_task(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:
         """`rows`, of one reading of the sheet, without those that a task is at work on, or whose result still has to
         reach the sheet. Of rows that look the same, as many are left out as there are tasks."""
+        self._know_sheet()
         return self._rows.without(rows, workflow_type_of(workflow_type).value)
+
+    def _know_sheet(self) -> None:
+        """Ask which sheet it is where nobody has, and that may tell whose rows some tasks keep."""
+        unknown = self.document() is not None and self.sheet() is None
+        if unknown and any(keeps_row(task) and (task.sheet or task.document) for task in self.index.entries()):
+            self.ask_sheet()
 
     def _change(self, task_id: str, change: Change) -> bool:
         try:

@@ -35,20 +35,32 @@ class Naming:
     document: str | None = None
     #: the other table that has a record of it
     twin: str | None = None
+    #: by `Settings.sheet`
+    sheet: str | None = None
 
 
 def named(naming: Naming, task: TaskRecord) -> TaskRecord:
     """`task` with who delivers it; where that stands there already, it stays."""
     if task.publisher is not None:
         return task
-    document, twin = task.document or naming.document, task.twin or naming.twin
-    return dataclasses.replace(task, publisher=naming.publisher, document=document, twin=twin)
+    known = {name: getattr(task, name) or getattr(naming, name) for name in ("document", "sheet", "twin")}
+    return dataclasses.replace(task, publisher=naming.publisher, **known)
 
 
 def may_deliver(task: TaskRecord, table_id: str | None, document: str | None) -> bool:
     """Whether a program that works in that table, and is set to that document, delivers it. What names nobody is
     delivered by whoever has it."""
     return task.publisher in (None, table_id) and task.document in (None, document)
+
+
+def stands_in(task: TaskRecord, sheet: str | None) -> bool:
+    """Whether its row stands in that sheet, as far as it is known for which one it was entered."""
+    return sheet is None or task.sheet in (None, sheet)
+
+
+def in_sheet(sheet: str | None, task: TaskRecord) -> TaskRecord:
+    """`task` with the sheet that it was entered for; once that is known, it stays."""
+    return dataclasses.replace(task, sheet=task.sheet or sheet)
 
 
 def addressed(task: TaskRecord, table_id: str | None, document: str | None) -> TaskRecord:
@@ -89,17 +101,19 @@ def back_in_outbox(table_id: str | None, task: TaskRecord) -> TaskRecord:
     return again
 
 
-def delivered_here(table_id: str, document: str, task: TaskRecord) -> TaskRecord:
+def delivered_here(table_id: str, document: str, task: TaskRecord, *, sheet: str | None = None) -> TaskRecord:
     """The same for one that a person has named: whoever was to deliver it, this table does from now on. Where it waited
     for another document, it goes into `document`: the one that is set here. What another was to deliver may be there
-    already: that is looked at first, unless a person has decided that it be written whatever is there."""
+    already: that is looked at first, unless a person has decided that it be written whatever is there. `sheet`: what
+    has the title of that, as far as was noted; what was told that its own is another one goes into it."""
     again = pushed_again(task)
     ours = task.publisher in (None, table_id)
     decided = again.with_outbox(asked_at=task.outbox.asked_at)
     again = again.with_outbox(by=None) if ours else taken_from_other(table_id, decided)
     waited = task.feishu_state in (FeishuState.PENDING, FeishuState.OFF)
     goes_to = document if waited and task.document is not None else task.document
-    return dataclasses.replace(again, document=goes_to)
+    told = task.feishu_state is not FeishuState.PUSHED and not stands_in(task, sheet)
+    return dataclasses.replace(again, document=goes_to, sheet=sheet if told or goes_to != task.document else task.sheet)
 
 
 def main_delivers(table_id: str | None) -> Wording:

@@ -85,12 +85,7 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
         "queue": None if record.queue is None else value_to_json(record.queue),
         "owner": None if record.owner is None else value_to_json(record.owner),
         "engine": record.engine,
-        "cancel_requested": record.cancel_requested,
-        "sending": record.sending,
-        "batch": record.batch,
-        "publisher": record.publisher,
-        "document": record.document,
-        "twin": record.twin,
+        **{name: getattr(record, name) for name in _NAMES},
         "refused_by": list(record.refused_by) or None,
         "results": [value_to_json(result) for result in record.results] or None,
         "nodes": {node: value_to_json(report) for node, report in record.nodes.items()} or None,
@@ -205,7 +200,7 @@ def row_in(answer: Mapping[str, Any], name: str = "feishu_row_data") -> dict[str
 
 def publishing_in(answer: Mapping[str, Any]) -> dict[str, str]:
     """Who delivers, where to, and in whose name, as far as a record's JSON says so."""
-    found = {name: _metadata_in(answer).get(name) for name in ("publisher", "document", "batch")}
+    found = {name: _metadata_in(answer).get(name) for name in ("publisher", "document", "sheet", "batch")}
     return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
@@ -366,6 +361,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), _text),
     },
 }
+_NAMES: Final = ("cancel_requested", "sending", "batch", "publisher", "document", "sheet", "twin")
 #: Key under `metadata` → field of the record, and how it is read.
 _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "feishu_row_data": ("row_data", _object),
@@ -377,7 +373,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "adopted": ("adopted", _flag),
     "queue": ("queue", _one(QueuePlace)),
     "owner": ("owner", _one(Owner)),
-    **{name: (name, _text) for name in ("cancel_requested", "sending", "batch", "publisher", "document", "twin")},
+    **{name: (name, _text) for name in _NAMES},
     "refused_by": ("refused_by", _texts),
     "nodes": ("nodes", _nodes),
     "found": ("found", _texts),

@@ -241,6 +241,8 @@ class TaskRecord:
     publisher: str | None = None
     #: where its row stands, by `Settings.document`
     document: str | None = None
+    #: the sheet itself, by `Settings.sheet`: titles change hands; None where nobody knew it
+    sheet: str | None = None
     #: the other table that has a record of its prompt: `main.py`'s, or the plugin's
     twin: str | None = None
     #: the ComfyUIs, by boot token, that cannot run its graph: a node or model is missing there

@@ -30,15 +30,23 @@ class KnownSheets:
         return {}
 
     def note(self, document: str, sheet: str) -> None:
-        """Note it, if it is another one than before. Raises OSError and TaskError."""
+        """Note it, if it is another one than before: see `DatabaseManager.note_sheet`. Raises OSError and TaskError."""
         if self.read().get(document) != sheet:
             with self._table.locked():
                 self._table.files.atomic.write(
                     self._table.folder / _NAME, encode({**self.read(), document: sheet}, indent=1)
                 )
 
-    def elsewhere(self, tasks: Iterable[TaskEntry], document: str | None) -> set[str]:
-        """Of some tasks the ids of those whose row surely stands in another sheet than that of `document`."""
+    def elsewhere(self, tasks: Iterable[TaskEntry], document: str | None, sheet: str | None) -> set[str]:
+        """Of some tasks the ids of those whose row stands in another sheet than `sheet`, which has the title of
+        `document`. One of another document does, unless that is known to be the same sheet."""
         known = self.read()
-        here = known.get(document or "")
-        return {task.task_id for task in tasks if here is not None and known.get(task.document or "", here) != here}
+        here = sheet or known.get(document or "")
+
+        def differs(task: TaskEntry) -> bool:
+            theirs = task.sheet or known.get(task.document or "")
+            if theirs is not None and here is not None:
+                return theirs != here
+            return None not in (task.document, document) and task.document != document
+
+        return {task.task_id for task in tasks if differs(task)}

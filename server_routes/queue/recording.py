@@ -182,7 +182,7 @@ def _addressed(db: DatabaseManager, tag: RowTag, document: str | None, task: Tas
     sent_from = tag.table or tag.publisher
     table_id = db.table.keep_table_id() if sent_from or task.publisher else None
     twin = None if sent_from == table_id else sent_from
-    return addressed(named(Naming(tag.publisher, tag.document, twin), task), table_id, document)
+    return addressed(named(Naming(tag.publisher, tag.document, twin, tag.sheet), task), table_id, document)
 
 
 def going_on(task: TaskRecord) -> TaskRecord:

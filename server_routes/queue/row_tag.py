@@ -43,6 +43,7 @@ class RowTag:
     #: who delivers the result, and where to, where the one says so who has sent it; and of which batch of his it is
     publisher: str | None = None
     document: str | None = None
+    sheet: str | None = None
     batch: str | None = None
     #: the table that he has a record of it in
     table: str | None = None
@@ -81,7 +82,7 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
         row=identity_said(row)
         if isinstance(row, Mapping)
         else identity_in(product_name, model_name, {**named, **row_data}),
-        **{name: _name(tag.get(name)) for name in ("publisher", "document", "batch", "table")},
+        **{name: _name(tag.get(name)) for name in ("publisher", "document", "sheet", "batch", "table")},
     )
 
 

@@ -15,7 +15,7 @@ import preloaded
 import pytest
 from PIL import Image
 from plugin_support import until
-from publishing_office import NOTHING, OTHER, SAME, DyingClient, MainPy, Office, in_the_sheet
+from publishing_office import NOTHING, OTHER, OTHER_SHEET, SAME, DyingClient, MainPy, Office, in_the_sheet
 from publishing_support import STATUS, rows
 
 from wfrecovery import bridge
@@ -37,10 +37,11 @@ def feishu() -> Iterator[FeishuStandIn]:
 
 
 def agree(main: MainPy, office: Office, row: int = 2) -> None:
-    """Both records of a prompt name the same publisher and document."""
+    """Both records of a prompt name the same publisher and document, and the same sheet."""
     theirs = office.theirs(row)["metadata"]
     ours = main.record(row)
     assert (theirs["publisher"], theirs["document"]) == (ours.publisher, ours.document)
+    assert theirs["sheet"] == ours.sheet == main.settings.sheet is not None
     assert ours.document == main.settings.document
 
 
@@ -376,12 +377,23 @@ def test_a_main_py_without_the_plugin_s_word_does_not_write_what_a_click_has_del
         office.assert_delivered_once()
 
 
-def test_results_of_a_sheet_that_was_renamed_wait_until_a_person_says_so(feishu: FeishuStandIn, tmp_path: Path) -> None:
-    """For all that can be told it is another document."""
+def test_results_of_a_sheet_that_was_renamed_go_into_it_under_its_new_title(
+    feishu: FeishuStandIn, tmp_path: Path
+) -> None:
+    """Although it was never delivered to: which sheet a row is read from stands in the task."""
     with Office(tmp_path, feishu, plugin=NOTHING) as office:
         main = office.main_py()
         main.does(rendered_while_feishu_is_away(main))
         feishu.sheet.title = feishu.sheet_title = "改了名"
+        office.main_py().until_pushed()
+        office.assert_delivered_once()
+
+
+def test_results_of_another_sheet_wait_until_a_person_says_so(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    with Office(tmp_path, feishu, plugin=NOTHING) as office:
+        main = office.main_py()
+        main.does(rendered_while_feishu_is_away(main))
+        feishu.sheet_title = OTHER_SHEET
         again = office.main_py()
         again.does(again.recovery.publish(), again.recovery.publish())
         task = again.record()
@@ -390,7 +402,10 @@ def test_results_of_a_sheet_that_was_renamed_wait_until_a_person_says_so(feishu:
         assert "另一个表格" in str(task.outbox.last_error_zh)
         again.db.deliver_here(task.task_id, again.settings.document or "")
         again.until_pushed()
-        office.assert_delivered_once()
+        other = feishu.spreadsheet.by_title(OTHER_SHEET)
+        assert other is not None
+        assert (office.writes(), len(other.picture_writes)) == (0, 1)
+        assert other.row(2)[STATUS] == "已完成"
 
 
 # ------------------------------------------------------------------ older programs

@@ -107,6 +107,7 @@ OURS = {
         "batch",
         "publisher",
         "document",
+        "sheet",
         "twin",
         "refused_by",
         "row",
@@ -203,7 +204,7 @@ RECORDS = built(
     engine=MAYBE_TEXTS,
     cancel_requested=MAYBE_TEXTS,
     sending=MAYBE_TEXTS,
-    **dict.fromkeys(("batch", "publisher", "document", "twin"), MAYBE_TEXTS),
+    **dict.fromkeys(("batch", "publisher", "document", "sheet", "twin"), MAYBE_TEXTS),
     refused_by=st.lists(TEXTS, max_size=2).map(tuple),
     nodes=st.dictionaries(TEXTS, REPORTS, max_size=2),
     found=st.lists(TEXTS, max_size=3).map(tuple),
@@ -454,7 +455,7 @@ def test_files_that_a_person_enters_count_more_than_what_is_known_of_results(tab
     assert table.get(TASK).results == ()
 
 
-@pytest.mark.parametrize("name", ["publisher", "document", "twin"])
+@pytest.mark.parametrize("name", ["publisher", "document", "sheet", "twin"])
 @pytest.mark.parametrize("value", [7, None, {"a": 1}, ["x"]])
 def test_a_publisher_that_is_no_name_is_kept_and_means_nobody(table: WorkflowDatabase, name: str, value: Any) -> None:
     put(table, lambda data: data["metadata"].update({name: value}))
