@@ -82,6 +82,7 @@ class Publisher:
         self.which = WhichDocument(db, feishu, clock)
         #: numbers and results are written one after the other
         self._turn = threading.Lock()
+        self._keep_alone: Callable[[], None] = lambda: None
         #: Feishu wants to be left alone until then
         self._asked_until = 0.0
         #: workflow → why Feishu takes nothing into its column, by the first refusal of this flush
@@ -150,7 +151,7 @@ class Publisher:
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
                 if tasks:
-                    with self._turn, publishing_alone(self._db, self._feishu.settings):
+                    with self._turn, publishing_alone(self._db, self._feishu.settings) as self._keep_alone:
                         self._flush(tasks, report)
                         self._tell_astray(report)
                 if len(tasks) < TASKS_AT_ONCE or len(report.pushed) == before:
@@ -180,7 +181,7 @@ class Publisher:
                 return False
             tasks = self._numbers.wanted(self._db.table.table_id, self.document)
             if tasks:
-                with self._turn, publishing_alone(self._db, self._feishu.settings):
+                with self._turn, publishing_alone(self._db, self._feishu.settings) as self._keep_alone:
                     reader, tasks = self._reading(tasks)
                     self._numbers.write(tasks, reader)
                     self._tell_astray(FlushReport())
@@ -235,6 +236,7 @@ class Publisher:
         if reader is not None and any(self.which.not_here(task, reader.sheet.sheet_id) for task in tasks):
             reader = None  # the title may be another sheet's by now
         reader = reader or SheetReader(self._feishu, self._db.index.find, self._unseen, self._db.index.entries)
+        self._keep_alone()
         self.which.note()
         here, elsewhere = self.which.sorted_out(tasks, reader.sheet.sheet_id)
         for task, why in elsewhere if report is not None else ():

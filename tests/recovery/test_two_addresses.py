@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plugin_support import until
@@ -13,6 +14,7 @@ from publishing_support import Team, rows
 
 from wfrecovery import bridge
 from wfrecovery.bridge.feishu.client import FeishuClient
+from wfrecovery.bridge.feishu.publisher import FlushReport
 from wfrecovery.bridge.settings import load_settings
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
@@ -99,3 +101,27 @@ def test_what_was_named_by_the_wiki_s_address_is_delivered_all_the_same(tmp_path
     assert team.new_publisher().flush().pushed == [task_id]
     assert team.state(task_id) is FeishuState.PUSHED
     team.assert_delivered(task_id)
+
+
+@pytest.mark.parametrize("first_by", ["wiki", "sheets"])
+def test_one_spreadsheet_by_two_addresses_is_never_published_to_at_once(
+    tmp_path: Path, feishu: FeishuStandIn, monkeypatch: pytest.MonkeyPatch, first_by: str
+) -> None:
+    """Two tables, and the very first flush of both: nobody has asked Feishu yet what is behind the wiki's address."""
+    monkeypatch.setattr("wfrecovery.bridge.documents._FOUND", {})
+    one, other = (Team(feishu, tmp_path / name) for name in ("one", "other"))
+    one.settings = load_settings(environ=by(feishu, first_by))
+    other.settings = load_settings(environ=by(feishu, "sheets" if first_by == "wiki" else "wiki"))
+    mine, theirs = one.finished(2), other.finished(3)
+    during: list[FlushReport] = []
+    write = FeishuClient.write_picture
+
+    def meanwhile(client: FeishuClient, *arguments: Any) -> Any:
+        if not during:
+            during.append(other.new_publisher().flush())
+        return write(client, *arguments)
+
+    monkeypatch.setattr(FeishuClient, "write_picture", meanwhile)
+    assert one.new_publisher().flush().pushed == [mine]
+    assert during == [FlushReport(busy=True)]
+    assert other.new_publisher().flush().pushed == [theirs]
