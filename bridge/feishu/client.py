@@ -86,10 +86,9 @@ class FeishuClient:
     def read_rows(self) -> list[RowData]:
         """The rows of the sheet that name a product or a model. Waits out a busy or limiting Feishu, as reads may.
 
-        Left out, with a word in the log, are rows of which a name or the 提示词 is not understood; so are results that
-        could not be delivered, those of a status that is a formula or not understood: it reads as none. A column that
-        is not there reads as empty, which the log says; raises SheetLayoutError where several may be meant, or where
-        one of 产品名, 模特名 and 提示词 is gone.
+        Left out, with a word in the log, are rows of which a name or the 提示词 is not understood; a status that is
+        not, or a formula, reads as none. A column that is not there reads as empty, which the log says; raises
+        SheetLayoutError where several may be meant, or one of 产品名, 模特名 and 提示词 is gone.
         """
         sheet = self._patiently(self.read_sheet)
         missing = sheet.check_columns()
@@ -104,8 +103,7 @@ class FeishuClient:
         return sheet.rows()
 
     def read_sheet(self) -> SheetTable:
-        """The whole sheet, in as few reads as Feishu's limits allow: mostly one, and one for the formulas among what
-        may be written over."""
+        """The whole sheet, in few reads: mostly one, and one for the formulas among what may be written over."""
         grid = self._grid()
         table = self._values_of(grid)
         fields = [field for field in WRITTEN if field in table.places]

@@ -83,9 +83,7 @@ def write_anyway(
     document, here = feishu.settings.document, feishu.settings.sheet_key(sheet.sheet_id)
     if document is not None:
         db.note_sheet(document, here)
-    return db.table.update(
-        task_id, lambda record: replace(meant_for(record, row, identity, shown_by(row)), sheet=here)
-    )
+    return db.table.update(task_id, lambda record: replace(meant_for(record, row, identity, shown_by(row)), sheet=here))
 
 
 def leave(db: DatabaseManager, task_id: str) -> TaskRecord:

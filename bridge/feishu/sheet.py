@@ -18,6 +18,7 @@ from ..table.records import is_task_id
 from ..table.row_identity import PICTURES, TEXTS, UNCLEAR, RowIdentity, RowIndex, key_text, picture_key
 from ..table.rows import RowData
 from ..wording import Wording
+from .titles import meant, only_meant, unbroken
 
 #: The header is looked for in the first rows; above it people keep a title or notes.
 HEADER_ROWS: Final = 5
@@ -140,7 +141,7 @@ class SheetTable:
         wanted, titles = self.title(field), self.titles
         if field not in _FIELDS and field in self.names:
             return self.names[field]
-        twice = _meant(titles, self.columns).get(field, [])
+        twice = meant(titles, self.columns).get(field, [])
         if len(twice) > 1:
             letters = ", ".join(f"{column_letters(index)} {titles[index]}" for index in twice)
             raise SheetLayoutError(
@@ -206,7 +207,7 @@ class SheetTable:
 
     def _longer_than(self, wanted: str) -> list[str]:
         others = {title for title in dataclasses.asdict(self.columns).values() if title != wanted}
-        return [title for title in map(_unbroken, self.titles) if wanted in title and title not in others]
+        return [title for title in map(unbroken, self.titles) if wanted in title and title not in others]
 
     def address(self, row_number: int, field: str) -> str:
         """The cell's address with start and end, as Feishu wants it, to be written. Raises SheetLayoutError for a cell
@@ -326,7 +327,7 @@ def read_table(
     header, titles = 0, list[str]()
     for index in range(min(HEADER_ROWS, len(values))):
         shown = _titles(values, index, merges)
-        places = _places(shown, columns)
+        places = only_meant(shown, columns)
         # A note above the header may name all titles in one cell: that is one column, not many.
         if len(set(places.values())) > len(set(best.values())):
             best, header, titles = places, index, shown
@@ -354,35 +355,6 @@ def _titles(values: Sequence[Sequence[Any]], index: int, merges: Sequence[Merge]
             held = above[merge.first_column] if merge.first_column < len(above) else None
             shown[merge.first_column] = shown[merge.first_column] or cell_text(held).strip()
     return shown
-
-
-def _places(titles: Sequence[str], columns: Columns) -> dict[str, int]:
-    """The only column that may be meant; of several none is guessed."""
-    return {field: found[0] for field, found in _meant(titles, columns).items() if len(found) == 1}
-
-
-def _meant(titles: Sequence[str], columns: Columns) -> dict[str, list[int]]:
-    """The columns that each field may mean: those with its very title, as people read it, else those whose title says
-    the same with something beside it. A longer word is another one: 负面提示词 is no 提示词 to pay for."""
-    meant, known = {}, dataclasses.asdict(columns)
-    shown, said = [_unbroken(title) for title in titles], [_essence(title) for title in titles]
-    for field, wanted in known.items():
-        exact = [index for index, title in enumerate(shown) if title == _unbroken(wanted)]
-        alike = [index for index, title in enumerate(said) if title and title == _essence(wanted)]
-        meant[field] = (exact or alike) if wanted else []
-    return meant
-
-
-#: What stands beside a title's words: remarks in brackets, a number, marks; 名称 and 名字 are a 名, 图片 is a 图.
-_BESIDE: Final = re.compile(r"（.*?）|\(.*?\)|【.*?】|\[.*?\]|[\W\d_]+|(?<=名)[称字]|(?<=图)片", re.DOTALL)
-
-
-def _unbroken(title: str) -> str:
-    return "".join(title.split())
-
-
-def _essence(title: str) -> str:
-    return _BESIDE.sub("", title)
 
 
 def row_number_of(address: str) -> int:
