@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from functools import partial
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from ..engines.history import ABSENT, UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse, OfLoop, OnProgress
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
-from ..results.find import Found
 from ..results.whole_result import whole_result
 from ..settings import Settings
 from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
@@ -30,8 +30,10 @@ from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
 from .losses import Losses
+from .next_start import is_plugin_s
 from .plugin import seen_with_plugin
-from .starts import gone
+from .searching import Search
+from .starts import gone, was_put
 from .submitting import Submitting
 from .turns import Turns
 from .writing import if_ours, written
@@ -52,6 +54,16 @@ _NO_WORD: Final = Wording(
 )
 
 
+class Whose(Enum):
+    """Who brings a task to its end."""
+
+    OURS = "ours"
+    #: another owner, or the plugin that shares our table
+    OTHERS = "others"
+    #: the plugin had it, and no ComfyUI answers: it may come back with the plugin, or without
+    UNKNOWN = "unknown"
+
+
 class Following:
     """Follows tasks. Whatever is written is written under the table's lock, and only while nobody else is at work."""
 
@@ -69,8 +81,9 @@ class Following:
         self._limits, self._on_progress = limits, on_progress
         self._turns = OfLoop(Turns)
         self.losses = Losses(db, engine, submitting)
-        #: files with a task's id in them, where main.py shares ComfyUI's output folder
-        self.on_disk: Mapping[str, Sequence[Found]] = {}
+        self._search = Search(db)
+        #: of what it has been said that ComfyUI is waited for
+        self._said: set[str] = set()
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
@@ -112,7 +125,8 @@ class Following:
             task = await self._read_or_restore(*kept)
             if task.stage.final or task.stage is Stage.ASKING:
                 return task
-            if await self.is_others(task):
+            whose = await self.whose(task)
+            if whose is not Whose.OURS:
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             try:
@@ -136,12 +150,14 @@ class Following:
         return _NEVER_TAKEN + (self._submitting.why_unsent(task_id) or _NO_WORD)
 
     async def take(self, task: TaskRecord) -> TaskRecord:
-        """Begin to work on it; raises OwnedError. What was lost with the power is not to blame for that."""
-        with_power = await asyncio.to_thread(self._db.owners.lost_power, task.owner)
-        taken = await written(self._db, task.task_id, self._submitting.taking)
-        if with_power and not taken.stage.final:
-            taken = await written(self._db, task.task_id, gone_with_power)
-        return taken
+        """Begin to work on it; raises OwnedError."""
+        return await written(self._db, task.task_id, self._taking)
+
+    def _taking(self, task: TaskRecord) -> TaskRecord:
+        """What was lost with the power is not to blame for that."""
+        with_power = self._db.owners.lost_power(task.owner)
+        taken = self._submitting.taking(task)
+        return gone_with_power(taken) if with_power and not taken.stage.final else taken
 
     async def _read_or_restore(self, before: TaskRecord, graph: Mapping[str, Any] | None) -> TaskRecord:
         """The record; where somebody has emptied the folder, as it was when we began to follow it. The plugin, where it
@@ -166,20 +182,31 @@ class Following:
         owner = await asyncio.to_thread(self._db.owners.at_work, task)
         return None if self._db.owners.is_me(owner) else owner
 
-    async def is_others(self, task: TaskRecord) -> bool:
-        """Whether somebody else brings it to its end: another owner, or the plugin that shares our table."""
+    async def whose(self, task: TaskRecord) -> Whose:
+        """Who brings it to its end, by what can be known now."""
         if await self.at_work(task) is not None:
-            return True
+            return Whose.OTHERS
         if task.stage is Stage.CREATED or self._db.owners.is_me(task.owner):
-            return False
-        return await self.plugin_shares_table()
+            return Whose.OURS
+        shared = await self.plugin_shares_table()
+        if shared is None and is_plugin_s(task):
+            self._say_waits(task)
+            return Whose.UNKNOWN
+        return Whose.OTHERS if shared else Whose.OURS
 
-    async def plugin_shares_table(self) -> bool:
-        """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted."""
+    def _say_waits(self, task: TaskRecord) -> None:
+        if task.task_id not in self._said:
+            self._said.add(task.task_id)
+            number = task.row_number
+            log.warning("[wfrecovery] %s (row %s) waits for ComfyUI, whose plugin had it", task.task_id, number)
+
+    async def plugin_shares_table(self) -> bool | None:
+        """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted. None where
+        ComfyUI does not answer."""
         try:
             status = await self._engine.plugin_lately()
         except EngineError:
-            return False
+            return None
         return await asyncio.to_thread(self._db.table.is_shared_with, status)
 
     def let_go(self, task_id: str) -> None:
@@ -311,7 +338,7 @@ class Following:
     async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
         """All files of a prompt that was cut off, where they lie in our folder; how many it makes is asked of ComfyUI
         where the plugin has not noted it."""
-        found = self.on_disk.get(task.task_id, ())
+        found = await self._search.of(task)
         if not found and not task.nodes:
             return None
         if not graph.get("outputs_to_execute"):
@@ -353,9 +380,9 @@ def _seen_running(task: TaskRecord) -> TaskRecord:
 
 
 def gone_with_power(task: TaskRecord) -> TaskRecord:
-    """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more was judged
-    before."""
-    return gone(task if task.queue is None else blameless(task))
+    """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more, or in that
+    of a plugin, was judged before."""
+    return gone(blameless(task) if was_put(task) else task)
 
 
 def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
+from typing import Final
 
 from ..engines.errors import EngineError
 from ..engines.history import Place
 from ..engines.in_use import EngineInUse, OfLoop
+from ..table.changes import wished_away
+from ..table.database import Change
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
-from .starts import gone, may_be_there, suspect, went_down
+from .starts import gone, may_be_there, suspect, was_put, went_down
 from .submitting import Submitting
 from .writing import if_ours, written
+
+log = logging.getLogger("wfrecovery")
+
+#: Where a prompt is that ComfyUI knows; it keeps all of that in memory.
+_KNOWN: Final = frozenset({Place.WAITING, Place.RUNNING, Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED})
 
 
 class Losses:
@@ -34,7 +43,8 @@ class Losses:
         return not self._engine.makes_own_ids and await self.counts_starts()
 
     async def counted(self, task: TaskRecord) -> TaskRecord:
-        """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that."""
+        """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that; or as one whose
+        end a person wants, who has taken it out of the queue."""
         if not may_be_there(task) or not await self.are_counted():
             return task
         async with self._judging.one:
@@ -42,16 +52,38 @@ class Losses:
             return await self._judged(task) if may_be_there(task) else task
 
     async def _judged(self, task: TaskRecord) -> TaskRecord:
-        if task.sending is not None and not self._submitting.was_away(task):  # it has never come there
-            return await written(self._db, task.task_id, if_ours(self._db, gone))
-        other = suspect(await asyncio.to_thread(self._ours))
-        if other is not None and other.task_id != task.task_id and not await self._is_lost(other):
-            return await written(self._db, task.task_id, if_ours(self._db, gone))  # somebody has taken it out
-        change = partial(went_down, self._db, self._submitting.is_ours)
+        never_came = task.sending is not None and not self._submitting.was_away(task)
+        change = gone if never_came else await self._by_the_others(task)
         return await written(self._db, task.task_id, if_ours(self._db, change))
 
-    async def _is_lost(self, task: TaskRecord) -> bool:
-        return (await self._engine.look_up(task.comfyui_task_id or "")).place is Place.ABSENT
+    async def _by_the_others(self, task: TaskRecord) -> Change:
+        """ComfyUI keeps all that it has in memory: by what has become of another one it is told whether it went down,
+        or whether somebody has taken this one out."""
+        went = partial(went_down, self._db, self._submitting.is_ours)
+        other = suspect(await asyncio.to_thread(self._ours))
+        if other is None or other.task_id == task.task_id:
+            return went
+        place = (await self._engine.look_up(other.comfyui_task_id or "")).place
+        if place is Place.ABSENT:
+            return went
+        if place not in _KNOWN or not await asyncio.to_thread(self._was_there_before, other, task):
+            return gone
+        log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
+        return _taken_out
+
+    def _was_there_before(self, other: TaskRecord, task: TaskRecord) -> bool:
+        """Whether `other`, which was seen in ComfyUI, had come there before `task`, and only once: then ComfyUI has
+        not gone down since it took `task`. Before it is sent again its record says so."""
+        now = self._db.table.look(other.task_id)
+        once = now is not None and now.sending is None and now.queue == other.queue
+        if not once or not (was_put(other) and was_put(task)) or task.sending is not None:
+            return False
+        came, next_came = (one.queue.queued_at if one.queue is not None else None for one in (other, task))
+        return came is not None and next_came is not None and came < next_came
 
     def _ours(self) -> list[TaskRecord]:
         return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
+
+
+def _taken_out(task: TaskRecord) -> TaskRecord:
+    return wished_away(gone(task))

@@ -16,20 +16,19 @@ from ..engines.in_use import EngineInUse
 from ..feishu.client import FeishuClient
 from ..feishu.group_summary import BatchWatch
 from ..feishu.publisher import FlushReport, Publisher
-from ..results.find import Found, find_results
 from ..settings import Settings, load_settings
 from ..table.lives import Life
 from ..table.manager import DatabaseManager
 from ..table.owners import OwnedError
 from ..table.record_json import record_to_json
-from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType, parse_time
+from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
 from ..table.rows import RowData
 from ..table.values import Owner, OwnerKind
 from ..terminal import ProgressBar, language_of
 from ..wording import Wording
 from .decisions import Action
 from .delivering import RunDelivery
-from .following import LOOK_SECONDS, Following
+from .following import LOOK_SECONDS, Following, Whose
 from .numbering import RunNumbering
 from .plan import RecoveryPlan
 from .planning import Batch, Planning
@@ -93,7 +92,6 @@ class TaskRecoveryManager:
             db,
             self._submitting,
             self._follow,
-            self._results_on_disk,
             limits=limits,
             to_sheet=self._publisher is not None,
         )
@@ -121,7 +119,6 @@ class TaskRecoveryManager:
             log.info("[wfrecovery] %d unfinished tasks of a former run", len(tasks))
         for task in tasks:
             self._watch.saw(task)
-        self._follow.on_disk = await asyncio.to_thread(self._results_on_disk, tasks)
         ended: list[dict[str, Any]] = []
         with self._progress() as show:
             numbers = itertools.count(1)
@@ -322,7 +319,11 @@ class TaskRecoveryManager:
                 self._left[task.task_id] = Life.DOUBT
             log.info("[wfrecovery] %s", OwnedError(task.task_id, owner, self._db.owners.name_of(owner)))
             return None
-        if not await self._follow.is_others(task):
+        whose = await self._follow.whose(task)
+        if whose is Whose.UNKNOWN:
+            self._left[task.task_id] = None
+            return None
+        if whose is Whose.OURS:
             task, decision = await self._follow.once(task)
             if decision.action is Action.LEAVE:
                 if task.task_id not in self._db.unsent:
@@ -376,9 +377,3 @@ class TaskRecoveryManager:
     def _unfinished(self) -> list[TaskRecord]:
         """What has to be decided. What waits for a person is the page's."""
         return [task for task in self._db.table.active() if not task.stage.final and task.stage is not Stage.ASKING]
-
-    def _results_on_disk(self, tasks: Sequence[TaskRecord]) -> dict[str, list[Found]]:
-        """Where `main.py` shares ComfyUI's output folder, results lie there already."""
-        prompts = {task.task_id: task.comfyui_task_id for task in tasks if task.comfyui_task_id}
-        since = min((parse_time(task.created_at) for task in tasks), default=0.0)
-        return find_results(self._db.output_dir, prompts, since)

@@ -7,11 +7,10 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ..engines.history import ABSENT, Place
-from ..results.find import Found
 from ..settings import Settings
 from ..table.index import TaskEntry, TaskIndex
 from ..table.manager import DatabaseManager
@@ -22,7 +21,7 @@ from ..table.values import Owner
 from ..wording import Wording
 from .batch_planning import planned_rows, refused_rows
 from .decisions import Action, Decision
-from .following import Following, gone_with_power
+from .following import Following, Whose, gone_with_power
 from .next_start import at_next_start, is_plugin_s
 from .plan import PlannedTask, RecoveryPlan
 from .starts import blamed, suspect
@@ -30,9 +29,6 @@ from .submitting import Submitting
 from .turns import TOGETHER
 
 log = logging.getLogger("wfrecovery")
-
-#: Results that lie in the output folder already, by task.
-OnDisk = Callable[[Sequence[TaskRecord]], Mapping[str, Sequence[Found]]]
 
 _PLUGIN_S: Final = Wording("ComfyUI's plugin brings it to its end", "由 ComfyUI 的插件处理到结束")
 _LIMIT: Final = Wording(
@@ -58,13 +54,12 @@ class Planning:
         db: DatabaseManager,
         submitting: Submitting,
         follow: Following,
-        on_disk: OnDisk,
         *,
         limits: Settings,
         to_sheet: bool,
     ) -> None:
         """`to_sheet`: whether results go into a sheet from here."""
-        self._db, self._submitting, self._follow, self._on_disk = db, submitting, follow, on_disk
+        self._db, self._submitting, self._follow = db, submitting, follow
         self._limits, self._limit, self._to_sheet = limits, limits.max_renders, to_sheet
         #: every task as it lies there
         self._index = TaskIndex(db.table, look=self._as_it_lies)
@@ -72,7 +67,6 @@ class Planning:
     async def plan(self, batch: Batch) -> RecoveryPlan:
         """Row by row, a few at a time; then the rows of a batch, as the recovery leaves them."""
         tasks = await asyncio.to_thread(self._unfinished)
-        self._follow.on_disk = await asyncio.to_thread(self._on_disk, tasks)
         to_blame = await self._to_blame(tasks)
         planned: list[PlannedTask] = []
         for start in range(0, len(tasks), TOGETHER):
@@ -160,8 +154,9 @@ class Planning:
         if task.stage is Stage.ASKING:
             reason = Wording(task.error_message or "", task.error_message_zh or task.error_message or "")
             return Decision(Action.ASK, reason)
-        if await self._follow.is_others(task):
+        if await self._follow.whose(task) is Whose.OTHERS:
             return Decision(Action.LEAVE, _PLUGIN_S)
+        task = await asyncio.to_thread(self._db.settled, task)
         if await asyncio.to_thread(self._db.owners.lost_power, task.owner):
             task, blame = gone_with_power(task), False
         seen = await self._follow.look(task)

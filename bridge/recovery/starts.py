@@ -6,6 +6,7 @@ blame, for ComfyUI runs one after the other; and it alone: forty rows that waite
 Who stands in ComfyUI's queue has a `queue` in his record, from the answer to his submission on, and `sending` from the
 request on until then: `main.py` may go down with ComfyUI before it can note the answer. Whoever sees a loss
 first takes that from all that went down: so each crash is judged once, by whichever program, over restarts of all.
+A `queue` that names a start of ComfyUI was written by the plugin, which has counted what began there.
 """
 
 from __future__ import annotations
@@ -31,11 +32,16 @@ def suspect(tasks: Iterable[TaskRecord]) -> TaskRecord | None:
 
 def may_be_there(task: TaskRecord) -> bool:
     """Whether it stands in ComfyUI's queue, or is on its way there: who sent it may have died before an answer came."""
-    return not task.stage.final and (task.queue is not None or task.sending is not None)
+    return not task.stage.final and (was_put(task) or task.sending is not None)
+
+
+def was_put(task: TaskRecord) -> bool:
+    """Whether a ComfyUI without the plugin has said that it stands in its queue."""
+    return task.queue is not None and not task.queue.boot
 
 
 def _was_seen_running(task: TaskRecord) -> bool:
-    return task.stage is Stage.RUNNING and task.queue is not None
+    return task.stage is Stage.RUNNING and was_put(task)
 
 
 def gone(task: TaskRecord) -> TaskRecord:

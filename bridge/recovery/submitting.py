@@ -16,7 +16,7 @@ from ..engines.comfyui import new_prompt_id
 from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
 from ..engines.in_use import EngineInUse
 from ..settings import Settings, UnknownEnd
-from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted, taken_up
+from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted
 from ..table.database import Change
 from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
@@ -87,10 +87,8 @@ class Submitting:
 
     def taking(self, task: TaskRecord) -> TaskRecord:
         """The change with which this process begins to work on a task. Raises OwnedError where another is at it."""
-        self._db.owners.check(task)
-        if task.cancel_requested and not task.comfyui_task_id:
-            return cancelled(task, CANCELLED)
-        return taken_up(self._db.owners.me, task)
+        taken = self._db.taking(task)
+        return cancelled(task, CANCELLED) if task.cancel_requested and not task.comfyui_task_id else taken
 
     def beginning(self, task: TaskRecord) -> TaskRecord:
         """The same for one that may be submitted already: whoever is at work on that, it stays as it is. Its engine is

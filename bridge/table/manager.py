@@ -33,7 +33,7 @@ from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskEntry, TaskIndex
 from .limits import kept_cells
-from .lives import Surroundings
+from .lives import Life, Surroundings
 from .owner_list import meant
 from .owners import Owners
 from .publishers import back_in_outbox, delivered_here, in_sheet
@@ -200,21 +200,25 @@ class DatabaseManager:
                 self.table.update(task_id, partial(let_go, self.owners.me))
 
     def take_lost(self, task_id: str) -> TaskRecord:
-        """Be at work on what a ComfyUI has lost: nobody else touches it from now on.
+        """Be at work on what a ComfyUI has lost: nobody else touches it from now on. Raises OwnedError where another
+        process is at work on it."""
+        return self.table.update(task_id, self.taking)
 
-        Its last start is judged by how the process ended in which it began. Raises OwnedError where another process is
-        at work on it.
-        """
+    def taking(self, task: TaskRecord) -> TaskRecord:
+        """The change with which this process begins to work on a task, whoever had it. Raises OwnedError where another
+        one is at work on it."""
+        self.owners.check(task)
+        return taken_up(self.owners.me, self.settled(task))
 
-        def taking(task: TaskRecord) -> TaskRecord:
-            self.owners.check(task)
-            began_in = task.queue.started_by if task.queue is not None else None
-            if began_in not in (None, self.owners.me.boot):
-                ended_well = self.owners.ended_well(Owner(OwnerKind.COMFYUI, began_in))
-                task = start_settled(task, counts=not ended_well)
-            return taken_up(self.owners.me, task)
-
-        return self.table.update(task_id, taking)
+    def settled(self, task: TaskRecord) -> TaskRecord:
+        """`task` with its last start judged by what became of the ComfyUI in which it began: one that still lives has
+        not gone down. Whoever takes a task from another does this, for its place in the queue is a new one then."""
+        began_in = task.queue.started_by if task.queue is not None else None
+        if began_in is None or self.owners.in_process(began_in):
+            return task
+        comfyui = Owner(OwnerKind.COMFYUI, began_in)
+        lives = self.owners.life(comfyui) is Life.ALIVE
+        return start_settled(task, counts=not lives and not self.owners.ended_well(comfyui))
 
     def take_over(self, boot: str) -> int:
         """Be at work on everything that an owner was at work on, dead or not, because a person says so.
@@ -224,20 +228,23 @@ class DatabaseManager:
         """
         owned = {entry.task_id: entry.owner for entry in self.index.entries() if entry.owner is not None}
         boots = {owner.boot for owner in owned.values()} | {told.boot for told, _ in self.owners.known()}
-        me = self.owners.me
-        named = meant(boot, boots, {me.boot})
+        named = meant(boot, boots, {self.owners.me.boot})
         theirs = [task_id for task_id, owner in owned.items() if owner.boot == named]
         for task_id in theirs:
-            self.table.update(task_id, partial(taken_over, me, named))
+            self.table.update(task_id, partial(self._taken_by_hand, named))
         return len(theirs)
 
+    def _taken_by_hand(self, boot: str, task: TaskRecord) -> TaskRecord:
+        taken = taken_over(self.owners.me, boot, task)
+        return task if taken is task else self.settled(taken)
+
     def sweep(self) -> None:
-        """Finish what a crash left half done, see `WorkflowDatabase.sweep`; and forget owners that are gone."""
+        """Finish what a crash left half done, see `WorkflowDatabase.sweep`; and forget owners that are gone, and about
+        whom no record has a question left."""
         self.table.sweep()
-        active = list(self.table.active())
-        named = {task.owner.boot for task in active if task.owner is not None}
+        named = {boot for task in self.table.active() for boot in _asks_about(task)}
         with self.table.locked():
-            self.owners.sweep(named | {task.batch for task in active if task.batch is not None})
+            self.owners.sweep(named)
 
     def push_again(self, task_id: str) -> bool:
         """Put a blocked or pushed result back into the outbox because a person says so: it is its row's newest then."""
@@ -334,6 +341,14 @@ class DatabaseManager:
             log.warning("[wfrecovery] %s", error)
             return False
         return True
+
+
+def _asks_about(task: TaskRecord) -> set[str]:
+    """The owners by whose lives something will be decided: who is at work on it, who entered it, and in whom it began,
+    for whether that start counts."""
+    owner = task.owner.boot if task.owner is not None else None
+    began_in = task.queue.started_by if task.queue is not None else None
+    return {boot for boot in (owner, task.batch, began_in) if boot is not None}
 
 
 def feishu_row_data(row: RowData, identity: RowIdentity) -> dict[str, Any]:

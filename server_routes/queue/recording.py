@@ -61,7 +61,7 @@ def record_prompt(
 
     def queued(task: TaskRecord) -> TaskRecord:
         check_may_run(db, task)
-        record = dataclasses.replace(_queued(task, item.prompt_id, queue), owner=db.owners.me)
+        record = dataclasses.replace(_queued(db.settled(task), item.prompt_id, queue), owner=db.owners.me)
         record = _addressed(db, tag, document, record)
         return _begun(db, record) if runs else record
 
@@ -98,7 +98,7 @@ def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
 def starting(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
     """`task` as it begins to run here, or the part of it that does. Raises NotToRunError."""
     check_may_run(db, task)
-    return _begun(db, dataclasses.replace(task, owner=db.owners.me))
+    return _begun(db, dataclasses.replace(db.settled(task), owner=db.owners.me))
 
 
 def _begun(db: DatabaseManager, task: TaskRecord) -> TaskRecord:

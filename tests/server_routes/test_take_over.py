@@ -74,6 +74,7 @@ def test_what_waits_in_a_living_one_is_rendered_by_who_takes_over(two: tuple[Com
     status, answer = take_over(second, boot[:8])
     assert (status, answer["taken_over"]) == (202, 3)
     until(lambda: second.times(runs, "started") == 2, what="a start where it was taken over")
+    assert second.record(runs)["metadata"]["attempts"] == 1  # nobody has gone down
     second.call("POST", "/interrupt", json={})
     for prompt in waits:
         second.finished(prompt)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ from wfrecovery.bridge.table.lives import Surroundings
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import OwnerKind, QueuePlace
+from wfrecovery.server_routes.queue.item import QueueItem
+from wfrecovery.server_routes.queue.recording import record_prompt, starting
+from wfrecovery.server_routes.queue.row_tag import RowTag
 
 #: All under one kernel, with locks that exclude and no thread that moves a beat.
 AROUND = Surroundings(kernel=lambda: "kernel", locks_hold=lambda _: True, beats=False)
@@ -40,6 +45,72 @@ def begun(folder: Path, end: Callable[[DatabaseManager], None]) -> str:
     db.table.create(started(record))
     end(db)
     return record.task_id
+
+
+def taken_at_its_start(folder: Path, task_id: str, former: str) -> None:
+    comfyui(folder).take_lost(task_id)
+
+
+def taken_by_main_py(folder: Path, task_id: str, former: str) -> None:
+    db = DatabaseManager(folder, around=AROUND)
+    db.table.update(task_id, db.taking)
+
+
+def taken_by_hand(folder: Path, task_id: str, former: str) -> None:
+    assert comfyui(folder).take_over(former) == 1
+
+
+def put_into_another_queue(folder: Path, task_id: str, former: str) -> None:
+    """Somebody has sent it there."""
+    db = comfyui(folder)
+    item = QueueItem.of((1, db.table.get(task_id).comfyui_task_id, {}, {}, []))
+    assert item is not None
+    record_prompt(db, item, RowTag(), task_id, boot="", runs=False, sensitive_keys=(), files={}, document=None)
+
+
+def started_in_another_queue(folder: Path, task_id: str, former: str) -> None:
+    """It stood there all the time, and begins."""
+    db = comfyui(folder)
+    taken = db.table.update(task_id, partial(starting, db))
+    db.table.update(task_id, lambda task: dataclasses.replace(task, attempts=taken.attempts - 1))
+
+
+WAYS = (taken_at_its_start, taken_by_main_py, taken_by_hand, put_into_another_queue, started_in_another_queue)
+
+
+@pytest.mark.parametrize(("end", "attempts"), [(crashes, 2), (ends_well, 1)])
+@pytest.mark.parametrize("way", WAYS)
+def test_whoever_takes_a_task_judges_its_last_start(
+    tmp_path: Path, way: Callable[[Path, str, str], None], end: Callable[[DatabaseManager], None], attempts: int
+) -> None:
+    task_id = begun(tmp_path, end)
+    table = DatabaseManager(tmp_path, around=AROUND).table
+    owner = table.get(task_id).owner
+    assert owner is not None
+    way(tmp_path, task_id, owner.boot)
+    assert table.get(task_id).attempts == attempts
+
+
+def test_one_from_which_a_person_takes_while_it_lives_has_not_gone_down(tmp_path: Path) -> None:
+    living: list[DatabaseManager] = []
+    task_id = begun(tmp_path, living.append)
+    taken_by_hand(tmp_path, task_id, living[0].owners.me.boot)
+    assert living[0].table.get(task_id).attempts == 1
+    crashes(living[0])
+
+
+@pytest.mark.parametrize(("end", "attempts"), [(crashes, 2), (ends_well, 1)])
+def test_how_it_ended_is_known_for_as_long_as_somebody_asks(
+    tmp_path: Path, end: Callable[[DatabaseManager], None], attempts: int
+) -> None:
+    """Others look through the table before, and a task whose owner has let go of it has none."""
+    task_id = begun(tmp_path, end)
+    db = comfyui(tmp_path)
+    db.table.update(task_id, lambda task: dataclasses.replace(task, owner=None))
+    DatabaseManager(tmp_path, around=AROUND).sweep()
+    assert db.take_lost(task_id).attempts == attempts
+    db.sweep()
+    assert [told.boot for told, _ in db.owners.known()] == [db.owners.me.boot]
 
 
 @pytest.mark.parametrize(("first", "attempts"), [(crashes, 2), (ends_well, 1)])
