@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import itertools
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from typing import Final
 
+from ..wording import Wording
 from .files import TableFiles, month_of
-from .records import KINDS, is_task_id
+from .records import KINDS, TaskError, is_task_id
+
+#: So far the numbers of a `main.py` with a table of its own may run ahead of ours. What is farther away no table has
+#: counted up to: whoever went on from there would come to where no number is left.
+_AHEAD: Final = 10_000
+#: So many numbers others may have taken since the last claim, before it is looked how far they have come.
+_FEW: Final = 100
 
 
 class TaskIds:
@@ -17,18 +27,17 @@ class TaskIds:
         self._last_numbers: dict[str, int] = {}
 
     def claim(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:
-        """A free id: `wanted` where that is free, else the next one."""
-        if wanted is not None and self._claimed(wanted):
+        """A free id: `wanted` where that is free and one that this table may give itself soon, else the next one."""
+        now = now or datetime.now().astimezone()
+        if wanted is not None and self._may_come(wanted, now) and self._claimed(wanted):
             return wanted
-        prefix = f"{KINDS[workflow_type]}_{(now or datetime.now().astimezone()):%Y%m%d}_"
-        self._files.atomic.make_folder(self._files.ids)
-        number = self._last_numbers.get(prefix) or self._highest_number(prefix)
-        while True:
-            number += 1
+        prefix = f"{KINDS[workflow_type]}_{now:%Y%m%d}_"
+        for number in self._next_numbers(prefix):
             task_id = f"{prefix}{number:03}"
             if self._claimed(task_id):
                 self._last_numbers[prefix] = number
                 return task_id
+        raise TaskError(Wording(f"no number is free for {prefix}…", f"{prefix}… 没有可用的编号"))
 
     def release(self, task_id: str) -> None:
         """Give an unused id back; a number that was not used is the next one again."""
@@ -49,8 +58,7 @@ class TaskIds:
                 self.used(name)
 
     def _claimed(self, task_id: str) -> bool:
-        if not is_task_id(task_id):
-            return False
+        """Whether it is ours now; False where it is taken."""
         self._files.atomic.make_folder(self._files.ids)
         try:
             self._disk.create(self._files.claim_path(task_id))
@@ -63,11 +71,37 @@ class TaskIds:
         self.used(task_id)
         return False
 
+    def _next_numbers(self, prefix: str) -> Iterator[int]:
+        """The numbers to try. One of them is free: those that are taken have been counted up to."""
+        last = self._last_numbers.get(prefix)
+        if last is not None:
+            yield from range(last + 1, last + 1 + _FEW)
+        yield from itertools.islice(itertools.count(self._highest_number(prefix) + 1), _AHEAD)
+
+    def _may_come(self, wanted: str, now: datetime) -> bool:
+        """Whether this table may give itself that id soon, or might have on a day gone by."""
+        if not is_task_id(wanted):
+            return False
+        prefix, number = wanted[:13], int(wanted[13:])
+        try:
+            day = date.fromisoformat(f"{prefix[4:8]}-{prefix[8:10]}-{prefix[10:12]}")
+        except ValueError:
+            return False
+        if day > (now + timedelta(days=1)).date() or wanted != f"{prefix}{number:03}" or number < 1:
+            return False  # where the sender is, tomorrow may have begun
+        return number <= _AHEAD or number <= self._highest_number(prefix) + _AHEAD
+
     def _highest_number(self, prefix: str) -> int:
+        """How far it has been counted; a number that lies farther ahead is passed over."""
         month = month_of(f"{prefix}001")
         folders = (self._files.active, self._files.done / month, self._files.corrupt)
         there = (
             *(name for folder in folders for name in self._files.ids_in(folder)),
             *self._disk.names(self._files.ids),
         )
-        return max((int(name.removeprefix(prefix)) for name in there if name.startswith(prefix)), default=0)
+        highest = 0
+        for number in sorted(int(name.removeprefix(prefix)) for name in there if name.startswith(prefix)):
+            if number > highest + _AHEAD:
+                break
+            highest = number
+        return highest

@@ -415,7 +415,7 @@ def test_a_node_s_error_is_the_task_s(host: Any, shared: Shared) -> None:
 @stand_ins
 def test_a_sent_task_id_is_kept_where_it_is_free(host: Any, shared: Shared) -> None:
     comfy = shared(host)
-    wanted = f"img_20990101_{host}01"
+    wanted = f"img_20200101_{host}01"
     first = comfy.queue(picture("own"), row(2, task_id=wanted))
     assert comfy.finished(first)["task_id"] == wanted
     second = comfy.queue(picture("own"), row(3, task_id=wanted))

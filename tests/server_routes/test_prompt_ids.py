@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_a_prompt_that_cannot_be_queued_twice_leaves_nothing_behind(host: Any, s
 @stand_ins
 def test_a_prompt_that_is_sent_again_after_a_time_out_ends(host: Any, shops: Shops) -> None:
     shop = shops(host)
-    comfy, prompt, mark, tag = shop.comfy, str(uuid.uuid4()), shop.mark(), shop.row(task_id=f"img_20990202_{host}01")
+    comfy, prompt, mark, tag = shop.comfy, str(uuid.uuid4()), shop.mark(), shop.row(task_id=f"img_20200202_{host}01")
     graph = slowed(saved("plain", shop.name(), mark), 0.4)
     body = {"prompt": graph, "prompt_id": prompt, "extra_data": {"wfrecovery": tag}}
     with comfy.table_locked(), pytest.raises(requests.Timeout):
@@ -307,7 +308,7 @@ _LARGE: Mapping[str, Mapping[str, Any]] = {
     "a deep row of objects": {"feishu_row_data": {"x": json.loads('{"a":' * 900 + "1" + "}" * 900)}},
     "a deep name": {"model_name": _nested(900)},
     "something deep of their own": {"mine": _nested(900)},
-    "a long task id": {"task_id": f"img_20990101_{'1' * 100_000}"},
+    "a long task id": {"task_id": f"img_20200101_{'1' * 100_000}"},
     "a path for a task id": {"task_id": "../../somewhere"},
 }
 
@@ -350,6 +351,21 @@ def embedded(file: Path) -> str | None:
     """What a picture says of its task."""
     with Image.open(file) as image:
         return image.info.get("wfrecovery")
+
+
+@all_hosts
+def test_a_client_s_own_number_is_not_what_the_next_ids_are_counted_from(host: Any, shops: Shops) -> None:
+    """Else all prompts after it find no number that is free, for the rest of the day."""
+    shop = shops(host)
+    today, after = time.strftime("%Y%m%d"), []
+    for number in ("999999999999", "999999999998", "12345678"):
+        sent = f"img_{today}_{number}"
+        for tag in (shop.row(task_id=sent), shop.row()):
+            after.append(
+                shop.comfy.finished(shop.comfy.queue(saved("plain", shop.name(), shop.mark()), tag))["task_id"]
+            )
+    assert len({*after}) == 6
+    assert all(len(task_id) <= len(f"img_{today}_00000") for task_id in after)
 
 
 @all_hosts

@@ -429,6 +429,50 @@ def test_a_wanted_id_of_another_form_never_becomes_a_file_name(table: WorkflowDa
     assert table.claim_id(None, NOON, wanted=wanted) == job_id(1)
 
 
+UNCOUNTED = ["999999999999", "99999999999", "20000"]
+
+
+@pytest.mark.parametrize("number", UNCOUNTED)
+@pytest.mark.parametrize("day", [DAY, "20261124", "20261231", "20260101"])
+def test_a_wanted_id_that_nobody_has_counted_up_to_is_none(table: WorkflowDatabase, day: str, number: str) -> None:
+    assert table.claim_id(None, NOON, wanted=f"job_{day}_{number}") == job_id(1)
+
+
+@pytest.mark.parametrize("wanted", ["job_20261125_001", "job_29991231_001", "job_20269999_001", f"job_{DAY}_0001"])
+def test_a_wanted_id_of_a_day_to_come_or_written_otherwise_is_none(table: WorkflowDatabase, wanted: str) -> None:
+    assert table.claim_id(None, NOON, wanted=wanted) == job_id(1)
+
+
+@pytest.mark.parametrize("wanted", ["job_20200101_731", f"job_{DAY}_850", "img_20261124_002"])
+def test_a_table_whose_numbers_run_ahead_of_ours_keeps_them(table: WorkflowDatabase, wanted: str) -> None:
+    table.create(job(3))
+    assert table.claim_id(None, NOON, wanted=wanted) == wanted
+
+
+def test_who_goes_on_counting_may_come_far(table: WorkflowDatabase) -> None:
+    for number in (9_000, 18_000, 27_000):
+        table.create(job(number))
+    assert table.claim_id(None, NOON, wanted=job_id(27_800)) == job_id(27_800)
+
+
+@pytest.mark.parametrize("number", UNCOUNTED)
+def test_a_number_on_disk_that_nobody_has_counted_up_to_stops_nobody(table: WorkflowDatabase, number: str) -> None:
+    """An older version has let it in: its task is one like the others."""
+    table.create(job(4))
+    table.create(job(int(number)))
+    fresh = WorkflowDatabase(table.output_dir)
+    assert [fresh.claim_id(None, NOON) for _ in range(2)] == [job_id(5), job_id(6)]
+    assert fresh.get(job_id(int(number))).task_id in fresh.ids()
+    assert fresh.claim_id(None, NOON, wanted=job_id(int(number))) == job_id(7)
+
+
+def test_others_may_have_entered_any_number_of_tasks_since(table: WorkflowDatabase) -> None:
+    first = table.claim_id(None, NOON)
+    for number in range(2, 300):
+        (table.folder / "ids" / job_id(number)).touch()
+    assert (first, table.claim_id(None, NOON)) == (job_id(1), job_id(300))
+
+
 def test_claims_are_given_back(table: WorkflowDatabase) -> None:
     first = table.claim_id(None, NOON)
     table.release_id(first)
