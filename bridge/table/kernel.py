@@ -1,4 +1,7 @@
-"""Which kernel a process runs under: a lock tells something about its holder only to those under the same one."""
+"""Which kernel a process runs under: a lock tells something about its holder only to those under the same one.
+
+And which computer that is, over its restarts: who ran on another one has not ended with the power of this one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import hashlib
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +23,9 @@ log = logging.getLogger("wfrecovery")
 _LINUX_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 #: XNU's bsd/kern/kern_sysctl.c: a random UUID of this boot session.
 _MACOS_BOOT_ID: Final = b"kern.bootsessionuuid"
+#: machine-id(5): made when Linux is installed; a container has its image's, or none.
+_LINUX_MACHINE_ID: Final = Path("/etc/machine-id")
+_LINUX_MOUNTS: Final = Path("/proc/self/mounts")
 #: Made when Windows is installed. 32-bit Pythons would look into a registry of their own without the second flag.
 _WINDOWS_MACHINE_ID: Final = r"SOFTWARE\Microsoft\Cryptography"
 
@@ -40,8 +47,45 @@ def kernel_boot() -> str | None:
         return None
 
 
+@functools.cache
+def computer() -> str | None:
+    """An id of this computer that its restarts leave as it is.
+
+    None where it cannot be told from any other: that is like another computer, never like the same. On Windows it is
+    not needed, see `_windows_computer`. Hashed: it is written into a folder that others read.
+    """
+    asked: dict[str, Callable[[], str]] = {"linux": _linux_computer, "darwin": _macos_computer}
+    ask = asked.get(sys.platform)
+    try:
+        return hashlib.sha256(f"wfrecovery/{ask()}".encode()).hexdigest()[:32] if ask else None
+    except (OSError, ValueError, AttributeError) as error:
+        log.debug("[wfrecovery] this computer cannot be told from others: %s", error)
+        return None
+
+
+def _linux_computer(path: Path = _LINUX_MACHINE_ID, mounts: Path = _LINUX_MOUNTS) -> str:
+    """The name is a part of it because copies of a virtual machine may have one id. All containers of an image may have
+    both, on whatever computer they are: their root is layers of that image."""
+    root = [line.split()[2] for line in mounts.read_text("utf-8", "replace").splitlines() if line.split()[1:2] == ["/"]]
+    if root[-1:] == ["overlay"]:
+        raise ValueError("a container may run anywhere")
+    name = platform.node()
+    if not name:
+        raise ValueError("the computer has no name")
+    return f"{name.lower()}/{_some_uuid(path.read_text('ascii'))}"
+
+
+def _macos_computer(libc: Any = None) -> str:
+    """By gethostuuid(3): of the hardware; the name changes with the network there."""
+    libc = ctypes.CDLL(None, use_errno=True) if libc is None else libc
+    found, wait = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(1, 0)
+    if libc.gethostuuid(found, wait) != 0:
+        raise OSError(ctypes.get_errno(), "gethostuuid")
+    return str(_some_uuid(bytes(found).hex()))
+
+
 def _linux_boot(path: Path = _LINUX_BOOT_ID) -> str:
-    return f"linux:{_boot_uuid(path.read_text('ascii'))}"
+    return f"linux:{_some_uuid(path.read_text('ascii'))}"
 
 
 def _macos_boot(libc: Any = None) -> str:
@@ -51,7 +95,7 @@ def _macos_boot(libc: Any = None) -> str:
     buffer = ctypes.create_string_buffer(size.value)
     if libc.sysctlbyname(_MACOS_BOOT_ID, buffer, ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
         raise OSError(ctypes.get_errno(), "sysctl kern.bootsessionuuid")
-    return f"macos:{_boot_uuid(buffer.value.decode('ascii'))}"
+    return f"macos:{_some_uuid(buffer.value.decode('ascii'))}"
 
 
 def _windows_computer() -> str:
@@ -72,9 +116,9 @@ def _windows_computer() -> str:
     return f"windows:{hashlib.sha256(f'{name.lower()}/{machine}'.encode()).hexdigest()[:32]}"
 
 
-def _boot_uuid(text: str) -> UUID:
-    """The id in `text`. A sandbox that imitates the file with zeros would make all computers one."""
+def _some_uuid(text: str) -> UUID:
+    """The id in `text`. A sandbox that imitates it with zeros would make all computers one."""
     found = UUID(text.strip())
     if not found.int:
-        raise ValueError("the id of this boot is all zeros")
+        raise ValueError("the id is all zeros")
     return found

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from .disk import Disk, FileStamp
 from .folder_test import tested
-from .kernel import kernel_boot
+from .kernel import computer, kernel_boot
 
 if sys.platform != "win32":
     import fcntl
@@ -67,6 +67,8 @@ class OwnerFile:
     lock: tuple[int, int] | None = None
     #: machine and boot of its kernel
     kernel: str | None = None
+    #: the same computer after a restart; None where nobody knows, and in files of older programs
+    computer: str | None = None
     since: str = ""
     beat: int = 0
 
@@ -78,14 +80,15 @@ class OwnerFile:
         except (ValueError, RecursionError):
             data = None
         data = data if isinstance(data, dict) else {}
-        lock, kernel, beat = data.get("lock"), data.get("kernel"), data.get("beat")
+        lock, beat = data.get("lock"), data.get("beat")
         numbers = isinstance(lock, list) and len(lock) == 2 and all(type(part) is int for part in lock)
         texts = {key: str(data.get(key) or "")[:200] for key in ("kind", "name", "since")}
+        where = {key: data[key] for key in ("kernel", "computer") if isinstance(data.get(key), str)}
         return cls(
             boot,
             lock=(lock[0], lock[1]) if numbers and isinstance(lock, list) else None,
-            kernel=kernel if isinstance(kernel, str) else None,
             beat=beat if type(beat) is int else 0,
+            **where,
             **texts,
         )
 
@@ -116,6 +119,7 @@ class Surroundings:
     locks_hold: Callable[[Path], bool] = lambda folder: tested(folder).mode == "locks"
     #: whether a thread of our own moves the beat
     beats: bool = True
+    computer: Callable[[], str | None] = computer
 
 
 class Lives:
@@ -154,12 +158,15 @@ class Lives:
         """Whether a dead one ended in good order, or with its kernel."""
         if not is_token(boot):
             return False
-        return self._disk.exists(path_of(self._folder, boot, "ended")) or self.other_kernel(boot)
+        return self._disk.exists(path_of(self._folder, boot, "ended")) or self.ended_with_kernel(boot)
 
-    def other_kernel(self, boot: str) -> bool:
-        """Whether it ran under another kernel: on another machine, or before this one was started."""
-        told, ours = self.told(boot), self._around.kernel()
-        return told is not None and None not in (told.kernel, ours) and told.kernel != ours
+    def ended_with_kernel(self, boot: str) -> bool:
+        """Whether it ran on this computer before that was started anew. What ran on another one, or on who knows which,
+        may have been killed as well: whoever ran it next would be killed by the same task, time after time."""
+        told, computer, kernel = self.told(boot), self._around.computer(), self._around.kernel()
+        if told is None or None in (told.computer, told.kernel, kernel):
+            return False
+        return told.computer == computer and told.kernel != kernel
 
     def _proof(self, told: OwnerFile | None) -> Life | None:
         """What the lock proves; None where it proves nothing."""

@@ -135,8 +135,9 @@ class Owners:
             held = me.lock
             if self._lock is None or held is None or file_at(path) != held:
                 held = self._hold(path)
+            kernel, computer = self._around.kernel(), self._around.computer()
             self._me = dataclasses.replace(
-                me, name=self.name, lock=held, kernel=self._around.kernel(), beat=me.beat + 1
+                me, name=self.name, lock=held, kernel=kernel, computer=computer, beat=me.beat + 1
             )
             self._files.atomic.write(self._path(me.boot, "json"), self._me.to_json())
             self._unshown = False
@@ -209,8 +210,8 @@ class Owners:
                 owners.work.end_of_thread()
 
     def lost_power(self, owner: Owner | None) -> bool:
-        """Whether an owner ran under another kernel, which has ended since."""
-        return owner is not None and self._lives.other_kernel(owner.boot)
+        """Whether an owner ended with its kernel: this computer was started anew since."""
+        return owner is not None and self._lives.ended_with_kernel(owner.boot)
 
     def known(self) -> list[tuple[OwnerFile, Life]]:
         """All that have left a beat, with what is known of their lives; the newest first."""

@@ -382,12 +382,14 @@ def test_what_is_cancelled_while_comfyui_is_down_is_not_queued_again(tmp_path: P
 # ------------------------------------------------------------------ whose fault a loss is
 
 
-@pytest.mark.parametrize(("kernel", "attempts"), [("another", 0), ("ours", 1)])
+@pytest.mark.parametrize(
+    ("computer", "kernel", "attempts"), [("ours", "another", 0), ("ours", "ours", 1), ("another", "another", 1)]
+)
 @pytest.mark.parametrize("seen", ["waiting", "running"])
 def test_what_was_lost_with_the_power_does_not_count(
-    tmp_path: Path, engine: Engine, kernel: str, attempts: int, seen: str
+    tmp_path: Path, engine: Engine, computer: str, kernel: str, attempts: int, seen: str
 ) -> None:
-    around = Surroundings(kernel=lambda: kernel, beats=False)
+    around = Surroundings(kernel=lambda: kernel, beats=False, computer=lambda: computer)
     db, recovery = main_py(tmp_path, engine, around=around)
     task_id = asyncio.run(submitted(db, recovery, 2))
     if seen == "running":
@@ -395,7 +397,13 @@ def test_what_was_lost_with_the_power_does_not_count(
     db.owners.close()
     engine.crash()
     clock = iter(range(0, 10_000, 10))
-    ours = Surroundings(clock=lambda: float(next(clock)), kernel=lambda: "ours", locks_hold=lambda _: True, beats=False)
+    ours = Surroundings(
+        clock=lambda: float(next(clock)),
+        kernel=lambda: "ours",
+        locks_hold=lambda _: True,
+        beats=False,
+        computer=lambda: "ours",
+    )
     db, recovery = main_py(tmp_path, engine, around=ours)
     engine.at_first = DONE
     (ended,) = asyncio.run(recovered(recovery))

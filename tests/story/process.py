@@ -55,7 +55,11 @@ class Computer:
     def owners(self) -> lives.Surroundings:
         """As owners see it; their beats are moved by the story."""
         return lives.Surroundings(
-            clock=lambda: self.now, kernel=lambda: self.kernel, locks_hold=lambda _: self.locks, beats=False
+            clock=lambda: self.now,
+            kernel=lambda: self.kernel,
+            locks_hold=lambda _: self.locks,
+            beats=False,
+            computer=lambda: "the only one",
         )
 
 

@@ -59,10 +59,18 @@ class Looker:
     """One who would take a task, in this process."""
 
     def __init__(
-        self, folder: Path, *, kernel: str | None = "here", locks_hold: bool = True, disk: Disk | None = None
+        self,
+        folder: Path,
+        *,
+        kernel: str | None = "here",
+        computer: str | None = "this one",
+        locks_hold: bool = True,
+        disk: Disk | None = None,
     ) -> None:
         self.clock = Clock()
-        around = Surroundings(self.clock, lambda: kernel, lambda _folder: locks_hold, beats=False)
+        around = Surroundings(
+            self.clock, lambda: kernel, lambda _folder: locks_hold, beats=False, computer=lambda: computer
+        )
         self.owners = Owners(TableFiles(folder, disk or QuickDisk()), OwnerKind.MAIN, around=around)
 
     def life(self, boot: str) -> str:
@@ -92,9 +100,17 @@ def task_of(boot: str) -> TaskRecord:
 class OwnerProcess:
     """A process that owns tasks. It evaluates what it is asked; at the end it is killed."""
 
-    def __init__(self, folder: Path, *, kernel: str | None = "here", user: int = 0, first: str = "0") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kernel: str | None = "here",
+        computer: str = "this one",
+        user: int = 0,
+        first: str = "0",
+    ) -> None:
         self.folder, self._first = folder, first
-        command = [sys.executable, "-c", _PROGRAM, str(folder), kernel or "", str(user)]
+        command = [sys.executable, "-c", _PROGRAM, str(folder), kernel or "", computer, str(user)]
         env = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(Path(__file__).parent)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=env
@@ -222,12 +238,12 @@ def without_flock() -> None:
     fcntl.flock = refuse(errno.ENOSYS)  # type: ignore[assignment]
 
 
-def main(folder: str, kernel: str, user: str) -> None:
+def main(folder: str, kernel: str, computer: str, user: str) -> None:
     """Answers until nobody asks any more."""
     if int(user):
         os.umask(0o077)
         os.setuid(int(user))
-    looker = Looker(Path(folder), kernel=kernel or None)
+    looker = Looker(Path(folder), kernel=kernel or None, computer=computer or None)
     names = {**globals(), "looker": looker, "owners": looker.owners}
     for line in sys.stdin:
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from wfrecovery.bridge.table import kernel
-from wfrecovery.bridge.table.kernel import kernel_boot
+from wfrecovery.bridge.table.kernel import computer, kernel_boot
 
 UUID_A = "0b0c9a8e-6f0e-4a51-9d0c-0a3f9b5f7a11"
 
@@ -22,8 +22,10 @@ UUID_A = "0b0c9a8e-6f0e-4a51-9d0c-0a3f9b5f7a11"
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
     kernel_boot.cache_clear()
+    computer.cache_clear()
     yield
     kernel_boot.cache_clear()
+    computer.cache_clear()
 
 
 class _Libc:
@@ -143,3 +145,72 @@ def test_windows_without_winreg_cannot_be_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "winreg", None)
     assert kernel_boot() is None
+
+
+# ------------------------------------------------------------------ the computer, over its restarts
+
+ON_A_DISK = "proc /proc proc rw 0 0\n/dev/sda1 / ext4 rw 0 0\n"
+IN_A_CONTAINER = "overlay / overlay rw,lowerdir=/var/lib/x 0 0\nproc /proc proc rw 0 0\n"
+ID = "3d1219c7c4c5404aaa1f6d2a48adfda4"
+
+
+@pytest.fixture
+def linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A computer of that name, with these files; its id."""
+
+    def on_linux(machine: str | None = ID, name: str = "render-1", mounts: str | None = ON_A_DISK) -> str | None:
+        paths = tmp_path / "machine-id", tmp_path / "mounts"
+        for path, content in zip(paths, (machine, mounts), strict=True):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_text(content)
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(platform, "node", lambda: name)
+        monkeypatch.setattr(kernel, "_linux_computer", lambda: real(*paths))
+        computer.cache_clear()
+        return computer()
+
+    real = kernel._linux_computer
+    return on_linux
+
+
+def test_linux_computers_differ_by_installation_and_by_name(linux: Any) -> None:
+    here = linux()
+    assert here == linux(f"{ID}\n", "Render-1")
+    assert len({here, linux(ID[::-1]), linux(ID, "render-2"), None}) == 4
+    assert ID not in here
+    assert "render" not in here
+
+
+@pytest.mark.parametrize("machine", [None, "", "uninitialized\n", "0" * 32])
+def test_linux_without_a_machine_id_cannot_be_told(linux: Any, machine: str | None) -> None:
+    assert linux(machine) is None
+
+
+def test_linux_without_a_name_or_its_mounts_cannot_be_told(linux: Any) -> None:
+    assert linux(name="") is None
+    assert linux(mounts=None) is None
+
+
+def test_a_container_may_run_anywhere(linux: Any) -> None:
+    """Those of one image may have its machine-id, and those of one service its name."""
+    assert linux(mounts=IN_A_CONTAINER) is None
+    assert linux(mounts=ON_A_DISK + IN_A_CONTAINER) is None, "the last one that was mounted counts"
+
+
+def test_macos_is_asked_for_its_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        def gethostuuid(self, found: Any, _wait: Any) -> int:
+            found[:] = bytes.fromhex(ID)
+            return 0
+
+    assert kernel._macos_computer(Libc()) == "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_kwargs: SimpleNamespace())
+    assert computer() is None
+
+
+@pytest.mark.parametrize("system", ["win32", "freebsd14"])
+def test_where_it_is_not_asked_it_cannot_be_told(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    assert computer() is None

@@ -329,8 +329,23 @@ def test_a_lock_of_another_kernel_proves_nothing(tmp_path: Path, theirs: str, ou
         assert looker.waits_for(owner.boot, meanwhile=owner.beat) == FOR_EVER
         owner.kill()
         assert looker.waits_for(owner.boot) == SILENCE_SECONDS
-        with_power = theirs == "there"
+        with_power = theirs == "there" and ours is not None
         assert (looker.owners.lost_power(of), looker.owners.ended_well(of)) == (with_power, with_power)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("another", "this one"), ("", "this one"), ("this one", None), ("", None)], ids=str
+)
+def test_who_was_killed_on_another_computer_has_not_lost_its_power(
+    tmp_path: Path, theirs: str, ours: str | None
+) -> None:
+    """Also where nobody knows which one it was: an older program, or a container, has not said so."""
+    looker = Looker(tmp_path, kernel="another", computer=ours)
+    with OwnerProcess(tmp_path, computer=theirs) as owner:
+        owner.kill()
+        of = Owner(OwnerKind.MAIN, owner.boot)
+        assert looker.waits_for(owner.boot) == SILENCE_SECONDS
+        assert (looker.owners.lost_power(of), looker.owners.ended_well(of)) == (False, False)
 
 
 def test_a_file_system_without_locks(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,11 @@ AROUND = Surroundings(kernel=lambda: "kernel", locks_hold=lambda _: True, beats=
 
 def comfyui(folder: Path) -> DatabaseManager:
     return DatabaseManager(folder, kind=OwnerKind.COMFYUI, around=AROUND)
+
+
+def on(computer: str, clock: Callable[[], float]) -> Surroundings:
+    """One of several computers, each under a kernel of its own."""
+    return Surroundings(clock, lambda: f"kernel of {computer}", lambda _: True, beats=False, computer=lambda: computer)
 
 
 def crashes(db: DatabaseManager) -> None:
@@ -137,3 +143,24 @@ def test_its_own_start_is_judged_by_nobody_yet(tmp_path: Path) -> None:
     taken = db.take_lost(record.task_id)
     assert taken.queue is not None
     assert (taken.attempts, taken.queue.started_by) == (1, me.boot)
+
+
+@pytest.mark.parametrize("computers", [["A", "B"], ["A", "B", "C", "D"], ["A", "A"]])
+def test_what_kills_every_computer_that_runs_it_is_given_up(tmp_path: Path, computers: list[str]) -> None:
+    """Several share the folder, or a pod comes up on another node each time."""
+    clock = itertools.count(0.0, 5.0).__next__
+    task_id = ""
+    for attempt in range(1, 6):
+        around = on(computers[attempt % len(computers)], clock)
+        db = DatabaseManager(tmp_path, kind=OwnerKind.COMFYUI, around=around)
+        if not task_id:
+            task_id = job(1).task_id
+            db.table.create(TaskRecord(task_id, stage=Stage.QUEUED, owner=db.owners.me))
+        while db.owners.at_work(db.table.get(task_id)) not in (None, db.owners.me):
+            pass  # it looks, and the clock goes on
+        db.take_lost(task_id)
+        db.table.update(task_id, lambda task: task.entering(Stage.QUEUED))
+        queue = QueuePlace("boot", 1, started_by=db.owners.me.boot)
+        begins = lambda task, queue=queue: started(dataclasses.replace(task, queue=queue))  # noqa: E731
+        assert db.table.update(task_id, begins).attempts == attempt
+        crashes(db)
