@@ -89,7 +89,7 @@ class Plugin:
         self._publishing = around.publishing(self._publisher)
         self._group = GroupReporter(self._db, self._feishu)
         self._standstill, self._watches = StandstillThread(self._db, lambda: self._settings), around.watches
-        self._writer = Writer(around.pool, pause=around.pause)
+        self._writer = Writer(around.pool, pause=around.pause, takes_others=self._db.table.takes_others)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
         self._orderly = OrderlyEnd(self._ends_well, unmark=self._db.owners.not_ending)

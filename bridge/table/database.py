@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from filelock import Timeout
 
-from .disk import Disk, DurabilityUnknownError, FileStamp
+from .disk import TEMP_SUFFIX, Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
 from .locks import NoLocksError, Threads, held, process_lock
@@ -70,19 +70,20 @@ def _told_apart() -> Iterator[None]:
     """Errors of the disk that refuses a change are marked: `may_come_in_later` knows them from all else."""
     try:
         yield
-    except DurabilityUnknownError:
-        raise
     except OSError as error:
         setattr(error, _REFUSED, True)
         raise
 
 
-def may_come_in_later(error: BaseException) -> bool:
-    """Whether a change was not made because the table could not be written: its lock was held, or the disk refused.
-    A disk without locks will not have any later."""
-    if isinstance(error, NoLocksError):
-        return False
-    return isinstance(error, TableBusyError) or getattr(error, _REFUSED, False) is True
+def no_waiting_mends(error: OSError) -> bool:
+    """Whether a change that raised this will not be made later either: it is made already, or the disk has no locks."""
+    return isinstance(error, NoLocksError | DurabilityUnknownError)
+
+
+def may_come_in_later(error: OSError) -> bool:
+    """Whether a change was not made because the table could not be written: its lock was held, or the disk refused."""
+    refused = isinstance(error, TableBusyError) or getattr(error, _REFUSED, False) is True
+    return refused and not no_waiting_mends(error)
 
 
 class WorkflowDatabase:
@@ -320,11 +321,23 @@ class WorkflowDatabase:
         """The same; it is made where there is none, and made again where somebody has deleted it."""
         found = self.table_id
         if found is None:
-            with self.locked():
+            with _told_apart(), self.locked():
                 found = self.table_id or self._known_id or uuid.uuid4().hex
                 self.files.atomic.write(self.folder / "table_id", found.encode())
         self._known_id = found
         return found
+
+    def takes_others(self) -> bool:
+        """Whether the table takes a file at all: a change that it refuses all the same is refused for a file of its
+        own."""
+        path = self.files.active / f"others{TEMP_SUFFIX}"
+        try:
+            with self.locked():
+                self.files.atomic.write(path, b"")
+                self._disk.unlink(path)
+        except (OSError, TaskError):
+            return False
+        return True
 
     # ---------------------------------------------------------------- mending
 

@@ -83,12 +83,15 @@ class Keeper:
             self._on_change(self._written(prompt, prompt.task_id, runs=prompt.counted))
 
     def heal(self) -> None:
-        """Make anew what somebody has deleted of what waits and runs here."""
-        self._db.table.keep_table_id()
-        for prompt in self._prompts.recorded():
-            self._keep_record(prompt)
-            if prompt.task_id is not None and not prompt.part:
-                keep_graph(self._db, prompt.item, prompt.task_id, self._host)
+        """Make anew what somebody has deleted of what waits and runs here. Soon it is looked again."""
+        try:
+            self._db.table.keep_table_id()
+            for prompt in self._prompts.recorded():
+                self._keep_record(prompt)
+                if prompt.task_id is not None and not prompt.part:
+                    keep_graph(self._db, prompt.item, prompt.task_id, self._host)
+        except OSError as error:
+            log.info("[wfrecovery] what was deleted is made anew later: %s", error)
 
     def wish(self, task_id: str) -> None:
         """Note that a person wants the end of a task that does not stand in the queue yet."""

@@ -97,7 +97,9 @@ class Recorder:
         install_hooks(self._host, self)
 
     def heal(self) -> None:
-        """Look whether what waits and runs here still has its records."""
+        """Look whether what waits and runs here still has its records, and whether those can be written by now that
+        could not."""
+        self._writer.try_again()
         if not self._writer.behind:
             self._writer.submit(self._keeper.heal)
 

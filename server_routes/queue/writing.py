@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from ...bridge.redact import redact
-from ...bridge.table.database import may_come_in_later
+from ...bridge.table.database import TableBusyError, no_waiting_mends
 from ...bridge.table.records import TaskError
 
 log = logging.getLogger("wfrecovery")
@@ -25,6 +27,10 @@ WISH_SECONDS: Final = 2.0
 BEHIND_SECONDS: Final = 0.5
 #: Between two tries of what the disk does not take.
 RETRY_SECONDS: Final = 1.0
+#: So many tries find that the table takes other files: then what is refused waits for itself alone.
+ALONE_TRIES: Final = 10
+#: What may take another file, a smaller one.
+_NO_ROOM: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 #: By its name, who does what is handed over one thing after the other, and off the thread that hands it over.
 Pool = Callable[[str], Executor]
@@ -35,17 +41,36 @@ def one_thread(name: str) -> Executor:
     return ThreadPoolExecutor(1, thread_name_prefix=name)
 
 
+@dataclass
+class _Aside:
+    """Changes of one prompt or task that wait for a file of its own."""
+
+    error: OSError
+    writes: list[Callable[[], Any]] = field(default_factory=list)
+
+
 class Writer:
     """Writes off ComfyUI's event loop, off its worker and out of its queue's mutex.
 
     What cannot be written now (somebody holds the table's lock, the disk is full) is tried again until it is, and
-    everything that comes after it waits: changes keep their order.
+    everything that comes after it waits: changes keep their order. Where a change is refused though the table takes
+    others (a folder in the place of its file, a file that another program holds for good), that one is set aside, with
+    what comes after it of the same prompt or task: it is tried again with `try_again`, and all others go on.
+    `takes_others`: whether the table takes a file of no task.
     """
 
-    def __init__(self, pool: Pool = one_thread, *, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        pool: Pool = one_thread,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        takes_others: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._thread = pool("wfrecovery-writer")
-        self._pause = pause
+        self._pause, self._takes_others = pause, takes_others
         self._mutex = threading.Lock()
+        #: by what they are about; on the writing thread
+        self._aside: dict[Any, _Aside] = {}
         #: how many changes are not written yet
         self.waiting = 0
         self.last_error: str | None = None
@@ -53,12 +78,19 @@ class Writer:
         self.behind: str | None = None
 
     def submit(self, write: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Write after all that was submitted before; an error that no waiting mends is reported."""
+        """Write after all that was submitted before; an error is reported. The first of the arguments is the prompt or
+        the task that it is about."""
         with self._mutex:
             self.waiting += 1
-        future = self._thread.submit(self._until_written, partial(write, *arguments))
+        change = partial(write, *arguments)
+        future = self._thread.submit(self._until_written, arguments[0] if arguments else change, change)
         future.add_done_callback(self._report_future)
         return future
+
+    def try_again(self) -> None:
+        """Try once what was set aside."""
+        if self._aside:
+            self._thread.submit(self._try_aside)
 
     async def written(self) -> None:
         """Wait until what was submitted so far is in the records; not for ever."""
@@ -90,20 +122,56 @@ class Writer:
         expected = isinstance(error, OSError | TaskError)
         log.error("[wfrecovery] %s. ComfyUI goes on without it.", self.last_error, exc_info=None if expected else error)
 
-    def _until_written(self, write: Callable[[], Any]) -> Any:
-        try:
-            while True:
-                try:
-                    return write()
-                except OSError as error:
-                    if not may_come_in_later(error):
-                        raise
+    def _until_written(self, about: Any, write: Callable[[], Any]) -> Any:
+        refused = 0
+        while about not in self._aside:
+            try:
+                answer = write()
+            except OSError as error:
+                if no_waiting_mends(error):
+                    self._over()
+                    raise
+                refused += self._is_refused_alone(error)
+                if refused == ALONE_TRIES:
+                    self._aside[about] = _Aside(error)
+                else:
                     self._fell_behind(error)
-                self._pause(RETRY_SECONDS)
-        finally:
-            with self._mutex:
-                self.waiting -= 1
-            self._caught_up()
+                    self._pause(RETRY_SECONDS)
+            except BaseException:
+                self._over()
+                raise
+            else:
+                self._over()
+                return answer
+        self._caught_up()
+        aside = self._aside[about]
+        aside.writes.append(write)
+        raise aside.error
+
+    def _is_refused_alone(self, error: OSError) -> bool:
+        waits = isinstance(error, TableBusyError) or error.errno in _NO_ROOM
+        return not waits and self._takes_others()
+
+    def _try_aside(self) -> None:
+        for about, aside in list(self._aside.items()):
+            while aside.writes:
+                try:
+                    aside.writes[0]()
+                except Exception as error:
+                    if isinstance(error, OSError) and not no_waiting_mends(error):
+                        break
+                    self.report("not recorded", error)
+                del aside.writes[0]
+                self._over()
+            if not aside.writes:
+                del self._aside[about]
+                log.warning("[wfrecovery] what was refused for itself is written: %s", aside.error)
+
+    def _over(self) -> None:
+        """A change is written, or never will be."""
+        with self._mutex:
+            self.waiting -= 1
+        self._caught_up()
 
     def _fell_behind(self, error: OSError) -> None:
         if self.behind is None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -11,15 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from plugin_support import ONE_HOST, Comfy, picture, row, until
 
+from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.queue.writing import Writer
 from wfrecovery.server_routes.recovery.requests import Requests
@@ -111,6 +115,92 @@ def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(tmp_path: 
         assert db.table.get(task_id).cancel_requested is None
     writer.submit(lambda: None).result()
     assert db.table.get(task_id).cancel_requested is not None
+
+
+class RefusingDisk(Disk):
+    """Refuses what has to do with some files, so many times."""
+
+    def __init__(self, number: int, refused: Callable[[Path], bool] = lambda _: True, times: int = 10**9) -> None:
+        self.number, self.refused, self.left = number, refused, times
+
+    def _refuse(self, path: Path) -> None:
+        if self.left > 0 and self.refused(path):
+            self.left -= 1
+            raise OSError(self.number, os.strerror(self.number), str(path))
+
+    def read(self, path: Path) -> bytes:
+        self._refuse(path)
+        return super().read(path)
+
+    def open_temp(self, target: Path) -> tuple[int, Path]:
+        self._refuse(target)
+        return super().open_temp(target)
+
+
+def noted(task_id: str, db: DatabaseManager, text: str) -> TaskRecord:
+    """A change that shows in which order it came."""
+    return db.table.update(task_id, lambda task: dataclasses.replace(task, title=(task.title or "") + text))
+
+
+def entered(folder: Path, *numbers: int) -> list[str]:
+    db = DatabaseManager(folder)
+    return [db.add_workflow_task({"row_number": number, "product_name": f"{number}"}, "图片合成") for number in numbers]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("what", ["which table", "a look", "a change", "a graph"])
+def test_whatever_a_disk_refuses_is_written_when_it_takes_that(tmp_path: Path, number: int, what: str) -> None:
+    (task_id,) = entered(tmp_path, 2)
+    (tmp_path / "wfrecovery" / "table_id").unlink(missing_ok=True)
+    disk = RefusingDisk(number)
+    db, pauses = DatabaseManager(tmp_path, disk=disk), itertools.count(1)
+
+    def pause(_: float) -> None:
+        disk.left = 0 if next(pauses) == 30 else disk.left
+
+    writer = Writer(pause=pause, takes_others=db.table.takes_others)
+    first = {
+        "which table": writer.submit(db.table.keep_table_id),
+        "a look": writer.submit(db.table.get, task_id),
+        "a change": writer.submit(noted, task_id, db, "1"),
+        "a graph": writer.submit(db.table.write_graph, task_id, {"prompt": {}}),
+    }[what]
+    after = writer.submit(noted, task_id, db, "2")
+    assert first.result() is None or first.result()
+    assert str(after.result().title).endswith("2")
+    assert (writer.waiting, writer.behind, next(pauses)) == (0, None, 31)
+
+
+@pytest.mark.parametrize("number", [None, errno.EACCES, errno.EIO, errno.EBUSY])
+def test_what_is_refused_for_itself_alone_holds_up_nobody_else(tmp_path: Path, number: int | None) -> None:
+    """None: a folder lies in the place of the record. Its changes keep their order."""
+    bad, good = entered(tmp_path, 2, 3)
+    path = tmp_path / "wfrecovery" / "active" / f"{bad}.json"
+    disk = Disk() if number is None else RefusingDisk(number, lambda file: file.name == path.name)
+    if number is None:
+        path.rename(tmp_path / "moved")
+        path.mkdir()
+    db = DatabaseManager(tmp_path, disk=disk)
+    writer = Writer(pause=lambda _: None, takes_others=db.table.takes_others)
+    waits = [writer.submit(noted, bad, db, "1")]
+    assert writer.submit(noted, good, db, "1").result().title == "1"
+    waits.append(writer.submit(noted, bad, db, "2"))
+    writer.try_again()
+    assert writer.submit(noted, good, db, "2").result().title == "12"
+    assert all(isinstance(change.exception(), OSError) for change in waits)
+    assert (writer.waiting, writer.behind) == (2, None)
+
+    if isinstance(disk, RefusingDisk):
+        disk.left = 0
+    else:
+        path.rmdir()
+        (tmp_path / "moved").rename(path)
+    writer.submit(noted, bad, db, "3").exception()
+    assert db.table.get(bad).title is None, "nothing overtakes what waits"
+    writer.try_again()
+    assert writer.submit(noted, bad, db, "4").result().title == "1234"
+    assert writer.waiting == 0
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
