@@ -109,7 +109,6 @@ class Plugin:
             endings=endings,
             boot=self._boot_id,
             document=lambda: self._settings.document,
-            record_others=self._records_others,
             on_change=self._changed,
             on_progress=self._progressed,
             on_start=self._orderly.goes_on,

@@ -67,6 +67,10 @@ class Intake:
         """Whether a prompt of this task waits or runs here."""
         return self._prompts.has_task(task_id)
 
+    def records(self, tag: RowTag) -> bool:
+        """Whether a prompt with this tag is recorded: a row always is, also where it could not be given an id yet."""
+        return tag.row_number is not None or self._record_others()
+
     def on_prompt(self, json_data: Any) -> Any:
         """ComfyUI's own hook, before validation: gives the prompt its id, and its files the task's."""
         try:
@@ -84,19 +88,19 @@ class Intake:
         json_data["prompt_id"] = prompt_id = canonical_uuid(given) or str(uuid.uuid4())
         if given is not None and given != prompt_id:
             log.warning("[wfrecovery] a prompt_id is no canonical UUID; the prompt runs as %s", prompt_id)
-        self._tag(json_data["prompt"], extra_data, prompt_id)
         if json_data.get("client_id") is None and extra_data.get("client_id") is None:
             json_data.pop("client_id", None)
             extra_data["client_id"] = LENT_CLIENT
+        self._tag(json_data["prompt"], extra_data, prompt_id)
 
     def prepare_item(self, item: QueueItem) -> None:
         """The same for an item that is about to be put: another plugin may have made it, past `POST /prompt`; and one
         with the id of a prompt that still waits or runs is a task of its own."""
         if not isinstance(item.extra_data, dict):
             return
+        item.extra_data.setdefault("client_id", LENT_CLIENT)
         if item.task_id is None or self._prompts.has_task(item.task_id):
             self._tag(item.prompt, item.extra_data, item.prompt_id)
-        item.extra_data.setdefault("client_id", LENT_CLIENT)
 
     def _tag(self, prompt: Mapping[str, Any], extra_data: dict[str, Any], prompt_id: str) -> None:
         """Have the files carry the task's id. A tag that a client made is no tag."""
@@ -107,7 +111,7 @@ class Intake:
         if not isinstance(png_info, dict):
             png_info = extra_data["extra_pnginfo"] = {}
         before = png_info.pop("wfrecovery", None)
-        if tag.row_number is None and not self._record_others():
+        if not self.records(tag):
             return
         wanted = tag.task_id or (before.get("task_id") if isinstance(before, dict) else None)
         task_id, run = self._task_id(wanted, prompt_id, tag)

@@ -25,6 +25,7 @@ from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
 from .recording import with_node
+from .row_tag import row_tag_of
 from .writing import Pool, Writer, one_thread
 
 log = logging.getLogger("wfrecovery")
@@ -66,14 +67,13 @@ class Recorder:
         endings: Endings,
         boot: str,
         document: Callable[[], str | None],
-        record_others: Callable[[], bool],
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
         on_start: Callable[[], None],
         to_queue: Callable[[], Mapping[str, Any]],
         pool: Pool = one_thread,
     ) -> None:
-        self._host, self._db, self._writer, self._record_others = host, db, writer, record_others
+        self._host, self._db, self._writer = host, db, writer
         self._intake, self._prompts, self._on_progress, self._on_start = intake, prompts, on_progress, on_start
         self._to_queue = to_queue
         self._own_files = OwnFiles(db.output_dir)
@@ -121,7 +121,8 @@ class Recorder:
         running = self._continued(item)
         # The worker waits inside the unwrapped `get` until its first prompt: that one starts unseen.
         unseen = self._worker is None and self._early is None
-        recorded = running is not None or item.task_id is not None or self._record_others()
+        tagged = running is not None or item.task_id is not None
+        recorded = tagged or self._intake.records(row_tag_of(item.prompt, item.extra_data))
         prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen, part=running is not None)
         prompt.began = Moment.now() if unseen else None
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them

@@ -203,6 +203,30 @@ def test_what_is_refused_for_itself_alone_holds_up_nobody_else(tmp_path: Path, n
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("others", [True, False])
+@pytest.mark.parametrize("by", ["its tag", "a node"])
+def test_a_row_that_could_not_be_given_an_id_is_recorded_later(comfy: Comfy, others: bool, by: str) -> None:
+    """Whether prompts without a row are recorded or not."""
+    comfy.recovered()
+    assert comfy.call("POST", "/wfrecovery/settings", json={"record_other_prompts": others}).status_code == 200
+    graph, tag = picture("row2", seconds=600), row(2)
+    if by == "a node":
+        names = ("row_number", "product_name", "model_name", "workflow_type")
+        graph["90"] = {"class_type": "WfrecoveryRowTask", "inputs": {name: tag[name] for name in names}}
+    ids = comfy.table / "ids"
+    shutil.rmtree(ids, ignore_errors=True)
+    ids.write_text("as if no file could be made in it")
+    first = comfy.queue(graph, tag if by == "its tag" else None)
+    other = comfy.queue(picture("other"))
+    assert comfy.records() == []
+    ids.unlink()
+    wanted = {first: 2, other: None} if others else {first: 2}
+    until(lambda: {task["comfyui_task_id"]: task["row_number"] for task in comfy.records()} == wanted, what="recorded")
+    comfy.crash()
+    comfy.recovered()
+    assert first in comfy.pending()
+
+
 def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
     prompts = {number: comfy.queue(picture(f"row{number}", seconds=3.0), row(number)) for number in (2, 3, 4)}
     comfy.until_stage(prompts[2], "running")
