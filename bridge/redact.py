@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from .secret_names import names_secret
+from .secret_names import names_secret, names_secret_in_address
 
 HIDDEN: Final = "[hidden]"
 #: Longer texts than this are no error messages, but dumps of a prompt.
@@ -26,12 +26,20 @@ _KNOWN_SHAPES: Final = re.compile(
     \b(?: (?:sk|pk|ghp|hf|comfyui|t|u)-[A-Za-z0-9_-]{12,}
         | (?:gh[opsur]|hf|github_pat|xox[abp])_[A-Za-z0-9_]{12,}
         | AKIA[0-9A-Z]{16}
+        | AIza[\w-]{30,}
         | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
     )"""
 )
 #: How Python shows an object that has no words of its own.
 _OBJECT: Final = re.compile(r"<([\w.]+)(?: object)?(?: [^<>]{0,200})? at 0x[0-9a-fA-F]+>")
-_HOOK: Final = re.compile(r"(/bot/v2/hook/)[\w-]+")
+#: In addresses: who calls, with his password; a parameter; a robot in a group.
+_USER: Final = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#:@"'<>]*:[^\s/?#"'<>]+@""")
+_PARAMETER: Final = re.compile(r"""(?P<name>(?<=[?&;])[\w.%-]+)=(?P<value>(?!\[hidden\])[^\s&;,#"'<>)}\]]{4,})""")
+_HOOK: Final = re.compile(r"(/bot/(?:v2/)?hook/)[\w-]+")
+#: What tells a row apart is compared with what stands in the sheet; what a graph is made from is not changed.
+_AS_THEY_ARE: Final = frozenset(
+    {"product_name", "model_name", "prompt", "product_image", "model_image", "record_id", "extra_pnginfo"}
+)
 #: Objects and lists inside one another; what lies deeper is left out.
 _DEPTH: Final = 40
 #: What is secret in a cookie, or behind the name of a scheme.
@@ -50,11 +58,10 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
         if len(secret) >= 4:
             text = text.replace(secret, HIDDEN)
-    text = _without_named(text)
+    text = _without_named(hidden_in_addresses(text))
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _KNOWN_SHAPES.sub(HIDDEN, text)
     text = _OBJECT.sub(lambda match: match[1].rpartition(".")[2], text)
-    text = _HOOK.sub(rf"\1{HIDDEN}", text)
     return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} …"
 
 
@@ -62,6 +69,18 @@ def without_secrets(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -
     """A copy of `data` without the keys of `secret_names`, and at any depth without what has a secret's name. What is
     nested deeper than anybody means is left out."""
     return _Cleaner().mapping(data, frozenset(secret_names), _DEPTH)
+
+
+def without_secret_texts(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> dict[str, Any]:
+    """The same, and without the secrets in the addresses that its texts hold. What tells a row apart stays."""
+    return {key: _with_clean_text(key, value) for key, value in without_secrets(data, secret_names).items()}
+
+
+def hidden_in_addresses(text: str) -> str:
+    """`text` without the secrets in the addresses that it holds; all else stays, whatever it looks like."""
+    text = _USER.sub(rf"\1{HIDDEN}@", text)
+    text = _PARAMETER.sub(_parameter, text)
+    return _HOOK.sub(rf"\1{HIDDEN}", text)
 
 
 def secret_values(data: Mapping[str, Any], secret_names: Iterable[str] = ()) -> list[str]:
@@ -113,6 +132,21 @@ def _texts(value: Any, depth: int = _DEPTH) -> Iterator[str]:
     elif isinstance(value, Mapping | list | tuple) and depth > 0:
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from (text for text in _texts(item, depth - 1) if len(text) >= _TELLING)
+
+
+def _with_clean_text(key: Any, value: Any) -> Any:
+    if key in _AS_THEY_ARE:
+        return value
+    if isinstance(value, str):
+        return hidden_in_addresses(value)
+    if isinstance(value, Mapping):
+        return {inner: _with_clean_text(inner, item) for inner, item in value.items()}
+    return [_with_clean_text(None, item) for item in value] if isinstance(value, list) else value
+
+
+def _parameter(found: re.Match[str]) -> str:
+    secret = names_secret_in_address(found["name"], _number_or_text(found["value"]))
+    return f"{found['name']}={HIDDEN}" if secret else found[0]
 
 
 def _without_named(text: str) -> str:

@@ -76,6 +76,14 @@ def names_secret(name: object, value: Any = "") -> bool:
     return _kind_of(str(name)[:200]) >= (2 if isinstance(value, int | float) else 1)
 
 
+def names_secret_in_address(name: str, value: Any = "") -> bool:
+    """The same for a parameter of an address, where a `key` is no part of an object, and whatever is signed is the
+    request."""
+    last = _WORD.findall(name[:200])[-1:]
+    called = name.lower() == "key" or (bool(last) and last[0].lower() in _SIGNATURES)
+    return names_secret(name, value) or (called and isinstance(value, str))
+
+
 @lru_cache(8192)
 def _kind_of(name: str) -> int:
     """0: no secret, 1: a secret, 2: a password, which may be all digits."""

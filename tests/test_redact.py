@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wfrecovery.bridge.redact import HIDDEN, MAX_MESSAGE, redact, secret_values, without_secrets
+from wfrecovery.bridge.redact import HIDDEN, MAX_MESSAGE, redact, secret_values, without_secret_texts, without_secrets
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.table.row_identity import Verdict, compare, identity_of, key_text
+from wfrecovery.bridge.table.rows import RowData
 from wfrecovery.bridge.wording import Wording
 
 VALUE = "Zx9-abcdef0123456789"
@@ -91,6 +94,83 @@ def test_a_dump_is_cut_and_a_secret_at_the_cut_is_not_half_shown() -> None:
     assert len(text) <= MAX_MESSAGE + 2
     assert VALUE[:4] not in text
     assert redact("y" * MAX_MESSAGE) == "y" * MAX_MESSAGE
+
+
+# ------------------------------------------------------------------ addresses
+
+KEY = "abcdef0123456789"
+#: Each with what must be left of it.
+ADDRESSES = {
+    f"for url: https://a.com/v1/models/x:generateContent?key={KEY}": f"a.com/v1/models/x:generateContent?key={HIDDEN}",
+    f"exceeded with url: /v1beta/x?alt=json&key={KEY} (Caused by": f"/v1beta/x?alt=json&key={HIDDEN} (Caused by",
+    f"proxy http://alice:{KEY}@10.0.0.1:3128'))": f"proxy http://{HIDDEN}@10.0.0.1:3128'))",
+    f"socks5h://a:p@{KEY}@proxy.local/x": f"socks5h://{HIDDEN}@proxy.local/x",
+    f"https://b.oss.com/a.png?Expires=17&OSSAccessKeyId={KEY}&Signature={KEY}%2F": "https://b.oss.com/a.png?Expires=17&",
+    f"https://s3/a.png?X-Amz-Date=1&X-Amz-Signature={KEY}&x=1": f"?X-Amz-Date=1&X-Amz-Signature={HIDDEN}&x=1",
+    f"https://cos/a.png?q-sign-algorithm=sha1&q-signature={KEY}": "q-sign-algorithm=sha1&q-signature",
+    f"https://blob/a?sv=2024-01-01&sig={KEY}": f"?sv=2024-01-01&sig={HIDDEN}",
+    f"https://h/a?token={KEY}&amp;access_token={KEY}": "https://h/a?token",
+    f"https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key={KEY}": "webhook/send?key",
+    f"https://open.feishu.cn/open-apis/bot/v2/hook/{KEY}": f"/bot/v2/hook/{HIDDEN}",
+    f"https://open.feishu.cn/open-apis/bot/hook/{KEY}": f"/bot/hook/{HIDDEN}",
+}
+
+
+@pytest.mark.parametrize(("text", "left"), ADDRESSES.items())
+def test_what_is_secret_in_an_address_is_hidden_everywhere(text: str, left: str) -> None:
+    data = {"note": text, "list": [text, {"deep": [text]}], "prompt": "a cup"}
+    for clean in (redact(text), without_secret_texts(data)["note"]):
+        assert KEY not in clean
+        assert left in clean
+    assert redact(redact(text)) == redact(text)
+    assert KEY not in json.dumps(without_secret_texts(data))
+
+
+def test_a_google_key_is_known_by_its_shape() -> None:
+    assert redact(f"the key AIzaSy{'D9tSrke72P' * 3}abc is not valid") == f"the key {HIDDEN} is not valid"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8188/view?filename=row2.png&type=output&subfolder=img",
+        "https://a.com/list?sort=asc&sort_key=name&page_token=abcdefgh&keyword=cup",
+        "ssh://git@github.com/x/y and http://host:8188/a@b",
+    ],
+)
+def test_the_rest_of_an_address_stays(text: str) -> None:
+    assert redact(text) == text
+    assert without_secret_texts({"text": text}) == {"text": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["key: a red t-shirt-with-stripes, token = 1girl", "密码: 123456789", "sk-style-photography-of-a-cup", "a & b?"],
+)
+def test_ordinary_texts_of_a_row_stay(text: str) -> None:
+    assert without_secret_texts({"note": text, "cells": [text]}) == {"note": text, "cells": [text]}
+
+
+@pytest.mark.parametrize("picture", [text for text in ADDRESSES if "a.png" in text])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_row_is_told_apart_by_the_signed_address_of_its_picture(tmp_path: Path, picture: str, known: bool) -> None:
+    """Where 产品图 holds a text: it is compared with what stands in the sheet."""
+    row = RowData(row_number=2, product_name="杯子", product_image=picture, model_image=picture, prompt=picture)
+    cells = {"product_image": picture, "model_image": picture, "prompt": picture, "note": picture}
+    table = WorkflowDatabase(tmp_path)
+    identity = identity_of(row) if known else None
+    table.create(TaskRecord("img_20261123_001", row_number=2, product_name="杯子", row_data=cells, row=identity))
+    kept = table.update("img_20261123_001", lambda task: dataclasses.replace(task, title="again"))
+    for task in (kept, table.get("img_20261123_001")):
+        assert (task.identity.product_image, task.identity.prompt) == (picture, key_text(picture))
+        assert compare(task.identity, identity_of(row)) is not Verdict.DIFFERENT
+    assert KEY not in str(table.get("img_20261123_001").row_data["note"])
+
+
+def test_what_nodes_read_of_the_page_s_workflow_stays() -> None:
+    """Some take the value of another node's widget from there."""
+    workflow = {"extra_pnginfo": {"workflow": {"nodes": [{"widgets_values": list(ADDRESSES)}]}}}
+    assert without_secret_texts(workflow) == workflow
 
 
 # ------------------------------------------------------------------ data

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from ..redact import hidden_in_addresses
 from ..table.cells import cell_text, one_named, pictures_in
 from ..table.changes import leaving
 from ..table.index import TaskEntry
@@ -55,7 +56,7 @@ class Shown:
         if shown is None:
             text = sheet.optional_text(row, "composite_image")
             before = _empty_before(task) if (kept := _text_before(task, title)) is None else kept
-            return Whose.A_PERSONS if text and before not in (None, text) else Whose.FREE
+            return Whose.A_PERSONS if text and before not in (None, text, _as_kept(text)) else Whose.FREE
         before = _picture_before(task, title)
         if before == shown or (before is None and task.twin is None):
             return Whose.FREE
@@ -70,7 +71,7 @@ class Shown:
         """Of the cell of its video's link, unless that shows it already."""
         cell, title = self._reader.sheet.cell(row, "video_link"), self._reader.sheet.columns.video_link
         text = cell_text(cell).strip()
-        if not text or task.outbox.asked_at is not None or text == _text_before(task, title):
+        if not text or task.outbox.asked_at is not None or _text_before(task, title) in (text, _as_kept(text)):
             return Whose.FREE
         return Whose.FREE if self._is_of_row(task, row, {text, *_addresses(cell)}) else Whose.A_PERSONS
 
@@ -129,6 +130,11 @@ def _addresses(cell: Any) -> set[str]:
 
 
 # ---------------------------------------------------------------------- what was there before
+
+
+def _as_kept(text: str) -> str:
+    """As a record keeps it: without the secrets of addresses."""
+    return hidden_in_addresses(text)
 
 
 def _text_before(task: TaskRecord, title: str) -> str | None:

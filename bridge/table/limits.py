@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..redact import without_secrets
+from ..redact import without_secret_texts
 from .records import TaskRecord
 from .row_identity import PICTURES, TEXTS
 
@@ -41,7 +41,7 @@ def bounded(record: TaskRecord) -> TaskRecord:
         problem=record.problem and record.problem[:_NAME],
         error_message=record.error_message and record.error_message[:_TEXT],
         error_message_zh=record.error_message_zh and record.error_message_zh[:_TEXT],
-        row_data=bounded_row(without_secrets(record.row_data)),
+        row_data=bounded_row(without_secret_texts(record.row_data)),
         more=record.more if _fits(record.more, _MORE_BYTES) else {"left_out": "too large"},
         rest=record.rest if _fits(record.rest, _MORE_BYTES) else {},
     )
@@ -63,7 +63,7 @@ def kept_cells(cells: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     left_out: list[str] = []
     room = _CELLS_BYTES
-    for title, cell in without_secrets(cells).items():
+    for title, cell in without_secret_texts(cells).items():
         fits = _fits({"feishu_row_data": {"original_data": [cell]}}, _CELLS_BYTES)  # as deep as it will lie
         value = cell if fits else str(cell)[:_NAME]
         size = len(json.dumps([title, value], ensure_ascii=False).encode("utf-8", "backslashreplace"))

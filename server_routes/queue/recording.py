@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...bridge.redact import redact, without_secrets
+from ...bridge.redact import redact, without_secret_texts
 from ...bridge.results.expected import expected_files
 from ...bridge.table.changes import new_task, started
 from ...bridge.table.limits import bounded
@@ -153,7 +153,7 @@ def _graph(
     return {
         "prompt_id": item.prompt_id,
         "prompt": item.prompt,
-        "extra_data": without_secrets(item.extra_data, sensitive_keys),
+        "extra_data": without_secret_texts(item.extra_data, sensitive_keys),
         "outputs_to_execute": list(item.outputs),
         "task": {name: told[name] for name in names},
         "files": dict(files),

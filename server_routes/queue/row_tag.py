@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...bridge.redact import without_secrets
+from ...bridge.redact import without_secret_texts
 from ...bridge.table.cells import cell_text
 from ...bridge.table.records import WorkflowType
 from ...bridge.table.row_identity import RowIdentity, identity_in, identity_said
@@ -68,7 +68,7 @@ def row_tag_of(prompt: Mapping[str, Any], extra_data: Mapping[str, Any]) -> RowT
     if tag.get("row_number") is None:
         return RowTag(task_id=task_id)
     row_data = tag.get("feishu_row_data")
-    row_data = without_secrets(row_data) if isinstance(row_data, Mapping) else {}
+    row_data = without_secret_texts(row_data) if isinstance(row_data, Mapping) else {}
     named = {name: tag[name] for name in _CELLS if name in tag}  # as a client's own code may write them
     product_name, model_name = cell_text(tag.get("product_name")), cell_text(tag.get("model_name"))
     row = tag.get("row")
