@@ -56,7 +56,7 @@ class Shown:
         if shown is None:
             text = sheet.optional_text(row, "composite_image")
             before = _empty_before(task) if (kept := _text_before(task, title)) is None else kept
-            return Whose.A_PERSONS if text and before not in (None, text, _as_kept(text)) else Whose.FREE
+            return Whose.A_PERSONS if text and before not in (None, text, hidden_in_addresses(text)) else Whose.FREE
         before = _picture_before(task, title)
         if before == shown or (before is None and task.twin is None):
             return Whose.FREE
@@ -71,7 +71,11 @@ class Shown:
         """Of the cell of its video's link, unless that shows it already."""
         cell, title = self._reader.sheet.cell(row, "video_link"), self._reader.sheet.columns.video_link
         text = cell_text(cell).strip()
-        if not text or task.outbox.asked_at is not None or _text_before(task, title) in (text, _as_kept(text)):
+        if (
+            not text
+            or task.outbox.asked_at is not None
+            or _text_before(task, title) in (text, hidden_in_addresses(text))
+        ):
             return Whose.FREE
         return Whose.FREE if self._is_of_row(task, row, {text, *_addresses(cell)}) else Whose.A_PERSONS
 
@@ -132,13 +136,9 @@ def _addresses(cell: Any) -> set[str]:
 # ---------------------------------------------------------------------- what was there before
 
 
-def _as_kept(text: str) -> str:
-    """As a record keeps it: without the secrets of addresses."""
-    return hidden_in_addresses(text)
-
-
 def _text_before(task: TaskRecord, title: str) -> str | None:
-    """The text that the cell of that column held when its row was entered; None where that is not known."""
+    """The text that the cell of that column held when its row was entered, without the secrets of addresses; None where
+    that is not known."""
     cells = task.row_data.get("original_data")
     return cell_text(cells[title]).strip() if isinstance(cells, Mapping) and title in cells else None
 
