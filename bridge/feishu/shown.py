@@ -56,7 +56,8 @@ class Shown:
         if shown is None:
             text = sheet.optional_text(row, "composite_image")
             before = _empty_before(task) if (kept := _text_before(task, title)) is None else kept
-            return Whose.A_PERSONS if text and before not in (None, text, hidden_in_addresses(text)) else Whose.FREE
+            is_new = before not in (None, text, hidden_in_addresses(text))
+            return Whose.A_PERSONS if text and is_new else Whose.FREE
         before = _picture_before(task, title)
         if before == shown or (before is None and task.twin is None):
             return Whose.FREE
