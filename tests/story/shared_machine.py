@@ -76,6 +76,13 @@ class SharedMachine(RuleBasedStateMachine):
                     self.world.wait(1.0)
                     self.world.breathe(passes)
 
+    @rule(name=MAIN, passes=st.integers(20, 60), seconds=st.sampled_from([2.0, 5.0, 30.0]))
+    def a_program_follows_what_comfyui_does_not_tell_any_more(self, name: str, passes: int, seconds: float) -> None:
+        self.world.begin_again(name)
+        self.world.breathe(passes)
+        self.world.kill_when_whole(MAINS[name])
+        self.world.wait(seconds)
+
     @rule(which=INDEX)
     def stop_or_continue(self, which: int) -> None:
         processes = self.world.processes()

@@ -285,6 +285,17 @@ class SharedWorld:
         """SIGKILL, now."""
         self._bury(process)
 
+    def kill_when_whole(self, name: str) -> None:
+        """SIGKILL as soon as what runs has written its file, and before anybody says so."""
+        for _ in range(MOST_TURNS):
+            life = self.comfys[name]
+            if life is None or life.stopped:
+                return
+            if any(start.whole for start in self.running(life)):
+                self.kill(life)
+                return
+            self.work(name)
+
     def end(self, name: str) -> None:
         """An orderly end: what runs is not to blame."""
         life = self.comfys[name]
