@@ -307,10 +307,16 @@ class WorkflowDatabase:
         """The random id of this state folder, by which two programs tell whether they share it; None before there is
         one."""
         try:
-            found = self._disk.read(self.folder / "table_id").decode("ascii").strip()
-        except (OSError, ValueError):
+            return self._kept_id()
+        except OSError:
             return None
-        return found or None
+
+    def _kept_id(self) -> str | None:
+        """The same; raises OSError where there is one that cannot be read now: it stays this folder's."""
+        try:
+            return self._disk.read(self.folder / "table_id").decode("ascii").strip() or None
+        except (FileNotFoundError, ValueError):
+            return None
 
     def is_shared_with(self, status: Mapping[str, Any] | None) -> bool:
         """Whether the plugin that answers with this status works in this very table."""
@@ -322,7 +328,7 @@ class WorkflowDatabase:
         found = self.table_id
         if found is None:
             with _told_apart(), self.locked():
-                found = self.table_id or self._known_id or uuid.uuid4().hex
+                found = self._kept_id() or self._known_id or uuid.uuid4().hex
                 self.files.atomic.write(self.folder / "table_id", found.encode())
         self._known_id = found
         return found

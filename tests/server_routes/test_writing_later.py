@@ -171,6 +171,15 @@ def test_whatever_a_disk_refuses_is_written_when_it_takes_that(tmp_path: Path, n
     assert (writer.waiting, writer.behind, next(pauses)) == (0, None, 31)
 
 
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.EIO])
+def test_a_table_whose_id_cannot_be_read_gets_no_other(tmp_path: Path, number: int) -> None:
+    table_id = DatabaseManager(tmp_path).table.keep_table_id()
+    disk = RefusingDisk(number, lambda path: path.name == "table_id", times=5)
+    writer, db = Writer(pause=lambda _: None), DatabaseManager(tmp_path, disk=disk)
+    assert writer.submit(db.table.keep_table_id).result() == table_id
+    assert DatabaseManager(tmp_path).table.table_id == table_id
+
+
 @pytest.mark.parametrize("number", [None, errno.EACCES, errno.EIO, errno.EBUSY])
 def test_what_is_refused_for_itself_alone_holds_up_nobody_else(tmp_path: Path, number: int | None) -> None:
     """None: a folder lies in the place of the record. Its changes keep their order."""
