@@ -112,7 +112,7 @@ class Plugin:
             on_change=self._changed,
             on_progress=self._progressed,
             on_start=self._orderly.goes_on,
-            to_queue=lambda: self._recovery.undecided,
+            unwanted=lambda meant: self._recovery.unwanted(meant),  # noqa: PLW0108 - it is made below
             pool=around.pool,
         )
         requeueing = Requeueing(self._host, self._db, self._intake, self._writer, self._changed)

@@ -93,10 +93,6 @@ class Keeper:
         except OSError as error:
             log.info("[wfrecovery] what was deleted is made anew later: %s", error)
 
-    def wish(self, task_id: str) -> None:
-        """Note that a person wants the end of a task that does not stand in the queue yet."""
-        self._on_change(self._db.table.update(task_id, wished_away))
-
     def unwanted(self, prompt: Prompt, reason: Wording) -> None:
         """A person has taken it out of the queue: it has ended, or whoever has it by now gets to know the wish."""
         if prompt.task_id is None or prompt.refused:  # what must not run here we take out ourselves

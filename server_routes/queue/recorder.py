@@ -6,7 +6,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -52,8 +53,8 @@ class Recorder:
     """Hears what happens in the queue, and has it written.
 
     `on_change` gets each changed record, on the writing thread; `on_progress` task_id, value, maximum and node, and
-    `on_start` nothing, on ComfyUI's worker thread. `to_queue` tells what the recovery is about to queue again, by task
-    id, as items of the queue.
+    `on_start` nothing, on ComfyUI's worker thread. `unwanted` tells the recovery which items a person wants taken out,
+    should it be about to queue them again; it returns what it writes for that.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Recorder:
         on_change: Callable[[TaskRecord], None],
         on_progress: Callable[[str, float, float, str], None],
         on_start: Callable[[], None],
-        to_queue: Callable[[], Mapping[str, Any]],
+        unwanted: Callable[[Callable[[Any], bool]], list[Future[Any]]],
         pool: Pool = one_thread,
     ) -> None:
         self._host, self._db, self._writer = host, db, writer
         self._intake, self._prompts, self._on_progress, self._on_start = intake, prompts, on_progress, on_start
-        self._to_queue = to_queue
+        self._unwanted = unwanted
         self._own_files = OwnFiles(db.output_dir)
         self._keeper = Keeper(
             host,
@@ -207,16 +208,12 @@ class Recorder:
     @_guarded
     def missed(self, meant: Callable[[Any], bool]) -> None:
         """A prompt is to be taken out that the recovery is about to queue again: as if it stood in the queue."""
-        self._unwanted(task_id for task_id, item in list(self._to_queue().items()) if meant(item))
+        for write in self._unwanted(meant):
+            awaited(write)
 
-    @_guarded
     def wiped(self) -> None:
         """The queue is cleared while the recovery fills it: what has not come yet is meant as well."""
-        self._unwanted(self._to_queue())
-
-    def _unwanted(self, task_ids: Iterable[str]) -> None:
-        for task_id in list(task_ids):
-            awaited(self._writer.submit(self._keeper.wish, task_id))
+        self.missed(lambda _: True)
 
     @_guarded
     def interrupted(self) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from types import CellType, FunctionType
 from typing import Any, Final
 
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
@@ -16,7 +18,7 @@ from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
 from ...bridge.results.whole_result import whole_result
 from ...bridge.settings import Settings
-from ...bridge.table.changes import cancelled, failed, unsubmitted
+from ...bridge.table.changes import cancelled, failed, unsubmitted, wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.owners import OwnedError
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time
@@ -33,6 +35,9 @@ log = logging.getLogger("wfrecovery")
 
 #: Tasks decided between two lines of progress in the log.
 BATCH: Final = 50
+
+#: Whether an item of the queue is one that a person wants taken out.
+Meant = Callable[[Any], bool]
 
 
 @dataclass
@@ -76,6 +81,8 @@ class StartupRecovery:
         self.state = RecoveryState()
         #: what is not decided yet, by task id, each as the item that it would be in the queue
         self.undecided: dict[str, tuple[Any, ...]] = {}
+        #: what a person wants taken out before it is known what the queue has lost; None from then on
+        self._early: list[tuple[Meant, Future[None]]] | None = []
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> bool:
@@ -103,6 +110,34 @@ class StartupRecovery:
         if self._running is not None:
             await asyncio.wait([self._running])
 
+    def unwanted(self, meant: Meant) -> list[Future[Any]]:
+        """A person wants to be taken out what is about to be queued again: the writes that note it."""
+        if self._early is not None:
+            noted: Future[None] = Future()
+            self._early.append((_as_it_means_now(meant), noted))
+            return [noted]
+        return self._wish_away(meant, list(self.undecided))
+
+    def _wish_away(self, meant: Meant, task_ids: Sequence[str]) -> list[Future[Any]]:
+        items = ((task_id, self.undecided.get(task_id)) for task_id in task_ids)
+        return [self._writer.submit(self._wish, task_id) for task_id, item in items if item and meant(item)]
+
+    def _wish(self, task_id: str) -> None:
+        self._on_change(self._db.table.update(task_id, wished_away))
+
+    async def _wish_early(self, order: Sequence[str]) -> None:
+        """What was wanted before the queue's loss was known means what was lost; not what has come in since."""
+        early, self._early = self._early, None
+        lost = await asyncio.to_thread(self._lost, order) if early else []
+        for meant, noted in early or ():
+            await self._writer.wait(self._wish_away(meant, lost))
+            noted.set_result(None)
+
+    def _lost(self, task_ids: Sequence[str]) -> list[str]:
+        tasks = [task for task_id in task_ids if (task := self._get(task_id)) is not None]
+        lost = (task for task in tasks if not self._db.owners.is_me(task.owner))
+        return [task.task_id for task in lost if task.stage in (Stage.QUEUED, Stage.RUNNING)]
+
     async def _run(self) -> None:
         try:
             await self._recover()
@@ -118,6 +153,7 @@ class StartupRecovery:
         await asyncio.to_thread(self._db.sweep)
         order = await asyncio.to_thread(self.to_decide)
         self.undecided = await asyncio.to_thread(self._as_items, order)
+        await self._wish_early(order)
         self.state.total = len(order)
         found = await asyncio.to_thread(self._results_on_disk, order)
         for task_id in order:
@@ -277,6 +313,14 @@ class StartupRecovery:
             case _:
                 self.state.failed += 1
         self._on_change(record)
+
+
+def _as_it_means_now(meant: Meant) -> Meant:
+    """The same with the values that its names have now: ComfyUI makes it in a loop over ids, all with one name."""
+    if not isinstance(meant, FunctionType) or not meant.__closure__:
+        return meant
+    cells = tuple(CellType(cell.cell_contents) for cell in meant.__closure__)
+    return FunctionType(meant.__code__, meant.__globals__, meant.__name__, meant.__defaults__, cells)
 
 
 def _queue_order(task: TaskRecord) -> tuple[str, float, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from plugin_support import HOSTS, Comfy, picture, row, slow_save, until
 
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
@@ -155,6 +157,30 @@ def test_the_queue_is_cleared_while_the_recovery_fills_it(
         assert len(comfy.records()) == 80
         stages = sorted(record["metadata"]["stage"] for record in comfy.records())
         assert stages == ["cancelled"] * 79 + ["running"]
+
+
+@pytest.mark.parametrize("cancel", [by_clear, by_delete_of_all])
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_queue_is_cleared_before_the_recovery_knows_what_it_has_lost(
+    tmp_path: Path, host: Any, cancel: Callable[[Comfy, str], None]
+) -> None:
+    """Whoever clears it first thing means what stood in it. What is queued after that stays."""
+    new = str(uuid.uuid4())
+    with Comfy(tmp_path / "comfyui", host) as comfy:
+        for number in range(2, 8):
+            comfy.queue(picture(f"row{number}", seconds=600), row(number))
+        comfy.kill()
+        with comfy.table_locked():  # so long it cannot look
+            comfy.start()
+            cancel(comfy, "")
+            body = {"prompt": picture("row8", seconds=600), "prompt_id": new, "extra_data": {"wfrecovery": row(8)}}
+            with pytest.raises(requests.Timeout):  # until it is recorded
+                requests.post(f"{comfy.url}/prompt", json=body, timeout=1)
+        comfy.recovered()
+        comfy.until_stage(new, "running")
+        stages = {record["row_number"]: record["metadata"]["stage"] for record in comfy.records()}
+        assert stages == {**dict.fromkeys(range(2, 8), "cancelled"), 8: "running"}
+        assert comfy.pending() == [new]
 
 
 def test_a_cancelled_task_runs_again_when_a_person_wants_that(tmp_path: Path) -> None:
