@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ...bridge.table.limits import bounded_tag
 from ...bridge.table.manager import DatabaseManager
@@ -22,6 +22,9 @@ from .row_tag import RowTag, row_tag_of
 from .writing import Writer
 
 log = logging.getLogger("wfrecovery")
+
+#: So often at once a record is read; nothing waits here.
+_READS: Final = 3
 
 
 @dataclass
@@ -124,8 +127,8 @@ class Intake:
         of the task this is."""
         wanted = given if isinstance(given, str) and is_task_id(given) else None
         if wanted is not None:
-            with contextlib.suppress(TaskError, OSError):
-                record = self._db.table.get(wanted)
+            with contextlib.suppress(TaskError):
+                record = self._read(wanted)
                 if record.comfyui_task_id == prompt_id and self._goes_on(record):
                     return wanted, record.runs + 1
                 wanted = None
@@ -134,6 +137,14 @@ class Intake:
         if post is not None:
             post.claimed.add(task_id)
         return task_id, 1
+
+    def _read(self, task_id: str) -> TaskRecord:
+        """Its record. A network drive may lose an open file once. Raises OSError where it cannot be read at all: who
+        records the prompt waits until it can."""
+        for _ in range(_READS - 1):
+            with contextlib.suppress(OSError):
+                return self._db.table.get(task_id)
+        return self._db.table.get(task_id)
 
     def _goes_on(self, record: TaskRecord) -> bool:
         """Whether a prompt with a task's id and prompt_id is that task's. The prompt of one that was cancelled is, and

@@ -18,6 +18,7 @@ from ...bridge.table.values import OwnerKind, Result
 from ...bridge.wording import Wording
 from ..host import Host
 from .ending import Change, Ended, Endings
+from .item import QueueItem
 from .own_files import OwnFiles
 from .prompts import Prompt, Prompts
 from .recording import (
@@ -31,7 +32,7 @@ from .recording import (
     with_node,
     with_part,
 )
-from .row_tag import row_tag_of
+from .row_tag import RowTag, row_tag_of
 from .writing import Writer
 
 log = logging.getLogger("wfrecovery")
@@ -186,7 +187,7 @@ class Keeper:
         """Record an accepted prompt, `runs`: as begun; one that must not run is taken out of the queue again."""
         item = prompt.item
         tag = row_tag_of(item.prompt, item.extra_data)
-        task_id = item.task_id or self._db.table.claim_id(tag.workflow_type)
+        task_id = item.task_id or self._named(tag, item) or self._db.table.claim_id(tag.workflow_type)
         try:
             record = self._written(prompt, task_id, runs=runs)
         except NotToRunError as error:
@@ -198,6 +199,15 @@ class Keeper:
             return
         prompt.task_id, prompt.counted = task_id, runs
         self._on_change(record)
+
+    def _named(self, tag: RowTag, item: QueueItem) -> str | None:
+        """The task that a prompt goes on with whose record could not be read when it came; OSError: still not."""
+        try:
+            task = self._db.table.get(tag.task_id or "")
+        except TaskError:
+            return None
+        goes_on = task.comfyui_task_id == item.prompt_id and not task.stage.final
+        return task.task_id if goes_on and not self._prompts.has_task(task.task_id) else None
 
     def _written(self, prompt: Prompt, task_id: str, *, runs: bool) -> TaskRecord:
         item = prompt.item

@@ -14,8 +14,10 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -25,6 +27,10 @@ from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.server_routes.host import Host
+from wfrecovery.server_routes.queue.intake import Intake
+from wfrecovery.server_routes.queue.item import QueueItem
+from wfrecovery.server_routes.queue.keeping import Keeper
+from wfrecovery.server_routes.queue.prompts import Prompt, Prompts
 from wfrecovery.server_routes.queue.writing import Writer
 from wfrecovery.server_routes.recovery.requests import Requests
 from wfrecovery.server_routes.recovery.requeueing import Requeueing
@@ -178,6 +184,40 @@ def test_a_table_whose_id_cannot_be_read_gets_no_other(tmp_path: Path, number: i
     writer, db = Writer(pause=lambda _: None), DatabaseManager(tmp_path, disk=disk)
     assert writer.submit(db.table.keep_table_id).result() == table_id
     assert DatabaseManager(tmp_path).table.table_id == table_id
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.EIO])
+@pytest.mark.parametrize("times", [1, 2, 20])
+def test_a_prompt_whose_record_cannot_be_read_now_goes_on_as_its_task(tmp_path: Path, number: int, times: int) -> None:
+    """The recovery queues it again: under another id it would be rendered twice."""
+    (task_id,) = entered(tmp_path, 2)
+    prompt_id = str(uuid.uuid4())
+    DatabaseManager(tmp_path).update_task_comfyui_id(task_id, prompt_id)
+    disk = RefusingDisk(number, lambda path: path.stem == task_id, times)
+    db, prompts, writer, nobody = DatabaseManager(tmp_path, disk=disk), Prompts(), Writer(pause=lambda _: None), Any
+    host: Any = SimpleNamespace(sensitive_keys=())
+    body = {"prompt": {}, "prompt_id": prompt_id, "extra_data": {"wfrecovery": row(2, task_id=task_id)}}
+    Intake(db, writer, prompts, lambda: True).on_prompt(body)
+    raw = (0, prompt_id, {}, body["extra_data"], [])
+    item = QueueItem.of(raw)
+    assert item is not None
+    prompt = Prompt(raw, item)
+    prompts.add(prompt)
+    keeper = Keeper(
+        host,
+        db,
+        writer,
+        prompts=prompts,
+        endings=cast(Any, nobody),
+        own_files=cast(Any, nobody),
+        boot="boot",
+        document=lambda: None,
+        on_change=lambda _: None,
+        reader=cast(Any, nobody),
+    )
+    writer.submit(keeper.record, prompt, False).result()
+    assert prompt.task_id == task_id
+    assert list(DatabaseManager(tmp_path).table.ids()) == [task_id]
 
 
 @pytest.mark.parametrize("number", [None, errno.EACCES, errno.EIO, errno.EBUSY])
