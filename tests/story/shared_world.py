@@ -112,6 +112,7 @@ class SharedWorld:
         self.newest: dict[Path, bytes] = {}
         self._now: Life | None = None
         self._beat_at = 0.0
+        self._kills_at_file = False
         self._undo = contextlib.ExitStack()
         environment = {"WFRECOVERY_LOST_PROMPTS": "auto", "WFRECOVERY_OUTPUT": str(self.output)}
         studio = Studio(self._file, self._put, lambda _: False, self._kills)
@@ -286,15 +287,10 @@ class SharedWorld:
         self._bury(process)
 
     def kill_when_whole(self, name: str) -> None:
-        """SIGKILL as soon as what runs has written its file, and before anybody says so."""
-        for _ in range(MOST_TURNS):
-            life = self.comfys[name]
-            if life is None or life.stopped:
-                return
-            if any(start.whole for start in self.running(life)):
-                self.kill(life)
-                return
-            self.work(name)
+        """SIGKILL as soon as a file is written, and before anybody says so."""
+        self._kills_at_file = True
+        self.work(name, MOST_TURNS)
+        self._kills_at_file = False
 
     def end(self, name: str) -> None:
         """An orderly end: what runs is not to blame."""
@@ -439,6 +435,8 @@ class SharedWorld:
         path.write_bytes(content)
         for start in self.running(self._now):
             start.whole = self.marks.row(start.graph).whole = True
+        if self._kills_at_file:
+            self._now.die()
 
     def _kills(self) -> None:
         assert self._now is not None
