@@ -129,8 +129,10 @@ def _rows_for(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> list[
 
 
 def _rows_like(sheet: SheetTable, task: TaskRecord) -> list[int]:
-    """Rows that were perhaps changed and moved since: to be looked at, not to be taken."""
-    return [number for number, row in sheet.index.rows.items() if resembles(task.identity, row)]
+    """Rows that were perhaps changed and moved since: to be looked at, not to be taken. The one that has the number
+    alone, if it is among them."""
+    like = [number for number, row in sheet.index.rows.items() if resembles(task.identity, row)]
+    return [number for number in like if number == task.row_number] or like
 
 
 def _only_row(db: DatabaseManager, sheet: SheetTable, task: TaskRecord) -> int:

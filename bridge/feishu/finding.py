@@ -139,10 +139,10 @@ class RowFinder:
         if not (others or done) or task.task_id in carried:
             return False
         its_number_is_gone = is_numbered(task) and "task_id" in self.sheet.places
-        if carried or its_number_is_gone or (others and done):
+        if its_number_is_gone or (others and (carried or done)):
             return True
         return any(
-            (shows_its_pictures(other.identity, there) if others else other.feishu_state is FeishuState.PUSHED)
+            (shows_its_pictures(other.identity, there) if others else _is_delivered_beside(other, task))
             for other in self._tasks()
             if other.task_id != task.task_id
             and other.workflow_type == task.workflow_type
@@ -243,6 +243,12 @@ class RowFinder:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
+
+
+def _is_delivered_beside(other: TaskEntry, task: RowOwner) -> bool:
+    """Whether a result is in the sheet that was for another row than the task, as both were entered: of one row the
+    newer result takes the place of the older."""
+    return other.feishu_state is FeishuState.PUSHED and other.row_number != task.row_number
 
 
 def _nameless(task: RowOwner) -> Wording:

@@ -65,7 +65,8 @@ def places_of(task: RowOwner, rows: RowIndex, known: Known) -> Places:
 def made_of_its_row(task: RowOwner, rows: RowIndex) -> list[int]:
     """Where nothing is like its row, what a person may have made of that: rows with the same in all that went into the
     render, which were renamed; else a row that has most of it in common, and that no other row has; else the one of its
-    number, if that has the same product. A number that was seen in its row would still be there."""
+    number, if that may be it: in doubt nothing is paid for twice. A number that was seen in its row would still be
+    there."""
     if is_numbered(task) and any(rows.numbers.values()):
         return []
     return [number for number, row in rows.rows.items() if made_of_same(task.identity, row)] or _edited(task, rows)
@@ -80,7 +81,7 @@ def _edited(task: RowOwner, rows: RowIndex) -> list[int]:
     alone = [n for n in like if sum(times for other, times in patterns.items() if common[n] <= other) == 1]
     most = max((len(common[number]) for number in alone), default=0)
     nearest_ones = [number for number in alone if len(common[number]) == most]
-    return nearest_ones or [number for number in like if number == task.row_number and "product_name" in common[number]]
+    return nearest_ones or [number for number in like if number == task.row_number]
 
 
 def is_numbered(task: RowOwner) -> bool:

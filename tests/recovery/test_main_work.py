@@ -428,7 +428,9 @@ def test_how_often_is_a_setting(tmp_path: Path, engine: Engine, allowed: int) ->
     assert len(engine.sent) == allowed
 
 
-def test_a_prompt_that_somebody_takes_out_of_the_queue_is_nobody_s_fault(tmp_path: Path, engine: Engine) -> None:
+def test_a_prompt_that_somebody_takes_out_of_the_queue_is_cancelled_and_nobody_s_fault(
+    tmp_path: Path, engine: Engine
+) -> None:
     db, recovery = main_py(tmp_path, engine)
 
     async def story() -> list[dict[str, Any]]:
@@ -436,11 +438,13 @@ def test_a_prompt_that_somebody_takes_out_of_the_queue_is_nobody_s_fault(tmp_pat
         await until(lambda: len(engine.sent) == 3)
         await until(lambda: all(task.queue for task in db.table.active()))
         del engine.known[engine.sent[2]]
-        await until(lambda: len(engine.sent) == 4)
+        await until(lambda: len(list(db.table.active())) == 2)
         engine.end_all()
         return await asyncio.gather(*rows)
 
-    assert [task["metadata"]["attempts"] for task in asyncio.run(story())] == [0, 0, 0]
+    ended = sorted((task["metadata"]["stage"], task["metadata"]["attempts"]) for task in asyncio.run(story()))
+    assert ended == [("cancelled", 0), ("finished", 0), ("finished", 0)]
+    assert len(engine.sent) == 3
 
 
 # ------------------------------------------------------------------ a table that cannot be written for a while

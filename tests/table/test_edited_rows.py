@@ -61,7 +61,7 @@ def to_do(folder: Path, rows: list[RowData]) -> list[str]:
     return [f"{row.product_name} {row.model_name}" for row in left]
 
 
-@pytest.mark.parametrize("shop", [one_model, one_product, without_pictures, all_different])
+@pytest.mark.parametrize("shop", [one_model, one_product, all_different])
 @pytest.mark.parametrize("gone", [1, 2, 3])
 def test_the_row_below_a_deleted_one_is_rendered(shop: Callable[[int], RowData], gone: int, tmp_path: Path) -> None:
     rows = numbered([shop(n) for n in range(1, 6)])
@@ -92,3 +92,15 @@ def test_an_edited_row_is_not_rendered_again_before_that_is_decided(
     left = to_do(tmp_path, numbered([*new, *edited]))
     assert f"{edited[1].product_name} {edited[1].model_name}" not in left
     assert len(left) == len(rows) - 1 + len(new)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_where_no_picture_tells_a_deleted_row_from_a_renamed_one_nothing_is_paid_for_twice(
+    deleted: bool, tmp_path: Path
+) -> None:
+    """The next row has its number, or the row has another name: a person says which."""
+    rows = [without_pictures(n) for n in range(1, 5)]
+    at_work(tmp_path, numbered(rows), 3)
+    edited = dataclasses.replace(rows[1], product_name="改了的名字")
+    left = numbered([rows[0], *rows[2:]] if deleted else [rows[0], edited, *rows[2:]])
+    assert to_do(tmp_path, left) == [f"{row.product_name} 小林" for row in left if row.row_number != 3]
