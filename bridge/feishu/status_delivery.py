@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,10 +61,10 @@ class StatusDelivery:
                 cells, unknown = self._cells([task for task in tasks if not _waits(failures.get(task.task_id))])
                 failures.update(unknown)
                 open_tasks = {task.task_id: task for task, _, _ in cells.values()}.values()
-                if not cells:
+                noted = self._noted(cells)
+                if not noted:
                     return failures
-                self._note(cells)
-                settled, problems = self._write_cells(cells)
+                settled, problems = self._write_cells(noted)
                 failures.update(problems)
                 if settled:
                     return failures
@@ -130,12 +129,15 @@ class StatusDelivery:
             if says_nothing(task, self._feishu):
                 continue
             try:
+                now = self._db.table.get(task.task_id)
+                if not now.has_result_of(task):  # what it has by now is the next flush's
+                    continue
                 row, field = self._reader.row(task), status_field(task.workflow_type)
                 self._reader.sheet.address(row, field)  # one that is not ours to write is refused in any case
                 link = self._link_of(task, row)  # without it no row is done
                 if link is not None:
                     cells[self._reader.sheet.address(row, "video_link")] = (task, "video_link", link)
-                value = self._status(self._db.table.get(task.task_id), row)
+                value = self._status(now, row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
             except (SheetLayoutError, RowNotFoundError, TaskError) as error:
@@ -163,15 +165,22 @@ class StatusDelivery:
             return None if shown == WorkflowStatus.COMPLETED.value else wanted
         return wanted
 
-    def _note(self, cells: Cells) -> None:
-        """Note which links leave, and what each status cell shows before it is written: a person's edit after that is
-        theirs to keep."""
-        for task, field, value in cells.values():
+    def _noted(self, cells: Cells) -> Cells:
+        """The cells, with a note of which links leave, and of what each status cell shows before it is written: a
+        person's edit after that is theirs to keep. Without those whose task has another result by now."""
+        return {address: cell for address, cell in cells.items() if self._note(*cell)}
+
+    def _note(self, task: TaskRecord, field: str, value: Any) -> bool:
+        shown = self._reader.sheet.text(self._reader.row(task), field)
+
+        def noted(now: TaskRecord) -> TaskRecord:
+            if not now.has_result_of(task):
+                return now
             if field == "video_link":
-                self._db.table.update(task.task_id, partial(leaving, value["link"]))
-            elif self._db.table.get(task.task_id).outbox.status_before is None:
-                shown = self._reader.sheet.text(self._reader.row(task), field)
-                self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, status_before=shown))
+                return leaving(value["link"], now)
+            return now if now.outbox.status_before is not None else now.with_outbox(status_before=shown)
+
+        return self._db.table.update(task.task_id, noted).has_result_of(task)
 
 
 def says_nothing(task: TaskRecord, feishu: FeishuClient) -> bool:

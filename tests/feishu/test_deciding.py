@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from publishing_support import MP4, PICTURE, STATUS, Image, Team
@@ -372,3 +373,42 @@ def test_the_likeliest_files_come_first(team: Team) -> None:
     for number in range(30):
         saved(team.folder / f"more/{number}.png", (1, 2, 3))
     assert len(candidates(team.folder, record)) == 12
+
+
+@pytest.mark.parametrize("moment", ["read", "told", "written"])
+def test_a_file_that_is_named_while_the_failure_is_being_told_comes_into_the_row(team: Team, moment: str) -> None:
+    """失败 is on its way; the row says so for a while, or not at all, and never 已完成 without the picture."""
+    task_id = team.failed(3)
+    Image.new("RGB", (4, 4), (3, 5, 8)).save(team.folder / "by-hand.png")
+    feishu, done, seen = team.publisher._feishu, list[str](), list[tuple[str, bool]]()
+
+    def named() -> None:
+        if not done:
+            done.append(task_id)
+            give_file(team.db, task_id, "by-hand.png", team.settings.document)
+
+    read, write = feishu.read_sheet, feishu.write_cells
+
+    def reading() -> Any:
+        found = read()
+        if moment == "read":
+            named()
+        return found
+
+    def writing(cells: Any) -> Any:
+        if moment == "told":
+            named()
+        answer = write(cells)
+        seen.append((team.feishu.sheet.row_texts(3)[STATUS], team.feishu.sheet.row(3)[PICTURE] is not None))
+        if moment == "written":
+            named()
+        return answer
+
+    feishu.read_sheet, feishu.write_cells = reading, writing  # type: ignore[method-assign,assignment]
+    team.flush_until_quiet()
+    assert team.state(task_id) is FeishuState.PUSHED
+    assert team.feishu.sheet.row_texts(3)[STATUS] == "已完成"
+    shown = team.feishu.sheet.row(3)[PICTURE]
+    assert isinstance(shown, Picture)
+    assert shown.data == (team.folder / "by-hand.png").read_bytes()
+    assert ("已完成", False) not in seen
