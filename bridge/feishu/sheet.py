@@ -206,8 +206,8 @@ class SheetTable:
         return missing
 
     def _longer_than(self, wanted: str) -> list[str]:
-        others = {title for title in dataclasses.asdict(self.columns).values() if title != wanted}
-        return [title for title in map(unbroken, self.titles) if wanted in title and title not in others]
+        others = {unbroken(title) for title in dataclasses.asdict(self.columns).values() if title != wanted}
+        return [title for title in map(unbroken, self.titles) if unbroken(wanted) in title and title not in others]
 
     def address(self, row_number: int, field: str) -> str:
         """The cell's address with start and end, as Feishu wants it, to be written. Raises SheetLayoutError for a cell

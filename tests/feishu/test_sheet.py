@@ -140,6 +140,16 @@ def test_a_longer_title_is_another_column(wanted: str, other: str) -> None:
             client.read_sheet().place(field)
 
 
+def test_a_title_of_another_field_is_not_taken_for_one_with_something_beside_it() -> None:
+    """A team's titles that differ in a number: one of them was renamed."""
+    columns = dataclasses.replace(COLUMNS, product_image="图1", model_image="图2", prompt="提示词2")
+    sheet = table(header=["产品名", "模特名", "图1", "别的", "提示词1", "提示词22", "12. 图11"], columns=columns)
+    assert {"model_image", "prompt"}.isdisjoint(sheet.places)
+    assert sheet.place("product_image") == 2
+    there = table(header=["产品名", "模特名", "图1", "图2（正面）", "* 提示词2："], columns=columns)
+    assert [there.place(name) for name in ("product_image", "model_image", "prompt")] == [2, 3, 4]
+
+
 def test_a_team_s_own_column_of_numbers_is_not_ours() -> None:
     sheet = table(header=[*HEADER, "采购任务号"])
     assert "task_id" not in sheet.places
