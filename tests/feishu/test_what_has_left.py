@@ -25,6 +25,24 @@ def readings() -> int:
     return sum(isinstance(one, Reading) for one in gc.get_objects())
 
 
+class KilledError(BaseException):
+    """As by SIGKILL."""
+
+
+def killed_when_the_picture_is_written(team: Team) -> None:
+    """A flush that does not come to note what has become of its picture."""
+    write = team.publisher._feishu.write_picture
+
+    def killed(*arguments: Any) -> None:
+        write(*arguments)
+        raise KilledError
+
+    team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
+    with pytest.raises(KilledError):
+        team.publisher.flush()
+    team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+
+
 def sent_late(team: Team) -> None:
     """A flush whose picture is carried out after nobody waits for it any more, when a row was inserted on top."""
     write = team.publisher._feishu.write_picture
@@ -77,9 +95,6 @@ def test_the_same_picture_in_another_s_row_is_that_one_s_own(*, alike: bool, res
 
 def test_after_a_kill_a_picture_is_looked_for_in_rows_far_away_as_well(tmp_path: Path) -> None:
     """A row was inserted in the moment in which it left; later the row that got it is moved to the end."""
-
-    class KilledError(BaseException):
-        pass
 
     with FeishuStandIn([{**row, PICTURE: b"\x89PNG a former one"} for row in rows(30)]) as feishu:
         feishu.limits.sheet_calls_per_second = feishu.limits.downloads_per_second = None
@@ -229,21 +244,8 @@ def test_what_comes_while_an_earlier_result_is_delivered_is_delivered_as_well(ag
 @pytest.mark.parametrize("restarted", [False, True])
 def test_the_picture_of_a_former_result_is_not_that_of_the_one_rendered_anew(*, restarted: bool, team: Team) -> None:
     """Killed when it was written and not noted; its file is gone, and a person has the row rendered again."""
-
-    class KilledError(BaseException):
-        pass
-
     task_id = team.finished(4)
-    write = team.publisher._feishu.write_picture
-
-    def killed(*arguments: Any) -> None:
-        write(*arguments)
-        raise KilledError
-
-    team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
-    with pytest.raises(KilledError):
-        team.publisher.flush()
-    team.publisher._feishu.write_picture = write  # type: ignore[method-assign]
+    killed_when_the_picture_is_written(team)
     (team.folder / team.record(task_id).output_files[0]).unlink()
     team.db.table.update(task_id, lambda task: started(_queued(task)))
     Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / f"{task_id}_00002_.png")
@@ -317,21 +319,9 @@ def test_a_picture_that_a_person_puts_there_while_ours_is_looked_for_is_theirs(
 
 def test_a_former_result_that_was_sent_and_never_noted_is_replaced_by_the_one_rendered_anew(team: Team) -> None:
     """What its row showed before is known; killed when the picture was written."""
-
-    class KilledError(BaseException):
-        pass
-
     task_id = team.finished(4)
     team.db.table.update(task_id, lambda task: dataclasses.replace(task, row_data={"composite_image": None}))
-    write = team.publisher._feishu.write_picture
-
-    def killed(*arguments: Any) -> None:
-        write(*arguments)
-        raise KilledError
-
-    team.publisher._feishu.write_picture = killed  # type: ignore[method-assign,assignment]
-    with pytest.raises(KilledError):
-        team.publisher.flush()
+    killed_when_the_picture_is_written(team)
     team.db.table.update(task_id, lambda task: started(_queued(task)))
     Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / f"{task_id}_00002_.png")
     assert team.db.complete_task(task_id, [f"{task_id}_00002_.png"])
