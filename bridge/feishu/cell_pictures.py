@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -49,15 +51,14 @@ def picture_for_cell(name: str, content: bytes, limit: int = LARGEST_PICTURE) ->
     )
 
 
-def same_pixels(one: bytes, other: bytes) -> bool:
-    """Whether two files show the same picture to the last pixel, whoever has written them; False where that cannot be
-    told."""
-    try:
-        pictures = [_opened("picture", content) for content in (one, other)]
-    except FeishuError:
-        return False
-    shown = {(picture.mode, picture.size, picture.tobytes()) for picture in pictures}
-    return len(shown) == 1
+def marks_of(content: bytes) -> frozenset[str]:
+    """What a picture is known by, in hex: its bytes, and what it shows to the last pixel, whoever has written it.
+    Whether Feishu gives back the bytes that it got is documented nowhere."""
+    marks = {hashlib.sha256(content).hexdigest()}
+    with contextlib.suppress(FeishuError):  # no picture that can be read here: the bytes are all that is known
+        picture = _opened("picture", content).convert("RGBA")
+        marks.add(hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest())
+    return frozenset(marks)
 
 
 def _conversions(name: str, content: bytes, *, as_png: bool) -> Iterator[tuple[str, bytes]]:

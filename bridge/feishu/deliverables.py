@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -11,6 +12,7 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
 from ..table.values import Result
 from ..wording import Wording
+from .cell_pictures import LARGEST_PICTURE, marks_of, picture_for_cell
 from .errors import FeishuError, Remedy
 
 #: Bytes of a picture that is read into memory, to go into a cell as it is or smaller.
@@ -42,6 +44,13 @@ class Deliverables:
                 remedy=Remedy.FINAL,
             )
         return PurePosixPath(result.path).name, self._contents.read(task, result)
+
+    def marks(self, task: TaskRecord) -> frozenset[str]:
+        """What its picture is known by in a cell, as it is and as it is sent: see `marks_of`. Raises FeishuError,
+        ResultGoneError."""
+        name, original = self.picture(task)
+        _, content = picture_for_cell(name, original, LARGEST_PICTURE)
+        return marks_of(content) | {hashlib.sha256(original).hexdigest()}
 
     def digest(self, task: TaskRecord) -> str | None:
         """Of the content that is to be delivered, in hex, as the record has it; an older version noted none. Raises

@@ -191,7 +191,7 @@ class PictureDelivery:
             return True
         moved = row != row_number_of(sent.cell)
         # it may have stood there before already; and a person may have put another one there since
-        return (changed or not moved) and one_named(shown) and self._astray.is_ours(shown or "", sent, row)
+        return (changed or not moved) and one_named(shown) and self._astray.is_ours(task, shown or "", sent, row)
 
 
 def _leaving(task: TaskRecord, sent: Sent, now: TaskRecord) -> TaskRecord:

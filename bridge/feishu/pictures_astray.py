@@ -49,6 +49,7 @@ class PicturesAstray:
         self, feishu: FeishuClient, db: DatabaseManager, reader: SheetReader, deliverables: Deliverables
     ) -> None:
         self._feishu, self._db, self._reader, self._deliverables = feishu, db, reader, deliverables
+        self._sent: dict[tuple[str, str], frozenset[str]] = {}
 
     def take_back(self, task: TaskRecord, sent: Sent, earlier: Reading | None) -> bool:
         """Give another cell its own back, where ours went into it: its row's picture, or what a column held that stands
@@ -77,15 +78,23 @@ class PicturesAstray:
         self._db.table.update(task.task_id, lambda record: record.with_outbox(writing=None))
         return True
 
-    def is_ours(self, token: str, sent: Sent, row: int, name: str = _OWN_COLUMN) -> bool:
-        """Whether a cell shows the very bytes that were sent. Raises FeishuError, and RowNotFoundError where the answer
-        does not say which picture it is."""
+    def is_ours(self, task: TaskRecord, token: str, sent: Sent, row: int, name: str = _OWN_COLUMN) -> bool:
+        """Whether a cell shows what was sent of a task. Raises FeishuError, and RowNotFoundError where the answer does
+        not say which picture it is."""
         if not one_named(token):
             raise _astray(row, name, self._reader)
-        digests = self._reader.unseen.digests
-        if token not in digests:
-            digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
-        return digests[token] == sent.sha256
+        marks = self._reader.marks(token)
+        return sent.sha256 in marks or not marks.isdisjoint(self._marks_of(task, sent))
+
+    def _marks_of(self, task: TaskRecord, sent: Sent) -> frozenset[str]:
+        """What was sent, if that is still the task's result, which is there."""
+        key = task.task_id, sent.sha256
+        if key not in self._sent:
+            self._sent[key] = frozenset()
+            with contextlib.suppress(FeishuError, ResultGoneError):
+                marks = self._deliverables.marks(task)
+                self._sent[key] = marks if sent.sha256 in marks else frozenset()
+        return self._sent[key]
 
     def _leave(self, task: TaskRecord, sent: Sent, row: int, name: str) -> None:
         """To a person: as long as it stands there, it is not sent again."""
@@ -106,10 +115,10 @@ class PicturesAstray:
         here = [at] if shown is not None and shown != sent.before else []
         own = self._reader.row_of(task)
         for row in (row for row in (*here, *self._new_pictures(at, earlier)) if row != own):
-            if self.is_ours(sheet.picture(row) or "", sent, row) and not self._is_anothers(row, task, sent):
+            if self.is_ours(task, sheet.picture(row) or "", sent, row) and not self._is_anothers(row, task, sent):
                 return row, _OWN_COLUMN
         for row, name, token in self._in_other_columns(task, sent, earlier):
-            if self.is_ours(token, sent, row, name):
+            if self.is_ours(task, token, sent, row, name):
                 return row, name
         named = sheet.name_at(column_of(sent.cell))
         if earlier is not None and self._is_lost(earlier, at, named):

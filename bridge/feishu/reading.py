@@ -28,6 +28,7 @@ from ..table.row_identity import PICTURES, TEXTS, RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
 from ..table.values import FeishuState
 from ..wording import Wording
+from .cell_pictures import marks_of
 from .client import FeishuClient
 from .errors import FeishuError
 from .finding import Claim, RowFinder, RowNotFoundError
@@ -117,7 +118,7 @@ class Unseen:
     #: by task id, the cells (row, name of the column) that a person has to look after
     to_tell: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
     #: by token, of the pictures that were looked at for that: no token is ever used twice
-    digests: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, frozenset[str]] = field(default_factory=dict)
     #: where that is
     sheet_id: str | None = None
 
@@ -276,6 +277,13 @@ class SheetReader:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""
         self.current = replace(self.current, sheet=self.sheet.with_values(written))
         self._finder = RowFinder(self.sheet, self._claims, self._known, self._tasks)
+
+    def marks(self, token: str) -> frozenset[str]:
+        """What a picture of the sheet is known by: see `marks_of`. Raises FeishuError."""
+        known = self.unseen.marks
+        if token not in known:
+            known[token] = marks_of(self._feishu.media(token))
+        return known[token]
 
     def _is_next(self, revision: int | None) -> bool:
         known = self.current.revision

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from functools import partial
 from pathlib import PurePosixPath
@@ -21,7 +21,6 @@ from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
 from ..table.row_places import places_of
-from .cell_pictures import LARGEST_PICTURE, picture_for_cell, same_pixels
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .reading import SheetReader
@@ -64,7 +63,7 @@ class Shown:
         if one_named(shown):
             if self._is_result(task, shown):
                 return Whose.ITS
-            if before is not None and self._is_of_row(task, row, {self._digest(shown)}):
+            if before is not None and self._is_of_row(task, row, self._reader.marks(shown)):
                 return Whose.FREE
         return Whose.FREE if before is None else Whose.A_PERSONS
 
@@ -84,21 +83,16 @@ class Shown:
         """Note that its result stands in its row, whoever has brought it there."""
         token = self._reader.sheet.picture(row)
         if token is not None and one_named(token):
-            self._db.table.update(task.task_id, partial(leaving, self._digest(token)))
+            content = self._feishu.media(token)
+            self._db.table.update(task.task_id, partial(leaving, hashlib.sha256(content).hexdigest()))
 
     def _is_result(self, task: TaskRecord, token: str) -> bool:
         """Whether a picture of the sheet is what the task is to show, as it was sent, or would be."""
-        there, sent = self._digest(token), task.outbox.writing
-        if there in ({sent.sha256} if sent is not None else ()) or there == self._deliverables.digest(task):
-            return True
-        name, original = self._deliverables.picture(task)
-        _, content = picture_for_cell(name, original, LARGEST_PICTURE)
-        if there in {hashlib.sha256(one).hexdigest() for one in (original, content)}:
-            return True
-        # another Pillow writes the same picture with other bytes; so may Feishu, of which nobody knows
-        return same_pixels(content, self._feishu.media(token))
+        there, sent = self._reader.marks(token), task.outbox.writing
+        known = {sent.sha256 if sent is not None else None, self._deliverables.digest(task)}
+        return not known.isdisjoint(there) or not there.isdisjoint(self._deliverables.marks(task))
 
-    def _is_of_row(self, task: TaskRecord, row: int, content: set[str]) -> bool:
+    def _is_of_row(self, task: TaskRecord, row: int, content: Set[str]) -> bool:
         """Whether something of this content is, or was, a result of a task whose row this is."""
         return any(not content.isdisjoint(_results_of(record)) for record in self._tasks_of(task, row))
 
@@ -112,12 +106,6 @@ class Shown:
 
     def _places(self, entry: TaskEntry) -> tuple[int, ...]:
         return places_of(entry, self._reader.sheet.index, self._db.index.find).rows
-
-    def _digest(self, token: str) -> str:
-        digests = self._reader.unseen.digests
-        if token not in digests:
-            digests[token] = hashlib.sha256(self._feishu.media(token)).hexdigest()
-        return digests[token]
 
 
 def _results_of(task: TaskRecord) -> set[str | None]:

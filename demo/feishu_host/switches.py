@@ -76,6 +76,7 @@ UNKNOWN: Final[Mapping[str, Sequence[Any]]] = {
     "protected_code": (90213, 90218),
     "sheet_full_code": (90219, 90226),
     "pictures_full_code": (90219, 90226, 1310247),
+    "downloads": ("as written", "written anew"),
     "bot_old_answer": (False, True),
 }
 #: under these a client may not see what it, or somebody else, has done
@@ -167,6 +168,9 @@ class Switches(Unknowns):
     late_revision: Literal["new", "old"] = "new"
     #: a picture that was written reads as one, never as anything, or without its token whatever the option
     written_pictures: Literal["shown", "hidden", "without token"] = "shown"
+
+    #: a picture downloads as the very bytes that were written, or as another file that shows the same
+    downloads: Literal["as written", "written anew"] = "as written"
 
     # Writing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from typing import Any
 
 import pytest
@@ -72,3 +73,19 @@ def test_each_write_counts_to_the_limit_of_pictures(client: Client, feishu: Feis
     feishu.limits.pictures = 2
     assert [client.image("sid001!G2:G2").json()["code"] for _ in range(3)] == [0, 0, 90226]
     assert len({write.token for write in feishu.sheet.picture_writes}) == 2
+
+
+@pytest.mark.parametrize("content", ["PNG", "JPEG"])
+def test_a_download_may_be_another_file_that_shows_the_same(
+    client: Client, feishu: FeishuStandIn, content: str
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    out = io.BytesIO()
+    image.linear_gradient("L").save(out, content)
+    feishu.sheet.set("G2", out.getvalue())
+    feishu.switches.downloads = "written anew"
+    token = feishu.sheet.row(2)["产品模特合成图"].token
+    downloaded = client.send("GET", f"/open-apis/drive/v1/medias/{token}/download").content
+    assert (downloaded != out.getvalue()) is (content == "PNG"), "others are not imitated"
+    one, other = (image.open(io.BytesIO(data)) for data in (downloaded, out.getvalue()))
+    assert one.tobytes() == other.tobytes()
