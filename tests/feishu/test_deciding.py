@@ -87,6 +87,23 @@ def test_of_several_rows_a_person_names_one(team: Team) -> None:
     assert team.feishu.sheet.row_texts(5)[STATUS] == "已完成"
 
 
+def test_without_a_row_s_number_nothing_is_written_over_the_row_below_a_deleted_one(team: Team) -> None:
+    """One model and one 提示词 for all products: that row has the number, and most of what the task's row said."""
+    sheet, feishu = team.feishu.sheet, team.publisher._feishu
+    for number in range(2, sheet.last_row + 1):
+        sheet.set(f"{sheet.find('模特名')[0]}{number}", "小林")
+        sheet.set(f"{sheet.find(PROMPT)[0]}{number}", "棚拍")
+    task_id = team.finished(3)
+    sheet.delete_row(3)
+    assert "row 3 now has '产品3' · '小林'" in team.publisher.flush().blocked[task_id]
+    with pytest.raises(TaskError, match="say which row: 3 .'产品3' · '小林'"):
+        write_anyway(team.db, feishu, task_id)
+    assert not team.publisher.flush().pushed
+    write_anyway(team.db, feishu, task_id, 3)
+    assert team.publisher.flush().pushed == [task_id]
+    assert [number for number in range(2, sheet.last_row + 1) if sheet.row(number)[PICTURE] is not None] == [3]
+
+
 def test_what_was_never_blocked_can_be_moved_as_well_but_not_without_a_result(team: Team) -> None:
     task_id = team.db.add_workflow_task(team.row_data(2), IMAGE)
     with pytest.raises(TaskError, match="no result to push"):
