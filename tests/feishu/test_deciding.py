@@ -96,7 +96,7 @@ def test_without_a_row_s_number_nothing_is_written_over_the_row_below_a_deleted_
     task_id = team.finished(3)
     sheet.delete_row(3)
     assert "row 3 now has '产品3' · '小林'" in team.publisher.flush().blocked[task_id]
-    with pytest.raises(TaskError, match="say which row: 3 .'产品3' · '小林'"):
+    with pytest.raises(TaskError, match=r"say which row: 3 .'产品3' · '小林'"):
         write_anyway(team.db, feishu, task_id)
     assert not team.publisher.flush().pushed
     write_anyway(team.db, feishu, task_id, 3)
