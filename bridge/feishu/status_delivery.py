@@ -129,15 +129,12 @@ class StatusDelivery:
             if says_nothing(task, self._feishu):
                 continue
             try:
-                now = self._db.table.get(task.task_id)
-                if not now.has_result_of(task):  # what it has by now is the next flush's
-                    continue
                 row, field = self._reader.row(task), status_field(task.workflow_type)
                 self._reader.sheet.address(row, field)  # one that is not ours to write is refused in any case
                 link = self._link_of(task, row)  # without it no row is done
                 if link is not None:
                     cells[self._reader.sheet.address(row, "video_link")] = (task, "video_link", link)
-                value = self._status(now, row)
+                value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
             except (SheetLayoutError, RowNotFoundError, TaskError) as error:
