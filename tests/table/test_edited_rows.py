@@ -94,6 +94,15 @@ def test_an_edited_row_is_not_rendered_again_before_that_is_decided(
     assert len(left) == len(rows) - 1 + len(new)
 
 
+def test_what_was_found_to_be_free_gets_a_task_of_its_own(tmp_path: Path) -> None:
+    """The edited row has moved; the one that has its number now says most of what it said."""
+    rows = [without_pictures(n) for n in range(1, 5)]
+    at_work(tmp_path, numbered(rows), 3)
+    rows[1] = dataclasses.replace(rows[1], prompt="棚拍，加一盏灯")
+    moved = numbered([dataclasses.replace(without_pictures(9), model_name="新人", prompt="新"), *rows])
+    assert to_do(tmp_path, moved) == ["产品9 新人", "产品1 小林", "产品3 小林", "产品4 小林"]
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_where_no_picture_tells_a_deleted_row_from_a_renamed_one_nothing_is_paid_for_twice(
     deleted: bool, tmp_path: Path
