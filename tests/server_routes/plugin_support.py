@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -89,6 +90,7 @@ class Comfy(ComfyProcess):
         super().__init__(base, plugins=plugins, **chosen, **options)
         self.http = requests.Session()
         self.http.trust_env = False
+        self._read_so_far: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
         RUNNING.add(self)
 
     def __exit__(self, *error: Any) -> None:
@@ -148,7 +150,7 @@ class Comfy(ComfyProcess):
         found = {}
         for file in [*self.table.glob("active/*.json"), *self.table.glob("done/*/*.json")]:
             try:
-                record = json.loads(file.read_text("utf-8"))
+                record = self._record_in(file)
             except FileNotFoundError:
                 return self.records()  # moved to done/ meanwhile: it may be in neither list
             except json.JSONDecodeError:
@@ -156,11 +158,20 @@ class Comfy(ComfyProcess):
             found[record["task_id"]] = record
         return [found[task_id] for task_id in sorted(found)]
 
+    def _record_in(self, file: Path) -> dict[str, Any]:
+        """Read again when it is another file, or was changed: tests ask again and again, of hundreds of records."""
+        stat = file.stat()
+        stamp = stat.st_ino, stat.st_mtime_ns, stat.st_size
+        known = self._read_so_far.get(file)
+        if known is None or known[0] != stamp:
+            known = self._read_so_far[file] = stamp, json.loads(file.read_text("utf-8"))
+        return known[1]
+
     def record(self, prompt_id: str) -> dict[str, Any]:
         """The one record of a prompt, from disk."""
         found = [record for record in self.records() if record["comfyui_task_id"] == prompt_id]
         assert len(found) == 1, f"{len(found)} records for {prompt_id}"
-        return found[0]
+        return copy.deepcopy(found[0])
 
     @contextmanager
     def table_locked(self) -> Iterator[None]:
