@@ -26,7 +26,7 @@ DECISIONS: Final = {"write": "write", "file": "adopt", "again": "retry", "leave"
 _DONE: Final = {
     "write": Wording("it goes into the row", "会写入该行"),
     "file": Wording("the file is its result now", "该文件现在是它的结果"),
-    "again": Wording("it is rendered again", "会重新生成"),
+    "again": Wording("it is rendered again, by the workflow that it was sent with", "会用提交时的工作流重新生成"),
     "leave": Wording("it is not delivered", "不再写入"),
     "arrived": Wording(
         "the next run of main.py, or wfrecovery recover, fetches it", "下次运行 main.py 或 wfrecovery recover 时取回"

@@ -147,6 +147,23 @@ def test_a_result_is_left_only_after_it_was_asked(site: Site) -> None:
     assert shown(site, 8) is None
 
 
+def test_a_result_is_paid_for_again_only_after_it_was_asked(site: Site) -> None:
+    """The row was changed: the same workflow makes what does not belong there either."""
+    prompt = changed(site, 15)
+    detail = site.open_detail(prompt)
+    dialog = ask(site, "retry")
+    expect(dialog).to_contain_text("what its row says now does not go into it")
+    site.hook("decide-retry-leave").click()
+    expect(dialog).to_have_count(0)
+    expect(site.hook("action-retry")).to_be_focused()
+    assert site.comfy.times(prompt, "finished") == 1
+    ask(site, "retry")
+    site.hook("decide-retry").click()
+    expect(dialog).to_have_count(0)
+    until(lambda: site.comfy.times(prompt, "finished") == 2, what="another result")
+    expect(detail).to_have_attribute("data-feishu", "blocked")
+
+
 def test_a_file_is_chosen_by_its_picture_and_goes_into_the_row(site: Site) -> None:
     prompt = failed(site, 9)
     made = by_hand(site, "hand/裙子.png", 50)
@@ -263,7 +280,7 @@ def test_decisions_can_be_read_in_both_languages_and_themes(site: Site, language
     folder = os.environ.get("WFRECOVERY_SHOTS")
     for palette in ("light", "dark"):
         site.set("Comfy.ColorPalette", palette)
-        for prompt, actions in ((waits, ("write", "leave")), (without, ("adopt",))):
+        for prompt, actions in ((waits, ("write", "leave", "retry")), (without, ("adopt",))):
             site.open_detail(prompt)
             for action in actions:
                 dialog = ask(site, action)

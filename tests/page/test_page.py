@@ -358,6 +358,7 @@ def test_of_several_files_the_one_for_the_sheet_is_marked_and_a_blocked_row_is_r
     expect(site.hook("action-push")).to_be_visible()
     expect(site.hook("action-retry")).to_have_text("Render again")
     site.hook("action-retry").click()
+    site.hook("decide-retry").click()
     expect(finished).to_have_count(2)
     expect(detail).to_have_attribute("data-feishu", "blocked")
     site.feishu.sheet.set("B42", "改名42")

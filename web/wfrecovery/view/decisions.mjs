@@ -14,10 +14,11 @@ export class Decisions {
     this._onClosed = onClosed
   }
 
-  /** `action` is one of `write`, `adopt` and `leave`. */
+  /** `action` is one of `write`, `adopt`, `leave` and `retry`. */
   ask(record, action) {
     this.destroy()
-    this._question = { write: () => this._write(record), adopt: () => this._adopt(record), leave: () => this._leave(record) }[action]()
+    const asked = { write: () => this._write(record), adopt: () => this._adopt(record), leave: () => this._leave(record), retry: () => this._renderAgain(record) }
+    this._question = asked[action]()
     this._question.ask()
   }
 
@@ -84,6 +85,16 @@ export class Decisions {
       meaning: t('It is not written any more; its files stay where they are. Its row is free then: the next batch renders what the row says now, if it is not marked as done.'),
       yes: t('Leave it'),
       said: t('It is not written any more.'),
+    })
+  }
+
+  /** It is paid for once more, and does not get into a row that was changed either. */
+  _renderAgain(record) {
+    return this._about(record, 'retry', {
+      title: t('Render {title} again?', { title: titleOf(record) }),
+      meaning: t('It is made once more by the workflow that it was sent with: what its row says now does not go into it. Where the row was changed, leave the result instead: the next batch renders what the row says now.'),
+      yes: t('Render again'),
+      said: t('Queued again.'),
     })
   }
 

@@ -202,9 +202,9 @@ export class TaskDetail {
   _actions(record) {
     const can = actionsOf(record, this._told)
     const act = (action) => () => this._onAction(record, action)
-    // Where only the sheet is in the way, rendering again is the last thing to try.
+    // Where only the sheet is in the way, rendering again is the last thing to try, and asked about.
     const last = stageOf(record) === 'finished' && !this._told.some(isGone)
-    const retry = can.retry && button({ hook: 'action-retry', label: retryText(record), iconName: 'refresh', kind: last ? '' : 'wfr-primary', onclick: act('retry') })
+    const retry = can.retry && button({ hook: 'action-retry', label: retryText(record), iconName: 'refresh', kind: last ? '' : 'wfr-primary', onclick: act(last ? 'again' : 'retry') })
     return h(
       'div',
       { class: 'wfr-buttons', role: 'group', 'aria-label': t('What can be done') },

@@ -285,7 +285,8 @@ export class Panel {
 
   async _act(record, action) {
     if (action === 'output') return this._page.openOutput(record)
-    if (['write', 'adopt', 'leave'].includes(action)) return this._decisions.ask(record, action)
+    const asked = { write: 'write', adopt: 'adopt', leave: 'leave', again: 'retry' }[action]
+    if (asked) return this._decisions.ask(record, asked)
     await this._try(async () => {
       const changed = await this._page.routes.act(record.task_id, action)
       const cancelled = isFinal(changed) ? t('Cancelled.') : t('Being cancelled…')
