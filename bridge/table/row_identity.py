@@ -26,6 +26,7 @@ UNCLEAR: Final = "\0"
 #: Parts that are texts, and parts that are pictures.
 TEXTS: Final = ("product_name", "model_name", "prompt")
 PICTURES: Final = ("product_image", "model_image")
+_PARTS: Final = (*TEXTS, *PICTURES)
 
 
 class Verdict(Enum):
@@ -107,6 +108,8 @@ class RowIndex:
                 self._of_task.setdefault(task_id, []).append(number)
         self._known = [name for name in TEXTS if all(getattr(row, name) is not None for row in rows.values())]
         self._by_text: dict[tuple[str, ...], defaultdict[tuple[str, ...], list[int]]] = {}
+        self._by_value: dict[str, defaultdict[str, list[int]]] = {}
+        self._agreeing: dict[tuple[str, str], frozenset[int]] = {}
 
     def rows_of_task(self, task_id: str) -> Sequence[int]:
         """The numbers of the rows that carry a task's number: of one, unless a person has copied it."""
@@ -125,6 +128,33 @@ class RowIndex:
             found = self.rows.keys()
         return [number for number in found if compare(wanted, self.rows[number]) is not Verdict.DIFFERENT]
 
+    def agreeing(self, part: str, text: str) -> frozenset[int]:
+        """The numbers of the rows that say `text`, which is not empty, in that part."""
+        key = part, text
+        if key not in self._agreeing:
+            values = self._values_of(part)
+            near = {*values.get(value_text(text), ()), *values.get("%", ())}
+            found = self.rows.keys() if text.endswith("%") else near
+            self._agreeing[key] = frozenset(n for n in found if agree(text, getattr(self.rows[n], part) or ""))
+        return self._agreeing[key]
+
+    def in_common(self, wanted: RowIdentity) -> dict[int, frozenset[str]]:
+        """The parts in which each row agrees with `wanted`, by its number; without the rows that agree in none."""
+        same = {name: self.agreeing(name, text) for name in _PARTS if (text := getattr(wanted, name))}
+        some = sorted(frozenset[int]().union(*same.values()))
+        return {number: frozenset(name for name, numbers in same.items() if number in numbers) for number in some}
+
+    def _values_of(self, part: str) -> defaultdict[str, list[int]]:
+        """The rows by what they say in one part; under "%" those that show a percentage, which may be a rounded one."""
+        if part not in self._by_value:
+            values = self._by_value[part] = defaultdict(list)
+            for number, row in self.rows.items():
+                if text := getattr(row, part):
+                    values[value_text(text)].append(number)
+                    if text.endswith("%"):
+                        values["%"].append(number)
+        return self._by_value[part]
+
 
 def _values(row: RowIdentity, parts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value_text(getattr(row, name)) for name in parts)
@@ -134,30 +164,31 @@ def _values(row: RowIdentity, parts: tuple[str, ...]) -> tuple[str, ...]:
 _OF_ONE: Final = (("product_name", "product_image"), ("model_name", "model_image"))
 
 
-def resembles(one: RowIdentity, other: RowIdentity) -> bool:
-    """Whether a row may be the same one, changed by a person: most texts are what they were, and neither product nor
-    model are others by both name and picture."""
-    parts = [(getattr(one, name), getattr(other, name)) for name in TEXTS]
-    same = [agree(mine, theirs) for mine, theirs in parts if mine and theirs]
-    return (
-        any(same) and same.count(True) >= same.count(False) and not any(_is_another(one, other, it) for it in _OF_ONE)
-    )
-
-
-def _is_another(one: RowIdentity, other: RowIdentity, parts: tuple[str, str]) -> bool:
-    name, picture = parts
-    mine, theirs = getattr(one, name), getattr(other, name)
-    renamed = bool(mine and theirs) and not agree(mine, theirs)
-    return renamed and _differ(getattr(one, picture), getattr(other, picture))
-
-
 def in_common(one: RowIdentity, other: RowIdentity) -> frozenset[str]:
     """The parts in which two rows agree, of those that say something."""
     return frozenset(
         name
-        for name in (*TEXTS, *PICTURES)
+        for name in _PARTS
         if (mine := getattr(one, name)) and (theirs := getattr(other, name)) and agree(mine, theirs)
     )
+
+
+def resembles(one: RowIdentity, other: RowIdentity, common: Collection[str] | None = None) -> bool:
+    """Whether a row may be the same one, changed by a person: most texts are what they were, and neither product nor
+    model are others by both name and picture. `common`: what they have `in_common`, where that is known."""
+    common = in_common(one, other) if common is None else common
+    same = [name in common for name in TEXTS if getattr(one, name) and getattr(other, name)]
+    return (
+        any(same)
+        and same.count(True) >= same.count(False)
+        and not any(_is_another(one, other, common, it) for it in _OF_ONE)
+    )
+
+
+def _is_another(one: RowIdentity, other: RowIdentity, common: Collection[str], parts: tuple[str, str]) -> bool:
+    name, picture = parts
+    renamed = getattr(one, name) and getattr(other, name) and name not in common
+    return bool(renamed) and _differ(getattr(one, picture), getattr(other, picture))
 
 
 def same_labels(one: RowIdentity, other: RowIdentity) -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .index import TaskEntry
 from .records import TaskRecord, WorkflowStatus
-from .row_identity import RowIdentity, RowIndex, Verdict, compare, in_common, made_of_same, nearest, resembles
+from .row_identity import RowIdentity, RowIndex, Verdict, compare, made_of_same, nearest, resembles
 from .values import FeishuState
 
 #: The task of this table that a number in the sheet means.
@@ -69,14 +69,16 @@ def made_of_its_row(task: RowOwner, rows: RowIndex) -> list[int]:
     there."""
     if is_numbered(task) and any(rows.numbers.values()):
         return []
-    return [number for number, row in rows.rows.items() if made_of_same(task.identity, row)] or _edited(task, rows)
+    picture = task.identity.product_image
+    like = sorted(rows.agreeing("product_image", picture)) if picture else []
+    return [number for number in like if made_of_same(task.identity, rows.rows[number])] or _edited(task, rows)
 
 
 def _edited(task: RowOwner, rows: RowIndex) -> list[int]:
     """The rows of which most is what its row said. Where rows have one model and one 提示词, each resembles each: what
     a row has in common with many tells nothing, and where its row was deleted the next one has its number."""
-    common = {number: in_common(task.identity, row) for number, row in rows.rows.items()}
-    like = [number for number, row in rows.rows.items() if resembles(task.identity, row)]
+    common = rows.in_common(task.identity)
+    like = [number for number, parts in common.items() if resembles(task.identity, rows.rows[number], parts)]
     patterns = Counter(common.values())
     alone = [n for n in like if sum(times for other, times in patterns.items() if common[n] <= other) == 1]
     most = max((len(common[number]) for number in alone), default=0)

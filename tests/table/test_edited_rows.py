@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from wfrecovery.bridge.table.cells import literal
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.row_identity import RowIdentity, RowIndex, in_common
 from wfrecovery.bridge.table.rows import RowData
 
 IMAGE = "图片合成"
@@ -113,3 +115,30 @@ def test_where_no_picture_tells_a_deleted_row_from_a_renamed_one_nothing_is_paid
     edited = dataclasses.replace(rows[1], product_name="改了的名字")
     left = numbered([rows[0], *rows[2:]] if deleted else [rows[0], edited, *rows[2:]])
     assert to_do(tmp_path, left) == [f"{row.product_name} 小林" for row in left if row.row_number != 3]
+
+
+#: Ways to read a few cells: many agree.
+_TEXTS = [
+    None,
+    "",
+    "裙子",
+    "0.15",
+    literal("0.15", "0.15"),
+    "15%",
+    "0.153",
+    "7",
+    "007",
+    "1,5",
+    "1 , 5",
+    "TRUE",
+    "true",
+    "%",
+]
+
+
+@pytest.mark.parametrize("part", ["product_name", "model_name", "prompt", "product_image", "model_image"])
+def test_what_rows_have_in_common_is_found_as_by_comparing_each(part: str) -> None:
+    rows = {number: RowIdentity(**{part: text}) for number, text in enumerate(_TEXTS, 2)}
+    for wanted in rows.values():
+        each = {number: in_common(wanted, row) for number, row in rows.items()}
+        assert RowIndex(rows, {}).in_common(wanted) == {number: parts for number, parts in each.items() if parts}
