@@ -17,7 +17,7 @@ from ..table.changes import given, left, meant_for
 from ..table.manager import DatabaseManager, shown_by
 from ..table.publishers import back_in_outbox, delivered_here
 from ..table.record_json import value_to_json
-from ..table.records import Stage, TaskError, TaskRecord, stage_zh
+from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, stage_zh
 from ..table.row_identity import RowIdentity, made_of_same, resembles, same_labels, short
 from ..table.rows import RowData
 from ..table.values import FeishuState
@@ -25,9 +25,11 @@ from ..wording import Wording
 from .client import FeishuClient
 from .finding import RowFinder, RowNotFoundError
 from .sheet import SheetLayoutError, SheetTable
+from .status_column import status_field
 
 #: Rows that are shown to choose from.
 MOST_SHOWN: Final = 50
+_DONE, _FAILED = WorkflowStatus.COMPLETED.value, WorkflowStatus.FAILED.value
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def write_anyway(
     can be meant for. `seen`: what a person was shown of that row. Its record afterwards, whose result waits in the
     outbox.
 
-    Raises TaskError where there is no such row, none to choose from, another one by now, or no result; and FeishuError.
+    Raises TaskError where there is no such row, none to choose from, another one by now, no result, or one that is done
+    without it; and FeishuError.
     """
     task = db.table.get(task_id)
     with _layout_as_task_error():
@@ -79,6 +82,8 @@ def write_anyway(
                 f"第 {number} 行已不是刚才显示的内容：行被移动或修改过 → 请重新查看",
             )
         )
+    if task.status is WorkflowStatus.FAILED and sheet.optional_text(number, status_field(task.workflow_type)) == _DONE:
+        raise _done_without_it(task_id, number)
     row = rows[number]
     document, here = feishu.settings.document, feishu.settings.sheet_key(sheet.sheet_id)
     if document is not None:
@@ -178,6 +183,18 @@ def _no_such_row(number: int) -> TaskError:
         Wording(
             f"the sheet has no row {number} with a product or a model → name another one",
             f"表格里没有写着产品或模特的第 {number} 行 → 请指定另一行",
+        )
+    )
+
+
+def _done_without_it(task_id: str, number: int) -> TaskError:
+    command = f"wfrecovery decide {task_id} file --file"
+    return TaskError(
+        Wording(
+            f"{task_id} failed and has no result, and row {number} says {_DONE}: {_FAILED} is not written over that "
+            f"→ name the file that is its result ({command} PATH), or leave it",
+            f"{task_id} 失败，没有结果，而第 {number} 行是 {_DONE}，不会改成 {_FAILED}"
+            f" → 请指定作为结果的文件（{command} 路径），或 leave",
         )
     )
 

@@ -111,6 +111,22 @@ def test_what_was_never_blocked_can_be_moved_as_well_but_not_without_a_result(te
     assert team.record(task_id).feishu_state is FeishuState.PENDING
 
 
+@pytest.mark.parametrize("number", [3, 5])
+def test_a_failure_is_not_written_over_what_is_done_and_that_is_said(team: Team, number: int) -> None:
+    """Its own row, which a person has done by hand, or another's."""
+    task_id, sheet = team.failed(3), team.feishu.sheet
+    team.publisher.flush()
+    sheet.set(f"{sheet.find(STATUS)[0]}{number}", "已完成")
+    with pytest.raises(TaskError, match=f"row {number} says 已完成: 失败 is not written over that"):
+        write_anyway(team.db, team.publisher._feishu, task_id, number)
+    assert team.record(task_id).row_number == 3
+    assert not team.publisher.flush().pushed
+    assert sheet.row_texts(number)[STATUS] == "已完成"
+    write_anyway(team.db, team.publisher._feishu, task_id, 4)
+    team.publisher.flush()
+    assert sheet.row_texts(4)[STATUS] == "失败"
+
+
 # ------------------------------------------------------------------ the row is named before it is decided
 
 
