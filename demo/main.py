@@ -157,7 +157,10 @@ async def main() -> int:
     done = sum(task["status"] == bridge.WorkflowStatus.COMPLETED.value for task in results)
     failed = len(failures) + batch.not_started
     log.info("%d results, %d failed; files are in %s", done, failed, Path("output").name)
-    return 1 if failed else 0
+    left = [task["task_id"] for task in batch.db.get_incomplete_tasks() if task["row_number"] is not None]
+    if left:
+        log.warning("%d tasks have not ended, the next run goes on with them: %s", len(left), ", ".join(left[:5]))
+    return 1 if failed or left else 0
 
 
 def _needs_somebody(task: Mapping[str, Any]) -> bool:

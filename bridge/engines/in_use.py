@@ -81,6 +81,8 @@ class EngineInUse:
         self.unanswered = 0
         self._away_until = self._silence = 0.0
         self._answers = False
+        #: whether it has ever answered: where it does not, it may come back
+        self.has_answered = False
         #: held by who asks until there was a first answer, and while the plugin is asked about itself
         self._first, self._asking_plugin = OfLoop(asyncio.Lock), OfLoop(asyncio.Lock)
         self._plugin_said: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
@@ -159,6 +161,11 @@ class EngineInUse:
             return True
         async with self._first.one:
             return self._answers or await self._sighting(job_id, self._answer) != UNKNOWN
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it has answered before, and is out of reach now: it may come back with what it had."""
+        return self.has_answered and not self._answers
 
     async def wait(self, job_id: str, on_seen: OnSeen, on_progress: OnProgress) -> Sighting:
         """Follow a task until it has come to rest, or is nowhere at two looks. "Waiting", "running" and "cannot say",
@@ -277,7 +284,8 @@ class EngineInUse:
         if answer == UNKNOWN:
             self._was_silent(clock() - asked)
         else:
-            self._answers, self._silence = True, 0.0
+            self._answers = self.has_answered = True
+            self._silence = 0.0
         return answer
 
     def _was_silent(self, seconds: float, *, nobody_listens: bool = False) -> None:

@@ -19,6 +19,7 @@ from ..feishu.publisher import FlushReport, Publisher
 from ..settings import Settings, load_settings
 from ..table.lives import Life
 from ..table.manager import DatabaseManager
+from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
 from ..table.record_json import record_to_json
 from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, WorkflowType
@@ -42,6 +43,8 @@ log = logging.getLogger("wfrecovery")
 OnProgress = Callable[[int, int], None]
 #: Seconds between two looks at owners of whom nothing proves whether they live: silence has to be looked at.
 _DOUBT_SECONDS: Final = 5 * LOOK_SECONDS
+#: So long a ComfyUI that went down in the middle of a recovery is waited for at the end of a run.
+BACK_SECONDS: Final = 300.0
 
 
 _RECOVERING: Final = Wording("recovering", "正在恢复")
@@ -154,6 +157,7 @@ class TaskRecoveryManager:
                 for result in await asyncio.gather(*followed.values()):
                     if result is not None:
                         ended.append(record_to_json(result))
+                ended += await self._decide_what_is_left()
             await self._delivery.publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
@@ -312,8 +316,8 @@ class TaskRecoveryManager:
         if not self._submitting.is_ours(task):
             log.info("[wfrecovery] %s is left alone: %s renders it", task.task_id, task.engine)
             return None
-        owner = await self._follow.at_work(task)
-        if owner is not None and (owner.kind != OwnerKind.COMFYUI or not await self._is_former_run(task)):
+        owner = await self._who_else(task)
+        if owner is not None:
             life = await asyncio.to_thread(self._db.owners.life, owner)
             if life in (Life.DOUBT, Life.DEAD):  # not sure yet, or just now
                 self._left[task.task_id] = Life.DOUBT
@@ -339,24 +343,40 @@ class TaskRecoveryManager:
         self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task.task_id))
         return None
 
-    async def _is_former_run(self, task: TaskRecord) -> bool:
-        """Whether the batch that entered it is no longer at work: its results are reported by this run."""
-        if task.batch is None or task.row_number is None:
-            return task.row_number is not None
+    async def _who_else(self, task: TaskRecord) -> Owner | None:
+        """Who is, or may be, at work on it, so that its result is not this run's to report. Of what a ComfyUI renders
+        that is the batch that entered it, or the page."""
+        owner = await self._follow.at_work(task)
+        if owner is None or owner.kind != OwnerKind.COMFYUI or task.row_number is None:
+            return owner
+        if task.batch is None:
+            return None
         batch = Owner(OwnerKind.MAIN, task.batch)
         life = await asyncio.to_thread(self._db.owners.life, batch)
-        return life in (Life.OURS, Life.DEAD)
+        return None if life in (Life.OURS, Life.DEAD) else batch
 
     async def _once_more(self) -> list[dict[str, Any]]:
-        """What could not be decided at the start: once more where ComfyUI did not answer, which else is the next run's;
-        and until it is known who of the owners lives."""
-        left, self._left = list(self._left), {}
-        ended = await self._recover_all([await self._follow.read(task_id) for task_id in left])
-        while doubtful := [task_id for task_id, life in self._left.items() if life is Life.DOUBT]:
+        """What could not be decided yet: again where ComfyUI did not answer, and until it is known who of the owners
+        lives. A ComfyUI that has answered this run and went down is waited for; what it does not bring back in time is
+        the next call's, or the next run's."""
+        clock = asyncio.get_running_loop().time
+        end, ended = clock() + BACK_SECONDS, await self._decide_what_is_left()
+        may_come_back = self._engine.has_answered
+        if self._left and may_come_back:
+            log.warning("[wfrecovery] %d tasks wait for an answer of %s", len(self._left), self._submitting.title)
+        while Life.DOUBT in self._left.values() or (self._left and may_come_back and clock() < end):
             await asyncio.sleep(_DOUBT_SECONDS)
-            ended += await self._recover_all([await self._follow.read(task_id) for task_id in doubtful])
-        self._left.clear()
+            may_come_back = self._engine.is_away  # else it is there, and this try is the last
+            ended += await self._decide_what_is_left()
         return ended
+
+    async def _decide_what_is_left(self) -> list[dict[str, Any]]:
+        left, self._left = self._left, {}
+        tasks = []
+        for task_id in left:
+            with contextlib.suppress(UnknownTaskError):  # somebody has emptied the folder
+                tasks.append(await self._follow.read(task_id))
+        return await self._recover_all(tasks)
 
     async def _follow_guarded(self, task_id: str) -> TaskRecord | None:
         try:

@@ -233,6 +233,75 @@ def run_of_main(comfy: Comfy) -> list[dict[str, Any]]:
     return asyncio.run(run())
 
 
+class GoesDown(bridge.ComfyUIClient):
+    """Its ComfyUI is killed when it has answered once."""
+
+    def __init__(self, comfy: Comfy) -> None:
+        super().__init__(comfy.url)
+        self._comfy, self._kills, self.in_vain = comfy, True, 0
+
+    async def look_up(self, prompt_id: str) -> Any:
+        self.in_vain += not self._comfy.running
+        seen = await super().look_up(prompt_id)
+        if self._kills:
+            self._kills = False
+            await asyncio.to_thread(self._comfy.kill)
+        return seen
+
+
+@pytest.mark.parametrize("plugin", [True, False])
+def test_comfyui_that_goes_down_in_a_recovery_is_waited_for(plugin: bool, tmp_path: Path) -> None:
+    """What was then undecided ended with the run; nobody followed it, and `main.py` said that all was well."""
+    with Comfy(tmp_path / "comfyui") as comfy:
+        if not plugin:
+            without_plugin(comfy)
+        output, rows = tmp_path / "output", range(2, 5)
+        left_behind(comfy, output, rows)
+        client = GoesDown(comfy)
+        recovery = bridge.TaskRecoveryManager(bridge.DatabaseManager(output), client)
+
+        async def run() -> list[dict[str, Any]]:
+            assert await recovery.check_and_recover_tasks() == []
+            known = client.in_vain
+            waiting = asyncio.create_task(recovery.wait_until_done())
+            await asyncio.to_thread(until, lambda: client.in_vain > known)
+            await asyncio.to_thread(comfy.start)
+            return await waiting
+
+        assert sorted(task["row_number"] for task in asyncio.run(run())) == list(rows)
+        assert {number: pictures(comfy, number) for number in rows} == dict.fromkeys(rows, 1)
+
+
+def test_what_comfyui_did_not_answer_for_is_asked_about_again_at_each_call(tmp_path: Path) -> None:
+    """A batch that reads the sheet until no row is open calls it again and again."""
+    with Comfy(tmp_path / "comfyui") as comfy:
+        output, rows = tmp_path / "output", range(2, 5)
+        left_behind(comfy, output, rows)
+        recovery = bridge.TaskRecoveryManager(bridge.DatabaseManager(output), bridge.ComfyUIClient(comfy.url))
+
+        async def run() -> list[dict[str, Any]]:
+            await asyncio.to_thread(comfy.kill)
+            assert await recovery.check_and_recover_tasks() == []
+            assert await recovery.wait_until_done() == []
+            assert await recovery.wait_until_done() == []
+            await asyncio.to_thread(comfy.start)
+            for _ in range(int(PATIENCE)):
+                if ended := await recovery.wait_until_done():
+                    return ended
+                await asyncio.sleep(1)
+            return []
+
+        assert sorted(task["row_number"] for task in asyncio.run(run())) == list(rows)
+        assert {number: pictures(comfy, number) for number in rows} == dict.fromkeys(rows, 1)
+
+
+def left_behind(comfy: Comfy, output: Path, rows: range) -> None:
+    """By a `main.py` that was killed when it had sent all of them; it has a table of its own."""
+    with Main(comfy.url, output, rows, seconds=3) as main:
+        until(lambda: all_are_put(output, len(rows)))
+        main.kill()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("host", ONE_HOST)
 def test_comfyui_comes_back_without_the_plugin(host: str | int, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_row, recovered, until
+from PIL import Image
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines.comfyui import PromptRefusedError
 from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.table.changes import started, wished_away
-from wfrecovery.bridge.table.lives import Surroundings
+from wfrecovery.bridge.table.lives import Life, Surroundings
 from wfrecovery.bridge.table.owners import OwnedError
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import Owner, OwnerKind
@@ -149,6 +150,32 @@ def test_recovery_while_a_row_is_between_its_entry_and_its_submission(tmp_path: 
 
     asyncio.run(story())
     assert len(engine.sent) == 1
+
+
+def test_what_comfyui_renders_for_a_batch_of_which_nobody_knows_yet_whether_it_lives(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where locks prove nothing, one that was killed is known to be dead after a while; its results are this run's."""
+    plugin = bridge.DatabaseManager(tmp_path, kind=OwnerKind.COMFYUI)
+    task_id = enter(plugin, 2)
+    batch = plugin.table.update(
+        task_id, lambda task: dataclasses.replace(task.entering(Stage.QUEUED, comfyui_task_id="p"), batch="ab" * 16)
+    ).batch
+    db, recovery = main_py(tmp_path, engine)
+    lives, known = iter([Life.DOUBT] * 5), db.owners.life
+    monkeypatch.setattr(
+        db.owners, "life", lambda owner: next(lives, Life.DEAD) if owner.boot == batch else known(owner)
+    )
+
+    async def story() -> list[dict[str, Any]]:
+        assert await recovery.check_and_recover_tasks() == []
+        waiting = asyncio.create_task(recovery.wait_until_done())
+        Image.new("RGB", (4, 4)).save(tmp_path / "made.png")
+        await asyncio.to_thread(plugin.complete_task, task_id, ["made.png"])
+        return await waiting
+
+    assert [task["task_id"] for task in asyncio.run(story())] == [task_id]
+    assert engine.sent == []
 
 
 def test_recovery_twice_follows_once(tmp_path: Path, engine: Engine) -> None:
