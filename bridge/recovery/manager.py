@@ -45,8 +45,6 @@ OnProgress = Callable[[int, int], None]
 _DOUBT_SECONDS: Final = 5 * LOOK_SECONDS
 #: So long a ComfyUI that went down in the middle of a recovery is waited for at the end of a run.
 BACK_SECONDS: Final = 300.0
-
-
 _RECOVERING: Final = Wording("recovering", "正在恢复")
 
 
@@ -146,7 +144,8 @@ class TaskRecoveryManager:
             bar.end()
 
     async def wait_until_done(self) -> list[dict[str, Any]]:
-        """Wait for the tasks that are being followed, push their results, and return their records.
+        """Wait for the tasks that are being followed, also for what ComfyUI did not answer for before; push their
+        results, and return their records.
 
         Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
         """
@@ -305,7 +304,8 @@ class TaskRecoveryManager:
         except OwnedError as error:
             log.info("[wfrecovery] %s", error)
         except Exception:
-            log.exception("[wfrecovery] %s could not be recovered; it stays as it is", task.task_id)
+            self._left[task.task_id] = None
+            log.exception("[wfrecovery] %s could not be recovered now; it stays as it is", task.task_id)
         finally:
             decided()
         return None

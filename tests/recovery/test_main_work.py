@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -25,7 +26,7 @@ from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.table.changes import started, wished_away
 from wfrecovery.bridge.table.lives import Life, Surroundings
 from wfrecovery.bridge.table.owners import OwnedError
-from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import Owner, OwnerKind
 
 STEPS = ["add", "submit", "finish", "wait"]
@@ -149,6 +150,29 @@ def test_recovery_while_a_row_is_between_its_entry_and_its_submission(tmp_path: 
         assert await recovery.wait_until_done() == []
 
     asyncio.run(story())
+    assert len(engine.sent) == 1
+
+
+def test_what_could_not_be_read_at_the_start_is_recovered_later(
+    tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a network drive that was away for a moment."""
+    begun, submitting = main_py(tmp_path, engine)
+    task_id = enter(begun, 2)
+    asyncio.run(submitting.submit(task_id, GRAPH))
+    begun.owners.close()
+    engine.end_all()
+    _, recovery = main_py(tmp_path, engine)
+    read, errors = recovery._follow.read, [OSError(errno.EIO, "Input/output error")]
+
+    async def away_at_first(wanted: str) -> TaskRecord:
+        if errors:
+            raise errors.pop()
+        return await read(wanted)
+
+    recovery._follow.read = away_at_first  # type: ignore[method-assign]
+    assert [task["task_id"] for task in asyncio.run(recovered(recovery))] == [task_id]
+    assert "could not be recovered now" in caplog.text
     assert len(engine.sent) == 1
 
 
