@@ -151,6 +151,34 @@ def test_a_record_that_somebody_has_edited_stops_nobody(team: Team, entry: dict[
     team.assert_delivered(other)
 
 
+# ------------------------------------------------------------------ what never shows
+
+
+@pytest.mark.parametrize("kind", ["finished", "failed", "filmed"])
+def test_a_status_that_never_shows_is_written_a_few_times_and_then_a_person_is_asked(
+    team: Team, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As where somebody's automation puts the cell back at once."""
+    task_id, sheet = getattr(team, kind)(3), team.feishu.sheet
+    status = f"{sheet.find('视频是否已实现' if kind == 'filmed' else STATUS)[0]}3"
+    feishu, writes = team.publisher._feishu, list[Any]()
+    write = feishu.write_cells
+
+    def put_back(*arguments: Any, **named: Any) -> Any:
+        answer = write(*arguments, **named)
+        writes.append(arguments)
+        sheet.set(status, "否")
+        return answer
+
+    monkeypatch.setattr(feishu, "write_cells", put_back)
+    team.flush_until_quiet()
+    assert team.state(task_id) is FeishuState.BLOCKED
+    assert len(writes) <= 8
+    reason = f"{status} was written {len(writes)} times, and does not show it"
+    assert reason in (team.record(task_id).outbox.last_error or "")
+    assert len(sheet.picture_writes) == (kind == "finished")
+
+
 # ------------------------------------------------------------------ the sheet changes meanwhile
 
 
