@@ -159,7 +159,7 @@ async def main() -> int:
     log.info("%d results, %d failed; files are in %s", done, failed, Path("output").name)
     left = [task["task_id"] for task in batch.db.get_incomplete_tasks() if task["row_number"] is not None]
     if left:
-        log.warning("%d tasks have not ended, the next run goes on with them: %s", len(left), ", ".join(left[:5]))
+        log.warning("%d tasks have not ended: %s … → run it again, or see: wfrecovery tasks", len(left), left[0])
     return 1 if failed or left else 0
 
 

@@ -80,9 +80,7 @@ class EngineInUse:
         #: how many questions it has not answered, and how many requests broke off
         self.unanswered = 0
         self._away_until = self._silence = 0.0
-        self._answers = False
-        #: whether it has ever answered: where it does not, it may come back
-        self.has_answered = False
+        self._answers = self._has_answered = False
         #: held by who asks until there was a first answer, and while the plugin is asked about itself
         self._first, self._asking_plugin = OfLoop(asyncio.Lock), OfLoop(asyncio.Lock)
         self._plugin_said: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
@@ -162,11 +160,6 @@ class EngineInUse:
         async with self._first.one:
             return self._answers or await self._sighting(job_id, self._answer) != UNKNOWN
 
-    @property
-    def is_away(self) -> bool:
-        """Whether it has answered before, and is out of reach now: it may come back with what it had."""
-        return self.has_answered and not self._answers
-
     async def wait(self, job_id: str, on_seen: OnSeen, on_progress: OnProgress) -> Sighting:
         """Follow a task until it has come to rest, or is nowhere at two looks. "Waiting", "running" and "cannot say",
         also from a client that gives up waiting, keep it going."""
@@ -234,6 +227,15 @@ class EngineInUse:
         found: Mapping[str, Any] | None = None if ask is None else await self._asked(ask)
         return found
 
+    async def is_away(self) -> bool:
+        """Whether a ComfyUI that has answered is out of reach now: it may come back with what it had. Asks it."""
+        if self._has_answered:
+            try:
+                await self.plugin_status()
+            except EngineError:
+                return True
+        return False
+
     async def plugin_lately(self) -> Mapping[str, Any] | None:
         """The same as it was a moment ago, where many tasks ask. Raises EngineError."""
         async with self._asking_plugin.one:
@@ -284,7 +286,7 @@ class EngineInUse:
         if answer == UNKNOWN:
             self._was_silent(clock() - asked)
         else:
-            self._answers = self.has_answered = True
+            self._answers = self._has_answered = True
             self._silence = 0.0
         return answer
 

@@ -192,9 +192,9 @@ def _done_without_it(task_id: str, number: int) -> TaskError:
     return TaskError(
         Wording(
             f"{task_id} failed and has no result, and row {number} says {_DONE}: {_FAILED} is not written over that "
-            f"→ name the file that is its result ({command} PATH), or leave it",
+            f"→ name the file that is its result ({command} PATH), or let it be",
             f"{task_id} 失败，没有结果，而第 {number} 行是 {_DONE}，不会改成 {_FAILED}"
-            f" → 请指定作为结果的文件（{command} 路径），或 leave",
+            f" → 请指定作为结果的文件（{command} 路径），或不必处理",
         )
     )
 

@@ -144,19 +144,20 @@ class TaskRecoveryManager:
             bar.end()
 
     async def wait_until_done(self) -> list[dict[str, Any]]:
-        """Wait for the tasks that are being followed, also for what ComfyUI did not answer for before; push their
-        results, and return their records.
+        """Wait for the tasks that are being followed, push their results, and return their records. What does not come
+        to an end, as where no file could be fetched, is looked at again by the next call.
 
         Then the team's group gets one message of the whole run, where a bot is set and the plugin does not tell.
         """
         async with self._standing.watched():
-            ended = await self._once_more()
+            ended, unended = await self._once_more(), dict[str, Life | None]()
             while self._following:
                 followed, self._following = self._followed(), {}
-                for result in await asyncio.gather(*followed.values()):
-                    if result is not None:
-                        ended.append(record_to_json(result))
+                results = dict(zip(followed, await asyncio.gather(*followed.values()), strict=True))
+                ended += [record_to_json(result) for result in results.values() if result is not None]
+                unended |= {task_id: None for task_id, result in results.items() if result is None}
                 ended += await self._decide_what_is_left()
+            self._left |= unended
             await self._delivery.publish_rest()
         await self._tell_group()
         return [self._db.get_task(task["task_id"]) or task for task in ended]
@@ -356,17 +357,16 @@ class TaskRecoveryManager:
         return None if life in (Life.OURS, Life.DEAD) else batch
 
     async def _once_more(self) -> list[dict[str, Any]]:
-        """What could not be decided yet: again where ComfyUI did not answer, and until it is known who of the owners
-        lives. A ComfyUI that has answered this run and went down is waited for; what it does not bring back in time is
-        the next call's, or the next run's."""
+        """What could not be decided yet: again where ComfyUI did not answer, for some time where it has gone down
+        meanwhile, and until it is known who of the owners lives. What is left then is the next call's."""
         clock = asyncio.get_running_loop().time
-        end, ended = clock() + BACK_SECONDS, await self._decide_what_is_left()
-        may_come_back = self._engine.has_answered
-        if self._left and may_come_back:
+        end, away = clock() + BACK_SECONDS, bool(self._left) and await self._engine.is_away()
+        ended = await self._decide_what_is_left()
+        if self._left and away:
             log.warning("[wfrecovery] %d tasks wait for an answer of %s", len(self._left), self._submitting.title)
-        while Life.DOUBT in self._left.values() or (self._left and may_come_back and clock() < end):
+        while Life.DOUBT in self._left.values() or (self._left and away and clock() < end):
             await asyncio.sleep(_DOUBT_SECONDS)
-            may_come_back = self._engine.is_away  # else it is there, and this try is the last
+            away = await self._engine.is_away()  # else it is there, and this try is the last
             ended += await self._decide_what_is_left()
         return ended
 
@@ -376,7 +376,7 @@ class TaskRecoveryManager:
         for task_id in left:
             with contextlib.suppress(UnknownTaskError):  # somebody has emptied the folder
                 tasks.append(await self._follow.read(task_id))
-        return await self._recover_all(tasks)
+        return await self._recover_all(task for task in tasks if task.stage is not Stage.ASKING)
 
     async def _follow_guarded(self, task_id: str) -> TaskRecord | None:
         try:

@@ -16,6 +16,7 @@ from main_processes import PATIENCE, Main, pictures, records, until
 from plugin_support import HOSTS, ONE_HOST, Comfy
 
 from wfrecovery import bridge
+from wfrecovery.bridge.recovery import manager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 
 LATE_SAVER = Path(__file__).with_name("stalls_after_saving")
@@ -236,30 +237,39 @@ def run_of_main(comfy: Comfy) -> list[dict[str, Any]]:
 
 
 class GoesDown(bridge.ComfyUIClient):
-    """Its ComfyUI is killed when it has answered once."""
+    """Its ComfyUI is killed when it is asked about the first prompt; `answers`: when it has answered that."""
 
-    def __init__(self, comfy: Comfy) -> None:
+    def __init__(self, comfy: Comfy, *, answers: bool = True) -> None:
         super().__init__(comfy.url)
-        self._comfy, self._kills, self.in_vain = comfy, True, 0
+        self._comfy, self._answers, self._kills, self.in_vain = comfy, answers, True, 0
 
     async def look_up(self, prompt_id: str) -> Any:
+        if self._kills and not self._answers:
+            await self._kill()
         self.in_vain += not self._comfy.running
         seen = await super().look_up(prompt_id)
         if self._kills:
-            self._kills = False
-            await asyncio.to_thread(self._comfy.kill)
+            await self._kill()
         return seen
 
+    async def plugin_status(self) -> Any:
+        self.in_vain += not self._comfy.running
+        return await super().plugin_status()
 
-@pytest.mark.parametrize("plugin", [True, False])
-def test_comfyui_that_goes_down_in_a_recovery_is_waited_for(plugin: bool, tmp_path: Path) -> None:
+    async def _kill(self) -> None:
+        self._kills = False
+        await asyncio.to_thread(self._comfy.kill)
+
+
+@pytest.mark.parametrize(("plugin", "answers"), [(True, True), (False, True), (True, False)])
+def test_comfyui_that_goes_down_in_a_recovery_is_waited_for(plugin: bool, answers: bool, tmp_path: Path) -> None:
     """What was then undecided ended with the run; nobody followed it, and `main.py` said that all was well."""
     with Comfy(tmp_path / "comfyui") as comfy:
         if not plugin:
             without_plugin(comfy)
         output, rows = tmp_path / "output", range(2, 5)
         left_behind(comfy, output, rows)
-        client = GoesDown(comfy)
+        client = GoesDown(comfy, answers=answers)
         recovery = bridge.TaskRecoveryManager(bridge.DatabaseManager(output), client)
 
         async def run() -> list[dict[str, Any]]:
@@ -272,6 +282,27 @@ def test_comfyui_that_goes_down_in_a_recovery_is_waited_for(plugin: bool, tmp_pa
 
         assert sorted(task["row_number"] for task in asyncio.run(run())) == list(rows)
         assert {number: pictures(comfy, number) for number in rows} == dict.fromkeys(rows, 1)
+
+
+def test_comfyui_that_goes_down_for_good_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "BACK_SECONDS", 3.0)
+    with Comfy(tmp_path / "comfyui") as comfy:
+        output, rows = tmp_path / "output", range(2, 4)
+        left_behind(comfy, output, rows)
+        db, client = bridge.DatabaseManager(output), GoesDown(comfy, answers=False)
+        recovery = bridge.TaskRecoveryManager(db, client)
+
+        async def run() -> list[dict[str, Any]]:
+            assert await recovery.check_and_recover_tasks() == []
+            known = client.in_vain
+            ended = await recovery.wait_until_done()
+            assert client.in_vain > known + 1, "it was waited for"
+            return ended
+
+        assert asyncio.run(run()) == []
+        assert len(db.get_incomplete_tasks()) == len(rows)
 
 
 def test_what_comfyui_did_not_answer_for_is_asked_about_again_at_each_call(tmp_path: Path) -> None:

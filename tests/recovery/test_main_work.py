@@ -176,6 +176,34 @@ def test_what_could_not_be_read_at_the_start_is_recovered_later(
     assert len(engine.sent) == 1
 
 
+def test_what_could_not_be_fetched_in_one_call_is_fetched_in_the_next(tmp_path: Path, engine: Engine) -> None:
+    """It is tried a few times within a call, which ends; the run goes on."""
+    begun, submitting = main_py(tmp_path, engine)
+    task_id = enter(begun, 2)
+    asyncio.run(submitting.submit(task_id, GRAPH))
+    begun.owners.close()
+    _, recovery = main_py(tmp_path, engine)
+    download, away = engine.download, [True]
+
+    async def fetch(file: Any, target: Path) -> None:
+        if away:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+        await download(file, target)
+
+    engine.download = fetch  # type: ignore[method-assign]
+
+    async def story() -> list[dict[str, Any]]:
+        await recovery.check_and_recover_tasks()
+        engine.end_all()
+        assert await recovery.wait_until_done() == []
+        assert await recovery.wait_until_done() == []
+        away.clear()
+        return await recovery.wait_until_done()
+
+    assert [task["task_id"] for task in asyncio.run(story())] == [task_id]
+    assert len(engine.sent) == 1
+
+
 def test_what_comfyui_renders_for_a_batch_of_which_nobody_knows_yet_whether_it_lives(
     tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,9 @@ NO_REAL = "no real ComfyUI: neither COMFYUI_PATH nor ~/comfy/ComfyUI"
 #: Seconds until something is taken to hang: a busy machine is slow, not wrong.
 PATIENCE = 180.0
 
+#: After so long a file that is written has another time: clocks of disks tick every few milliseconds, or seconds.
+_SETTLED_NS = 2_000_000_000
+
 Found = TypeVar("Found")
 #: those that tests have started: of a test that fails the report shows what they have printed
 RUNNING: set[Comfy] = set()
@@ -163,9 +166,12 @@ class Comfy(ComfyProcess):
         stat = file.stat()
         stamp = stat.st_ino, stat.st_mtime_ns, stat.st_size
         known = self._read_so_far.get(file)
-        if known is None or known[0] != stamp:
-            known = self._read_so_far[file] = stamp, json.loads(file.read_text("utf-8"))
-        return known[1]
+        if known is not None and known[0] == stamp:
+            return known[1]
+        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:  # else it may be written once more under the same stamp
+            self._read_so_far[file] = stamp, record
+        return record
 
     def record(self, prompt_id: str) -> dict[str, Any]:
         """The one record of a prompt, from disk."""
