@@ -199,16 +199,20 @@ class ComfyUIClient:
             if record is not None and _says_where(record):
                 return sighting_of_record(record)
             # The queue before the history: a prompt that ends in between is in the second.
-            queue = await self._get("/queue")
+            place = (await self.prompts_in_queue()).get(prompt_id)
             history = await self._get(f"/history/{quote(prompt_id, safe='')}")
-        except (ComfyUIError, RecordError, KeyError, TypeError):
-            return UNKNOWN
-        if queue is None or history is None:
-            return UNKNOWN
-        for place, key in ((Place.RUNNING, "queue_running"), (Place.WAITING, "queue_pending")):
-            if any(item[1] == prompt_id for item in queue.get(key, ())):
+            if place is not None and history is not None:
                 return Sighting(place)
-        return sighting_of_history(history[prompt_id]) if prompt_id in history else ABSENT
+            return UNKNOWN if history is None else _in_history(history, prompt_id)
+        except (ComfyUIError, RecordError, AttributeError, LookupError, TypeError):
+            return UNKNOWN
+
+    async def prompts_in_queue(self) -> dict[str, Place]:
+        """Where each prompt of the queue is, by prompt_id: it waits, or runs. Raises ComfyUIUnreachableError."""
+        try:
+            return _places(await self._get("/queue"))
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ComfyUIUnreachableError("ComfyUI's answer to GET /queue is no queue") from error
 
     async def wait_for_completion(self, prompt_id: str, *, on_progress: Progress | None = None) -> Sighting:
         """Follow a prompt to its end, over restarts of ComfyUI; or until it waits for a person's decision.
@@ -317,6 +321,16 @@ class _Events:
         if self._socket is not None:
             await self._socket.close()
             self._socket = None
+
+
+def _in_history(history: Mapping[str, Any], prompt_id: str) -> Sighting:
+    return sighting_of_history(history[prompt_id]) if prompt_id in history else ABSENT
+
+
+def _places(queue: Mapping[str, Any]) -> dict[str, Place]:
+    """Of ComfyUI's answer to GET /queue."""
+    lists = ((Place.WAITING, "queue_pending"), (Place.RUNNING, "queue_running"))
+    return {item[1]: place for place, key in lists for item in queue.get(key, ())}
 
 
 def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:

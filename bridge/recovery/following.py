@@ -245,7 +245,7 @@ class Following:
         """Whether it was seen running; a client that waits by itself tells nothing of that."""
         if self._engine.is_polled or not task.comfyui_task_id:
             return Place.RUNNING in seen
-        return (await self._engine.look_up(task.comfyui_task_id)).place is Place.RUNNING
+        return await self.losses.queue.place_of(task) is Place.RUNNING
 
     # ------------------------------------------------------------------ what follows
 
@@ -286,6 +286,7 @@ class Following:
 
     async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
         """Decide, and do what was decided. Whether the task has ended by that is in its record."""
+        self.losses.was_seen(task, seen.place)
         graph, whole = await self.at_hand(task, seen)
         if seen.place is Place.ABSENT and whole is None:
             task = await self.losses.counted(task)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -14,6 +16,8 @@ from ..table.changes import wished_away
 from ..table.database import Change
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord
+from ..table.values import QueuePlace
+from .queue_looks import QueueLooks
 from .starts import gone, may_be_there, suspect, was_put, went_down
 from .submitting import Submitting
 from .writing import if_ours, written
@@ -21,7 +25,10 @@ from .writing import if_ours, written
 log = logging.getLogger("wfrecovery")
 
 #: Where a prompt is that ComfyUI knows; it keeps all of that in memory.
-_KNOWN: Final = frozenset({Place.WAITING, Place.RUNNING, Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED})
+_ENDED: Final = frozenset({Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED})
+_KNOWN: Final = frozenset({Place.WAITING, Place.RUNNING, *_ENDED})
+#: So many of those that were seen last in the queue, and as many that have ended, are asked about.
+_WITNESSES: Final = 3
 
 
 class Losses:
@@ -30,6 +37,14 @@ class Losses:
     def __init__(self, db: DatabaseManager, engine: EngineInUse, submitting: Submitting) -> None:
         self._db, self._engine, self._submitting = db, engine, submitting
         self._judging = OfLoop(asyncio.Lock)
+        self.queue = QueueLooks(engine)
+        #: those that were seen in the engine's history last
+        self._ended: deque[TaskRecord] = deque(maxlen=_WITNESSES)
+
+    def was_seen(self, task: TaskRecord, place: Place) -> None:
+        """What has ended is known to the engine until that goes down."""
+        if place in _ENDED and was_put(task):
+            self._ended.append(task)
 
     async def counts_starts(self) -> bool:
         """Whether nobody else does: there is no plugin."""
@@ -57,32 +72,46 @@ class Losses:
         return await written(self._db, task.task_id, if_ours(self._db, change))
 
     async def _by_the_others(self, task: TaskRecord) -> Change:
-        """ComfyUI keeps all that it has in memory: by what has become of another one it is told whether it went down,
-        or whether somebody has taken this one out."""
-        went = partial(went_down, self._db, self._submitting.is_ours)
-        other = suspect(await asyncio.to_thread(self._ours))
-        if other is None or other.task_id == task.task_id:
-            return went
-        place = (await self._engine.look_up(other.comfyui_task_id or "")).place
-        if place is Place.ABSENT:
-            return went
-        if place not in _KNOWN or not await asyncio.to_thread(self._was_there_before, other, task):
-            return gone
-        log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
-        return _taken_out
+        """ComfyUI keeps all that it has in memory: by what has become of others it is told whether it went down, or
+        whether somebody has taken this one out."""
+        ours = await asyncio.to_thread(self._ours)
+        to_blame = suspect(ours)
+        lost = True
+        for other in self._witnesses(to_blame, ours):
+            if other.task_id == task.task_id:
+                continue
+            place = (await self._engine.look_up(other.comfyui_task_id or "")).place
+            if place in _KNOWN and await asyncio.to_thread(self._was_there_before, other, task):
+                log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
+                return _taken_out
+            lost = lost and (place is Place.ABSENT or other is not to_blame)
+        return partial(went_down, self._db, self._submitting.is_ours) if lost else gone
+
+    def _ours(self) -> list[TaskRecord]:
+        return [task for task in self._db.table.active() if may_be_there(task) and self._submitting.is_ours(task)]
+
+    def _witnesses(self, to_blame: TaskRecord | None, ours: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """Those that ComfyUI has if it did not go down: who ran, who was in the queue at the last looks, and who has
+        ended."""
+        seen_last = sorted(ours, key=self.queue.last_seen, reverse=True)[:_WITNESSES]
+        found = filter(None, (to_blame, *seen_last, *reversed(self._ended)))
+        return list({other.task_id: other for other in found}.values())
 
     def _was_there_before(self, other: TaskRecord, task: TaskRecord) -> bool:
-        """Whether `other`, which was seen in ComfyUI, had come there before `task`, and only once: then ComfyUI has
-        not gone down since it took `task`. Before it is sent again its record says so."""
+        """Whether `other`, which was seen in ComfyUI, had come there, and only once, before `task` was there: then
+        ComfyUI has not gone down since. Before it is sent again its record says so."""
         now = self._db.table.look(other.task_id)
-        once = now is not None and now.sending is None and now.queue == other.queue
+        once = now is not None and now.sending is None and _its_place(now) == _its_place(other)
         if not once or not (was_put(other) and was_put(task)) or task.sending is not None:
             return False
+        if self.queue.stood_together(other, task):
+            return True
         came, next_came = (one.queue.queued_at if one.queue is not None else None for one in (other, task))
         return came is not None and next_came is not None and came < next_came
 
-    def _ours(self) -> list[TaskRecord]:
-        return [task for task in self._db.table.active() if not task.stage.final and self._submitting.is_ours(task)]
+
+def _its_place(task: TaskRecord) -> tuple[str | None, QueuePlace | None]:
+    return task.comfyui_task_id, task.queue
 
 
 def _taken_out(task: TaskRecord) -> TaskRecord:

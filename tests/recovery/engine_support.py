@@ -13,7 +13,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import ABSENT, UNKNOWN, Place, ResultFile, Sighting
-from wfrecovery.bridge.recovery import following
+from wfrecovery.bridge.recovery import following, queue_looks
 from wfrecovery.bridge.recovery import manager as recovering
 
 GRAPH: dict[str, Any] = {"1": {"class_type": "SaveImage", "inputs": {}}}
@@ -56,8 +56,14 @@ class Engine:
     async def look_up(self, prompt_id: str) -> Sighting:
         return self.known.get(prompt_id, ABSENT) if self.reachable else UNKNOWN
 
+    async def prompts_in_queue(self) -> dict[str, Place]:
+        if not self.reachable:
+            raise ComfyUIUnreachableError("no answer")
+        return {sent: seen.place for sent, seen in self.known.items() if seen.place in (Place.WAITING, Place.RUNNING)}
+
     async def wait_for_completion(self, prompt_id: str, *, on_progress: Any = None) -> Sighting:
-        while (seen := await self.look_up(prompt_id)).place not in (Place.SUCCEEDED, Place.FAILED, Place.ABSENT):  # noqa: ASYNC110
+        going_on = (Place.WAITING, Place.RUNNING, Place.UNKNOWN)
+        while (seen := await self.look_up(prompt_id)).place in going_on:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return seen
 
@@ -126,4 +132,5 @@ def hurry(monkeypatch: Any) -> None:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(following, "SECOND_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(recovering, "_DOUBT_SECONDS", 0.02)
+    monkeypatch.setattr(queue_looks, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(in_use, "FRESH_SECONDS", 0.0)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from wfrecovery import bridge
 from wfrecovery.bridge.recovery import manager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 
+#: `main.py` looks at the queue once a second; a person is slower.
+A_PERSON_S_SECONDS = 3.0
 LATE_SAVER = Path(__file__).with_name("stalls_after_saving")
 
 
@@ -172,6 +175,7 @@ def test_what_a_person_takes_out_of_a_queue_without_plugin_is_cancelled(
         output, rows = tmp_path / "output" if own else comfy.output, range(2, 7)
         with Main(comfy.url, output, rows, seconds=600):
             until(lambda: all_are_put(output, len(rows)))
+            time.sleep(A_PERSON_S_SECONDS)
             before = comfy.pending()
             gone = before[1:] if all_of_them else [before[2], before[-1]]
             comfy.call("POST", "/queue", json={"clear": True} if all_of_them else {"delete": gone})
@@ -179,6 +183,23 @@ def test_what_a_person_takes_out_of_a_queue_without_plugin_is_cancelled(
             rest = [prompt_id for prompt_id in before if prompt_id not in gone]
             assert comfy.pending() == rest
             assert stages(output, rest) <= {Stage.QUEUED, Stage.RUNNING}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["a table of its own", "beside the results"])
+def test_what_is_cleared_with_the_one_that_runs_stays_away(own: bool, tmp_path: Path) -> None:
+    """Cleared and interrupted, as the page's two buttons do: nothing of the batch is left in the queue."""
+    with Comfy(tmp_path / "comfyui") as comfy:
+        without_plugin(comfy)
+        output, rows = tmp_path / "output" if own else comfy.output, range(2, 7)
+        with Main(comfy.url, output, rows, seconds=600) as main:
+            until(lambda: all_are_put(output, len(rows)))
+            time.sleep(A_PERSON_S_SECONDS)
+            comfy.call("POST", "/interrupt", json={})
+            until(lambda: any(task.stage.final for task in records(output).values()))
+            comfy.idle()
+            assert main.ends() == list(rows)
+        assert {task.stage for task in records(output).values()} == {Stage.CANCELLED}
+        assert comfy.pending() == []
 
 
 def all_are_put(output: Path, number: int) -> bool:

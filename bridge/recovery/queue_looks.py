@@ -1,0 +1,87 @@
+"""What stands in ComfyUI's queue: looked at once for all who follow a task, and remembered.
+
+ComfyUI keeps its queue in memory. Of two prompts that were there together, one that is still known tells that it has
+not gone down since: then somebody has taken the other one out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..engines.errors import EngineError
+from ..engines.history import Place
+from ..engines.in_use import EngineInUse, OfLoop
+from ..table.records import TaskRecord
+from ..table.values import QueuePlace
+
+#: For so long a look serves whoever asks.
+FRESH_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class _Stay:
+    """At which looks a prompt was there. They are numbered, for a clock may be set meanwhile."""
+
+    #: that of the submission which is meant: it may be sent again under its id
+    queue: QueuePlace | None
+    first: int | None = None
+    last: int | None = None
+
+
+class QueueLooks:
+    """Looks at the queue of the engine, one after the other."""
+
+    def __init__(self, engine: EngineInUse) -> None:
+        self._engine = engine
+        self._looking = OfLoop(asyncio.Lock)
+        self._fresh_until = float("-inf")
+        self._number = 0
+        #: None where the client cannot tell
+        self._places: Mapping[str, Place] | None = {}
+        #: by prompt_id, of those that are followed
+        self._stays: dict[str, _Stay] = {}
+
+    async def place_of(self, task: TaskRecord) -> Place:
+        """Where a task's prompt is in the queue, as of a moment ago; or, of a client that cannot tell, where it is."""
+        prompt_id = task.comfyui_task_id or ""
+        if self._stay_of(task) is None:
+            self._stays[prompt_id] = _Stay(task.queue)
+        async with self._looking.one:
+            if asyncio.get_running_loop().time() >= self._fresh_until:
+                await self._look()
+            places = self._places
+        if places is None:
+            return (await self._engine.look_up(prompt_id)).place
+        # a look that was over before it was sent again saw it where it was then
+        return places[prompt_id] if self.last_seen(task) == self._number else Place.ABSENT
+
+    async def _look(self) -> None:
+        asked = dict(self._stays)
+        try:
+            self._places = await self._engine.prompts_in_queue()
+        except EngineError:
+            self._places = {}
+        self._fresh_until = asyncio.get_running_loop().time() + FRESH_SECONDS
+        self._number += 1
+        for prompt_id in asked.keys() & (self._places or {}):
+            stay = self._stays[prompt_id]
+            if stay is asked[prompt_id]:
+                first = self._number if stay.first is None else stay.first
+                self._stays[prompt_id] = replace(stay, first=first, last=self._number)
+
+    def stood_together(self, other: TaskRecord, task: TaskRecord) -> bool:
+        """Whether `other` was in the queue when `task` was last seen there, or before."""
+        stay = self._stay_of(other)
+        return stay is not None and stay.first is not None and stay.first <= self.last_seen(task)
+
+    def last_seen(self, task: TaskRecord) -> int:
+        """The higher, the later; -1: never."""
+        stay = self._stay_of(task)
+        return -1 if stay is None or stay.last is None else stay.last
+
+    def _stay_of(self, task: TaskRecord) -> _Stay | None:
+        stay = self._stays.get(task.comfyui_task_id or "")
+        return stay if stay is not None and stay.queue == task.queue else None

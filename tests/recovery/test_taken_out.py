@@ -1,0 +1,157 @@
+"""A person takes rows out of the queue of a ComfyUI without the plugin: that is told from a ComfyUI that went down.
+
+The engine is in the test's own process: each step of it is the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from engine_support import DONE, Engine, hurry, main_py, process_row, until
+
+from wfrecovery import bridge
+from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.wording import Wording
+
+ENDS = {
+    Stage.FINISHED: DONE,
+    Stage.FAILED: Sighting(Place.FAILED, message=Wording("a node raised", "节点报错")),
+    Stage.CANCELLED: Sighting(Place.INTERRUPTED, message=Wording("interrupted", "被中断")),
+}
+ROWS = (2, 3, 4)
+
+
+class Looked(Engine):
+    """Counts the looks at its queue."""
+
+    poll_seconds = 0.05
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    async def prompts_in_queue(self) -> dict[str, Place]:
+        self.looks += 1
+        return await super().prompts_in_queue()
+
+    async def look_again(self) -> None:
+        """Returns when two looks are over that have begun after this call: each task has asked for one by the first."""
+        enough = self.looks + 2 * len(self.known) + 1
+        await until(lambda: self.looks >= enough)
+
+    def take_out(self, prompts: Iterable[str]) -> None:
+        """As a person does who clears the queue."""
+        for prompt_id in prompts:
+            del self.known[prompt_id]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+
+@pytest.fixture
+def engine() -> Looked:
+    return Looked()
+
+
+def in_queue(db: bridge.DatabaseManager) -> int:
+    stand = [not task.stage.final and task.queue is not None and task.sending is None for task in db.table.active()]
+    return sum(stand)
+
+
+def in_turn(db: bridge.DatabaseManager, engine: Engine) -> list[TaskRecord]:
+    """The records, as their prompts have come to the engine."""
+    return sorted(map(db.table.get, db.table.ids()), key=lambda task: engine.sent.index(task.comfyui_task_id or ""))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_when_the_one_that_ran_has_ended_before(tmp_path: Path, engine: Looked, end: Stage) -> None:
+    """Nothing of the batch is in ComfyUI's queue any more."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
+        await until(lambda: in_queue(db) == len(ROWS))
+        first, *others = engine.sent
+        engine.known[first] = ENDS[end]
+        await until(lambda: in_queue(db) == len(others))
+        engine.take_out(others)
+        await until(lambda: batch.done() or len(engine.sent) > len(ROWS))
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    ran, *others = in_turn(db, engine)
+    assert ran.stage is end
+    assert [(task.stage, task.attempts) for task in others] == [(Stage.CANCELLED, 0)] * 2
+    assert len(engine.sent) == len(ROWS)
+
+
+@pytest.mark.parametrize("late", range(len(ROWS)))
+def test_when_the_answer_to_the_one_that_runs_came_last(tmp_path: Path, engine: Looked, late: int) -> None:
+    db, recovery = main_py(tmp_path, engine)
+    answered = asyncio.Event()
+    engine.on_the_way = lambda prompt_id: answered.wait() if engine.sent.index(prompt_id) == late else None
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
+        await until(lambda: in_queue(db) == len(ROWS) - 1)
+        answered.set()
+        await until(lambda: in_queue(db) == len(ROWS))
+        await engine.look_again()
+        engine.take_out(set(engine.sent) - {engine.sent[late]})
+        await until(lambda: in_queue(db) == 1)
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    tasks = in_turn(db, engine)
+    ran = tasks.pop(late)
+    assert ran.stage is Stage.FINISHED
+    assert [(task.stage, task.attempts) for task in tasks] == [(Stage.CANCELLED, 0)] * 2
+    assert len(engine.sent) == len(ROWS)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_went_down_after_another_had_ended_is_sent_again(tmp_path: Path, engine: Looked, end: Stage) -> None:
+    """With what ComfyUI had in memory, its history too is gone; the oldest in its queue is counted."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
+        await until(lambda: in_queue(db) == len(ROWS))
+        engine.known[engine.sent[0]] = ENDS[end]
+        await until(lambda: in_queue(db) == len(ROWS) - 1)
+        await engine.look_again()
+        engine.crash()
+        await until(lambda: batch.done() or len(engine.sent) == len(ROWS) + 2)
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    ran, *others = in_turn(db, engine)
+    assert ran.stage is end
+    assert [(task.stage, task.attempts) for task in others] == [(Stage.FINISHED, 1), (Stage.FINISHED, 0)]
+
+
+def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(tmp_path: Path, engine: Looked) -> None:
+    """It is there now, and came later than the others were last seen."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        lost = asyncio.create_task(process_row(db, recovery, ROWS[0]))
+        await until(lambda: in_queue(db) == 1)
+        await engine.look_again()
+        engine.crash()
+        batch = asyncio.gather(lost, *[process_row(db, recovery, number) for number in ROWS[1:]])
+        await until(lambda: lost.done() or len(engine.sent) == len(ROWS) + 1)
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    assert [task.stage for task in map(db.table.get, db.table.ids())] == [Stage.FINISHED] * 3
