@@ -330,7 +330,7 @@ def _in_history(history: Mapping[str, Any], prompt_id: str) -> Sighting:
 def _places(queue: Mapping[str, Any]) -> dict[str, Place]:
     """Of ComfyUI's answer to GET /queue."""
     lists = ((Place.WAITING, "queue_pending"), (Place.RUNNING, "queue_running"))
-    return {item[1]: place for place, key in lists for item in queue.get(key, ())}
+    return {item[1]: place for place, key in lists for item in queue[key]}
 
 
 def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:

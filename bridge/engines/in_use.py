@@ -254,8 +254,8 @@ class EngineInUse:
     async def prompts_in_queue(self) -> Mapping[str, Place] | None:
         """Which prompts wait or run, by prompt_id; None where the client cannot tell. Raises EngineError."""
         ask = getattr(self.client, "prompts_in_queue", None)
-        found: Mapping[str, Place] | None = None if ask is None else await self._asked(ask)
-        return found
+        found = None if ask is None else await self._asked(ask)
+        return found if isinstance(found, Mapping) else None
 
     async def node_classes(self, prompt: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the engine says of the node classes of a graph; None where it cannot."""

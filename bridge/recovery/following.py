@@ -29,7 +29,7 @@ from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
-from .losses import Losses
+from .losses import LookAgainError, Losses
 from .next_start import is_plugin_s
 from .plugin import seen_with_plugin
 from .searching import Search
@@ -104,14 +104,19 @@ class Following:
             if not await self._can_be_told(task):
                 return task, self.decided(task, UNKNOWN, None, None)
             try:
-                task = await self.take(task)
-                decision = await self.act(task, await self.look(task))
+                task, decision = await self._looked_and_decided(task)
             except BaseException:
                 self.let_go(task.task_id)
                 raise
             if decision.action is Action.LEAVE:
                 await asyncio.to_thread(self.let_go, task.task_id)
             return task, decision
+
+    async def _looked_and_decided(self, task: TaskRecord) -> tuple[TaskRecord, Decision]:
+        while True:
+            task = await self.take(task)
+            with contextlib.suppress(LookAgainError):
+                return task, await self.act(task, await self.look(task))
 
     async def _can_be_told(self, task: TaskRecord) -> bool:
         """Whether there is anything to be done with it now. Of an engine that is out of reach nothing is written."""
@@ -135,7 +140,7 @@ class Following:
                 if seen is None:
                     continue
                 decision = await self.act(task, seen)
-            except (OwnedError, UnknownTaskError):  # somebody was faster, or has emptied the folder
+            except (OwnedError, UnknownTaskError, LookAgainError):  # somebody was faster, or has emptied the folder
                 continue
             if seen.place is Place.ASKING or decision.action is Action.LEAVE:
                 return await self.read(task_id)
@@ -285,7 +290,7 @@ class Following:
         )
 
     async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
-        """Decide, and do what was decided. Whether the task has ended by that is in its record."""
+        """Decide, and do it. Whether the task has ended by that is in its record. Raises LookAgainError."""
         self.losses.was_seen(task, seen.place)
         graph, whole = await self.at_hand(task, seen)
         if seen.place is Place.ABSENT and whole is None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
 
@@ -15,7 +14,7 @@ from ..engines.in_use import EngineInUse, OfLoop
 from ..table.changes import wished_away
 from ..table.database import Change
 from ..table.manager import DatabaseManager
-from ..table.records import TaskRecord
+from ..table.records import Stage, TaskRecord, parse_time
 from ..table.values import QueuePlace
 from .queue_looks import QueueLooks
 from .starts import gone, may_be_there, suspect, was_put, went_down
@@ -27,8 +26,12 @@ log = logging.getLogger("wfrecovery")
 #: Where a prompt is that ComfyUI knows; it keeps all of that in memory.
 _ENDED: Final = frozenset({Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED})
 _KNOWN: Final = frozenset({Place.WAITING, Place.RUNNING, *_ENDED})
-#: So many of those that were seen last in the queue, and as many that have ended, are asked about.
+#: So many of those that have stood in the queue for longest, and of those that have ended last, can tell.
 _WITNESSES: Final = 3
+
+
+class LookAgainError(Exception):
+    """A task is not where it was seen, or not as it was: whoever decides about it looks again."""
 
 
 class Losses:
@@ -39,12 +42,13 @@ class Losses:
         self._judging = OfLoop(asyncio.Lock)
         self.queue = QueueLooks(engine)
         #: those that were seen in the engine's history last
-        self._ended: deque[TaskRecord] = deque(maxlen=_WITNESSES)
+        self._ended: list[TaskRecord] = []
 
     def was_seen(self, task: TaskRecord, place: Place) -> None:
         """What has ended is known to the engine until that goes down."""
         if place in _ENDED and was_put(task):
-            self._ended.append(task)
+            others = [other for other in self._ended if other.task_id != task.task_id]
+            self._ended = [*others, task][-_WITNESSES:]
 
     async def counts_starts(self) -> bool:
         """Whether nobody else does: there is no plugin."""
@@ -59,12 +63,16 @@ class Losses:
 
     async def counted(self, task: TaskRecord) -> TaskRecord:
         """`task`, which ComfyUI has lost, with the start that it has cost, if it is to blame for that; or as one whose
-        end a person wants, who has taken it out of the queue."""
+        end a person wants, who has taken it out of the queue. Raises LookAgainError."""
         if not may_be_there(task) or not await self.are_counted():
             return task
         async with self._judging.one:
-            task = await asyncio.to_thread(self._db.table.get, task.task_id)
-            return await self._judged(task) if may_be_there(task) else task
+            now = await asyncio.to_thread(self._db.table.get, task.task_id)
+            if not may_be_there(now):  # judged with another one
+                return now
+            if (now.queue, now.sending) != (task.queue, task.sending):  # and sent again since
+                raise LookAgainError
+            return await self._judged(now)
 
     async def _judged(self, task: TaskRecord) -> TaskRecord:
         never_came = task.sending is not None and not self._submitting.was_away(task)
@@ -73,46 +81,87 @@ class Losses:
 
     async def _by_the_others(self, task: TaskRecord) -> Change:
         """ComfyUI keeps all that it has in memory: by what has become of others it is told whether it went down, or
-        whether somebody has taken this one out."""
+        whether somebody has taken this one out. What runs nobody can take out. Raises LookAgainError."""
+        if await self._place_of(task) is not Place.ABSENT:
+            raise LookAgainError
+        in_queue = await self._in_queue()
         ours = await asyncio.to_thread(self._ours)
-        to_blame = suspect(ours)
-        lost = True
-        for other in self._witnesses(to_blame, ours):
-            if other.task_id == task.task_id:
-                continue
-            place = (await self._engine.look_up(other.comfyui_task_id or "")).place
-            if place in _KNOWN and await asyncio.to_thread(self._was_there_before, other, task):
-                log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
-                return _taken_out
-            lost = lost and (place is Place.ABSENT or other is not to_blame)
-        return partial(went_down, self._db, self._submitting.is_ours) if lost else gone
+        to_blame, waits = suspect(ours), task.stage is not Stage.RUNNING
+        for other in self._longest_there(task, ours, in_queue) if waits else ():
+            if await asyncio.to_thread(self._was_there_before, other, task):
+                return self._taken_out(other, task)
+        lost = to_blame is None or to_blame.comfyui_task_id not in in_queue
+        for other in self._elsewhere(task, to_blame, in_queue):
+            known = await self._place_of(other) in _KNOWN
+            if waits and known and await asyncio.to_thread(self._was_there_before, other, task):
+                return self._taken_out(other, task)
+            lost = lost and not (known and to_blame is not None and other.task_id == to_blame.task_id)
+        if not lost:
+            return gone
+        went = lambda one: self._submitting.is_ours(one) and one.comfyui_task_id not in in_queue  # noqa: E731
+        return partial(went_down, self._db, went)
+
+    async def _place_of(self, task: TaskRecord) -> Place:
+        """Raises LookAgainError where there is no answer."""
+        place = (await self._engine.look_up(task.comfyui_task_id or "")).place
+        if place is Place.UNKNOWN:
+            raise LookAgainError
+        return place
+
+    async def _in_queue(self) -> frozenset[str]:
+        """The prompts that ComfyUI has in its queue now; empty of a client that cannot tell. Raises LookAgainError."""
+        try:
+            return frozenset(await self._engine.prompts_in_queue() or ())
+        except EngineError as error:
+            raise LookAgainError from error
 
     def _ours(self) -> list[TaskRecord]:
         return [task for task in self._db.table.active() if may_be_there(task) and self._submitting.is_ours(task)]
 
-    def _witnesses(self, to_blame: TaskRecord | None, ours: Sequence[TaskRecord]) -> list[TaskRecord]:
-        """Those that ComfyUI has if it did not go down: who ran, who was in the queue at the last looks, and who has
-        ended."""
-        seen_last = sorted(ours, key=self.queue.last_seen, reverse=True)[:_WITNESSES]
-        found = filter(None, (to_blame, *seen_last, *reversed(self._ended)))
-        return list({other.task_id: other for other in found}.values())
+    def _longest_there(self, task: TaskRecord, ours: Sequence[TaskRecord], there: Set[str]) -> list[TaskRecord]:
+        others = [one for one in ours if one.comfyui_task_id in there and one.task_id != task.task_id]
+        return sorted(others, key=self.queue.first_seen)[:_WITNESSES]
+
+    def _elsewhere(self, task: TaskRecord, to_blame: TaskRecord | None, in_queue: Set[str]) -> list[TaskRecord]:
+        """Who may be in ComfyUI's history."""
+        asked = filter(None, (*reversed(self._ended), to_blame))
+        found = {other.task_id: other for other in asked if other.comfyui_task_id not in in_queue}
+        found.pop(task.task_id, None)
+        return list(found.values())
+
+    def _taken_out(self, other: TaskRecord, task: TaskRecord) -> Change:
+        log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
+        return partial(self._wished_away, other, task.queue)
+
+    def _wished_away(self, other: TaskRecord, queue: QueuePlace | None, task: TaskRecord) -> TaskRecord:
+        """Under the table's lock it is still so. Raises LookAgainError."""
+        if task.queue != queue or not self._was_there_before(other, task):
+            raise LookAgainError
+        return wished_away(gone(task))
 
     def _was_there_before(self, other: TaskRecord, task: TaskRecord) -> bool:
         """Whether `other`, which was seen in ComfyUI, had come there, and only once, before `task` was there: then
         ComfyUI has not gone down since. Before it is sent again its record says so."""
-        now = self._db.table.look(other.task_id)
+        try:
+            now = self._db.table.look(other.task_id)
+        except OSError:
+            return False
         once = now is not None and now.sending is None and _its_place(now) == _its_place(other)
         if not once or not (was_put(other) and was_put(task)) or task.sending is not None:
             return False
         if self.queue.stood_together(other, task):
             return True
-        came, next_came = (one.queue.queued_at if one.queue is not None else None for one in (other, task))
-        return came is not None and next_came is not None and came < next_came
+        owner = self._db.owners.at_work(other)
+        by_one_clock = owner is None or self._db.owners.is_me(
+            owner
+        )  # that of another program may be another computer's
+        return by_one_clock and _came_before(other, task)
+
+
+def _came_before(other: TaskRecord, task: TaskRecord) -> bool:
+    came, next_came = (parse_time(one.queue.queued_at if one.queue is not None else None) for one in (other, task))
+    return 0 < came < next_came
 
 
 def _its_place(task: TaskRecord) -> tuple[str | None, QueuePlace | None]:
     return task.comfyui_task_id, task.queue
-
-
-def _taken_out(task: TaskRecord) -> TaskRecord:
-    return wished_away(gone(task))

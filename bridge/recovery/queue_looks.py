@@ -19,6 +19,8 @@ from ..table.values import QueuePlace
 
 #: For so long a look serves whoever asks.
 FRESH_SECONDS: Final = 1.0
+#: After so many looks at which a prompt was not there it is forgotten when it was.
+_REMEMBERED: Final = 300
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class QueueLooks:
         if places is None:
             return (await self._engine.look_up(prompt_id)).place
         # a look that was over before it was sent again saw it where it was then
-        return places[prompt_id] if self.last_seen(task) == self._number else Place.ABSENT
+        there = self.last_seen(task) == self._number
+        return places.get(prompt_id, Place.ABSENT) if there else Place.ABSENT
 
     async def _look(self) -> None:
         asked = dict(self._stays)
@@ -66,16 +69,23 @@ class QueueLooks:
             self._places = {}
         self._fresh_until = asyncio.get_running_loop().time() + FRESH_SECONDS
         self._number += 1
-        for prompt_id in asked.keys() & (self._places or {}):
-            stay = self._stays[prompt_id]
-            if stay is asked[prompt_id]:
+        for prompt_id, stay in asked.items():
+            if self._stays.get(prompt_id) is not stay:  # it was sent again meanwhile
+                continue
+            if prompt_id in (self._places or {}):
                 first = self._number if stay.first is None else stay.first
                 self._stays[prompt_id] = replace(stay, first=first, last=self._number)
+            elif stay.last is not None and stay.last < self._number - _REMEMBERED:
+                del self._stays[prompt_id]
 
     def stood_together(self, other: TaskRecord, task: TaskRecord) -> bool:
         """Whether `other` was in the queue when `task` was last seen there, or before."""
-        stay = self._stay_of(other)
-        return stay is not None and stay.first is not None and stay.first <= self.last_seen(task)
+        return self.first_seen(other) <= self.last_seen(task)
+
+    def first_seen(self, task: TaskRecord) -> float:
+        """The lower, the earlier; infinity: never."""
+        stay = self._stay_of(task)
+        return float("inf") if stay is None or stay.first is None else stay.first
 
     def last_seen(self, task: TaskRecord) -> int:
         """The higher, the later; -1: never."""

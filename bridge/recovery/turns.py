@@ -19,24 +19,24 @@ _FEW: Final = 8
 class Turns:
     """Of one event loop."""
 
-    #: What waits to be sent again, by when it was entered; and told whenever one of it was.
-    to_send: set[Place]
+    #: What waits to be sent again, by when it was entered, as often as it is followed; and told whenever one of it was.
+    to_send: list[Place]
     moved: asyncio.Condition
 
     def __init__(self) -> None:
         self.asking, self.following, self.fetching = (asyncio.Semaphore(_FEW) for _ in range(3))
-        self.to_send, self.moved = set(), asyncio.Condition()
+        self.to_send, self.moved = [], asyncio.Condition()
 
     @contextlib.asynccontextmanager
     async def sending(self, place: Place, gather_seconds: float) -> AsyncIterator[None]:
         """The turn of who was entered first, of all that have come within these seconds."""
-        self.to_send.add(place)
+        self.to_send.append(place)
         try:
             await asyncio.sleep(gather_seconds)
             async with self.moved:
                 await self.moved.wait_for(lambda: min(self.to_send) == place)
             yield
         finally:
-            self.to_send.discard(place)
+            self.to_send.remove(place)
             async with self.moved:
                 self.moved.notify_all()

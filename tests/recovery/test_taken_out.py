@@ -6,15 +6,19 @@ The engine is in the test's own process: each step of it is the test's.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_support import DONE, Engine, hurry, main_py, process_row, until
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.engines.history import ABSENT, Place, Sighting
+from wfrecovery.bridge.table.lives import Surroundings
 from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.table.values import QueuePlace
 from wfrecovery.bridge.wording import Wording
 
 ENDS = {
@@ -33,6 +37,17 @@ class Looked(Engine):
     def __init__(self) -> None:
         super().__init__()
         self.looks = 0
+        #: of a prompt that is there it says so often that it is not
+        self.denials: dict[str, int] = {}
+
+    async def wait_for_completion(self, prompt_id: str, *, on_progress: Any = None) -> Sighting:
+        while not self.denials.get(prompt_id):
+            seen = await self.look_up(prompt_id)
+            if seen.place not in (Place.WAITING, Place.RUNNING):
+                return seen
+            await asyncio.sleep(0.01)
+        self.denials[prompt_id] -= 1
+        return ABSENT
 
     async def prompts_in_queue(self) -> dict[str, Place]:
         self.looks += 1
@@ -140,7 +155,7 @@ def test_what_went_down_after_another_had_ended_is_sent_again(tmp_path: Path, en
 
 
 def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(tmp_path: Path, engine: Looked) -> None:
-    """It is there now, and came later than the others were last seen."""
+    """It is there now, and came later than the lost one was last seen; and can be taken out like any other."""
     db, recovery = main_py(tmp_path, engine)
 
     async def story() -> None:
@@ -150,8 +165,90 @@ def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(tmp_path
         engine.crash()
         batch = asyncio.gather(lost, *[process_row(db, recovery, number) for number in ROWS[1:]])
         await until(lambda: lost.done() or len(engine.sent) == len(ROWS) + 1)
+        await until(lambda: in_queue(db) == len(ROWS))
+        await engine.look_again()
+        engine.take_out([engine.sent[1]])
+        await until(lambda: in_queue(db) == len(ROWS) - 1 or len(engine.sent) > len(ROWS) + 1)
         engine.end_all()
         await batch
 
     asyncio.run(story())
-    assert [task.stage for task in map(db.table.get, db.table.ids())] == [Stage.FINISHED] * 3
+    ends = {task.comfyui_task_id: task.stage for task in map(db.table.get, db.table.ids())}
+    assert ends.pop(engine.sent[1]) is Stage.CANCELLED
+    assert set(ends.values()) == {Stage.FINISHED}
+    assert len(engine.sent) == len(ROWS) + 1
+
+
+def test_what_runs_cannot_have_been_taken_out(tmp_path: Path, engine: Looked) -> None:
+    """It has ended, and somebody has emptied ComfyUI's history before that was seen: it is not cancelled."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
+        await until(lambda: in_queue(db) == len(ROWS))
+        engine.known[engine.sent[0]] = Sighting(Place.RUNNING)
+        await until(lambda: any(task.stage is Stage.RUNNING for task in db.table.active()))
+        await engine.look_again()
+        del engine.known[engine.sent[0]]
+        await until(lambda: len(engine.sent) > len(ROWS) or in_queue(db) < len(ROWS))
+        await until(lambda: in_queue(db) == len(ROWS) or any(task.stage.final for task in in_turn(db, engine)))
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    assert [(task.stage, task.attempts) for task in in_turn(db, engine)] == [
+        (Stage.FINISHED, 1),
+        (Stage.FINISHED, 0),
+        (Stage.FINISHED, 0),
+    ]
+
+
+@pytest.mark.parametrize("seen", [Sighting(Place.WAITING), DONE], ids=["waits", "has ended"])
+@pytest.mark.parametrize(("rows", "denied"), [(1, 0), (3, 0), (3, 1), (3, 2)])
+def test_what_is_there_again_at_a_last_look_was_not_taken_out(
+    tmp_path: Path, engine: Looked, rows: int, denied: int, seen: Sighting
+) -> None:
+    """A proxy had answered in ComfyUI's place."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in range(2, 2 + rows)])
+        await until(lambda: in_queue(db) == rows)
+        await engine.look_again()
+        prompt_id = engine.sent[denied]
+        engine.denials[prompt_id] = 2
+        engine.known[prompt_id] = seen
+        await until(lambda: engine.denials[prompt_id] == 0)
+        if seen.place is Place.WAITING:
+            await engine.look_again()
+            engine.end_all()
+        await until(lambda: batch.done() or in_queue(db) == rows - 1 or len(engine.sent) > rows)
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    assert [(task.stage, task.attempts) for task in in_turn(db, engine)] == [(Stage.FINISHED, 0)] * rows
+    assert len(engine.sent) == rows
+
+
+def test_a_later_program_s_clock_proves_nothing(tmp_path: Path, engine: Looked) -> None:
+    """Another `main.py`, whose clock is an hour behind, has sent a row since ComfyUI is back."""
+    db, recovery = main_py(tmp_path, engine)
+    their_db, their_recovery = main_py(tmp_path, engine, around=Surroundings(beats=False))
+
+    async def story() -> None:
+        lost = asyncio.create_task(process_row(db, recovery, ROWS[0]))
+        await until(lambda: in_queue(db) == 1)
+        task_id = next(iter(db.table.ids()))
+        late = dataclasses.replace(
+            db.table.get(task_id).queue or QueuePlace(), queued_at="2999-01-01T00:00:00.000+00:00"
+        )
+        db.table.update(task_id, lambda task: dataclasses.replace(task, queue=late))
+        engine.crash()
+        other = asyncio.create_task(process_row(their_db, their_recovery, ROWS[1]))
+        await until(lambda: lost.done() or len(engine.sent) == 3)
+        engine.end_all()
+        await asyncio.gather(lost, other)
+
+    asyncio.run(story())
+    assert [task.stage for task in map(db.table.get, db.table.ids())] == [Stage.FINISHED] * 2
