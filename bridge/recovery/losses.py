@@ -70,22 +70,22 @@ class Losses:
             now = await asyncio.to_thread(self._db.table.get, task.task_id)
             if not may_be_there(now):  # judged with another one
                 return now
-            if (now.queue, now.sending) != (task.queue, task.sending):  # and sent again since
+            if _its_place(now) != _its_place(task):  # and sent again since
                 raise LookAgainError
             return await self._judged(now)
 
     async def _judged(self, task: TaskRecord) -> TaskRecord:
         never_came = task.sending is not None and not self._submitting.was_away(task)
         change = gone if never_came else await self._by_the_others(task)
-        return await written(self._db, task.task_id, if_ours(self._db, change))
+        return await written(self._db, task.task_id, partial(_as_it_was, task, if_ours(self._db, change)))
 
     async def _by_the_others(self, task: TaskRecord) -> Change:
         """ComfyUI keeps all that it has in memory: by what has become of others it is told whether it went down, or
         whether somebody has taken this one out. What runs nobody can take out. Raises LookAgainError."""
         if await self._place_of(task) is not Place.ABSENT:
             raise LookAgainError
-        in_queue = await self._in_queue()
         ours = await asyncio.to_thread(self._ours)
+        in_queue = await self._in_queue()  # after that: what has come since is neither there nor lost
         to_blame, waits = suspect(ours), task.stage is not Stage.RUNNING
         for other in self._longest_there(task, ours, in_queue) if waits else ():
             if await asyncio.to_thread(self._was_there_before, other, task):
@@ -98,8 +98,8 @@ class Losses:
             lost = lost and not (known and to_blame is not None and other.task_id == to_blame.task_id)
         if not lost:
             return gone
-        went = lambda one: self._submitting.is_ours(one) and one.comfyui_task_id not in in_queue  # noqa: E731
-        return partial(went_down, self._db, went)
+        gone_with_it = {one.task_id: _its_place(one) for one in ours if one.comfyui_task_id not in in_queue}
+        return partial(went_down, self._db, lambda one: gone_with_it.get(one.task_id) == _its_place(one))
 
     async def _place_of(self, task: TaskRecord) -> Place:
         """Raises LookAgainError where there is no answer."""
@@ -131,11 +131,11 @@ class Losses:
 
     def _taken_out(self, other: TaskRecord, task: TaskRecord) -> Change:
         log.info("[wfrecovery] %s: somebody has taken it out of ComfyUI's queue", task.task_id)
-        return partial(self._wished_away, other, task.queue)
+        return partial(self._wished_away, other)
 
-    def _wished_away(self, other: TaskRecord, queue: QueuePlace | None, task: TaskRecord) -> TaskRecord:
+    def _wished_away(self, other: TaskRecord, task: TaskRecord) -> TaskRecord:
         """Under the table's lock it is still so. Raises LookAgainError."""
-        if task.queue != queue or not self._was_there_before(other, task):
+        if not self._was_there_before(other, task):
             raise LookAgainError
         return wished_away(gone(task))
 
@@ -151,11 +151,8 @@ class Losses:
             return False
         if self.queue.stood_together(other, task):
             return True
-        owner = self._db.owners.at_work(other)
-        by_one_clock = owner is None or self._db.owners.is_me(
-            owner
-        )  # that of another program may be another computer's
-        return by_one_clock and _came_before(other, task)
+        owner = self._db.owners.at_work(other)  # the clock of another program may be another computer's
+        return (owner is None or self._db.owners.is_me(owner)) and _came_before(other, task)
 
 
 def _came_before(other: TaskRecord, task: TaskRecord) -> bool:
@@ -163,5 +160,12 @@ def _came_before(other: TaskRecord, task: TaskRecord) -> bool:
     return 0 < came < next_came
 
 
-def _its_place(task: TaskRecord) -> tuple[str | None, QueuePlace | None]:
-    return task.comfyui_task_id, task.queue
+def _its_place(task: TaskRecord) -> tuple[str | None, QueuePlace | None, str | None]:
+    return task.comfyui_task_id, task.queue, task.sending
+
+
+def _as_it_was(seen: TaskRecord, change: Change, task: TaskRecord) -> TaskRecord:
+    """Raises LookAgainError where it was sent again meanwhile."""
+    if _its_place(task) != _its_place(seen):
+        raise LookAgainError
+    return change(task)

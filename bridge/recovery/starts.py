@@ -49,10 +49,10 @@ def gone(task: TaskRecord) -> TaskRecord:
     return dataclasses.replace(task, queue=None, sending=None)
 
 
-def went_down(db: DatabaseManager, is_ours: Callable[[TaskRecord], bool], lost: TaskRecord) -> TaskRecord:
+def went_down(db: DatabaseManager, with_it: Callable[[TaskRecord], bool], lost: TaskRecord) -> TaskRecord:
     """The change of a task with which ComfyUI has gone down. The others that went down are changed with it, as all of
     this is under the table's lock; the one to blame comes last, for a crash in between must not make it another."""
-    there = {task.task_id: task for task in db.table.active() if may_be_there(task) and is_ours(task)}
+    there = {task.task_id: task for task in db.table.active() if may_be_there(task) and with_it(task)}
     to_blame = suspect(there.values())
     if not may_be_there(lost) or to_blame is None:  # judged before
         return lost

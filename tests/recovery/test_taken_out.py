@@ -92,6 +92,7 @@ def test_when_the_one_that_ran_has_ended_before(tmp_path: Path, engine: Looked, 
     async def story() -> None:
         batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
         await until(lambda: in_queue(db) == len(ROWS))
+        await engine.look_again()
         first, *others = engine.sent
         engine.known[first] = ENDS[end]
         await until(lambda: in_queue(db) == len(others))
