@@ -61,7 +61,6 @@ _LONG = (
     "test_page_routes",
     "test_doctor",
     "test_feishu_answers",
-    "test_owners",
     "test_messages",
     "test_publisher",
     "test_publishing_troubles",

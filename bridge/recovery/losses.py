@@ -23,8 +23,8 @@ from .writing import if_ours, written
 
 log = logging.getLogger("wfrecovery")
 
-#: Where a prompt is that ComfyUI knows; it keeps all of that in memory.
 _ENDED: Final = frozenset({Place.SUCCEEDED, Place.FAILED, Place.INTERRUPTED})
+#: Where a prompt is that ComfyUI knows; it keeps all of that in memory.
 _KNOWN: Final = frozenset({Place.WAITING, Place.RUNNING, *_ENDED})
 #: So many of those that have stood in the queue for longest, and of those that have ended last, can tell.
 _WITNESSES: Final = 3

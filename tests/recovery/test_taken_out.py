@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine_support import DONE, Engine, hurry, main_py, process_row, until
 
 from wfrecovery import bridge
 from wfrecovery.bridge.engines.history import ABSENT, Place, Sighting
+from wfrecovery.bridge.table.changes import followed_again
 from wfrecovery.bridge.table.lives import Surroundings
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import QueuePlace
@@ -178,6 +180,29 @@ def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(tmp_path
     assert ends.pop(engine.sent[1]) is Stage.CANCELLED
     assert set(ends.values()) == {Stage.FINISHED}
     assert len(engine.sent) == len(ROWS) + 1
+
+
+def test_what_a_person_has_sent_again_says_nothing_of_what_was_lost(tmp_path: Path, engine: Looked) -> None:
+    """It had stood there with the others, and is known to the ComfyUI that came after, under the same id."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        batch = asyncio.gather(*[process_row(db, recovery, number) for number in ROWS])
+        await until(lambda: in_queue(db) == len(ROWS))
+        await engine.look_again()
+        first = engine.sent[0]
+        engine.known[first] = ENDS[Stage.FAILED]
+        await until(lambda: in_queue(db) == len(ROWS) - 1)
+        engine.crash()
+        engine.known[first] = DONE
+        (task,) = [task for task in map(db.table.get, db.table.ids()) if task.comfyui_task_id == first]
+        db.table.update(task.task_id, partial(followed_again, task.revision))
+        await until(lambda: batch.done() or len(engine.sent) == len(ROWS) + 2)
+        engine.end_all()
+        await batch
+
+    asyncio.run(story())
+    assert [task.stage for task in in_turn(db, engine)[1:]] == [Stage.FINISHED] * 2
 
 
 def test_what_runs_cannot_have_been_taken_out(tmp_path: Path, engine: Looked) -> None:
