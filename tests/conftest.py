@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -97,6 +98,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()
     if report.failed:
         report.sections += [(f"printed by the ComfyUI in {comfy.base}", comfy.log()[-4000:]) for comfy in RUNNING]
+
+
+@pytest.fixture
+def _collected_before() -> Iterator[None]:
+    """For what is nested so deeply that it ends in a RecursionError: what is collected in that moment fails as well."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ _HAS_RIGHTS: Final = os.name != "nt"
 _ALL_ADDRESSES: Final = "0.0.0.0,::"
 _OWN_ADDRESS: Final = "127.0.0.1"
 _SHOWN: Final = Wording(
-    f"ComfyUI's /view hands out every file under its output folder, also {FOLDER_NAME}/ with all records and graphs, "
-    "and asks nobody who they are; ",
-    f"ComfyUI 的 /view 会把输出文件夹里的任何文件交给访问者，包括 {FOLDER_NAME}/ 里的全部任务记录和工作流，"
-    "而且不验证身份；",
+    f"ComfyUI's /view hands out every file under its output folder, also {FOLDER_NAME}/ with all records, graphs "
+    "and, while statuses are written, the cells of the sheet, and asks nobody who they are; ",
+    f"ComfyUI 的 /view 会把输出文件夹里的任何文件交给访问者，包括 {FOLDER_NAME}/ 里的全部任务记录和工作流"
+    "（写状态时还有表格内容），而且不验证身份；",
 )
 
 

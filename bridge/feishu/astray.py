@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from ..table.cells import cell_text, read_cell, same_text, value_text
 from ..table.records import TaskRecord
-from ..table.row_identity import RowIdentity, resembles, short
+from ..table.row_identity import RowIdentity, resembles
 from ..wording import Wording
 from .finding import RowNotFoundError
-from .reading import Left, Place, Reading, SheetReader
-from .sheet import SheetTable, column_letters, column_of, row_number_of
+from .reading import SheetReader
+from .sheet import SheetTable, column_of, row_number_of
+from .unseen import Left, Place, Reading
 
 #: So many rows are named to a person.
 _MOST_NAMED: Final = 20
@@ -135,9 +136,14 @@ class _Look:
 
     @cached_property
     def moved(self) -> bool:
-        """Whether a row has another number than before; one that was edited, or added at the end, has not moved any."""
+        """Whether a row has another number than before, or another one has its number; one that was edited, or added at
+        the end, has not moved any."""
         before, now = (_numbers(sheet) for sheet in (self._earlier.sheet, self._reader.sheet))
-        return any(now.get(identity, number) != number for identity, number in before.items())
+        rows = self._reader.sheet.index.rows
+        return any(
+            now[identity] != number if identity in now else not resembles(rows.get(number, RowIdentity()), identity)
+            for identity, number in before.items()
+        )
 
     def shows(self, row: int) -> bool:
         return self._reader.sheet.text(row, self._name) == self._shown
@@ -223,10 +229,10 @@ def _numbers(sheet: SheetTable) -> Mapping[RowIdentity, int]:
     return {identity: number for number, identity in rows.items() if identity.named and times[identity] == 1}
 
 
-def spoiled(task_id: str, cells: Sequence[tuple[Place, str]], besides: Wording | None = None) -> RowNotFoundError:
-    """What a person is told of cells (row, name of the column), which are not the task's and got what is, and of which
-    nobody knows what stood there; `besides`: why the task is blocked already."""
-    named = list(dict.fromkeys(cell_named(place, name) for place, name in cells))
+def spoiled(task_id: str, cells: Mapping[str, int], besides: Wording | None = None) -> RowNotFoundError:
+    """What a person is told of cells (as people find them → row), which are not the task's and got what is, and of
+    which nobody knows what stood there; `besides`: why the task is blocked already."""
+    named = list(cells)
     rows = ", ".join(named[:_MOST_NAMED]) + (" …" if len(named) > _MOST_NAMED else "")
     told = Wording(
         "rows or columns moved while cells were written, and these cells, which are others', were written over, or may "
@@ -238,13 +244,4 @@ def spoiled(task_id: str, cells: Sequence[tuple[Place, str]], besides: Wording |
     )
     if besides is not None:
         told += Wording("; and: ", "；另外：") + besides
-    return RowNotFoundError(told, [place.row for place, _ in cells])
-
-
-def cell_named(place: Place, name: str) -> str:
-    """A cell as people find it: its address, what its row says, and its column's title."""
-    known = place.identity
-    who = short([known.product_name, known.model_name, known.prompt])
-    index = place.sheet.names.get(name)
-    cell = f"{'' if index is None else column_letters(index)}{place.row}"
-    return " ".join(filter(None, [cell, who, repr(place.sheet.title(name))]))
+    return RowNotFoundError(told, list(cells.values()))

@@ -12,8 +12,9 @@ from .astray import Stray, lost_titles, spoiled, strays
 from .client import RANGES_PER_WRITE, FeishuClient
 from .codes import PARTLY_DONE
 from .errors import FeishuError
-from .reading import Cells, Left, Owed, Place, Reading, SheetReader, Write
+from .reading import SheetReader, Write
 from .sheet import SheetLayoutError, row_number_of
+from .unseen import Cells, Left, Owed, Place, Reading
 
 log = logging.getLogger("wfrecovery")
 
@@ -36,9 +37,9 @@ class CellWriting:
 
     def write(self, cells: Cells) -> bool:
         """True when they stand where they should, else the sheet was read again and what went astray put right. What a
-        person has to look after is noted. Raises FeishuError."""
+        person has to look after is noted. Raises FeishuError; and OSError, with nothing written."""
         left = Left(cells, self._reader.current, next(iter(cells.values()))[0].task_id)
-        self._unseen.cells.append(left)
+        self._unseen.leave(left)
         self._reader.writes({task.task_id: row_number_of(address) for address, (task, _, _) in cells.items()})
         try:
             revisions = self._feishu.write_cells({address: value for address, (_, _, value) in cells.items()})
@@ -175,10 +176,9 @@ class CellWriting:
         return False
 
     def _tell(self, task_id: str, place: Place, field: str) -> None:
-        told = self._unseen.to_tell.setdefault(task_id, [])
-        if (place, field) not in told:
-            told.append((place, field))
-            log.warning("[wfrecovery] %s", spoiled(task_id, [(place, field)]))
+        cell = place.cell(field)
+        if self._unseen.tell(task_id, cell, place.row):
+            log.warning("[wfrecovery] %s", spoiled(task_id, {cell: place.row}))
 
 
 def give_titles_back(feishu: FeishuClient, reader: SheetReader, earlier: Reading, addresses: Collection[str]) -> None:

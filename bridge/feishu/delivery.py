@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from .client import FeishuClient
 from .deliverables import Deliverables
+from .drive_upload import DriveUploader
 from .finding import RowNotFoundError
 from .look_back import LookBack
 from .own_push import OwnPush
@@ -85,3 +88,18 @@ class Delivery:
         something else there.
         """
         return self._statuses.write(tasks)
+
+
+def video_links(feishu: FeishuClient, db: DatabaseManager) -> VideoLink | None:
+    """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
+    if not feishu.settings.sheet_columns.video_link:
+        return None
+    uploader = DriveUploader(feishu.settings, feishu.tenant_token, feishu.drop_token)
+
+    def link(task: TaskRecord, video: Path) -> str:
+        def store(state: dict[str, Any]) -> None:
+            db.table.update(task.task_id, partial(TaskRecord.with_outbox, upload=state))
+
+        return uploader.upload(video, video.name, task.outbox.upload or {}, store)
+
+    return link

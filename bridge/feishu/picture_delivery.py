@@ -24,9 +24,10 @@ from .errors import FeishuError, Remedy
 from .finding import RowNotFoundError
 from .own_push import OwnPush
 from .pictures_astray import PicturesAstray
-from .reading import Reading, SheetReader, Write
+from .reading import SheetReader, Write
 from .sheet import row_number_of
 from .shown import Shown, Whose
+from .unseen import Reading
 
 log = logging.getLogger("wfrecovery")
 

@@ -18,15 +18,16 @@ from ..table.row_identity import short
 from ..table.row_places import places_of
 from ..table.values import Sent
 from ..wording import Wording
-from .astray import cell_named, held, plain_text
+from .astray import held, plain_text
 from .cell_pictures import LARGEST_PICTURE, picture_for_cell
 from .cell_writing import CellWriting
 from .client import FeishuClient
 from .deliverables import Deliverables
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import Owed, Place, Reading, SheetReader
+from .reading import SheetReader
 from .sheet import SheetTable, column_of, row_number_of
+from .unseen import Owed, Place, Reading
 
 log = logging.getLogger("wfrecovery")
 
@@ -267,7 +268,7 @@ def _pictures(sheet: SheetTable) -> Iterator[tuple[int, str, str]]:
 
 def _astray(row: int, name: str, reader: SheetReader) -> RowNotFoundError:
     if name != _OWN_COLUMN or row <= reader.sheet.header:
-        cell = cell_named(reader.place(row, {name}), name)
+        cell = reader.place(row, {name}).cell(name)
         return RowNotFoundError(
             Wording(
                 "rows or columns moved while the picture was on its way, and it was written over another cell, in row "

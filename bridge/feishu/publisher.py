@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from filelock import Timeout
@@ -27,17 +26,18 @@ from ..wording import Wording
 from .astray import spoiled
 from .cell_writing import CellWriting
 from .client import FeishuClient
-from .delivery import Delivery, VideoLink
-from .drive_upload import DriveUploader
+from .delivery import Delivery, video_links
 from .errors import FeishuError
 from .finding import RowNotFoundError
+from .left_on_disk import LeftOnDisk
 from .numbering import RowNumbers
 from .one_at_a_time import publishing_alone
 from .own_push import OwnPush
-from .reading import SheetReader, Unseen
+from .reading import SheetReader
 from .sheet import SheetLayoutError
 from .status_delivery import TASKS_PER_WRITE
 from .superseding import newer_results
+from .unseen import Unseen
 from .waiting import LONGEST_SERVER_WAIT, backoff, in_future, leave_alone, needs_person, reason_of, table_trouble
 from .which_document import WhichDocument
 
@@ -77,7 +77,8 @@ class Publisher:
         self.last_problem: Wording | None = None
         #: the sheet as the newest flush knew it
         self._reader: SheetReader | None = None
-        self._unseen = Unseen()
+        self._left = LeftOnDisk(db.table.files, feishu.settings)
+        self._unseen = Unseen(self._left.keep)
         self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush()
         self.which = WhichDocument(db, feishu, clock)
         #: numbers and results are written one after the other
@@ -201,7 +202,7 @@ class Publisher:
         except (FeishuError, SheetLayoutError) as error:
             self._put_all_off([task for task in tasks if task.task_id not in report.blocked], error, report)
             return
-        links = self._video_links()
+        links = video_links(self._feishu, self._db)
         delivery = Delivery(
             self._feishu, self._db, reader, links, began=self._began, clock=self._clock, own_push=self._own_push
         )
@@ -242,24 +243,11 @@ class Publisher:
         for task, why in elsewhere if report is not None else ():
             self._put_off(task, why, report or FlushReport())
             _tell(task, why)
+        self._unseen.recall(*self._left.others(self._unseen.kept, reader.sheet.sheet_id, self._db.table.look))
         reader.begin(here)
         CellWriting(self._feishu, reader).settle()
         self._reader = reader
         return reader, here
-
-    def _video_links(self) -> VideoLink | None:
-        """Uploads videos where the settings name a column for links; each step of an upload is kept in the record."""
-        if not self._feishu.settings.sheet_columns.video_link:
-            return None
-        uploader = DriveUploader(self._feishu.settings, self._feishu.tenant_token, self._feishu.drop_token)
-
-        def link(task: TaskRecord, video: Path) -> str:
-            def store(state: dict[str, Any]) -> None:
-                self._db.table.update(task.task_id, partial(TaskRecord.with_outbox, upload=state))
-
-            return uploader.upload(video, video.name, task.outbox.upload or {}, store)
-
-        return link
 
     def _current(self, task: TaskRecord) -> TaskRecord | None:
         with contextlib.suppress(TaskError):  # gone or damaged meanwhile
@@ -337,12 +325,12 @@ class Publisher:
     def _tell_astray(self, report: FlushReport) -> None:
         """What went into another row, and cannot be put right, is for a person, also where the result is in its own by
         now."""
-        for task_id, cells in list(self._unseen.to_tell.items()):
+        for task_id, cells in self._unseen.to_tell.items():
             task = self._db.table.look(task_id)
             if task is not None and task.stage.final:
                 besides = task.outbox.reason if task.feishu_state is FeishuState.BLOCKED else None
                 self._put_off(task, spoiled(task_id, cells, besides), report, spoiled=True)
-            del self._unseen.to_tell[task_id]
+        self._unseen.all_told()
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
         """What went wrong concerns them all: they wait for the same moment, or for a person."""

@@ -17,14 +17,14 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
 from ..table.cells import cell_text
 from ..table.index import TaskEntry
 from ..table.records import TaskRecord
-from ..table.row_identity import PICTURES, TEXTS, RowIdentity, nearest
+from ..table.row_identity import RowIdentity, nearest
 from ..table.row_places import Known, RowOwner
 from ..table.values import FeishuState
 from ..wording import Wording
@@ -33,6 +33,7 @@ from .client import FeishuClient
 from .errors import FeishuError
 from .finding import Claim, RowFinder, RowNotFoundError
 from .sheet import WRITTEN, SheetLayoutError, SheetTable
+from .unseen import Place, Reading, Unseen
 
 #: A reading that no answer has confirmed for so many seconds is looked at again before it is written by.
 _TRUSTED_SECONDS: Final = 1.0
@@ -47,90 +48,6 @@ class Write(Enum):
 
     PICTURE = "picture"
     CELLS = "cells"
-
-
-#: Address of a cell → the task and column it is for, and the value.
-Cells = Mapping[str, tuple[TaskRecord, str, Any]]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The sheet as it was read, with what was written since and confirmed."""
-
-    sheet: SheetTable
-    #: the spreadsheet's, where the answers tell
-    revision: int | None
-    #: row number → the task whose picture stands there now
-    sent: Mapping[int, TaskRecord]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A row that no task of this flush is for, as it is found again when rows move."""
-
-    identity: RowIdentity
-    row: int
-    #: the reading in which it has that number
-    sheet: SheetTable = field(compare=False)
-    #: columns of it that were written over, which tell nothing of it
-    hit: Set[str] = field(default=frozenset(), compare=False)
-
-
-@dataclass(eq=False)
-class Left:
-    """Cells that have left by a reading; nobody has looked yet where they went."""
-
-    cells: Mapping[str, tuple[TaskRecord | Place, str, Any]]
-    earlier: Reading
-    #: the task for whose sake they were written, or the first of these
-    task_id: str
-    #: it is looked for later than at once, when a person may have written the same words
-    late: bool = False
-    #: how often it was looked for
-    looks: int = 0
-
-
-@dataclass(frozen=True)
-class Owed:
-    """A cell that was written over and is not the task's: its own text, until that stands there again."""
-
-    place: Place
-    #: the name of its column
-    field: str
-    text: str
-    #: what was written over it: a text, or the token of a picture
-    shown: str
-    #: of the rows that look like it, so many show that beside it
-    beside: int
-    #: whose value it was
-    task_id: str
-
-
-@dataclass
-class Unseen:
-    """What has left by which reading, until somebody has looked where it went: rows may have moved under it."""
-
-    #: by task id
-    pictures: dict[str, Reading] = field(default_factory=dict)
-    cells: list[Left] = field(default_factory=list)
-    #: what was found to have gone astray, and is not put right yet
-    owed: list[Owed] = field(default_factory=list)
-    #: by task id, the cells (row, name of the column) that a person has to look after
-    to_tell: dict[str, list[tuple[Place, str]]] = field(default_factory=dict)
-    #: by token, of the pictures that were looked at for that: no token is ever used twice
-    marks: dict[str, frozenset[str]] = field(default_factory=dict)
-    #: where that is
-    sheet_id: str | None = None
-
-    def is_in(self, sheet_id: str) -> None:
-        """From now on that sheet is read. What has left in another one cannot be looked for here; what is not put right
-        there is told."""
-        if self.sheet_id not in (None, sheet_id):
-            for owed in self.owed:
-                self.to_tell.setdefault(owed.task_id, []).append((owed.place, owed.field))
-            for left in (self.pictures, self.cells, self.owed):
-                left.clear()
-        self.sheet_id = sheet_id
 
 
 class SheetReader:
@@ -300,10 +217,8 @@ class SheetReader:
         return self._finder.looks_like(task)
 
     def place(self, row: int, hit: Set[str] = frozenset()) -> Place:
-        """A row, as it is found again when rows move; `hit`: see `Place`. One above the header is found nowhere."""
-        unknown: dict[str, Any] = dict.fromkeys(hit & {*TEXTS, *PICTURES})
-        identity = self.sheet.index.rows.get(row, RowIdentity())
-        return Place(replace(identity, **unknown), row, self.sheet, hit)
+        """A row, as it is found again when rows move; `hit`: see `Place`."""
+        return Place.of(self.sheet, row, hit)
 
     def row_of(self, owner: RowOwner | Place) -> int | None:
         """Its row by the newest reading; None where that cannot be told."""

@@ -15,10 +15,11 @@ from .cell_writing import CellWriting
 from .client import RANGES_PER_WRITE, FeishuClient
 from .errors import FeishuError
 from .finding import RowNotFoundError
-from .reading import Cells, SheetReader
+from .reading import SheetReader
 from .sheet import SheetLayoutError, column_of, row_number_of
 from .shown import Shown, Whose
 from .status_column import status_field
+from .unseen import Cells
 
 log = logging.getLogger("wfrecovery")
 

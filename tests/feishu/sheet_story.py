@@ -35,6 +35,8 @@ NUMBER, MARK, KIND = "任务号", "备注", "图片合成"
 TIMEOUT, SLOW = 0.5, 0.8
 #: How often something is done to the sheet in the very moment in which a call leaves.
 _UNDER_A_CALL: Final = 0.03
+#: And how often the program is killed in that moment as well.
+_KILLED_THEN: Final = 0.5
 _EDITS: Final = (
     "insert",
     "sort",
@@ -120,17 +122,25 @@ class People:
                 sheet.move_column(*(sheet.find(self._dice.choice(DEFAULT_HEADER)) for _ in range(2)))
 
 
+class KilledError(BaseException):
+    """As SIGKILL ends a program: it does nothing more, and forgets what is not on disk."""
+
+
 class BusyOffice(requests.Session):
-    """Now and then somebody is at the sheet in the moment in which a call leaves."""
+    """Now and then somebody is at the sheet in the moment in which a call leaves, or the program is killed then."""
 
     def __init__(self, people: People, dice: random.Random) -> None:
         super().__init__()
         self._people, self._dice = people, dice
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        if self._dice.random() < _UNDER_A_CALL:
+        together = self._people.left > 0 and self._dice.random() < _UNDER_A_CALL
+        if together:
             self._people.work()
-        return super().request(*arguments, **options)
+        answer = super().request(*arguments, **options)
+        if together and self._dice.random() < _KILLED_THEN:
+            raise KilledError
+        return answer
 
 
 @dataclass

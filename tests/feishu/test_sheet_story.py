@@ -1,5 +1,5 @@
-"""Three of ten calls fail and people edit, however the service counts `revision`: each picture in its row once, or a
-reason.
+"""Three of ten calls fail, people edit and programs are killed, however the service counts `revision`: each picture in
+its row once, or a reason.
 
 `WFRECOVERY_STORY_ROWS=100` is the full size (4 rows), `WFRECOVERY_SEEDS=3` tells more stories of each kind (1),
 `WFRECOVERY_SEED=random` others, and `WFRECOVERY_SEED=` with the number that it has printed the same again.
@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-from sheet_story import SLOW, Story, described, header, sheet_rows
+from sheet_story import SLOW, KilledError, Story, described, header, sheet_rows
 
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn, Switches
 
@@ -42,14 +42,18 @@ def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
             setattr(feishu.limits, rate, None)  # of a clock that nobody moves
         feishu.faults.random(seed, 0.3, WAYS, seconds=SLOW)
         story = Story(feishu, tmp_path, dice, edits=ROWS // 2 + 2)
-        rounds, waiting = 0, True
+        rounds, kills, waiting = 0, 0, True
         while (story.people.left or waiting) and rounds < 60 + ROWS:
             rounds += 1
             if dice.random() < 0.5:
                 story.people.work()
             if dice.random() < 0.2:
                 story.restart()
-            waiting = story.round(most=max(2, ROWS // 10))
+            try:
+                waiting = story.round(most=max(2, ROWS // 10))
+            except KilledError:
+                kills += 1
+                story.restart()
             story.until_idle()
         feishu.faults.clear()
         story.restart()
@@ -62,7 +66,7 @@ def test_each_picture_comes_into_its_row_once_or_a_reason_is_told(
         verdict = story.judged(caplog.text)
         print(
             f"seed {seed}, revision {mode}, 任务号 {numbered}, "
-            f"{rounds} rounds, {len(feishu.calls)} calls, "
+            f"{rounds} rounds, {kills} kills, {len(feishu.calls)} calls, "
             f"{sum(feishu.faults.struck.values())} failed, {dict(story.people.done)}: {described(verdict)}"
         )
         assert verdict.right, verdict

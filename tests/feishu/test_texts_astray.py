@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing_support import STATUS, Image, Team, rows
+from publishing_support import PICTURE, STATUS, Image, Team, rows
+from table_processes import QuickDisk
 
 from wfrecovery.bridge.feishu.client import FeishuClient
+from wfrecovery.bridge.feishu.left_on_disk import FILE_NAME
+from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn, Sheet, Switches
 
@@ -37,8 +40,13 @@ class Hands:
         self.calls = 0
         self.before: Callable[[int], Any] = int
         self.after: Callable[[int], Any] = int
-        self._write = team.publisher._feishu.write_cells
-        team.publisher._feishu.write_cells = self  # type: ignore[method-assign,assignment]
+        self._team = team
+        self.take()
+
+    def take(self) -> None:
+        """They are there as well where the publisher has been started again."""
+        self._write = self._team.publisher._feishu.write_cells
+        self._team.publisher._feishu.write_cells = self  # type: ignore[method-assign,assignment]
 
     def __call__(self, cells: Any) -> Any:
         number, self.calls = self.calls, self.calls + 1
@@ -47,6 +55,10 @@ class Hands:
             return self._write(cells)
         finally:
             self.after(number)
+
+
+class KilledError(BaseException):
+    """As SIGKILL ends a program: nothing that it has in memory is written any more."""
 
 
 class People:
@@ -93,6 +105,10 @@ class People:
 
 def new_row(sheet: Sheet, at: int, name: str) -> None:
     sheet.insert_row(at, {"产品名": name, "模特名": "新人", "提示词": name, STATUS: "否", MARK: name})
+
+
+def by_mark(sheet: Sheet) -> dict[str, dict[str, str]]:
+    return {row[MARK]: row for row in map(sheet.row_texts, range(2, sheet.last_row + 1))}
 
 
 def told(team: Team) -> str:
@@ -143,10 +159,21 @@ def test_no_row_says_what_is_another_s_unless_somebody_is_told(seed: int, tmp_pa
         names = {row[MARK]: row["产品名"] for row in sheet_rows()}
         tasks = {number: team.failed(number) for number in TASKS}
         hands = Hands(team)
-        hands.before = hands.after = people.work
+        hands.before, deadly = people.work, dice.choice([0, 0, 0.5])
+
+        def after(_: int) -> None:
+            people.work()
+            if people.left and dice.random() < deadly:
+                raise KilledError
+
+        hands.after = after
         feishu.faults.random(seed, dice.choice([0, 0.3]), RETRYABLE)
         for _ in range(8):
-            team.publisher.flush()
+            try:
+                team.publisher.flush()
+            except KilledError:
+                team.publisher = team.new_publisher()
+                hands.take()
             people.work()
             team.clock.now += 400
         people.left = 0
@@ -163,6 +190,62 @@ def test_no_row_says_what_is_another_s_unless_somebody_is_told(seed: int, tmp_pa
             ]
             if team.state(task_id) is FeishuState.PUSHED:
                 assert not there or any(row[STATUS] == FAILED for row in there), (people.done, said)
+
+
+@pytest.mark.parametrize("restart", ["the same program", "another one"])
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("edit", ["inserted", "inserted on top", "sorted", "dragged", "dragged, then all moved"])
+def test_what_left_in_the_moment_of_a_kill_is_looked_for_at_the_next_start(
+    edit: str, restart: str, *, done: bool, tmp_path: Path
+) -> None:
+    """The row that it went over would else be taken for done, and never be rendered."""
+    with FeishuStandIn(sheet_rows(), header=HEADER) as feishu:
+        team, sheet = Team(feishu, tmp_path), feishu.sheet
+        task_id = team.finished(5) if done else team.failed(5)
+        before = by_mark(sheet)
+
+        def moved(_: int) -> None:
+            if edit.startswith("inserted"):
+                new_row(sheet, 5 if edit == "inserted" else 2, "新品")
+                before.update(by_mark(sheet))
+            elif edit == "sorted":
+                sheet.sort(MARK, reverse=True)
+            else:
+                sheet.move_column(sheet.find("提示词"), sheet.find(STATUS))
+
+        def killed(_: int) -> None:
+            if edit == "dragged, then all moved":
+                sheet.move_column(sheet.find("提示词"), sheet.find("模特名"))
+                sheet.sort(MARK, reverse=True)
+            raise KilledError
+
+        hands = Hands(team)
+        hands.before, hands.after = moved, killed
+        with pytest.raises(KilledError):
+            team.publisher.flush()
+        if restart == "another one":
+            team.db = DatabaseManager(tmp_path, disk=QuickDisk())
+        team.publisher = team.new_publisher()
+        for _ in range(4):
+            team.publisher.flush()
+            team.clock.now += 400
+        ((mark, title),) = {
+            (mark, title)
+            for mark, row in by_mark(sheet).items()
+            for title, text in row.items()
+            if text != before[mark][title] and (mark != "mark 5" or title not in (STATUS, PICTURE))
+        }
+        assert title == ("提示词" if edit.startswith("dragged") else STATUS)
+        assert team.state(task_id) is FeishuState.BLOCKED
+        assert before[mark]["产品名"] in told(team)
+        assert repr(title) in told(team)
+        (number,) = sheet.find_rows(**{MARK: mark})
+        sheet.set(f"{sheet.find(title)[0]}{number}", before[mark][title])
+        assert team.db.push_again(task_id)
+        team.flush_until_quiet()
+        assert team.state(task_id) is FeishuState.PUSHED, told(team)
+        assert team.row("产品4")[STATUS] == ("已完成" if done else FAILED)
+        assert not (tmp_path / "wfrecovery" / FILE_NAME).exists()
 
 
 def test_what_a_person_has_to_put_right_is_not_forgotten_at_a_restart(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from publishing_support import PICTURE, STATUS, Image, Team, rows
 
 from wfrecovery.bridge.feishu.errors import FeishuError
-from wfrecovery.bridge.feishu.reading import Reading
+from wfrecovery.bridge.feishu.unseen import Reading
 from wfrecovery.bridge.table.changes import given, started
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import FeishuState, Result
