@@ -1,4 +1,7 @@
-"""Three of ten calls to Feishu fail, in eighteen ways, while people move rows: each result arrives once, in its row."""
+"""Three of ten calls to Feishu fail, in eighteen ways, while people move rows: each result arrives once, in its row.
+
+`WFRECOVERY_STORY_ROWS=100` is the full size (40).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from publishing_support import PICTURE, STATUS, Team, rows
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FeishuStandIn
 
-ROWS = 80
+ROWS = int(os.environ.get("WFRECOVERY_STORY_ROWS", "40"))
 WAYS = (*RETRYABLE, Fault.SLOW, Fault.SLOW_BEFORE)
 #: seconds: a slow answer comes after the client has given up
 TIMEOUT, SLOW = 0.5, 0.8

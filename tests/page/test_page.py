@@ -284,7 +284,6 @@ def another_picture(file: Path) -> None:
     Image.new("RGB", (32, 16), "orange").save(file)
 
 
-@on_real
 @pytest.mark.parametrize("became", ["missing", "replaced"])
 def test_a_result_that_is_gone_is_never_shown_and_is_rendered_again(site: Site, became: str) -> None:
     words, reason = {

@@ -125,10 +125,10 @@ class Programs:
     def texts(self) -> list[str]:
         return [message["content"]["text"] for message in self.feishu.messages]
 
-    def hears(self, number: int) -> list[str]:
-        """So many messages, and no more soon after."""
+    def hears(self, number: int, *, seconds: float = 3.0) -> list[str]:
+        """So many messages, and no more within some seconds."""
         until(lambda: len(self.texts()) >= number, what=f"{number} messages: {self.texts()}")
-        time.sleep(GONE)
+        time.sleep(seconds)
         assert len(self.texts()) == number, self.texts()
         return self.texts()
 
@@ -172,7 +172,7 @@ def test_a_node_that_hangs_is_told_once_by_three_programs(programs: Programs) ->
     programs.second.restart()
     until(lambda: programs.second.status()["standstill"], what="who starts again knows it")
     main.kill()
-    assert programs.hears(1) == texts
+    assert programs.hears(1, seconds=GONE) == texts
 
 
 def test_a_main_py_that_is_killed_is_told_once_by_two_comfyuis(programs: Programs) -> None:
@@ -185,7 +185,7 @@ def test_a_main_py_that_is_killed_is_told_once_by_two_comfyuis(programs: Program
     assert "main.py" in texts[0]
     assert "3 个任务在等它" in texts[0]
     programs.first.restart()
-    assert programs.hears(1) == texts
+    assert programs.hears(1, seconds=GONE) == texts
 
 
 def test_a_comfyui_that_is_killed_is_told_by_main_py_which_goes_on_when_it_is_back(programs: Programs) -> None:
