@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
@@ -66,12 +66,12 @@ def strays(reader: SheetReader, left: Left) -> Iterator[Stray]:
         yield from one.above()
         found = 0
         for name in one.columns:
-            look = _Look(reader, earlier, one, name, hit)
+            look = _Look(reader, left, one, name, hit)
             certain = field == "task_id" or (not left.late and one.column == sheet.place(name))
             here = [stray for number in one.numbers.intersection(sheet.row_numbers()) for stray in look.at(number)]
             yield from (stray if certain else replace(stray, text=None) for stray in here)
             found += sum(not look.is_copy(stray.place.row) for stray in here)
-            if one.missing > found and (name != field or look.moved):
+            if one.missing > found and (name != field or look.moved or (left.recalled and one.shown not in _NOT_DONE)):
                 elsewhere = (row for row in sheet.row_numbers() if row not in one.numbers)
                 for stray in (stray for row in elsewhere for stray in look.at(row)):
                     yield stray if field == "task_id" else replace(stray, text=None)
@@ -128,8 +128,9 @@ class _Sent:
 class _Look:
     """For a value in the column of that name. `hit`: the columns that were written over."""
 
-    def __init__(self, reader: SheetReader, earlier: Reading, sent: _Sent, name: str, hit: Set[str]) -> None:
-        self._reader, self._earlier, self._field, self._name, self._hit = reader, earlier, sent.field, name, hit
+    def __init__(self, reader: SheetReader, left: Left, sent: _Sent, name: str, hit: Set[str]) -> None:
+        self._reader, self._earlier, self._field, self._name, self._hit = reader, left.earlier, sent.field, name, hit
+        self._recalled = left.recalled
         self._shown, self._meant = sent.shown, frozenset(sent.meant if name == sent.field else ())
         #: row → the cells of the column before in rows that look like it, and those of them that show the value now
         self._alike: dict[Any, tuple[list[Any], Set[int]]] = {}
@@ -141,7 +142,9 @@ class _Look:
         before, now = (_numbers(sheet) for sheet in (self._earlier.sheet, self._reader.sheet))
         rows = self._reader.sheet.index.rows
         return any(
-            now[identity] != number if identity in now else not resembles(rows.get(number, RowIdentity()), identity)
+            now[identity] != number
+            if identity in now
+            else (there := rows.get(number, RowIdentity())).named and not resembles(there, identity)
             for identity, number in before.items()
         )
 
@@ -161,6 +164,8 @@ class _Look:
         before = [(read_cell(cell) or "").strip() for cell in cells]
         if not before and self._shown in _NOT_DONE:
             return
+        if self._recalled and (before.count(self._shown) == len(before) > 0 or self._was_delivered(row)):
+            return  # copied, or somebody else's result
         if len(showing - self._meant) > before.count(self._shown):
             own = [cell for cell, text in zip(cells, before, strict=True) if text != self._shown]
             text = None if self._formulas else plain_text(own)
@@ -170,6 +175,14 @@ class _Look:
     @cached_property
     def _formulas(self) -> bool:
         return self._reader.has_formulas(self._name)
+
+    def _was_delivered(self, row: int) -> bool:
+        """Whether a row has got a result since, that belongs to what it says."""
+        result = {"image_status": "composite_image", "video_status": "video_link"}.get(self._name, "")
+        sheet, earlier = self._reader.sheet, self._earlier.sheet
+        now = sheet.shown(row, result) if self._shown not in _NOT_DONE and result in sheet.places else None
+        known = {earlier.shown(number, result) for number in earlier.row_numbers()} if result in earlier.places else {}
+        return bool(now) and now not in known
 
     def _looks(self, row: int) -> tuple[list[Any], Set[int]]:
         # Where a column was written over that tells rows apart, each is looked at by its number.
@@ -210,10 +223,14 @@ def plain_text(cells: Sequence[Any]) -> str | None:
     return text if text is not None and value_text(same_text(text)) == same_text(text) else None
 
 
-def lost_titles(now: SheetTable, earlier: SheetTable, addresses: Collection[str]) -> dict[str, str]:
+def lost_titles(now: SheetTable, earlier: SheetTable, values: Mapping[str, str]) -> dict[str, str]:
     """The titles that were written over because the header came to stand where a row was, by address; none where other
-    titles have changed as well."""
-    there = {column_of(address): address for address in addresses if row_number_of(address) == now.header + 1}
+    titles have changed as well. `values`: what was written, by address."""
+    there = {
+        column_of(address): address
+        for address, value in values.items()
+        if row_number_of(address) == now.header + 1 and value == now.title_at(column_of(address))
+    }
     if now.header == earlier.header or not there:
         return {}
     width = max(len(now.titles), len(earlier.titles))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from ..table.cells import cell_text
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
@@ -83,42 +84,47 @@ class CellWriting:
         stood in a cell before, whose it is now, or how to write it, a person is told."""
         for _ in range(_REPAIR_ROUNDS):
             for left in list(self._unseen.cells):
-                give_titles_back(self._feishu, self._reader, left.earlier, left.cells)
+                values = {address: cell_text(value).strip() for address, (_, _, value) in left.cells.items()}
+                give_titles_back(self._feishu, self._reader, left.earlier, values)
                 if self._look_for(left):
                     self._unseen.cells.remove(left)
             self._unseen.owed = [debt for debt in self._unseen.owed if self._still_owed(debt)]
             if not self._unseen.owed:
                 return
-            left = self._paid()
+            paid = self._paid()
             self._reader.read()
-            left.late = False
+            for left in paid:
+                left.late = False
         for debt in self._unseen.owed:
             self._tell(debt.task_id, debt.place, debt.field)
         self._unseen.owed.clear()
         self._unseen.cells.clear()
 
-    def _paid(self) -> Left:
+    def _paid(self) -> list[Left]:
         """Write rows' own texts into their cells, in one call; one by one where Feishu refuses some of them for good,
-        which then hold up nobody."""
-        cells: dict[str, tuple[Place, str, str]] = {}
-        left = Left(cells, self._reader.current, self._unseen.owed[0].task_id, late=True)
-        self._unseen.cells.append(left)
+        which then hold up nobody. What has left."""
+        paid = []
         parts = [list(self._unseen.owed)]
         for debts in parts:
             part = {address: debt for debt in debts if (address := self._address(debt)) is not None}
-            cells.update({address: (debt.place, debt.field, debt.text) for address, debt in part.items()})
+            if not part:
+                continue
+            cells = {address: (debt.place, debt.field, debt.text) for address, debt in part.items()}
+            left = Left(cells, self._reader.current, debts[0].task_id, late=True)
+            self._unseen.leave(left)
+            paid.append(left)
             try:
                 self._feishu.write_cells({address: debt.text for address, debt in part.items()})
             except FeishuError as error:
-                for address in part if _is_nowhere(error, len(part)) else ():
-                    del cells[address]
+                if _is_nowhere(error, len(part)):
+                    self._unseen.cells.remove(left)
                 if not error.needs_person or error.concerns_all:
                     raise
                 if len(part) > 1:
                     parts += [[debt] for debt in part.values()]
                 else:
                     self._give_up(next(iter(part.values())))
-        return left
+        return paid
 
     def _address(self, debt: Owed) -> str | None:
         try:
@@ -138,7 +144,7 @@ class CellWriting:
         """Note what is owed to the rows that got some of it. False where it stands nowhere yet: Feishu may show it
         later, or still be at work on it, and it is looked for again."""
         owed = {(self._reader.row_of(debt.place), debt.field) for debt in self._unseen.owed}
-        found = list(strays(self._reader, left))
+        found = list(strays(self._reader, self._not_arrived(left) if left.recalled else left))
         for stray in found:
             place, name, task_id = stray.place, stray.name, _whose(left, stray)
             if self._is_own_picture(left, stray):
@@ -150,6 +156,23 @@ class CellWriting:
         left.looks, left.late = left.looks + 1, True
         stands = all(self._reader.stands(*cell) for cell in left.cells.values() if cell[1] in self._reader.sheet.names)
         return bool(found) or stands or left.looks == _MOST_LOOKS
+
+    def _not_arrived(self, left: Left) -> Left:
+        """Without the cells that show what was written, and were written that once: nothing of these is elsewhere."""
+        later = self._unseen.cells[self._unseen.cells.index(left) + 1 :]
+        again = {
+            (owner.task_id, name)
+            for other in later
+            for owner, name, _ in other.cells.values()
+            if isinstance(owner, TaskRecord)
+        }
+
+        def is_open(owner: TaskRecord | Place, name: str, value: Any) -> bool:
+            written_again = isinstance(owner, TaskRecord) and (owner.task_id, name) in again
+            there = name in self._reader.sheet.names and self._reader.stands(owner, name, value)
+            return written_again or not there
+
+        return replace(left, cells={address: cell for address, cell in left.cells.items() if is_open(*cell)})
 
     def _is_own_picture(self, left: Left, stray: Stray) -> bool:
         """Whether a finished task's status stands where its own picture stood."""
@@ -181,10 +204,10 @@ class CellWriting:
             log.warning("[wfrecovery] %s", spoiled(task_id, {cell: place.row}))
 
 
-def give_titles_back(feishu: FeishuClient, reader: SheetReader, earlier: Reading, addresses: Collection[str]) -> None:
-    """Write titles again that were written over because rows were inserted above them. Raises FeishuError and
-    SheetLayoutError."""
-    lost = lost_titles(reader.sheet, earlier.sheet, addresses)
+def give_titles_back(feishu: FeishuClient, reader: SheetReader, earlier: Reading, values: Mapping[str, str]) -> None:
+    """Write titles again that were written over because rows were inserted above them; `values`: by what, by address.
+    Raises FeishuError and SheetLayoutError."""
+    lost = lost_titles(reader.sheet, earlier.sheet, values)
     if lost:
         log.warning("[wfrecovery] rows moved under a write: the title is written again in %s", ", ".join(lost))
         feishu.write_cells(lost)

@@ -10,71 +10,96 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import time
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from ..settings import Columns, Settings
 from ..table.files import TableFiles
-from ..table.records import TaskRecord
+from ..table.records import TaskRecord, now_text, parse_time
 from .sheet import Merge, SheetTable, row_number_of
-from .unseen import Left, Place, Reading, Told
+from .unseen import Kept, Left, Place, Reading
 
 log = logging.getLogger("wfrecovery")
 
-FILE_NAME: Final = "left.json.z"
-_SCHEMA: Final = 1
-#: A sheet of 12,000 rows and 12 columns has some 6 MB. What unpacks to far more was not written by us.
+#: A later form has another name: what another version has left is its own to look for.
+_NAME: Final = "left1-{}.json.z"
+#: A sheet of 12,000 rows and 12 columns has some 13 MB. What unpacks to far more was not written by us.
 _MOST_BYTES: Final = 256 * 1024 * 1024
+#: After so many seconds people have edited so much that nothing can be told any more.
+_LONGEST: Final = 7 * 86_400.0
 #: Instead of the spreadsheet's token: a picture's cell holds an address with it, and ComfyUI hands out this file.
-_INSTEAD: Final = "\ue000spreadsheet\ue000"
+_INSTEAD: Final = "\ue000spreadsheet"
 
 
 class LeftOnDisk:
-    """The file beside a table's tasks. Only who holds the publisher's lock uses it."""
+    """Files beside a table's tasks, one for each sheet. Only who holds the publisher's lock uses them."""
 
     def __init__(self, files: TableFiles, settings: Settings) -> None:
-        """What has left for another document than these settings' is not looked for in it."""
         self._files, self._settings = files, settings
-        self._path = files.folder / FILE_NAME
+        self._looked = False
 
-    def keep(self, left: Sequence[Left], told: Told) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether there may be something that this program has not looked at yet. Raises OSError."""
+        return not self._looked and any(map(is_one, self._files.disk.names(self._files.folder)))
+
+    def keep(self, sheet_id: str, kept: Kept) -> None:
         """From now on it survives a kill and a power cut; nothing of it where there is nothing. Raises OSError."""
-        if not left and not told:
-            self._files.disk.unlink(self._path)
+        path = self._path(sheet_id)
+        if not kept.left and not kept.told:
+            self._files.disk.unlink(path)
             return
-        document = self._settings.document
-        kept = {"schema": _SCHEMA, "document": document, "left": [_plain(one) for one in left], "told": told}
-        text = json.dumps(kept, ensure_ascii=False).replace(self._token, _INSTEAD)
-        self._files.atomic.write(self._path, zlib.compress(text.encode(), level=1))
+        plain = {"at": now_text(), "left": list(map(_plain, kept.left)), "told": kept.told}
+        text = json.dumps(plain).replace(self._token, _INSTEAD)
+        self._files.atomic.write(path, zlib.compress(text.encode(), level=1))
 
-    def others(
-        self, known: Collection[Left], sheet_id: str, task: Callable[[str], TaskRecord | None]
-    ) -> tuple[list[Left], Told]:
-        """What has left for that sheet and is not `known` here, and what is to be told. Raises OSError."""
+    def of(self, sheet_id: str, task: Callable[[str], TaskRecord | None]) -> Kept | None:
+        """What has left for that sheet; None where that cannot be read. `task`: a record by its id. Raises OSError."""
+        self._looked, path = True, self._path(sheet_id)
         try:
-            kept = json.loads(_unpacked(self._files.disk.read(self._path)).replace(_INSTEAD, self._token))
-            if kept["schema"] != _SCHEMA or kept["document"] != self._settings.document:
-                return [], {}
-            keys = {left.key for left in known}
-            found = [_left(one, task) for one in kept["left"] if one["key"] not in keys]
-            told = {task_id: {cell: int(row) for cell, row in cells.items()} for task_id, cells in kept["told"].items()}
+            plain = json.loads(_unpacked(self._files.disk.read(path)).replace(_INSTEAD, self._token))
+            kept_at = parse_time(plain["at"])
+            left = [found for one in plain["left"] if (found := _left(one, task)).cells]
+            told = {task_id: dict(_untold(cells, task(task_id), kept_at)) for task_id, cells in plain["told"].items()}
         except FileNotFoundError:
-            return [], {}
-        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            log.warning(
-                "[wfrecovery] %s cannot be read (%s: %s): what left for the sheet before this start is not looked for "
-                "→ see that no row shows a status that is not its own",
-                self._path,
-                type(error).__name__,
-                error,
-            )
-            return [], {}
-        return [left for left in found if left.cells and left.earlier.sheet.sheet_id == sheet_id], told
+            return Kept()
+        except (OSError, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("[wfrecovery] %s cannot be read (%s: %s)%s", path, type(error).__name__, error, _NOT_LOOKED_FOR)
+            return None
+        if not 0 <= time.time() - kept_at <= _LONGEST:
+            log.warning("[wfrecovery] %s was written at %s%s", path, plain["at"], _NOT_LOOKED_FOR)
+            self._files.disk.unlink(path)
+            return Kept()
+        return Kept(left, {task_id: cells for task_id, cells in told.items() if cells})
+
+    def _path(self, sheet_id: str) -> Path:
+        return self._files.folder / _NAME.format(self._settings.sheet_key(sheet_id))
 
     @property
     def _token(self) -> str:
         return self._settings.spreadsheet or self._settings.feishu_spreadsheet_token
+
+
+def is_one(name: str) -> bool:
+    """Whether a file of that name is one of these."""
+    before, after = _NAME.split("{}")
+    return name.startswith(before) and name.endswith(after)
+
+
+_NOT_LOOKED_FOR: Final = (
+    ": what had left for the sheet then is not looked for → see that no row shows a status that is not its own"
+)
+
+
+def _untold(cells: Any, task: TaskRecord | None, kept_at: float) -> Iterator[tuple[str, int]]:
+    """Those of the cells that a task's record does not tell yet, unless a person has wanted it pushed since."""
+    for cell, row in cells.items():
+        noted = task is not None and task.outbox.spoiled and cell in (task.outbox.last_error or "")
+        if not noted and (task is None or parse_time(task.outbox.asked_at) <= kept_at):
+            yield cell, int(row)
 
 
 def _unpacked(data: bytes) -> str:
@@ -114,7 +139,7 @@ def _left(kept: Any, task: Callable[[str], TaskRecord | None]) -> Left:
             cells[address] = found, name, value
     sent = {int(row): found for row, task_id in kept["sent"].items() if (found := task(task_id)) is not None}
     earlier = Reading(sheet, sheet.revision, sent)
-    return Left(cells, earlier, kept["task_id"], late=True, key=kept["key"])
+    return Left(cells, earlier, kept["task_id"], late=True, recalled=True, key=kept["key"])
 
 
 def _sheet(kept: Any) -> SheetTable:

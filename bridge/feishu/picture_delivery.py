@@ -176,7 +176,7 @@ class PictureDelivery:
         the reading by which it was sent, None after a restart. `answered`: Feishu has said just now that it is there.
         """
         if earlier is not None:
-            give_titles_back(self._feishu, self._reader, earlier, [sent.cell])
+            give_titles_back(self._feishu, self._reader, earlier, {sent.cell: ""})
         row = self._reader.row_of(task)
         if row is not None and self._stands_in(row, task, sent, answered):
             self._reader.seen(task)

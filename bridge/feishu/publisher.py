@@ -151,7 +151,7 @@ class Publisher:
                 self.which.learn()
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
-                if tasks:
+                if tasks or self._left.waits:
                     with self._turn, publishing_alone(self._db, self._feishu.settings) as self._keep_alone:
                         self._flush(tasks, report)
                         self._tell_astray(report)
@@ -243,7 +243,9 @@ class Publisher:
         for task, why in elsewhere if report is not None else ():
             self._put_off(task, why, report or FlushReport())
             _tell(task, why)
-        self._unseen.recall(*self._left.others(self._unseen.kept, reader.sheet.sheet_id, self._db.table.look))
+        kept = self._left.of(reader.sheet.sheet_id, self._db.table.look)
+        if kept is not None:
+            self._unseen.recall(kept)
         reader.begin(here)
         CellWriting(self._feishu, reader).settle()
         self._reader = reader
@@ -324,20 +326,25 @@ class Publisher:
 
     def _tell_astray(self, report: FlushReport) -> None:
         """What went into another row, and cannot be put right, is for a person, also where the result is in its own by
-        now."""
+        now; of a task that is rendered once more, when that has ended. Who has decided about it is not asked again."""
+        told = []
         for task_id, cells in self._unseen.to_tell.items():
             task = self._db.table.look(task_id)
-            if task is not None and task.stage.final:
+            if task is not None and not task.stage.final:
+                continue
+            told.append(task_id)
+            if task is not None and task.feishu_state is not FeishuState.OFF:
                 besides = task.outbox.reason if task.feishu_state is FeishuState.BLOCKED else None
                 self._put_off(task, spoiled(task_id, cells, besides), report, spoiled=True)
-        self._unseen.all_told()
+        self._unseen.are_told(told)
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
         """What went wrong concerns them all: they wait for the same moment, or for a person."""
         unit = random.random()  # noqa: S311 - jitter, no secret
         for task in tasks:
             self._put_off(task, error, report, unit=unit)
-        log.warning("[wfrecovery] %d results not pushed: %s", len(tasks), error)
+        if tasks:
+            log.warning("[wfrecovery] %d results not pushed: %s", len(tasks), error)
 
     def _put_off(
         self,

@@ -173,7 +173,7 @@ class SheetTable:
         fields, times = {index: field for field, index in self.places.items()}, Counter(self.titles)
         names: dict[str, int] = {}
         for index in range(max((len(cells) for cells in self.values), default=0)):
-            letters, title = column_letters(index), self.titles[index] if index < len(self.titles) else ""
+            letters, title = column_letters(index), self.title_at(index)
             own = title and times[title] == 1 and title not in _FIELDS and not _LETTERS.fullmatch(title)
             names[fields.get(index) or (title if own else f"{letters}:{letters}")] = index
         return names
@@ -182,6 +182,10 @@ class SheetTable:
         """The name of the column that stands there."""
         letters = column_letters(index)
         return next((name for name, place in self.names.items() if place == index), f"{letters}:{letters}")
+
+    def title_at(self, index: int) -> str:
+        """The title of the column that stands there."""
+        return self.titles[index] if 0 <= index < len(self.titles) else ""
 
     def has_moved(self, earlier: SheetTable) -> bool:
         """Whether columns stand elsewhere than in an earlier reading."""

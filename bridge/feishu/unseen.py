@@ -64,6 +64,8 @@ class Left:
     late: bool = False
     #: how often it was looked for
     looks: int = 0
+    #: by a program that has ended since: nobody knows for how long, and what people have done meanwhile
+    recalled: bool = False
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -87,16 +89,24 @@ class Owed:
 Told = Mapping[str, Mapping[str, int]]
 
 
-def _nowhere(_left: Sequence[Left], _told: Told) -> None:
+@dataclass(frozen=True)
+class Kept:
+    """What a kill does not reach."""
+
+    left: Sequence[Left] = ()
+    told: Told = field(default_factory=dict)
+
+
+def _nowhere(_sheet_id: str, _kept: Kept) -> None:
     """For a program that is not killed."""
 
 
 @dataclass
 class Unseen:
-    """What one publisher has not looked for yet, or not put right. `keep`: notes cells that have left, and what is to
-    be told, where a kill does not reach them; raises OSError."""
+    """What one publisher has not looked for yet, or not put right. `keep`: notes what has left for a sheet, and what is
+    to be told of it, where a kill does not reach that; raises OSError."""
 
-    keep: Callable[[Sequence[Left], Told], None] = _nowhere
+    keep: Callable[[str, Kept], None] = _nowhere
 
     #: by task id
     pictures: dict[str, Reading] = field(default_factory=dict)
@@ -108,23 +118,23 @@ class Unseen:
     marks: dict[str, frozenset[str]] = field(default_factory=dict)
     #: where that is
     sheet_id: str | None = None
-    #: the cells that have left and are kept, and whether something to tell is
-    kept: list[Left] = field(default_factory=list)
-    told_kept: bool = False
+    kept: Kept = field(default_factory=Kept)
 
     def leave(self, left: Left) -> None:
         """Cells leave. Raises OSError, and then they must not."""
-        self._keep([*self.kept, left])
+        self._keep([*self._open(), left])
         self.cells.append(left)
 
-    def recall(self, left: Sequence[Left], told: Told) -> None:
-        """Others have left these cells, and were to tell that."""
-        self.kept += left
-        self.cells += left
-        for task_id, cells in told.items():
-            self.told_kept = True
+    def recall(self, kept: Kept) -> None:
+        """What is kept is the truth: others may have left some more, and have looked for ours."""
+        known, there = {one.key for one in self.kept.left}, {one.key for one in kept.left}
+        self.cells = [one for one in self.cells if one.key in there]
+        self.cells += [one for one in kept.left if one.key not in known]
+        for task_id, cells in kept.told.items():
             for cell, row in cells.items():
                 self.tell(task_id, cell, row)
+        ours = {one.key: one for one in self.kept.left}
+        self.kept = replace(kept, left=[ours.get(one.key, one) for one in kept.left])
 
     def tell(self, task_id: str, cell: str, row: int) -> bool:
         """A person has to look after a cell of that row. Whether that is new."""
@@ -133,23 +143,31 @@ class Unseen:
         told[cell] = row
         return new
 
-    def all_told(self) -> None:
-        """It is in the records. What has been looked for and put right need not be kept any longer. Raises OSError."""
-        self.to_tell.clear()
-        left = self.kept if self.owed else [one for one in self.kept if one in self.cells]
-        if self.told_kept or len(left) < len(self.kept):
+    def are_told(self, task_ids: Sequence[str]) -> None:
+        """It is in their records. What has been looked for and put right need not be kept any longer. Raises
+        OSError."""
+        for task_id in task_ids:
+            del self.to_tell[task_id]
+        left = self._open()
+        if len(left) != len(self.kept.left) or self.to_tell != self.kept.told:
             self._keep(left)
 
+    def _open(self) -> list[Left]:
+        """What is not looked for yet, or not put right."""
+        return [one for one in self.kept.left if self.owed or one in self.cells]
+
     def _keep(self, left: Sequence[Left]) -> None:
-        self.keep(left, self.to_tell)
-        self.kept, self.told_kept = list(left), bool(self.to_tell)
+        kept = Kept(left, {task_id: dict(cells) for task_id, cells in self.to_tell.items()})
+        self.keep(self.sheet_id or "", kept)
+        self.kept = kept
 
     def is_in(self, sheet_id: str) -> None:
-        """From now on that sheet is read. What has left in another one cannot be looked for here; what is not put right
-        there is told."""
+        """From now on that sheet is read. What has left for another one stays kept, for who reads that; what is not put
+        right there is told."""
         if self.sheet_id not in (None, sheet_id):
             for owed in self.owed:
                 self.tell(owed.task_id, owed.place.cell(owed.field), owed.place.row)
             for left in (self.pictures, self.cells, self.owed):
                 left.clear()
+            self.kept = Kept()
         self.sheet_id = sheet_id

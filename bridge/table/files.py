@@ -8,7 +8,7 @@
         kept/<task_id>.download          a copy of the picture that waits to be pushed
         corrupt/<file>                  what could not be read, with <file>.reason.txt beside it
         owners/<boot>.…                 who is at work, see `owners.py`
-        left.json.z                     what is on its way to the sheet, see `feishu/left_on_disk.py`
+        left1-<sheet>.json.z            what is on its way to the sheet, see `feishu/left_on_disk.py`
         table_id                        a random id of this folder
         table.lock                      locked for every change; publisher.lock while a flush runs
 

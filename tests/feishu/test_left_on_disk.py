@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from publishing_support import PICTURE, STATUS, Team
 
-from wfrecovery.bridge.feishu.left_on_disk import FILE_NAME
+from wfrecovery.bridge.feishu.left_on_disk import is_one
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.values import FeishuState
 
@@ -23,7 +23,7 @@ class KilledError(BaseException):
 
 
 def file_of(team: Team) -> Path:
-    return team.folder / "wfrecovery" / FILE_NAME
+    return team.folder / "wfrecovery" / f"left1-{team.settings.sheet_key(team.feishu.sheet.sheet_id)}.json.z"
 
 
 def killed_under_the_status(team: Team, *, inserted: str = "") -> None:
@@ -116,26 +116,6 @@ def test_what_cannot_be_read_stops_nobody(
     assert not file_of(team).exists()
 
 
-@pytest.mark.parametrize("other", ["document", "sheet"])
-def test_what_left_for_another_sheet_is_not_looked_for_here(other: str, team: Team) -> None:
-    task_id = team.finished(3)
-    killed_under_the_status(team, inserted="新品")
-    data = file_of(team).read_bytes()
-    (left,) = json.loads(zlib.decompress(data))["left"]
-    left["sheet"]["sheet_id"] = "another"
-    file_of(team).write_bytes(changed(data, **({"left": [left]} if other == "sheet" else {"document": "another"})))
-    started_again(team)
-    assert team.state(task_id) is FeishuState.PUSHED
-
-
-def test_the_form_of_a_newer_version_is_left_to_it(team: Team) -> None:
-    task_id = team.finished(3)
-    killed_under_the_status(team, inserted="新品")
-    file_of(team).write_bytes(changed(file_of(team).read_bytes(), schema=2, left="other"))
-    started_again(team)
-    assert team.state(task_id) is FeishuState.PUSHED
-
-
 def test_what_was_found_and_not_yet_noted_is_found_again(team: Team) -> None:
     """Killed a second time, under the next write: its own row says what it should by then."""
     task_id, other = team.finished(3), team.finished(5)
@@ -158,7 +138,7 @@ def test_a_full_disk_lets_nothing_leave(team: Team, monkeypatch: pytest.MonkeyPa
     open_temp = disk.open_temp
 
     def full(target: Path) -> tuple[int, Path]:
-        if target.name == FILE_NAME:
+        if is_one(target.name):
             raise OSError(errno.ENOSPC, "No space left on device")
         return open_temp(target)
 
