@@ -325,8 +325,9 @@ class Following:
         async with self._turns.one.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
             self._submitting.allowance.hold(task.task_id)
             naming = await self._submitting.naming(task)
-            task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
-            await self._submitting.send(task, graph["prompt"])
+            async with self._submitting.in_turn():
+                task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
+                await self._submitting.send(task, graph["prompt"])
 
     async def _end(self, task: TaskRecord, change: Change) -> None:
         """Record an end, unless somebody else has taken the task, or ended it, or it was seen under an id that is not

@@ -203,12 +203,13 @@ class TaskRecoveryManager:
                     await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
                 self._submitting.allowance.hold(task_id)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
-                task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
-                if not self._submitting.is_on_its_way(task, prompt_id):
-                    self._submitting.allowance.give_back(task_id)
-                    return task.comfyui_task_id
-                self._numbering.entered()
-                return await self._submitting.send(task, workflow)
+                async with self._submitting.in_turn():
+                    task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
+                    if not self._submitting.is_on_its_way(task, prompt_id):
+                        self._submitting.allowance.give_back(task_id)
+                        return task.comfyui_task_id
+                    self._numbering.entered()
+                    return await self._submitting.send(task, workflow)
         except OwnedError:
             raise
         except BaseException:  # nobody is at work on it from here on

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ from weakref import WeakValueDictionary
 from ..engines.address import same_engine
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
-from ..engines.in_use import EngineInUse
+from ..engines.in_use import EngineInUse, OfLoop
 from ..settings import Settings, UnknownEnd
 from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted
 from ..table.database import Change
@@ -69,6 +70,7 @@ class Submitting:
 
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
+        self._one_by_one = OfLoop(asyncio.Lock)
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         #: what the engine said when a task was sent the last time, and how many questions were unanswered before that
         self._unsent: dict[str, tuple[Wording, int]] = {}
@@ -145,6 +147,12 @@ class Submitting:
         key = (task_id, id(asyncio.get_running_loop()))
         return self._turns.setdefault(key, asyncio.Lock())
 
+    def in_turn(self) -> AbstractAsyncContextManager[object]:
+        """What is sent to a ComfyUI, one after the other, from the note on disk to the answer: they stand in its queue
+        in the order in which their answers were heard, by which is told later who is to blame for what went down, and
+        whether a person has taken something out. A cloud renders in an order of its own."""
+        return contextlib.nullcontext() if self.makes_own_ids else self._one_by_one.one
+
     async def send(self, task: TaskRecord, workflow: Mapping[str, Any]) -> str | None:
         """Submit it, for one of the allowance, as often as the engine is busy. The id, whether or not an answer came;
         None where there is none: the engine refuses the graph, which makes the task 失败, a person has cancelled it, or
@@ -174,7 +182,7 @@ class Submitting:
                 return task.comfyui_task_id
             else:
                 self.allowance.spend(task.task_id)
-                at = now_text()  # before others are waited for: that is the order in which ComfyUI runs them
+                at = now_text()  # before the table is waited for
                 accepted = partial(self._answer, task.sending, job_id, at)
                 try:
                     await surely_written(self._db, task.task_id, accepted)

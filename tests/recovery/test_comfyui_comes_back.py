@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from wfrecovery import bridge
 from wfrecovery.bridge.recovery import manager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 
-#: `main.py` looks at the queue once a second; a person is slower.
-A_PERSON_S_SECONDS = 3.0
 LATE_SAVER = Path(__file__).with_name("stalls_after_saving")
 
 
@@ -175,7 +172,6 @@ def test_what_a_person_takes_out_of_a_queue_without_plugin_is_cancelled(
         output, rows = tmp_path / "output" if own else comfy.output, range(2, 7)
         with Main(comfy.url, output, rows, seconds=600):
             until(lambda: all_are_put(output, len(rows)))
-            time.sleep(A_PERSON_S_SECONDS)
             before = comfy.pending()
             gone = before[1:] if all_of_them else [before[2], before[-1]]
             comfy.call("POST", "/queue", json={"clear": True} if all_of_them else {"delete": gone})
@@ -193,7 +189,6 @@ def test_what_is_cleared_with_the_one_that_runs_stays_away(own: bool, tmp_path: 
         output, rows = tmp_path / "output" if own else comfy.output, range(2, 7)
         with Main(comfy.url, output, rows, seconds=600) as main:
             until(lambda: all_are_put(output, len(rows)))
-            time.sleep(A_PERSON_S_SECONDS)
             comfy.call("POST", "/interrupt", json={})
             until(lambda: any(task.stage.final for task in records(output).values()))
             comfy.idle()
