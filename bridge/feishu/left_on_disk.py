@@ -41,10 +41,10 @@ class LeftOnDisk:
         self._files, self._settings = files, settings
         self._looked = False
 
-    @property
-    def waits(self) -> bool:
-        """Whether there may be something that this program has not looked at yet. Raises OSError."""
-        return not self._looked and any(map(is_one, self._files.disk.names(self._files.folder)))
+    def is_due(self) -> bool:
+        """Once for each program, before its first look: whether another one has left something. Raises OSError."""
+        looked, self._looked = self._looked, True
+        return not looked and any(map(is_one, self._files.disk.names(self._files.folder)))
 
     def keep(self, sheet_id: str, kept: Kept) -> None:
         """From now on it survives a kill and a power cut; nothing of it where there is nothing. Raises OSError."""
@@ -62,18 +62,20 @@ class LeftOnDisk:
         try:
             plain = json.loads(_unpacked(self._files.disk.read(path)).replace(_INSTEAD, self._token))
             kept_at = parse_time(plain["at"])
-            left = [found for one in plain["left"] if (found := _left(one, task)).cells]
+            found = [_left(one, task) for one in plain["left"]]
             told = {task_id: dict(_untold(cells, task(task_id), kept_at)) for task_id, cells in plain["told"].items()}
         except FileNotFoundError:
             return Kept()
         except (OSError, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("[wfrecovery] %s cannot be read (%s: %s)%s", path, type(error).__name__, error, _NOT_LOOKED_FOR)
             return None
-        if not 0 <= time.time() - kept_at <= _LONGEST:
+        if abs(time.time() - kept_at) > _LONGEST:
             log.warning("[wfrecovery] %s was written at %s%s", path, plain["at"], _NOT_LOOKED_FOR)
             self._files.disk.unlink(path)
             return Kept()
-        return Kept(left, {task_id: cells for task_id, cells in told.items() if cells})
+        left = [one for one in found if one.cells]
+        is_less = len(left) < len(found) or told != plain["told"]
+        return Kept(left, {task_id: cells for task_id, cells in told.items() if cells}, is_less)
 
     def _path(self, sheet_id: str) -> Path:
         return self._files.folder / _NAME.format(self._settings.sheet_key(sheet_id))

@@ -151,7 +151,7 @@ class Publisher:
                 self.which.learn()
                 seen = {*leave, *report.pushed, *report.blocked, *report.waiting}
                 before, tasks = len(report.pushed), self._due(frozenset(seen))
-                if tasks or self._left.waits:
+                if self._left.is_due() or tasks:
                     with self._turn, publishing_alone(self._db, self._feishu.settings) as self._keep_alone:
                         self._flush(tasks, report)
                         self._tell_astray(report)

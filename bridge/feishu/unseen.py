@@ -95,6 +95,8 @@ class Kept:
 
     left: Sequence[Left] = ()
     told: Told = field(default_factory=dict)
+    #: some of what is kept is of no use any more
+    is_less: bool = False
 
 
 def _nowhere(_sheet_id: str, _kept: Kept) -> None:
@@ -149,7 +151,7 @@ class Unseen:
         for task_id in task_ids:
             del self.to_tell[task_id]
         left = self._open()
-        if len(left) != len(self.kept.left) or self.to_tell != self.kept.told:
+        if self.kept.is_less or len(left) != len(self.kept.left) or self.to_tell != self.kept.told:
             self._keep(left)
 
     def _open(self) -> list[Left]:

@@ -227,6 +227,11 @@ def test_a_push_is_not_blocked_by_what_is_in_the_record_already(
         restarted(team)
     monkeypatch.undo()
     assert team.state(task_id) is FeishuState.BLOCKED
+    if how == "killed then":
+        assert file_of(team).exists()
+        team.publisher.flush()
+        assert team.state(task_id) is FeishuState.BLOCKED
+        assert not file_of(team).exists(), "nothing of it is of use any more"
     team.feishu.sheet.set("E5", "否")
     assert team.db.push_again(task_id)
     quiet(team)
@@ -352,7 +357,7 @@ def test_a_file_that_may_not_be_read_stops_nobody(team: Team, monkeypatch: pytes
     assert team.state(task_id) is FeishuState.PUSHED
 
 
-@pytest.mark.parametrize("days", [-1, 8])
+@pytest.mark.parametrize("days", [-8, 8])
 def test_after_a_week_nothing_is_looked_for(days: int, team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor by a clock that has jumped."""
     task_id = team.finished(5)
