@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
-from ..table.cells import cell_text, read_cell, same_text, value_text
+from ..table.cells import cell_text, pictures_in, read_cell, same_text, value_text
 from ..table.records import TaskRecord
 from ..table.row_identity import RowIdentity, resembles
 from ..wording import Wording
@@ -118,11 +118,11 @@ class _Sent:
 
     def _is_more(self, name: str) -> bool:
         before = self._sheet.shares(name, self._earlier)
-        then = sum(self._earlier.text(row, name) == self.shown for row in self._earlier.row_numbers()) if before else 0
+        then = sum(self._earlier.shown(row, name) == self.shown for row in self._earlier.row_numbers()) if before else 0
         return sum(self._shows(row, name) for row in self._sheet.row_numbers()) > then
 
     def _shows(self, row: int, name: str) -> bool:
-        return name in self._sheet.names and self._sheet.text(row, name) == self.shown
+        return name in self._sheet.names and self._sheet.shown(row, name) == self.shown
 
 
 class _Look:
@@ -149,7 +149,7 @@ class _Look:
         )
 
     def shows(self, row: int) -> bool:
-        return self._reader.sheet.text(row, self._name) == self._shown
+        return self._reader.sheet.shown(row, self._name) == self._shown
 
     def is_copy(self, row: int) -> bool:
         """Whether it may show the value because somebody has copied a row that was meant."""
@@ -161,7 +161,7 @@ class _Look:
         if row in self._meant or not self.shows(row):
             return
         cells, showing = self._looks(row)
-        before = [(read_cell(cell) or "").strip() for cell in cells]
+        before = [",".join(pictures_in(cell)) or (read_cell(cell) or "").strip() for cell in cells]
         if not before and self._shown in _NOT_DONE:
             return
         if self._recalled and (before.count(self._shown) == len(before) > 0 or self._was_delivered(row)):

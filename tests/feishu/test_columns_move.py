@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,11 @@ def assert_nothing_is_lost_unsaid(team: Team, before: dict[tuple[str, str], Any]
     for (number, title), value in before.items():
         if title in sheet.titles and now.get((number, title)) != value:
             assert repr(title) in said, (number, title, value, now.get((number, title)), said)
-            assert f"'产品{int(number)}'" in said or title == "产品名", said
+            assert f"'产品{int(number)}'" in said or f"'模特{int(number)}'" in said or title == "产品名", said
     untitled = [index for index, title in enumerate(sheet.titles, 1) if not title]
-    assert not any(sheet.at(number, index) for number in range(2, sheet.last_row + 1) for index in untitled), said
+    for number in range(2, sheet.last_row + 1):  # such a column is named by the letters that it had
+        if any(sheet.at(number, index) for index in untitled):
+            assert re.search(rf"[A-Z]+{number} '产品{number - 1}'[^,]* '([A-Z]+):\1'", said), said
     for number in range(sheet.first_row, sheet.last_row + 1):
         row, below = sheet.row(number), number - sheet.header_row
         task_id = tasks.get(below)
@@ -106,7 +109,8 @@ def assert_nothing_is_lost_unsaid(team: Team, before: dict[tuple[str, str], Any]
             assert (row[PICTURE], row[STATUS]) == (None, "否"), said
 
 
-@pytest.mark.parametrize("seed", range(int(os.environ.get("WFRECOVERY_HISTORIES", "25"))))
+#: 136: what was to empty a cell again went over a picture.
+@pytest.mark.parametrize("seed", sorted({*range(int(os.environ.get("WFRECOVERY_HISTORIES", "25"))), 136}))
 def test_whatever_column_moves_no_cell_is_lost_unsaid(seed: int, tmp_path: Path) -> None:
     """`WFRECOVERY_HISTORIES=2000` tries so many (25)."""
     dice = random.Random(seed)
