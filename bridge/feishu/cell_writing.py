@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from ..table.cells import cell_text
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
@@ -158,21 +158,21 @@ class CellWriting:
         return bool(found) or stands or left.looks == _MOST_LOOKS
 
     def _not_arrived(self, left: Left) -> Left:
-        """Without the cells that show what was written, and were written that once: nothing of these is elsewhere."""
+        """Without the values that all rows show for which they were, and that were written that once: nothing of these
+        is elsewhere."""
         later = self._unseen.cells[self._unseen.cells.index(left) + 1 :]
-        again = {
-            (owner.task_id, name)
-            for other in later
-            for owner, name, _ in other.cells.values()
-            if isinstance(owner, TaskRecord)
+        again = {(owner.task_id, name) for other in later for owner, name in _tasks_of(other)}
+        lacking = {
+            (name, cell_text(value))
+            for owner, name, value in left.cells.values()
+            if not (name in self._reader.sheet.names and self._reader.stands(owner, name, value))
         }
-
-        def is_open(owner: TaskRecord | Place, name: str, value: Any) -> bool:
-            written_again = isinstance(owner, TaskRecord) and (owner.task_id, name) in again
-            there = name in self._reader.sheet.names and self._reader.stands(owner, name, value)
-            return written_again or not there
-
-        return replace(left, cells={address: cell for address, cell in left.cells.items() if is_open(*cell)})
+        cells = {
+            address: (owner, name, value)
+            for address, (owner, name, value) in left.cells.items()
+            if (name, cell_text(value)) in lacking or (isinstance(owner, TaskRecord) and (owner.task_id, name) in again)
+        }
+        return replace(left, cells=cells)
 
     def _is_own_picture(self, left: Left, stray: Stray) -> bool:
         """Whether a finished task's status stands where its own picture stood."""
@@ -212,6 +212,11 @@ def give_titles_back(feishu: FeishuClient, reader: SheetReader, earlier: Reading
         log.warning("[wfrecovery] rows moved under a write: the title is written again in %s", ", ".join(lost))
         feishu.write_cells(lost)
         reader.read()
+
+
+def _tasks_of(left: Left) -> Iterator[tuple[TaskRecord, str]]:
+    """What it was for, and into which columns."""
+    return ((owner, name) for owner, name, _ in left.cells.values() if isinstance(owner, TaskRecord))
 
 
 def _whose(left: Left, stray: Stray) -> str:

@@ -94,7 +94,7 @@ def assert_nothing_is_lost_unsaid(team: Team, before: dict[tuple[str, str], Any]
     untitled = [index for index, title in enumerate(sheet.titles, 1) if not title]
     for number in range(2, sheet.last_row + 1):  # such a column is named by the letters that it had
         if any(sheet.at(number, index) for index in untitled):
-            assert re.search(rf"[A-Z]+{number} '产品{number - 1}'[^,]* '([A-Z]+):\1'", said), said
+            assert re.search(rf"[A-Z]+{number} '(?:产品|模特){number - 1}'[^,]* '([A-Z]+):\1'", said), said
     for number in range(sheet.first_row, sheet.last_row + 1):
         row, below = sheet.row(number), number - sheet.header_row
         task_id = tasks.get(below)
