@@ -31,7 +31,7 @@ from .delivering import RunDelivery
 from .fetching import fetch_all
 from .losses import LookAgainError, Losses
 from .next_start import is_plugin_s
-from .plugin import seen_with_plugin
+from .plugin import is_nowhere, seen_with_plugin
 from .searching import Search
 from .starts import gone, was_put
 from .submitting import Submitting
@@ -319,13 +319,15 @@ class Following:
     async def _send_in_turn(self, task: TaskRecord, graph: Mapping[str, Any]) -> None:
         """What was lost together is sent again in the order in which it was entered, one after the other: what takes
         ComfyUI down is then begun before what waited behind it, and is to blame. Each sees the loss at a look of its
-        own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError."""
+        own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError, LookAgainError."""
         # it may have died between writing the graph and noting its prompt_id
         prompt_id = str(graph.get("prompt_id") or new_prompt_id())
         async with self._turns.one.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
             self._submitting.allowance.hold(task.task_id)
             naming = await self._submitting.naming(task)
             async with self._submitting.in_turn():
+                if not await is_nowhere(self._engine, task, self._db.owners.is_me):
+                    raise LookAgainError  # whoever waits for his turn may be overtaken, in a shared folder
                 task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
                 await self._submitting.send(task, graph["prompt"])
 

@@ -86,6 +86,14 @@ async def seen_with_plugin(
     return Sighting(Place.WAITING) if elsewhere else seen
 
 
+async def is_nowhere(engine: EngineInUse, task: TaskRecord, is_me: Callable[[Owner | None], bool]) -> bool:
+    """Whether a prompt, if it has one, stands in no queue and no history, and nobody else is at work on it now."""
+    if not task.comfyui_task_id:
+        return True
+    seen = await engine.look_up(task.comfyui_task_id)
+    return (await seen_with_plugin(engine, task, seen, is_me)).place is Place.ABSENT
+
+
 def leaves_it(record: Mapping[str, Any], plugin: Plugin) -> bool:
     """Whether the plugin does not deliver what it has this record of: another table is named there, or it is not set up
     for the row's document (any more)."""

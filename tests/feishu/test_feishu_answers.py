@@ -32,7 +32,7 @@ from wfrecovery.bridge.feishu.sheet_list import grid_of
 from wfrecovery.bridge.settings import Settings, load_settings
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
-pytestmark = pytest.mark.usefixtures("_collected_before")
+pytestmark = pytest.mark.usefixtures("_nothing_collected")
 
 DEEP = 100_000
 #: not Feishu's: a page, nothing, half of something, JSON of another form, a code that is none

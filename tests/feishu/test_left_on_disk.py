@@ -101,7 +101,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.usefixtures("_collected_before")
+@pytest.mark.usefixtures("_nothing_collected")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_what_cannot_be_read_stops_nobody(
     damage: Callable[[bytes], bytes], team: Team, caplog: pytest.LogCaptureFixture

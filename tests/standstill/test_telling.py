@@ -152,7 +152,7 @@ def test_a_table_that_is_locked_for_long_holds_nobody_up(table: Table) -> None:
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"[]", b'{"told": []}', b'{"told": {"x": 5, "still:": {"tasks": 7}}}', b"[" * 100_000]
 )
-@pytest.mark.usefixtures("_collected_before")
+@pytest.mark.usefixtures("_nothing_collected")
 def test_a_damaged_note_stops_nobody(table: Table, damage: bytes) -> None:
     comfy = standing(table)
     (table.folder / "wfrecovery" / "standstill.json").write_bytes(damage)

@@ -231,14 +231,17 @@ def test_what_a_person_deletes_where_it_waited_is_cancelled_where_it_is_now(worl
     ends_well(world)
 
 
-def test_what_the_command_line_has_taken_over_is_not_sent_again_by_the_program_it_came_from(world: SharedWorld) -> None:
+@pytest.mark.parametrize("passes", [45, 60, 120])
+def test_what_the_command_line_has_taken_over_is_not_sent_again_by_the_program_it_came_from(
+    world: SharedWorld, passes: int
+) -> None:
     """That has a table of its own, and finds its prompts in no queue and no history of the ComfyUI that it knows."""
     a, b = world.comfys["A"], world.comfys["B"]
     assert a is not None
     assert b is not None
     world.kill(b)
     world.post("A", SHAPES["slow"])
-    world.begin("far", passes=40)
+    world.begin("far", passes=passes)
     world.work("A", 1)
     world.recover("B", take_over=a.plugin._db.owners.me.boot)
     [command] = world.commands

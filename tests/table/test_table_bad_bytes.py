@@ -169,7 +169,7 @@ WRONG = {
 }
 
 
-@pytest.mark.usefixtures("_collected_before")
+@pytest.mark.usefixtures("_nothing_collected")
 @pytest.mark.parametrize("data", WRONG.values(), ids=WRONG.keys())
 def test_a_record_of_the_wrong_shape_is_set_aside_with_the_reason(
     table: WorkflowDatabase, data: bytes, caplog: pytest.LogCaptureFixture
@@ -360,7 +360,7 @@ BAD_GRAPHS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.usefixtures("_collected_before")
+@pytest.mark.usefixtures("_nothing_collected")
 @pytest.mark.parametrize("data", BAD_GRAPHS.values(), ids=BAD_GRAPHS.keys())
 def test_a_graph_that_is_damaged_too_stops_nobody(table: WorkflowDatabase, data: bytes) -> None:
     damage(table)
