@@ -87,9 +87,13 @@ async def seen_with_plugin(
 
 
 async def is_nowhere(engine: EngineInUse, task: TaskRecord, is_me: Callable[[Owner | None], bool]) -> bool:
-    """Whether a prompt, if it has one, stands in no queue and no history, and nobody else is at work on it now."""
-    if not task.comfyui_task_id:
-        return True
+    """Whether a prompt, if it has one, stands in no queue and no history, and nobody else is at work on it now; without
+    the plugin nobody else can be. False where that cannot be told."""
+    try:
+        if not task.comfyui_task_id or await engine.plugin_lately() is None:
+            return True
+    except EngineError:
+        return False
     seen = await engine.look_up(task.comfyui_task_id)
     return (await seen_with_plugin(engine, task, seen, is_me)).place is Place.ABSENT
 
