@@ -324,6 +324,8 @@ def test_it_is_told_although_the_task_is_rendered_once_more(team: Team) -> None:
     team.db.table.update(task_id, sent_once_more)
     team.finished(9)
     quiet(team)
+    assert team.state(task_id) is not FeishuState.BLOCKED, "what is rendered is not delivered yet"
+    assert file_of(team).exists()
     Image.new("RGB", (4, 4), (9, 9, 9)).save(team.folder / "again.png")
     assert team.db.complete_task(task_id, [team.folder / "again.png"])
     quiet(team)
