@@ -52,9 +52,9 @@ class LeftOnDisk:
         if not kept.left and not kept.told:
             self._files.disk.unlink(path)
             return
-        plain = {"at": now_text(), "left": list(map(_plain, kept.left)), "told": kept.told}
-        text = json.dumps(plain).replace(self._token, _INSTEAD)
-        self._files.atomic.write(path, zlib.compress(text.encode(), level=1))
+        packer, token = zlib.compressobj(level=1), self._token
+        parts = [packer.compress(text.replace(token, _INSTEAD).encode()) for text in _texts(kept)]
+        self._files.atomic.write(path, b"".join([*parts, packer.flush()]))
 
     def of(self, sheet_id: str, task: Callable[[str], TaskRecord | None]) -> Kept | None:
         """What has left for that sheet; None where that cannot be read. `task`: a record by its id. Raises OSError."""
@@ -112,7 +112,20 @@ def _unpacked(data: bytes) -> str:
     return text.decode()
 
 
+def _texts(kept: Kept) -> Iterator[str]:
+    """All of it as JSON, row by row: as one text a large sheet would take its memory twice, and stop ComfyUI's other
+    threads until it is made."""
+    yield f'{{"at": {json.dumps(now_text())}, "told": {json.dumps(kept.told)}, "left": ['
+    for place, left in enumerate(kept.left):
+        yield f'{", " if place else ""}{json.dumps(_plain(left))[:-1]}, "values": ['
+        for row, cells in enumerate(left.earlier.sheet.values):
+            yield f"{', ' if row else ''}{json.dumps(cells)}"
+        yield "]}"
+    yield "]}"
+
+
 def _plain(left: Left) -> dict[str, Any]:
+    """Without the cells of the sheet."""
     return {
         "key": left.key,
         "task_id": left.task_id,
@@ -123,7 +136,7 @@ def _plain(left: Left) -> dict[str, Any]:
 
 
 def _plain_sheet(sheet: SheetTable) -> dict[str, Any]:
-    plain = {field.name: getattr(sheet, field.name) for field in dataclasses.fields(sheet)}
+    plain = {field.name: getattr(sheet, field.name) for field in dataclasses.fields(sheet) if field.name != "values"}
     made = {"columns": dataclasses.asdict(sheet.columns), "merges": list(map(dataclasses.asdict, sheet.merges))}
     return {**plain, "places": dict(sheet.places), **made}
 
@@ -133,7 +146,7 @@ def _plain_owner(owner: TaskRecord | Place) -> Any:
 
 
 def _left(kept: Any, task: Callable[[str], TaskRecord | None]) -> Left:
-    sheet = _sheet(kept["sheet"])
+    sheet = _sheet(kept["sheet"], kept["values"])
     cells: dict[str, tuple[TaskRecord | Place, str, Any]] = {}
     for address, (owner, name, value) in kept["cells"].items():
         found = task(owner) if isinstance(owner, str) else Place.of(sheet, row_number_of(address), frozenset(owner))
@@ -144,8 +157,9 @@ def _left(kept: Any, task: Callable[[str], TaskRecord | None]) -> Left:
     return Left(cells, earlier, kept["task_id"], late=True, recalled=True, key=kept["key"])
 
 
-def _sheet(kept: Any) -> SheetTable:
+def _sheet(kept: Any, values: Any) -> SheetTable:
     made = {
+        "values": values,
         "columns": Columns(**kept["columns"]),
         "merges": [Merge(**merge) for merge in kept["merges"]],
         "size": tuple(kept["size"]),

@@ -80,7 +80,7 @@ def test_it_holds_the_whole_reading_and_no_secret(team: Team) -> None:
     killed_under_the_status(team)
     text = zlib.decompress(file_of(team).read_bytes()).decode()
     (left,) = json.loads(text)["left"]
-    assert left["sheet"]["values"][5][1] == "产品5"
+    assert left["values"][5][1] == "产品5"
     for secret in (team.settings.feishu_app_secret, team.settings.feishu_spreadsheet_token):
         assert secret not in text
 
