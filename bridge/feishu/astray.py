@@ -21,6 +21,8 @@ from .unseen import Left, Place, Reading
 _MOST_NAMED: Final = 20
 #: What a new row says by itself.
 _NOT_DONE: Final = ("", "否")
+#: The column that holds what a status tells of.
+_RESULTS: Final = {"image_status": "composite_image", "video_status": "video_link"}
 #: What is not understood.
 _UNKNOWN: Final[Mapping[str, Any]] = {}
 
@@ -178,11 +180,14 @@ class _Look:
 
     def _was_delivered(self, row: int) -> bool:
         """Whether a row has got a result since, that belongs to what it says."""
-        result = {"image_status": "composite_image", "video_status": "video_link"}.get(self._name, "")
-        sheet, earlier = self._reader.sheet, self._earlier.sheet
+        sheet, result = self._reader.sheet, _RESULTS.get(self._name, "")
         now = sheet.shown(row, result) if self._shown not in _NOT_DONE and result in sheet.places else None
-        known = {earlier.shown(number, result) for number in earlier.row_numbers()} if result in earlier.places else {}
-        return bool(now) and now not in known
+        return bool(now) and now not in self._results_before
+
+    @cached_property
+    def _results_before(self) -> Set[str | None]:
+        sheet, result = self._earlier.sheet, _RESULTS.get(self._name, "")
+        return {sheet.shown(row, result) for row in sheet.row_numbers()} if result in sheet.places else frozenset()
 
     def _looks(self, row: int) -> tuple[list[Any], Set[int]]:
         # Where a column was written over that tells rows apart, each is looked at by its number.

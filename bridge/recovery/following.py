@@ -323,11 +323,11 @@ class Following:
         # it may have died between writing the graph and noting its prompt_id
         prompt_id = str(graph.get("prompt_id") or new_prompt_id())
         async with self._turns.one.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
-            self._submitting.allowance.hold(task.task_id)
             naming = await self._submitting.naming(task)
             async with self._submitting.in_turn():
                 if not await is_nowhere(self._engine, task, self._db.owners.is_me):
                     raise LookAgainError  # whoever waits for his turn may be overtaken, in a shared folder
+                self._submitting.allowance.hold(task.task_id)
                 task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
                 await self._submitting.send(task, graph["prompt"])
 

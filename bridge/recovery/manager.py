@@ -201,9 +201,9 @@ class TaskRecoveryManager:
                     return task.comfyui_task_id
                 if workflow:  # else nothing can be kept of it, and what is lost is the next batch's
                     await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
-                self._submitting.allowance.hold(task_id)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 async with self._submitting.in_turn():
+                    self._submitting.allowance.hold(task_id)
                     task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
                     if not self._submitting.is_on_its_way(task, prompt_id):
                         self._submitting.allowance.give_back(task_id)
