@@ -96,6 +96,30 @@ def test_ctrl_c_and_again(tmp_path: Path, engine: Engine, step: str, rows: int, 
     assert before.owners.me
 
 
+def test_who_is_stopped_while_he_waits_for_his_turn_has_used_no_render(tmp_path: Path, engine: Engine) -> None:
+    """Two may be sent: the first one's answer is late, the second is stopped before it was sent, the third may."""
+    db, _ = main_py(tmp_path, engine)
+    settings = dataclasses.replace(bridge.load_settings(environ={}), max_renders=2)
+    recovery = bridge.TaskRecoveryManager(db, engine, settings=settings)
+    first, second, third = (enter(db, number) for number in (2, 3, 4))
+    answered = asyncio.Event()
+    engine.on_the_way = lambda _: answered.wait()
+
+    async def story() -> None:
+        sending = asyncio.create_task(recovery.submit(first, GRAPH))
+        await until(lambda: len(engine.sent) == 1)
+        waiting = asyncio.create_task(recovery.submit(second, GRAPH))
+        await asyncio.sleep(0.3)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        answered.set()
+        await sending
+        await recovery.submit(third, GRAPH)
+
+    asyncio.run(story())
+    assert len(engine.sent) == 2
+
+
 def test_what_ended_meanwhile_is_nobody_s_any_more(tmp_path: Path, engine: Engine) -> None:
     """Followed, interrupted, ended by another program; then the menu again, with the same manager."""
     db, recovery = main_py(tmp_path, engine)
