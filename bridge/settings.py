@@ -109,6 +109,8 @@ class Settings:
     video_link_column: str = ""
     #: the Drive folder for the videos: what its address has after /drive/folder/ (the whole address will do)
     video_folder_token: str = field(default="", repr=False)
+    #: seconds that a result which comes in alone waits for the next one of its batch; 0: not at all
+    gather_seconds: int = 120
     #: minutes after which the group hears that nothing moves although there is work; 0: never
     standstill_minutes: int = STANDSTILL_MINUTES
     #: group bot for one summary after a recovery or batch, and for a batch that stands still; both are secrets
@@ -200,7 +202,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
     "output_dir": "WFRECOVERY_OUTPUT",
     **{
         name: f"WFRECOVERY_{name.upper()}"
-        for name in (*PAGE_SETTINGS, *_OF_MAIN_PY, "engine", "video_link_column", "language")
+        for name in (*PAGE_SETTINGS, *_OF_MAIN_PY, "gather_seconds", "engine", "video_link_column", "language")
     },
     "video_folder_token": "WFRECOVERY_VIDEO_FOLDER",
 }
@@ -343,7 +345,7 @@ def typed(name: str, value: Any) -> Any:
         if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return str(value).lower() in ("1", "true", "yes", "on")
         raise SettingsError(f"{variable} is true or false")
-    if name in ("max_attempts", "max_renders", "keep_days", "standstill_minutes"):
+    if name in ("max_attempts", "max_renders", "keep_days", "standstill_minutes", "gather_seconds"):
         least = 1 if name == "max_attempts" else 0
         text = str(value)
         if text.isascii() and text.isdecimal() and len(text) <= 6 and least <= int(text) <= _MOST:

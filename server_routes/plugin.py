@@ -263,12 +263,13 @@ class Plugin:
             self._db.owners.ending()
 
     def _changed(self, record: TaskRecord) -> None:
-        """A record was written: tell the pages, and wake the publisher when there is something to deliver, or a row was
-        entered, whose number may be missing."""
+        """A record was written: tell the pages, and wake the publisher when there is something to deliver, a row was
+        entered, whose number may be missing, or has ended without a result, for which another one may wait."""
         self._events.changed(record)
         self._group.changed(record)
         entered = record.stage is Stage.QUEUED and record.row_number is not None
-        if entered or (record.stage.final and record.feishu_state is FeishuState.PENDING):
+        open_ended = record.feishu_state in (FeishuState.PENDING, FeishuState.OFF)
+        if entered or (record.stage.final and open_ended and record.row_number is not None):
             self._publishing.wake()
 
     def _progressed(self, task_id: str, value: float, maximum: float, node: str) -> None:

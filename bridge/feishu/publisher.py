@@ -26,6 +26,7 @@ from ..wording import Wording
 from .astray import spoiled
 from .cell_writing import CellWriting
 from .client import FeishuClient
+from .company import seconds_alone
 from .delivery import Delivery, video_links
 from .errors import FeishuError
 from .finding import RowNotFoundError
@@ -99,8 +100,7 @@ class Publisher:
         return self._feishu.settings.document
 
     def due(self) -> list[TaskRecord]:
-        """The first of the outbox, without what waits for its next try; nothing while the server asks to be left
-        alone."""
+        """The first of the outbox that may be tried now; nothing while the server asks to be left alone."""
         return self._due(frozenset())
 
     def _due(self, leave: frozenset[str]) -> list[TaskRecord]:
@@ -125,6 +125,11 @@ class Publisher:
                 task = self._db.table.look(entry.task_id)
                 if task is not None and task.stage.final and task.feishu_state is FeishuState.PENDING:
                     yield task
+
+    def waits_for_company(self, leave: frozenset[str] = frozenset()) -> float:
+        """Seconds that what is due, apart from the tasks in `leave`, may wait for company."""
+        longest = self._feishu.settings.gather_seconds
+        return seconds_alone(self._db.index.entries, partial(self._due, leave), self._clock(), longest)
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting. Not

@@ -24,6 +24,7 @@ from ..table.publishers import Naming, may_deliver, named, taken_from_other, wai
 from ..table.record_json import delivery_in, publishing_in
 from ..table.records import TaskError, TaskRecord, WorkflowStatus
 from ..table.values import FeishuState
+from .later import Later
 from .plugin import Plugin, leaves_it, plugin_of, record_of
 
 log = logging.getLogger("wfrecovery")
@@ -53,6 +54,8 @@ class RunDelivery:
         self._missing: dict[str, float] = {}
         #: of which tasks the plugin has said that it leaves them to us
         self._agreed: set[str] = set()
+        #: when what waits for company has waited long enough
+        self._later = Later(self.publish_in_company)
 
     # ------------------------------------------------------------------ naming
 
@@ -94,6 +97,15 @@ class RunDelivery:
         if self._publisher is None:
             return FlushReport()
         return await asyncio.to_thread(self._publisher.flush, self._left)
+
+    async def publish_in_company(self) -> None:
+        """The same, but what has come in alone may wait for the next result of its batch."""
+        if self._publisher is not None:
+            alone = await asyncio.to_thread(self._publisher.waits_for_company, self._left)
+            if alone:
+                self._later.start(alone)
+                return
+        await self.publish()
 
     def _unpushed(self) -> list[TaskRecord]:
         if self._publisher is not None:

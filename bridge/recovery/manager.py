@@ -239,9 +239,8 @@ class TaskRecoveryManager:
         return job_id
 
     async def finish(self, task_id: str) -> dict[str, Any]:
-        """Follow a submitted task to its end, fetch its files, push, and return its record.
-
-        It returns before the end where the task waits for a person's decision, or its result cannot be fetched now.
+        """Follow a submitted task to its end, fetch its files, push (within WFRECOVERY_GATHER_SECONDS), and return its
+        record; before the end where the task waits for a person's decision, or its result cannot be fetched now.
         """
         task = await self._follow.read(task_id)
         self._watch.saw(task)
@@ -250,7 +249,7 @@ class TaskRecoveryManager:
             async with self._standing.watched():
                 await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
         if not await self._delivery.is_in_good_hands(await self._follow.read(task_id)):
-            await self.publish()
+            await self._delivery.publish_in_company()
         return record_to_json(await self._follow.read(task_id))
 
     def rows_to_do(self, rows: Sequence[RowData], workflow_type: WorkflowType | str) -> list[RowData]:

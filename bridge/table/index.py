@@ -58,6 +58,8 @@ class TaskEntry:
     unwanted: bool
     #: the ComfyUIs that cannot run it
     refused_by: tuple[str, ...]
+    #: the run that entered it
+    batch: str | None
     #: what a search looks into, in lower case
     text: str
     #: sorts by the time of entry; ids alone do not, for each kind of task has numbers of its own
@@ -98,6 +100,7 @@ class TaskEntry:
             owner=record.owner,
             unwanted=record.cancel_requested is not None,
             refused_by=record.refused_by,
+            batch=record.batch and sys.intern(record.batch),
             text=" ".join(str(part) for part in searched if part is not None).lower(),
             order=(parse_time(record.created_at), id_sort_key(record.task_id)),
         )

@@ -24,6 +24,7 @@ class PublishingThread:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
+        self._has_begun = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wfrecovery-publisher", daemon=True)
 
@@ -45,15 +46,23 @@ class PublishingThread:
             self._wake.wait(patience)
             self._gather(pause)
             try:
-                again = self._publisher.number()
-                report = self._publisher.flush()
-                again = again or report.busy or bool(report.waiting or self._publisher.last_error)
-                patience = RETRY_SECONDS if again else IDLE_SECONDS
-                if report.pushed:
-                    log.info("[wfrecovery] pushed to Feishu: %s", ", ".join(report.pushed))
+                patience = self._publish()
             except Exception:
                 log.exception("[wfrecovery] pushing failed; the results wait in the outbox")
                 pause.wait(RETRY_SECONDS)
+
+    def _publish(self) -> float:
+        """One look at the outbox; seconds until the next one. The first flush is one at any rate: it looks where a
+        killed program's texts went."""
+        again = self._publisher.number()
+        alone = self._publisher.waits_for_company() if self._has_begun else 0.0
+        if not alone:
+            self._has_begun = True
+            report = self._publisher.flush()
+            again = again or report.busy or bool(report.waiting or self._publisher.last_error)
+            if report.pushed:
+                log.info("[wfrecovery] pushed to Feishu: %s", ", ".join(report.pushed))
+        return min(alone or IDLE_SECONDS, RETRY_SECONDS if again else IDLE_SECONDS)
 
     def _gather(self, pause: threading.Event) -> None:
         for _ in range(_MOST_GATHERED):
