@@ -7,8 +7,8 @@ The ordinary way is that of scripts which write one row at a time: for each row 
 the row, the picture as a list of numbers, then status after status, each call on a connection of its own. Both write
 into the stand-in Feishu on this machine; the latency is added to each call there. Ratios are printed, nothing asserted.
 
-The trickle is one flush for each picture, after two that show how the stand-in counts; nobody else edits. The large
-sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a publisher
+The trickle is one picture after the other, each while the next one of its batch renders, or alone, after two that show
+how the stand-in counts; nobody else edits. The large sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a publisher
 that has read nothing yet. The stand-in runs in a process of its own there, so that the seconds and the peak are the
 publisher's: its CPU time, and what Python's memory grew by (tracemalloc, in a second run: it costs time).
 """
@@ -37,6 +37,7 @@ from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.publisher import Publisher
 from wfrecovery.bridge.settings import Settings, load_settings
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.records import Stage
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
 STATUS, PICTURE = "图片是否已处理", "产品模特合成图"
@@ -82,8 +83,7 @@ def measured(feishu: FeishuStandIn, rows: int, started: float) -> Cost:
 
 def enter(db: DatabaseManager, number: int, file: Path) -> None:
     """A finished picture of a row."""
-    row = {"row_number": number, "product_name": f"产品{number - 1}", "model_name": f"模特{number - 1}"}
-    db.complete_task(db.add_workflow_task(row, "图片合成"), [file])
+    db.complete_task(db.add_workflow_task(row(number), "图片合成"), [file])
 
 
 def our_way(files: list[Path], latency: float) -> Cost:
@@ -98,17 +98,27 @@ def our_way(files: list[Path], latency: float) -> Cost:
         return measured(feishu, len(files), started)
 
 
-def trickle(files: list[Path]) -> Counter[str]:
-    """The calls for pictures that come in one by one, by operation."""
+def trickle(files: list[Path], *, alone: bool) -> Counter[str]:
+    """The calls for pictures that come in one by one, by operation: each while the next one renders, or `alone`."""
     with sheet(len(files), 0.0) as feishu:
         db = DatabaseManager(files[0].parent)
         publisher = Publisher(db, FeishuClient(load_settings(environ=feishu.environment())))
+        tasks = [db.add_workflow_task(row(number), "图片合成") for number in range(2, len(files) + 2)]
         known = 0
-        for number, file in enumerate(files, 2):
-            enter(db, number, file)
-            assert len(publisher.flush().pushed) == 1
-            known = known or (len(feishu.calls) if number == 3 else 0)
+        for number, (task_id, file) in enumerate(zip(tasks, files, strict=True)):
+            for queued in [task_id] if alone else tasks if number == 0 else []:
+                db.table.update(queued, lambda task: task.entering(Stage.QUEUED))
+            db.complete_task(task_id, [file])
+            if not publisher.waits_for_company():
+                publisher.flush()
+            known = known or (len(feishu.calls) if number == 1 else 0)
+        assert not db.unpushed()
         return Counter(call.operation for call in feishu.calls[known:])
+
+
+def row(number: int) -> dict[str, Any]:
+    """As it was read."""
+    return {"row_number": number, "product_name": f"产品{number - 1}", "model_name": f"模特{number - 1}"}
 
 
 def flush_into(rows: int, count: int, folder: Path) -> Flush:
@@ -215,7 +225,11 @@ def main() -> None:
         ours = our_way(files, given.latency_ms / 1000)
         ordinary = ordinary_way(files, given.latency_ms / 1000)
     with tempfile.TemporaryDirectory() as folder:
-        alone = trickle(pictures(Path(folder), given.rows, given.kilobytes))
+        trickles = {}
+        for way in ("one by one", "alone"):
+            (Path(folder) / way).mkdir()
+            files = pictures(Path(folder) / way, given.rows, given.kilobytes)
+            trickles[way] = trickle(files, alone=way == "alone")
         small, large = (flush_into(rows, given.rows, Path(folder)) for rows in (given.large // 10, given.large))
     print(f"{given.rows} pictures of {size / 1024:.0f} KiB, {given.latency_ms:g} ms added to each call")
     print(f"{'':24}{'ordinary':>12}{'wfrecovery':>12}{'ratio':>8}")
@@ -225,7 +239,8 @@ def main() -> None:
         ("milliseconds per row", ordinary.seconds / given.rows * 1000, ours.seconds / given.rows * 1000),
     ):
         print(f"{name:24}{before:12.2f}{now:12.2f}{before / now:8.1f}")
-    print(f"one by one: {alone.total() / (given.rows - 2):.2f} calls a row: {dict(alone)}")
+    for way, calls in trickles.items():
+        print(f"{way}: {calls.total() / (given.rows - 2):.2f} calls a row: {dict(calls)}")
     print(f"{given.rows} pictures into a sheet of{small.rows:12,}{large.rows:12,}{'ratio':>8}")
     for name, less, more in (
         ("calls", small.calls, large.calls),

@@ -116,6 +116,8 @@ def test_unknown_keys_are_named_with_the_known_ones(tmp_path: Path) -> None:
         ("WFRECOVERY_KEEP_DAYS", "1.5"),
         ("WFRECOVERY_KEEP_DAYS", "9" * 5000),
         ("WFRECOVERY_STANDSTILL_MINUTES", "soon-9876"),
+        ("WFRECOVERY_GATHER_SECONDS", "long-9876"),
+        ("WFRECOVERY_GATHER_SECONDS", "-1"),
         ("WFRECOVERY_LOST_PROMPTS", "never-9876"),
         ("WFRECOVERY_LANGUAGE", "deutsch-9876"),
         ("FEISHU_DOMAIN", "open.feishu.cn"),
@@ -170,6 +172,12 @@ def test_a_standstill_is_told_after_fifteen_minutes_unless_set() -> None:
     assert load_settings(environ={"WFRECOVERY_STANDSTILL_MINUTES": "60"}).standstill_minutes == 60
     assert load_settings(environ={"WFRECOVERY_STANDSTILL_MINUTES": "0"}).standstill_minutes == 0
     assert load_settings(environ={}, page={"standstill_minutes": 5}).standstill_minutes == 5
+
+
+def test_a_result_waits_two_minutes_for_another_one_unless_set(tmp_path: Path) -> None:
+    assert load_settings(environ={}).gather_seconds == 120
+    assert load_settings(environ={"WFRECOVERY_GATHER_SECONDS": "0"}).gather_seconds == 0
+    assert load_settings(config(tmp_path, "gather_seconds = 30\n"), {}).gather_seconds == 30
 
 
 def test_the_page_decides_where_neither_environment_nor_file_does(tmp_path: Path) -> None:

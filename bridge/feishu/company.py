@@ -7,36 +7,44 @@ was tried before, waits for nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from ..table.index import TaskEntry
+from ..table.manager import DatabaseManager
 from ..table.records import Stage, TaskError, TaskRecord, parse_time
 from ..table.values import FeishuState
+from .client import FeishuClient
+from .left_on_disk import LeftOnDisk
 
 #: Of so many in the outbox one may be the only one that is due; of more, none is looked at for that.
 _FEW: Final = 20
 
 
-def seconds_alone(
-    entries: Callable[[], Sequence[TaskEntry]], due: Callable[[], list[TaskRecord]], now: float, longest: float
-) -> float:
-    """How long what is due may still wait for another result; 0: it need not, or nothing is due, or the table cannot be
-    read: the flush says so.
+class Company:
+    """For how long what is due in one table may wait. `clock`: seconds since the epoch."""
 
-    `now`: seconds since the epoch; `longest`: seconds since the task ended.
-    """
-    try:
-        known = entries() if longest else ()
-        waiting = sum(entry.stage.final and entry.feishu_state is FeishuState.PENDING for entry in known)
-        tasks = due() if 0 < waiting <= _FEW else []
-    except (OSError, TaskError):
-        return 0.0
-    if len(tasks) != 1:
-        return 0.0
-    waited = now - parse_time(tasks[0].finished_at)  # a clock that was set makes nobody wait
-    is_to_wait = 0 <= waited < longest and _is_fresh(tasks[0]) and any(_is_company(tasks[0], entry) for entry in known)
-    return longest - waited if is_to_wait else 0.0
+    def __init__(self, db: DatabaseManager, feishu: FeishuClient, left: LeftOnDisk, clock: Callable[[], float]) -> None:
+        self._db, self._feishu, self._left, self._clock = db, feishu, left, clock
+
+    def seconds(self, due: Callable[[], list[TaskRecord]]) -> float:
+        """Until WFRECOVERY_GATHER_SECONDS are over; 0: it need not wait, or nothing is due. Where the table cannot be
+        read, or a killed program's texts are to be looked for, the flush is to begin."""
+        longest = self._feishu.settings.gather_seconds
+        try:
+            if not longest or self._left.will_be_due():
+                return 0.0
+            entries = self._db.index.entries()
+            waiting = sum(entry.stage.final and entry.feishu_state is FeishuState.PENDING for entry in entries)
+            tasks = due() if 0 < waiting <= _FEW else []
+        except (OSError, TaskError):
+            return 0.0
+        if len(tasks) != 1 or not _is_fresh(tasks[0]):
+            return 0.0
+        waited = self._clock() - parse_time(tasks[0].finished_at)
+        if not 0 <= waited < longest:  # a clock that was set makes nobody wait
+            return 0.0
+        return longest - waited if any(_is_company(tasks[0], entry) for entry in entries) else 0.0
 
 
 def _is_fresh(task: TaskRecord) -> bool:

@@ -43,8 +43,12 @@ class LeftOnDisk:
 
     def is_due(self) -> bool:
         """Once for each program, before its first look: whether another one has left something. Raises OSError."""
-        looked, self._looked = self._looked, True
-        return not looked and any(map(is_one, self._files.disk.names(self._files.folder)))
+        due, self._looked = self.will_be_due(), True
+        return due
+
+    def will_be_due(self) -> bool:
+        """What `is_due` will say. Raises OSError."""
+        return not self._looked and any(map(is_one, self._files.disk.names(self._files.folder)))
 
     def keep(self, sheet_id: str, kept: Kept) -> None:
         """From now on it survives a kill and a power cut; nothing of it where there is nothing. Raises OSError."""

@@ -26,7 +26,7 @@ from ..wording import Wording
 from .astray import spoiled
 from .cell_writing import CellWriting
 from .client import FeishuClient
-from .company import seconds_alone
+from .company import Company
 from .delivery import Delivery, video_links
 from .errors import FeishuError
 from .finding import RowNotFoundError
@@ -80,6 +80,7 @@ class Publisher:
         self._reader: SheetReader | None = None
         self._left = LeftOnDisk(db.table.files, feishu.settings)
         self._unseen = Unseen(self._left.keep)
+        self._company = Company(db, feishu, self._left, clock)
         self._numbers, self._own_push = RowNumbers(db, feishu, clock), OwnPush()
         self.which = WhichDocument(db, feishu, clock)
         #: numbers and results are written one after the other
@@ -128,8 +129,7 @@ class Publisher:
 
     def waits_for_company(self, leave: frozenset[str] = frozenset()) -> float:
         """Seconds that what is due, apart from the tasks in `leave`, may wait for company."""
-        longest = self._feishu.settings.gather_seconds
-        return seconds_alone(self._db.index.entries, partial(self._due, leave), self._clock(), longest)
+        return self._company.seconds(partial(self._due, leave))
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting. Not

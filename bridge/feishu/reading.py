@@ -6,9 +6,9 @@ read again, and it is looked for where the write went. How `revision` counts is 
 for one kind of write only after a reading has shown that it counts that by one; and where it does not, each write costs
 a reading.
 
-A row that comes in alone so costs three calls. Its picture and its status are two, and the first call after a pause has
-to be a look: no former answer tells what people did meanwhile, and the answer to a write comes when a cell is written
-over, perhaps that of a row that no reading has seen.
+A row that comes in alone so costs three calls (see `company` for how two share them). Its picture and its status are
+two, and the first call after a pause has to be a look: no former answer tells what people did meanwhile, and the answer
+to a write comes when a cell is written over, perhaps that of a row that no reading has seen.
 """
 
 from __future__ import annotations

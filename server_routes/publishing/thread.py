@@ -24,7 +24,6 @@ class PublishingThread:
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._has_begun = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wfrecovery-publisher", daemon=True)
 
@@ -52,12 +51,10 @@ class PublishingThread:
                 pause.wait(RETRY_SECONDS)
 
     def _publish(self) -> float:
-        """One look at the outbox; seconds until the next one. The first flush is one at any rate: it looks where a
-        killed program's texts went."""
+        """One look at the outbox; seconds until the next one."""
         again = self._publisher.number()
-        alone = self._publisher.waits_for_company() if self._has_begun else 0.0
+        alone = self._publisher.waits_for_company()
         if not alone:
-            self._has_begun = True
             report = self._publisher.flush()
             again = again or report.busy or bool(report.waiting or self._publisher.last_error)
             if report.pushed:

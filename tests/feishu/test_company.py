@@ -1,4 +1,4 @@
-"""A result that comes in alone waits for the next one of its batch: two calls a row instead of three, and never long."""
+"""A result that comes in alone waits for the next one of its batch: two calls a row, not three; and never for long."""
 
 from __future__ import annotations
 
@@ -203,3 +203,12 @@ def test_a_table_that_cannot_be_read_is_the_flushs_to_tell(batch: Batch, monkeyp
     monkeypatch.setattr(batch.db.index, "entries", broken)
     assert batch.looks()
     assert batch.publisher.last_problem is not None
+
+
+def test_where_a_killed_programs_texts_went_is_looked_for_at_once(batch: Batch) -> None:
+    first, _ = batch.queued(2), batch.queued(3)
+    batch.ends(first)
+    (batch.db.table.files.folder / "left1-0123456789abcdef.json.z").write_bytes(b"another sheet's")
+    batch.publisher = batch.new_publisher()
+    assert batch.looks()
+    batch.assert_delivered(first)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,10 @@ class Office:
 class MainPy:
     """One run of a `main.py`."""
 
-    def __init__(self, office: Office, *, configured: bool = True, comfy: Any = None) -> None:
+    def __init__(self, office: Office, *, configured: bool = True, comfy: Any = None, **settings: Any) -> None:
         self.office = office
         environ = office.feishu.environment() if configured else {}
-        self.settings = bridge.load_settings(environ=environ)
+        self.settings = replace(bridge.load_settings(environ=environ), **settings)
         self.db = bridge.DatabaseManager(office.folder)
         self.comfy = comfy or bridge.ComfyUIClient(office.comfy.url, poll_seconds=0.2)
         feishu = bridge.FeishuClient(self.settings) if configured else None
