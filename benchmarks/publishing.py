@@ -8,9 +8,11 @@ the row, the picture as a list of numbers, then status after status, each call o
 into the stand-in Feishu on this machine; the latency is added to each call there. Ratios are printed, nothing asserted.
 
 The trickle is one picture after the other, each while the next one of its batch renders, or alone, after two that show
-how the stand-in counts; nobody else edits. The large sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a publisher
-that has read nothing yet. The stand-in runs in a process of its own there, so that the seconds and the peak are the
-publisher's: its CPU time, and what Python's memory grew by (tracemalloc, in a second run: it costs time).
+how the stand-in counts; nobody else edits.
+
+The large sheet is compared with one of a tenth of its rows: a flush of as many pictures, spread over all of it, by a
+publisher that has read nothing yet. The stand-in runs in a process of its own there, so that the seconds and the peak
+are the publisher's: its CPU time, and what Python's memory grew by (tracemalloc, in a second run: it costs time).
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def trickle(files: list[Path], *, alone: bool) -> Counter[str]:
             for queued in [task_id] if alone else tasks if number == 0 else []:
                 db.table.update(queued, lambda task: task.entering(Stage.QUEUED))
             db.complete_task(task_id, [file])
-            if not publisher.waits_for_company():
+            if not publisher.waits_for_company(unless_set=120):
                 publisher.flush()
             known = known or (len(feishu.calls) if number == 1 else 0)
         assert not db.unpushed()

@@ -109,8 +109,9 @@ class Settings:
     video_link_column: str = ""
     #: the Drive folder for the videos: what its address has after /drive/folder/ (the whole address will do)
     video_folder_token: str = field(default="", repr=False)
-    #: seconds that a result which comes in alone waits for the next one of its batch; 0: not at all
-    gather_seconds: int = 120
+    #: seconds that a result which comes in alone waits for the next one of its batch; 0: not at all. None: as long as
+    #: suits who delivers it
+    gather_seconds: int | None = None
     #: minutes after which the group hears that nothing moves although there is work; 0: never
     standstill_minutes: int = STANDSTILL_MINUTES
     #: group bot for one summary after a recovery or batch, and for a batch that stands still; both are secrets

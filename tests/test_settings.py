@@ -174,8 +174,8 @@ def test_a_standstill_is_told_after_fifteen_minutes_unless_set() -> None:
     assert load_settings(environ={}, page={"standstill_minutes": 5}).standstill_minutes == 5
 
 
-def test_a_result_waits_two_minutes_for_another_one_unless_set(tmp_path: Path) -> None:
-    assert load_settings(environ={}).gather_seconds == 120
+def test_how_long_a_result_waits_for_another_one_is_not_set_by_itself(tmp_path: Path) -> None:
+    assert load_settings(environ={}).gather_seconds is None
     assert load_settings(environ={"WFRECOVERY_GATHER_SECONDS": "0"}).gather_seconds == 0
     assert load_settings(config(tmp_path, "gather_seconds = 30\n"), {}).gather_seconds == 30
 

@@ -27,10 +27,11 @@ class Company:
     def __init__(self, db: DatabaseManager, feishu: FeishuClient, left: LeftOnDisk, clock: Callable[[], float]) -> None:
         self._db, self._feishu, self._left, self._clock = db, feishu, left, clock
 
-    def seconds(self, due: Callable[[], list[TaskRecord]]) -> float:
-        """Until WFRECOVERY_GATHER_SECONDS are over; 0: it need not wait, or nothing is due. Where the table cannot be
-        read, or a killed program's texts are to be looked for, the flush is to begin."""
+    def seconds(self, due: Callable[[], list[TaskRecord]], unless_set: int) -> float:
+        """Until WFRECOVERY_GATHER_SECONDS (`unless_set`) are over; 0: it need not wait, or nothing is due. Where the
+        table cannot be read, or a killed program's texts are to be looked for, the flush is to begin."""
         longest = self._feishu.settings.gather_seconds
+        longest = unless_set if longest is None else longest
         try:
             if not longest or self._left.will_be_due():
                 return 0.0

@@ -127,9 +127,9 @@ class Publisher:
                 if task is not None and task.stage.final and task.feishu_state is FeishuState.PENDING:
                     yield task
 
-    def waits_for_company(self, leave: frozenset[str] = frozenset()) -> float:
-        """Seconds that what is due, apart from the tasks in `leave`, may wait for company."""
-        return self._company.seconds(partial(self._due, leave))
+    def waits_for_company(self, leave: frozenset[str] = frozenset(), *, unless_set: int) -> float:
+        """Seconds that what is due, apart from the tasks in `leave`, may wait for company, `unless_set` otherwise."""
+        return self._company.seconds(partial(self._due, leave), unless_set)
 
     def unblock(self) -> None:
         """Give what is blocked another try: at each start, because somebody may have mended the sheet or a setting. Not

@@ -99,13 +99,15 @@ class RunDelivery:
         return await asyncio.to_thread(self._publisher.flush, self._left)
 
     async def publish_in_company(self) -> None:
-        """The same, but what has come in alone may wait for the next result of its batch."""
+        """The same, but what has come in alone waits for the next result of its batch, where that is set: a program may
+        look into the sheet as soon as its row has ended."""
+        alone = 0.0
         if self._publisher is not None:
-            alone = await asyncio.to_thread(self._publisher.waits_for_company, self._left)
-            if alone:
-                self._later.start(alone)
-                return
-        await self.publish()
+            alone = await asyncio.to_thread(self._publisher.waits_for_company, self._left, unless_set=0)
+        if alone:
+            self._later.start(alone)
+        else:
+            await self.publish()
 
     def _unpushed(self) -> list[TaskRecord]:
         if self._publisher is not None:

@@ -239,7 +239,7 @@ class TaskRecoveryManager:
         return job_id
 
     async def finish(self, task_id: str) -> dict[str, Any]:
-        """Follow a submitted task to its end, fetch its files, push (within WFRECOVERY_GATHER_SECONDS), and return its
+        """Follow a submitted task to its end, fetch its files, push (later: WFRECOVERY_GATHER_SECONDS), and return its
         record; before the end where the task waits for a person's decision, or its result cannot be fetched now.
         """
         task = await self._follow.read(task_id)

@@ -17,6 +17,8 @@ IDLE_SECONDS: Final = 30.0
 #: read of the sheet serves them all, and one call numbers them.
 GATHER_SECONDS: Final = 0.3
 _MOST_GATHERED: Final = 10
+#: So long a lone result waits for the next one of its batch, where the settings do not say.
+COMPANY_SECONDS: Final = 120
 
 
 class PublishingThread:
@@ -53,7 +55,7 @@ class PublishingThread:
     def _publish(self) -> float:
         """One look at the outbox; seconds until the next one."""
         again = self._publisher.number()
-        alone = self._publisher.waits_for_company()
+        alone = self._publisher.waits_for_company(unless_set=COMPANY_SECONDS)
         if not alone:
             report = self._publisher.flush()
             again = again or report.busy or bool(report.waiting or self._publisher.last_error)

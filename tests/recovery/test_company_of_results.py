@@ -45,7 +45,7 @@ def test_the_first_waits_for_the_second_and_one_look_serves_both(
     feishu: FeishuStandIn, tmp_path: Path, plugin: str
 ) -> None:
     with Office(tmp_path, feishu, plugin=plugin) as office:
-        main = office.main_py()
+        main = MainPy(office, gather_seconds=120)
 
         async def batch() -> None:
             async with none_begins(office):
@@ -83,7 +83,7 @@ def test_one_that_takes_long_is_not_waited_for(feishu: FeishuStandIn, tmp_path: 
 def test_a_main_py_that_sends_one_row_after_the_other_waits_for_nobody(feishu: FeishuStandIn, tmp_path: Path) -> None:
     """What another run has sent is none of its batch."""
     with Office(tmp_path, feishu, plugin=NOTHING) as office:
-        other, main = MainPy(office), MainPy(office)
+        other, main = MainPy(office), MainPy(office, gather_seconds=120)
 
         async def rows_one_by_one() -> None:
             async with none_begins(office):
@@ -93,4 +93,20 @@ def test_a_main_py_that_sends_one_row_after_the_other_waits_for_nobody(feishu: F
             assert office.writes(2) == 1
 
         main.does(rows_one_by_one())
+        office.assert_delivered_once()
+
+
+def test_unless_it_is_set_the_result_is_in_the_sheet_when_finish_returns(feishu: FeishuStandIn, tmp_path: Path) -> None:
+    """A program may go on with what it reads there."""
+    with Office(tmp_path, feishu, plugin=NOTHING) as office:
+        main = MainPy(office)
+
+        async def image_then_video() -> None:
+            async with none_begins(office):
+                task_id = await main.enters(2)
+                await main.enters(3, seconds=LONG)
+            await main.recovery.finish(task_id)
+            assert office.writes(2) == 1
+
+        main.does(image_then_video())
         office.assert_delivered_once()
