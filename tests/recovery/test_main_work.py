@@ -23,6 +23,7 @@ from PIL import Image
 from wfrecovery import bridge
 from wfrecovery.bridge.engines.comfyui import PromptRefusedError
 from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.recovery import following
 from wfrecovery.bridge.table.changes import started, wished_away
 from wfrecovery.bridge.table.lives import Life, Surroundings
 from wfrecovery.bridge.table.owners import OwnedError
@@ -118,6 +119,37 @@ def test_who_is_stopped_while_he_waits_for_his_turn_has_used_no_render(tmp_path:
 
     asyncio.run(story())
     assert len(engine.sent) == 2
+
+
+def test_who_is_overtaken_while_he_waits_for_his_turn_has_used_no_render(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two were lost, and one may be sent: somebody else has sent the first just before, so it is the second."""
+    db, recovery = main_py(tmp_path, engine)
+    tasks = [enter(db, number) for number in (2, 3)]
+
+    async def lost() -> None:
+        for task_id in tasks:
+            await recovery.submit(task_id, GRAPH)
+
+    asyncio.run(lost())
+    first, second = (db.table.get(task_id).comfyui_task_id or "" for task_id in tasks)
+    engine.crash()
+    sent = len(engine.sent)
+    engine.at_first = DONE
+    is_nowhere = following.is_nowhere
+
+    async def overtaken(engine_in_use: Any, task: TaskRecord, *known: Any) -> bool:
+        if task.comfyui_task_id == first:
+            engine.known[first] = DONE
+        return task.comfyui_task_id != first and await is_nowhere(engine_in_use, task, *known)
+
+    monkeypatch.setattr(following, "is_nowhere", overtaken)
+    settings = dataclasses.replace(bridge.load_settings(environ={}), max_renders=1)
+    db, _ = main_py(tmp_path, engine)
+    ended = asyncio.run(recovered(bridge.TaskRecoveryManager(db, engine, settings=settings)))
+    assert engine.sent[sent:] == [second]
+    assert {task["task_id"]: task["status"] for task in ended} == dict.fromkeys(tasks, "已完成")
 
 
 def test_what_ended_meanwhile_is_nobody_s_any_more(tmp_path: Path, engine: Engine) -> None:
