@@ -8,6 +8,7 @@ killed, signalled and replaced like any other. Where there is no fork, programs 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import locale
@@ -212,6 +213,7 @@ def serve(requests: socket.socket) -> list[str] | None:
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    gc.freeze()  # else each fork looks through all of them at each collection, and makes pages of its own of it
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
