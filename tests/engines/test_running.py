@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 from cloud_support import WORKFLOW
 
@@ -179,7 +180,7 @@ def test_a_plain_program_with_threads_killed_and_started_again(kill: str, tmp_pa
             command = [sys.executable, str(here / "plain_program.py"), cloud.url, cloud.api_key]
             environment = {**os.environ, "PYTHONPATH": str(here), "WFRECOVERY_OUTPUT": str(tmp_path)}
             given = [str(tmp_path), str(ROWS), kill]
-            return subprocess.run([*command, *given], env=environment, check=False, timeout=300).returncode
+            return preloaded.run([*command, *given], env=environment, timeout=300).returncode
 
         assert runs(kill) == -signal.SIGKILL
         codes = [runs(""), runs("")]

@@ -30,24 +30,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 class Team:
     """Their program, an engine and a sheet."""
 
-    def __init__(self, folder: Path, feishu: FeishuStandIn, engine: dict[str, str]) -> None:
-        self.folder, self.feishu, self.engine = folder, feishu, engine
-        here = Path(__file__).parent
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("WFRECOVERY_", "FEISHU_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, str(here / "specification.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**env, "PYTHONPATH": str(here), "PYTHONWARNINGS": "ignore"},
-        )
-
-    def __enter__(self) -> Team:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+    def __init__(
+        self, program: subprocess.Popen[str], folder: Path, feishu: FeishuStandIn, engine: dict[str, str]
+    ) -> None:
+        self.process, self.folder, self.feishu, self.engine = program, folder, feishu, engine
 
     def runs(self, kill: str = "") -> dict[str, Any]:
         """One run, to its end or to its death."""
@@ -68,6 +54,22 @@ class Team:
     def writes(self, number: int) -> int:
         """How often a picture was written into a row."""
         return sum(write.row == number for write in self.feishu.sheet.picture_writes)
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[subprocess.Popen[str]]:
+    """Their program, which has imported all it needs; each of its runs is a process of its own."""
+    here = Path(__file__).parent
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("WFRECOVERY_", "FEISHU_"))}
+    with subprocess.Popen(
+        [sys.executable, str(here / "specification.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**env, "PYTHONPATH": str(here), "PYTHONWARNINGS": "ignore"},
+    ) as started:
+        yield started
+        started.kill()
 
 
 @pytest.fixture
@@ -95,15 +97,17 @@ THEIRS = [("theirs", f"{KINDS[0]}: {line}") for line in ("entered", "submitted",
 
 
 @pytest.mark.parametrize(("engine", "kill"), [*(("cloud", kill) for kill in KILLS), *THEIRS])
-def test_in_a_cloud_killed_after_each_line(engine: str, kill: str, feishu: FeishuStandIn, tmp_path: Path) -> None:
+def test_in_a_cloud_killed_after_each_line(
+    engine: str, kill: str, program: subprocess.Popen[str], feishu: FeishuStandIn, tmp_path: Path
+) -> None:
     film = Workflow(nodes={"6": ("text",)}, seconds=0.0, outputs=(Output("9", "mp4"),))
     workflows = {WORKFLOW: Workflow(nodes={"6": ("text",)}, seconds=0.0), "102": film}
     with RunningHubStandIn(workflows) as cloud:
         place = {"engine": engine, "url": cloud.url, "key": cloud.api_key}
-        with Team(tmp_path, feishu, place) as team:
-            assert team.runs(kill) == {"ended": False, "killed": 9}
-            for _ in range(2):
-                assert team.runs() == {"ended": True}
+        team = Team(program, tmp_path, feishu, place)
+        assert team.runs(kill) == {"ended": False, "killed": 9}
+        for _ in range(2):
+            assert team.runs() == {"ended": True}
         assert_all_is_done(team)
         for number in ROWS:
             assert shows(team.shown(number), f"图片合成 row {number}")
@@ -118,14 +122,14 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyProcess]:
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_in_a_comfyui_killed_after_each_line(
-    kill: str, comfy: ComfyProcess, feishu: FeishuStandIn, tmp_path: Path
+    kill: str, comfy: ComfyProcess, program: subprocess.Popen[str], feishu: FeishuStandIn, tmp_path: Path
 ) -> None:
     rendered = comfy.base / "output" / "spec"
     before = {path.name for path in rendered.glob("*_.*")}
-    with Team(tmp_path, feishu, {"engine": "comfyui", "url": comfy.url}) as team:
-        assert team.runs(kill) == {"ended": False, "killed": 9}
-        for _ in range(2):
-            assert team.runs() == {"ended": True}
+    team = Team(program, tmp_path, feishu, {"engine": "comfyui", "url": comfy.url})
+    assert team.runs(kill) == {"ended": False, "killed": 9}
+    for _ in range(2):
+        assert team.runs() == {"ended": True}
     new = [path for path in rendered.glob("*_.*") if path.name not in before]
     assert len(new) == 2 * len(ROWS), new
     for number in ROWS:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import types
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
@@ -77,6 +78,15 @@ class PreloadedProcess:
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
         return self.returncode
 
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Nothing more is said to it; what it says until it ends."""
+        assert self.stdin is not None
+        assert self.stdout is not None
+        self.stdin.close()
+        said = self.stdout.read()
+        self.wait(timeout)
+        return said, None
+
     def send_signal(self, number: int) -> None:
         """Signal it, unless it has ended."""
         if self.returncode is None:
@@ -101,7 +111,7 @@ class Preloaded:
             self._server = subprocess.Popen(
                 [python, __file__, str(theirs.fileno())],
                 cwd=cwd,
-                env=dict(env),
+                env={name: value for name, value in env.items() if name != "PYTHONPATH"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -203,8 +213,8 @@ def _server_of(command: Sequence[str], env: Mapping[str, str]) -> Preloaded | No
 
 
 def _for_interpreter(env: Mapping[str, str]) -> dict[str, str]:
-    """What only counts when an interpreter starts; apart from what all of ours are started with."""
-    usual = ("PYTHONUNBUFFERED", "PYTHONUTF8")
+    """What only counts when an interpreter starts; apart from what ours are all started with, or `_become` sees to."""
+    usual = ("PYTHONUNBUFFERED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONPATH")
     return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LD_")) and name not in usual}
 
 
@@ -263,6 +273,7 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    sys.path[1:1] = filter(None, request["env"].get("PYTHONPATH", "").split(os.pathsep))
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, "")
     for number, descriptor in enumerate(descriptors):
@@ -276,6 +287,9 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
 def _run(arguments: Sequence[str]) -> None:
     """The program, as the interpreter would have run it."""
     sys.orig_argv = [sys.executable, *arguments]  # what a program that starts itself anew goes by
+    if arguments[0] == "-W":
+        warnings.simplefilter(arguments[1])  # type: ignore[arg-type]
+        arguments = arguments[2:]
     if arguments[0] == "-m":
         sys.argv = list(arguments[1:])
         sys.path[0] = str(Path.cwd())

@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import preloaded
 from table_support import job
 
 from wfrecovery.bridge.table.disk import Disk
@@ -111,10 +113,9 @@ class OwnerProcess:
     ) -> None:
         self.folder, self._first = folder, first
         command = [sys.executable, "-c", _PROGRAM, str(folder), kernel or "", computer, str(user)]
-        env = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": str(Path(__file__).parent)}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=env
-        )
+        paths = os.pathsep.join(str(Path(file).parent) for file in (__file__, preloaded.__file__))
+        env = {**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": paths}
+        self.process = preloaded.talking(command, env=env)
         self.children: list[int] = []
         #: its token
         self.boot = ""
@@ -161,8 +162,9 @@ class OwnerProcess:
     def send(self, number: int) -> None:
         """A signal; after SIGSTOP it stands still when this returns."""
         self.process.send_signal(number)
-        if number == signal.SIGSTOP:
-            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+        state = ["ps", "-o", "state=", "-p", str(self.process.pid)]  # it need not be a child of ours
+        while number == signal.SIGSTOP and not subprocess.check_output(state, text=True).startswith("T"):
+            time.sleep(0.01)
 
     def beat(self) -> None:
         """Its beat moves, which no thread of its own does."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import preloaded
 import pytest
 from table_processes import table_of
 from table_support import MONTH, add_attempt, finish, job, job_id, temp_files
@@ -32,13 +33,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         paths = os.pathsep.join([str(HERE), *filter(None, sys.path)])
 
         def begin(what: str, *arguments: object) -> subprocess.Popen[str]:
-            child = subprocess.Popen(
-                [sys.executable, "-W", "error", HERE / "table_processes.py", what, tmp_path, *map(str, arguments)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
-            )
+            command = [sys.executable, "-W", "error", HERE / "table_processes.py", what, tmp_path, *arguments]
+            env = {**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"}
+            child = preloaded.talking(list(map(str, command)), env=env)
             running.enter_context(child)
             running.callback(child.kill)
             return child
