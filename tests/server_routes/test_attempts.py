@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from plugin_support import HOSTS, Comfy, all_hosts, picture, row, until
+from plugin_support import ONE_HOST, Comfy, one_host, picture, row, until
 
 EXEC_NODES = Path(__file__).with_name("exec_route")
 LATE_WORKER = Path(__file__).with_name("late_worker")
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=ONE_HOST)
 def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
     with Comfy(tmp_path / "comfyui", request.param, plugins=[EXEC_NODES]) as process:
         yield process
@@ -113,7 +113,7 @@ def test_forty_rows_behind_one_that_kills_are_not_counted(tmp_path: Path) -> Non
             assert comfy.finished(prompt)["metadata"]["attempts"] == 1
 
 
-@all_hosts
+@one_host
 def test_a_worker_that_comes_late_is_counted_as_well(host: str | int, tmp_path: Path) -> None:
     """After a crash the row that kills ComfyUI is the first one of each life: uncounted, it would be sent for ever."""
     with Comfy(tmp_path / "comfyui", host, plugins=[LATE_WORKER]) as comfy:

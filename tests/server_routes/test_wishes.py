@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import requests
-from plugin_support import HOSTS, Comfy, picture, row, slow_save, until
+from plugin_support import HOSTS, ONE_HOST, Comfy, picture, row, slow_save, until
 
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=ONE_HOST)
 def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
     with Comfy(tmp_path / "comfyui", request.param, plugins=[DEAF_NODES]) as process:
         yield process
@@ -66,11 +66,14 @@ def by_jobs(comfy: Comfy, prompt: str) -> None:
     assert answer.status_code == 200
 
 
-RUNNING = [by_our_route, by_our_route_for_many, by_interrupt, by_interrupt_of_one, by_jobs]
-WAITING = [by_our_route, by_our_route_for_many, by_delete, by_clear, by_jobs]
+def tried(*ways: Callable[[Comfy, str], None]) -> pytest.MarkDecorator:
+    """Each of them on one host; jobs are in the newer generation only."""
+    cases = [(host, way) for way in ways for host in (HOSTS if way is by_jobs else ONE_HOST)]
+    given = [pytest.param(*host.values, way, id=f"{host.id}-{way.__name__}", marks=host.marks) for host, way in cases]
+    return pytest.mark.parametrize(("comfy", "cancel"), given, indirect=["comfy"])
 
 
-@pytest.mark.parametrize("cancel", RUNNING)
+@tried(by_our_route, by_our_route_for_many, by_interrupt, by_interrupt_of_one, by_jobs)
 def test_a_node_that_hears_nothing_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
     prompt = comfy.queue(deaf("row2"), row(2))
     comfy.until_stage(prompt, "running")
@@ -83,7 +86,7 @@ def test_a_node_that_hears_nothing_and_then_a_kill(comfy: Comfy, cancel: Callabl
     assert not comfy.pictures()
 
 
-@pytest.mark.parametrize("cancel", WAITING)
+@tried(by_our_route, by_our_route_for_many, by_delete, by_clear, by_jobs)
 def test_what_waits_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
     running = comfy.queue(picture("row2", seconds=600), row(2))
     comfy.until_stage(running, "running")
@@ -138,7 +141,7 @@ def test_all_are_cancelled_while_the_recovery_queues_them_again(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cancel", [by_clear, by_delete_of_all])
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", ONE_HOST)
 def test_the_queue_is_cleared_while_the_recovery_fills_it(
     tmp_path: Path, host: Any, cancel: Callable[[Comfy, str], None]
 ) -> None:
@@ -160,7 +163,7 @@ def test_the_queue_is_cleared_while_the_recovery_fills_it(
 
 
 @pytest.mark.parametrize("cancel", [by_clear, by_delete_of_all])
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", ONE_HOST)
 def test_the_queue_is_cleared_before_the_recovery_knows_what_it_has_lost(
     tmp_path: Path, host: Any, cancel: Callable[[Comfy, str], None]
 ) -> None:
