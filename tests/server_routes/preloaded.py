@@ -1,8 +1,8 @@
 """Programs that start from a process which has imported their libraries already.
 
 Most of a program's start goes into imports, and the tests start hundreds. A server for each interpreter imports the
-libraries once, and forks for each start; what it runs then is the program itself, in a process of its own that can be
-killed, signalled and replaced like any other. Where there is no fork, programs start as usual.
+libraries once, and `bridge` with them, and forks for each start; what it runs then is the program itself, in a process
+of its own that can be killed, signalled and replaced like any other. Where there is no fork, programs start as usual.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
-#: Of these the ones that an interpreter has. None of them is ours, or ComfyUI's own.
+#: Of these the ones that an interpreter has. None of them is ComfyUI's own; ours keep nothing of who imports them.
 LIBRARIES = (
     *("aiohttp.web", "requests", "filelock", "PIL.Image", "PIL.ImageDraw", "PIL.ImageFont", "PIL.ImageOps"),
     *("PIL.PngImagePlugin", "av", "numpy", "yaml", "psutil", "torch", "torchsde", "einops", "transformers"),
     *(f"transformers.models.{name}.tokenization_{name}" for name in ("bert", "byt5", "clip", "llama", "qwen2", "t5")),
     *("tokenizers", "safetensors.torch", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.stats"),
     *("kornia", "spandrel", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "alembic.command", "pydantic_settings"),
-    "tqdm",
+    *("tqdm", "wfrecovery.bridge", "wfrecovery.bridge.cli.main"),
 )
 #: A request begins with the number of its bytes, in so many.
 _SIZE: Final = 4
