@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
-from ..table.records import TaskRecord, WorkflowStatus
+from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
+from ..table.row_identity import pictures_differ, shows_its_pictures
 from ..table.values import FeishuState
 from .reading import SheetReader
+from .status_column import status_field
 
 #: Document, workflow, and which row.
 _Key = tuple[str | None, str | None, tuple[int, ...], int | None]
@@ -27,7 +30,7 @@ def newer_results(
     if not tasks:  # mostly none is held back, and the table may have 100,000
         return {}
     since = min(task.result_order for task in tasks)
-    newest: dict[_Key, TaskEntry] = {}
+    results: defaultdict[_Key, list[TaskEntry]] = defaultdict(list)
     known = db.sheets.read()
 
     def sheet_of(task: TaskRecord | TaskEntry) -> str | None:
@@ -37,14 +40,32 @@ def newer_results(
     key_of = partial(_key, reader, sheet_of)
     for entry in db.index.entries():
         if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry):
-            key = key_of(entry)
-            newest[key] = max(newest.get(key, entry), entry, key=_order)
+            results[key_of(entry)].append(entry)
     found = {}
     for task in tasks:
-        by = newest.get(key_of(task)) if reader.row_of(task) else None
-        if by is not None and _order(by) > _order(task):
-            found[task.task_id] = by
+        row = reader.row_of(task)
+        newer = [entry for entry in results.get(key_of(task), ()) if _order(entry) > _order(task)]
+        its = [entry for entry in newer if row and _is_for(reader, row, task, entry)]
+        if its:
+            found[task.task_id] = max(its, key=_order)
     return found
+
+
+def _is_for(reader: SheetReader, row: int, task: TaskRecord, newer: TaskEntry) -> bool:
+    """Whether a newer result is for the task's row as well. The row of that one may have been deleted or changed: then
+    the task's is the only one left that looks like it. What it shows tells, and the pictures that it is made of."""
+    there = reader.sheet.identity(row)
+    if pictures_differ(newer.identity, there) and shows_its_pictures(task.identity, there):
+        return False
+    return newer.feishu_state is FeishuState.PENDING or _has_result(reader, row, task.workflow_type)
+
+
+def _has_result(reader: SheetReader, row: int, workflow_type: str | None) -> bool:
+    """Whether a row says that it is done, or shows something where its result goes."""
+    sheet, done = reader.sheet, WorkflowStatus.COMPLETED.value
+    result = "video_link" if workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "composite_image"
+    shows = row in reader.current.sent or (result in sheet.places and sheet.shown(row, result) != "")
+    return shows or sheet.optional_text(row, status_field(workflow_type)) == done
 
 
 def _key(
