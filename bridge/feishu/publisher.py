@@ -366,7 +366,7 @@ class Publisher:
         attempts = task.outbox.attempts + 1
         change: dict[str, Any] = {"attempts": attempts, "last_error": reason.en, "last_error_zh": reason.zh}
         if needs_person(error):
-            change.update(state=FeishuState.BLOCKED, spoiled=spoiled)
+            change.update(state=FeishuState.BLOCKED, spoiled=spoiled, asked_at=None)
             report.blocked[task.task_id] = reason.en
         else:
             server_wait = error.wait if isinstance(error, FeishuError) else None

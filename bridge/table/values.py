@@ -174,7 +174,7 @@ class Outbox:
     upload: Mapping[str, Any] | None = None
     #: the other table, by its id, that delivers it; while it waits in this outbox: that was to, and perhaps has
     by: str | None = None
-    #: when a person wanted it pushed again: then it is written, whatever stands there
+    #: when a person wanted it pushed again: then it is written, whatever stands there, unless that was refused for good
     asked_at: str | None = None
     #: the newer result of the same row
     superseded_by: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,47 @@ def test_what_a_row_shows_when_it_is_decided_is_what_it_showed_before(team: Team
     assert team.db.try_again(task_id)
     team.publisher.flush()
     assert (team.state(task_id), in_row(team, 3)) == (FeishuState.BLOCKED, mark)
+
+
+def _by_name(team: Team, task_id: str) -> None:
+    team.db.deliver_here(task_id, str(team.settings.document))
+
+
+def _put_back(team: Team, task_id: str) -> None:
+    team.db.put_back(task_id)
+
+
+def _written_anyway(team: Team, task_id: str) -> None:
+    write_anyway(team.db, team.publisher._feishu, task_id, 2)
+
+
+@pytest.mark.parametrize("wish", [_by_name, _put_back, _written_anyway])
+@pytest.mark.parametrize("refused", [1, 3])
+def test_what_a_person_put_there_after_his_wish_was_refused_is_theirs(
+    team: Team, wish: Callable[[Team, str], None], refused: int
+) -> None:
+    """He waits no longer, puts a picture of his own there, and the cell is opened afterwards."""
+    sheet = team.feishu.sheet
+    sheet.protect("G2:G2")
+    task_id = team.db.add_workflow_task(team.publisher._feishu.read_rows()[0], IMAGE)
+    saved(team.folder / "made.png", (7, 7, 7))
+    assert team.db.complete_task(task_id, ["made.png"])
+    team.publisher.flush()
+    for _ in range(refused):
+        wish(team, task_id)
+        assert task_id in team.publisher.flush().blocked
+    sheet.unprotect()
+    mark = saved(team.folder / "theirs.png", (1, 200, 1))
+    sheet.set("G2", (team.folder / "theirs.png").read_bytes())
+    sheet.set(f"{sheet.find(STATUS)}2", "已完成")
+    for _ in range(2):
+        team.publisher = team.new_publisher()
+        team.publisher.unblock()
+        team.publisher.flush()
+        assert (team.state(task_id), in_row(team, 2)) == (FeishuState.BLOCKED, mark)
+    wish(team, task_id)
+    assert team.publisher.flush().pushed == [task_id], "he has looked, and wants it all the same"
+    assert in_row(team, 2) != mark
 
 
 # ------------------------------------------------------------------ this file belongs to this row
