@@ -90,7 +90,7 @@ class FeishuClient:
         not, or a formula, reads as none. A column that is not there reads as empty, which the log says; raises
         SheetLayoutError where several may be meant, or one of 产品名, 模特名 and 提示词 is gone.
         """
-        sheet = self._patiently(self.read_sheet)
+        began, sheet = time.time(), self._patiently(self.read_sheet)
         missing = sheet.check_columns()
         if missing:
             log.warning("[wfrecovery] the sheet has no column %s: it reads as empty", ", ".join(missing))
@@ -100,7 +100,7 @@ class FeishuClient:
         ):
             if rows:
                 log.warning("[wfrecovery] %s: %s%s", what, ", ".join(map(str, rows[:20])), " …" if rows[20:] else "")
-        return sheet.rows()
+        return sheet.rows(began)
 
     def read_sheet(self) -> SheetTable:
         """The whole sheet, in few reads: mostly one, and one for the formulas among what may be written over."""

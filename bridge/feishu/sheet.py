@@ -264,8 +264,8 @@ class SheetTable:
         fields = [field for field in columns if field in self.places]
         return [number for number in self.row_numbers() if any(self.text(number, field) is None for field in fields)]
 
-    def rows(self) -> list[RowData]:
-        """The rows that name a product or a model, without the unclear ones."""
+    def rows(self, read_at: float = 0.0) -> list[RowData]:
+        """The rows that name a product or a model, without the unclear ones. `read_at`: see `RowData`."""
         rows, unclear = [], set(self.unclear_rows())
         for number in self.row_numbers():
             named = any(self.optional_text(number, field) for field in ("product_name", "model_name"))
@@ -285,6 +285,7 @@ class SheetTable:
                     video_status=self.optional_text(number, "video_status"),
                     original_data={title: cell for title, cell in zip(self.titles, cells, strict=False) if title},
                     task_number=self.optional_text(number, "task_id"),
+                    read_at=read_at,
                 )
             )
         return rows

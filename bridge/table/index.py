@@ -48,6 +48,8 @@ class TaskEntry:
     #: ComfyUI's prompt_id
     comfyui_task_id: str | None
     finished_at: str | None
+    #: when its result was in the sheet, in seconds since the epoch; 0: it is not
+    pushed_at: float
     #: of two results of one row the newer one has the higher number
     result_order: int
     #: the beginning of `error_message`
@@ -95,6 +97,7 @@ class TaskEntry:
             identity=record.identity,
             comfyui_task_id=record.comfyui_task_id,
             finished_at=record.finished_at,
+            pushed_at=parse_time(record.outbox.pushed_at) if record.feishu_state is FeishuState.PUSHED else 0.0,
             result_order=record.result_order,
             error=error,
             owner=record.owner,

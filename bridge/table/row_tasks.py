@@ -4,6 +4,7 @@ entered a second time."""
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from ..wording import Wording
 from .cells import cell_text, words_in
 from .index import TaskEntry, TaskIndex
 from .owners import Owners
-from .records import Stage, TaskError, TaskRecord, is_task_id
+from .records import Stage, TaskError, TaskRecord, WorkflowStatus, is_task_id
 from .row_identity import RowIdentity, RowIndex, identity_of, pictures_differ, resembles
 from .row_places import Known, Places, is_numbered, keeps_row, made_of_its_row, places_of
 from .rows import RowData, number_of, row_data_of
@@ -43,10 +44,18 @@ def index_of(rows: Sequence[Any]) -> RowIndex:
     )
 
 
-def unsettled(entries: Sequence[TaskEntry], kind: str) -> Iterator[TaskEntry]:
-    """The tasks of a workflow that are at work on their row, or whose result has to be pushed; oldest first. `entries`:
-    newest first, as the index has them."""
-    return (entry for entry in reversed(entries) if entry.workflow_type == kind and keeps_row(entry))
+def unsettled(entries: Sequence[TaskEntry], kind: str, read_at: float = math.inf) -> Iterator[TaskEntry]:
+    """The tasks of a workflow that are at work on their row, or whose result has to be pushed, or had to when the sheet
+    was read (`read_at`): that does not show it yet. Oldest first. `entries`: newest first, as the index has them."""
+    return (
+        entry
+        for entry in reversed(entries)
+        if entry.workflow_type == kind and (keeps_row(entry) or (entry.pushed_at >= read_at and _is_done(entry)))
+    )
+
+
+def _is_done(task: TaskEntry) -> bool:
+    return task.row_number is not None and task.status is WorkflowStatus.COMPLETED
 
 
 def tasks_of_rows(index: RowIndex, tasks: Sequence[TaskEntry], known: Known) -> list[RowTask]:
@@ -64,6 +73,8 @@ def tasks_of_rows(index: RowIndex, tasks: Sequence[TaskEntry], known: Known) -> 
             taken.add(free[0])
     found = [RowTask(task, number) for task, _ in places if (number := stands_in.get(task.task_id)) is not None]
     for task, where in places:
+        if not keeps_row(task):  # a row that was changed wants another result
+            continue
         against = [number for number in _against(task, where, index) if number not in taken]
         if not against and not likely[task.task_id]:
             against = [number for number in made_of_its_row(task, index) if number not in taken][:1]
@@ -118,10 +129,12 @@ class RowTasks:
         self._left: dict[str, Mapping[int, RowIdentity]] = {}
 
     def without(self, rows: Sequence[RowData], kind: str) -> list[RowData]:
-        """`rows`, of one reading of the sheet, without those that a task of this workflow keeps. Of rows that look the
-        same, as many are left out as there are tasks."""
+        """`rows`, of one reading of the sheet, without those that a task of this workflow keeps, or has kept until its
+        result came into the sheet while that was read. Of rows that look the same, as many are left out as there are
+        tasks."""
         index = index_of(rows)
-        taken = tasks_of_rows(index, list(unsettled(self._entries(), kind)), self._index.find)
+        read_at = min((row.read_at for row in map(row_data_of, rows) if row.read_at), default=math.inf)
+        taken = tasks_of_rows(index, list(unsettled(self._entries(), kind, read_at)), self._index.find)
         for one in taken:
             if self._index.find(one.task.task_id) is None:
                 log.warning("[wfrecovery] %s", of_newer(one.task, one.row_number))

@@ -30,6 +30,8 @@ class RowData:
     original_data: dict[str, Any] = field(default_factory=dict)
     #: 任务号: the numbers of its tasks, where the sheet has that column
     task_number: str = ""
+    #: when the reading began, in seconds since the epoch; 0: a team's own, of which that is not known
+    read_at: float = field(default=0.0, compare=False, repr=False)
 
 
 def row_data_of(value: Any) -> RowData:
