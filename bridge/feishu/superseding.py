@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +13,9 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from ..table.row_identity import pictures_differ, shows_its_pictures
 from ..table.values import FeishuState
+from .errors import FeishuError
 from .reading import SheetReader
+from .sheet import SheetLayoutError
 from .status_column import status_field
 
 #: Document, workflow, and which row.
@@ -30,7 +33,6 @@ def newer_results(
     if not tasks:  # mostly none is held back, and the table may have 100,000
         return {}
     since = min(task.result_order for task in tasks)
-    results: defaultdict[_Key, list[TaskEntry]] = defaultdict(list)
     known = db.sheets.read()
 
     def sheet_of(task: TaskRecord | TaskEntry) -> str | None:
@@ -38,9 +40,18 @@ def newer_results(
         return task.sheet or known.get(named or "", named)
 
     key_of = partial(_key, reader, sheet_of)
-    for entry in db.index.entries():
-        if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry):
-            results[key_of(entry)].append(entry)
+    entries = [
+        entry
+        for entry in db.index.entries()
+        if entry.status is WorkflowStatus.COMPLETED and entry.result_order > since and _goes_in(db, entry)
+    ]
+    keys = set(map(key_of, tasks))
+    if any(entry.feishu_state is FeishuState.PUSHED and key_of(entry) in keys for entry in entries):
+        with contextlib.suppress(FeishuError, SheetLayoutError):  # who delivers looks as well, and says so
+            reader.look_again()  # another program may have brought it since
+    results: defaultdict[_Key, list[TaskEntry]] = defaultdict(list)
+    for entry in entries:
+        results[key_of(entry)].append(entry)
     found = {}
     for task in tasks:
         row = reader.row_of(task)

@@ -94,3 +94,21 @@ def test_an_older_result_is_not_written_over_a_newer_one_whatever_a_person_says_
     assert (team.state(newer), team.state(older)) == (FeishuState.PUSHED, FeishuState.OFF)
     assert team.record(older).outbox.superseded_by == newer
     assert len(sheet.picture_writes) == 2
+
+
+@pytest.mark.parametrize("status", ["否", "不要", "已完成"])
+def test_what_another_program_has_delivered_since_this_one_has_read_counts(team: Team, status: str) -> None:
+    for number in (5, 4):  # how the revision counts is known by then
+        team.finished(number)
+        team.publisher.flush()
+    sheet = team.feishu.sheet
+    sheet.set(f"{sheet.find(PICTURE)}4", None)
+    sheet.set(f"{sheet.find(STATUS)}4", "否")
+    team.failed(3)
+    team.publisher.flush()
+    older, newer = team.finished_anew(4), team.finished_anew(4)
+    assert team.new_publisher().flush(frozenset([older])).pushed == [newer]
+    sheet.set(f"{sheet.find(STATUS)}4", status)
+    team.publisher.flush()
+    assert team.record(older).outbox.superseded_by == newer
+    assert len(sheet.picture_writes) == 3
