@@ -53,10 +53,10 @@ def _is_fresh(task: TaskRecord) -> bool:
 
 
 def _is_company(task: TaskRecord, entry: TaskEntry) -> bool:
-    """Whether the other one is being rendered for a row of the same batch, and goes into the same columns."""
+    """Whether the other one is being rendered for a row of the same batch, and goes into the same columns. What comes
+    from the page is of no batch, all of it."""
     return (
         entry.stage in (Stage.QUEUED, Stage.RUNNING)
-        and entry.batch is not None
         and (entry.batch, entry.workflow_type, entry.document) == (task.batch, task.workflow_type, task.document)
         and entry.row_number is not None
         and not entry.unwanted

@@ -121,9 +121,8 @@ def _of_another_batch(batch: Batch, other: str) -> None:
     batch.changed(other, batch="another")
 
 
-def _of_no_batch(batch: Batch, other: str) -> None:
-    for task in list(batch.db.table.active()):
-        batch.changed(task.task_id, batch=None)
+def _from_the_page(batch: Batch, other: str) -> None:
+    batch.changed(other, batch=None)
 
 
 def _of_another_document(batch: Batch, other: str) -> None:
@@ -164,7 +163,7 @@ def _tried_before(batch: Batch, other: str) -> None:
 
 
 NOBODY_IS_WAITED_FOR = [
-    *(_cancelled, _of_another_batch, _of_no_batch, _of_another_document, _without_a_row, _asked_about, _not_sent),
+    *(_cancelled, _of_another_batch, _from_the_page, _of_another_document, _without_a_row, _asked_about, _not_sent),
     *(_failed, _set_to_zero, _clock_set_back, _clock_set_on, _tried_before),
 ]
 
@@ -187,6 +186,18 @@ def test_what_a_person_wants_pushed_goes_at_once(batch: Batch) -> None:
     batch.db.deliver_here(first, document)
     assert batch.looks()
     batch.assert_delivered(first)
+
+
+def test_rows_from_the_page_go_by_twos_as_well(batch: Batch) -> None:
+    tasks = [batch.queued(row) for row in (2, 3)]
+    for task_id in tasks:
+        batch.changed(task_id, batch=None)
+    batch.ends(tasks[0])
+    assert not batch.looks()
+    batch.ends(tasks[1])
+    assert batch.looks()
+    for task_id in tasks:
+        batch.assert_delivered(task_id)
 
 
 def test_a_video_is_not_waited_for_by_a_picture(feishu: FeishuStandIn, batch: Batch) -> None:
