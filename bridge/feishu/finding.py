@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
-from ..table.cells import agree
+from ..table.cells import agree, one_named
 from ..table.index import TaskEntry
-from ..table.records import TaskRecord, WorkflowStatus
+from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from ..table.row_identity import (
     RowIdentity,
     Verdict,
@@ -47,6 +47,8 @@ class Claim:
     sent_to: int | None = None
     #: its row may say 已完成 for its sake: it was entered so, or was delivered before, or a person wants it written
     may_be_done: bool = True
+    #: its pictures that stand, or have stood, in its row: where that is tells their content. None where the number does
+    delivered: Set[str] | None = None
 
     @classmethod
     def of(cls, task: TaskRecord) -> Claim:
@@ -55,7 +57,10 @@ class Claim:
         sent_to = row_number_of(outbox.writing.cell) if outbox.writing is not None else None
         delivered = outbox.pushed_at or outbox.asked_at or outbox.status_before is not None or outbox.sent
         may_be_done = bool(delivered) or status_before(task) in (None, _DONE)
-        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done)
+        is_picture = task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value
+        by_content = is_picture and outbox.sent and sent_to is None and not outbox.row_named
+        pictures = frozenset(outbox.sent) if by_content else None
+        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done, pictures)
 
 
 class RowFinder:
@@ -67,16 +72,18 @@ class RowFinder:
         claims: Sequence[Claim] = (),
         known: Known = lambda _: None,
         tasks: Callable[[], Iterable[TaskEntry]] = tuple,
+        marks: Callable[[str], Set[str]] = lambda _: frozenset(),
     ) -> None:
-        """`known`: see `places_of`. `tasks`: all of the table, asked where a row's pictures are other ones."""
+        """`known`: see `places_of`. `tasks`: all of the table, asked where a row's pictures are other ones. `marks`: by
+        what a picture is known, asked where rows look the same; may raise FeishuError."""
         self.sheet = sheet
-        self._claims, self._known, self._tasks = claims, known, tasks
+        self._claims, self._known, self._tasks, self._marks = claims, known, tasks, marks
         #: rows that look the same, and for which workflow → task id → its row
         self._shared: dict[tuple[str | None, tuple[int, ...]], Mapping[str, int]] = {}
 
     def row_of(self, task: RowOwner) -> int:
         """The row that a task was made for. Raises RowNotFoundError that names what was looked for and what was found,
-        and SheetLayoutError where the columns for that are missing."""
+        SheetLayoutError where the columns for that are missing, and FeishuError where pictures cannot be looked at."""
         wanted = task.identity
         if not wanted.named:
             raise RowNotFoundError(_nameless(task))
@@ -181,9 +188,9 @@ class RowFinder:
         return row
 
     def _share_out(self, workflow_type: str | None, rows: tuple[int, ...]) -> Mapping[str, int]:
-        """Rows that look the same among the tasks for them: who has sent his picture already one that shows it, each
-        other one that of its number, if that has no result yet; the others what is left. Rows move, and what has its
-        result was another's."""
+        """Rows that look the same among the tasks for them: what was delivered already where that stands, who has sent
+        his picture one that shows it, each other one that of its number, if that has no result yet; the others what is
+        left. Rows move, and what has its result was another's."""
         claims = [
             claim
             for claim in self._claims
@@ -191,8 +198,9 @@ class RowFinder:
             and self._places(claim).rows == rows
             and not pictures_differ(claim.identity, self.sheet.identity(rows[0]))
         ]
-        shares: dict[str, int] = {}
         empty = {number for number in rows if not self._done(number, workflow_type) and not self.sheet.picture(number)}
+        shares = self._standing([claim for claim in claims if claim.delivered], rows, empty)
+        claims = [claim for claim in claims if not claim.delivered]
         for claim in claims:
             number = claim.sent_to if claim.sent_to in rows else claim.row_number
             own = number in empty or number == claim.sent_to or claim.may_be_done
@@ -211,6 +219,24 @@ class RowFinder:
             if fitting:
                 shares[claim.task_id] = fitting[0]
         return shares
+
+    def _standing(self, claims: Sequence[Claim], rows: Sequence[int], empty: Collection[int]) -> dict[str, int]:
+        """The rows that show what was delivered of a task before. What stands nowhere was taken out, and also what
+        several show where its number's is empty, as they are of the very same content: then its row is that one; else
+        nobody can tell it, for rows move."""
+        found: dict[str, int] = {}
+        for claim in claims:
+            shown = [number for number in _first(claim.row_number, rows) if self._shows(number, claim.delivered)]
+            was_taken_out = len(shown) != 1 and claim.row_number in empty
+            wanted = [claim.row_number or 0] if was_taken_out else shown
+            free = [number for number in wanted if number not in found.values()]
+            if free:
+                found[claim.task_id] = free[0]
+        return found
+
+    def _shows(self, number: int, pictures: Set[str] | None) -> bool:
+        token = self.sheet.picture(number)
+        return one_named(token) and not (pictures or frozenset()).isdisjoint(self._marks(token or ""))
 
     def _done(self, number: int, workflow_type: str | None) -> bool:
         return self.sheet.optional_text(number, status_field(workflow_type)) == _DONE
@@ -243,6 +269,11 @@ class RowFinder:
             f"{looked_for} stands in no row; the sheet has no row {number}",
             f"哪一行都没有 {looked_for}；表格里也没有第 {number} 行",
         )
+
+
+def _first(number: int | None, rows: Sequence[int]) -> list[int]:
+    """`rows` with this one, if it is among them, as the first to be looked at."""
+    return sorted(rows, key=lambda row: row != number)
 
 
 def _is_delivered_beside(other: TaskEntry, task: RowOwner) -> bool:

@@ -88,7 +88,7 @@ class SheetReader:
             raise FeishuError(_ANOTHER_SHEET)
         self._sheet_id = sheet.sheet_id
         self.current, self._confirmed_at = Reading(sheet, sheet.revision, {}), started
-        self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
+        self._finder = self._finder_in(sheet)
 
     def read_after(self, revision: int | None, cells: Collection[tuple[int, str]]) -> None:
         """Read it anew after a write into `cells` (row number, column field), with the revision that it was answered
@@ -99,7 +99,7 @@ class SheetReader:
             started, sheet = time.monotonic(), self._feishu.read_again(self.sheet)
             if sheet.revision == revision and _same_but(earlier, sheet, cells):
                 self.current, self._confirmed_at = Reading(sheet, revision, {}), started
-                self._finder = RowFinder(sheet, self._claims, self._known, self._tasks)
+                self._finder = self._finder_in(sheet)
                 return
         self.read()
 
@@ -141,7 +141,7 @@ class SheetReader:
         """
         self._forget_ended()
         self._claims = [Claim.of(task) for task in tasks]
-        self._finder = RowFinder(self.sheet, self._claims, self._known, self._tasks)
+        self._finder = self._finder_in(self.sheet)
         if self._fresh:
             self._fresh = False
             return
@@ -193,7 +193,10 @@ class SheetReader:
     def note_values(self, written: Mapping[tuple[int, str], Any]) -> None:
         """Cells, (row number, field) → value, are written, and the answers have confirmed it."""
         self.current = replace(self.current, sheet=self.sheet.with_values(written))
-        self._finder = RowFinder(self.sheet, self._claims, self._known, self._tasks)
+        self._finder = self._finder_in(self.sheet)
+
+    def _finder_in(self, sheet: SheetTable) -> RowFinder:
+        return RowFinder(sheet, self._claims, self._known, self._tasks, self.marks)
 
     def marks(self, token: str) -> frozenset[str]:
         """What a picture of the sheet is known by: see `marks_of`. Raises FeishuError."""
@@ -209,7 +212,7 @@ class SheetReader:
     # ------------------------------------------------------------------ rows
 
     def row(self, task: RowOwner) -> int:
-        """The row of a task by the newest reading. Raises RowNotFoundError, SheetLayoutError."""
+        """The row of a task by the newest reading. Raises RowNotFoundError, SheetLayoutError and FeishuError."""
         return self._finder.row_of(task)
 
     def rows_alike(self, task: RowOwner) -> tuple[int, ...]:
@@ -229,7 +232,7 @@ class SheetReader:
         """The same; several where a place is looked for and rows look the same."""
         if isinstance(owner, Place):
             return self._counterparts(self.sheet, owner)
-        with contextlib.suppress(RowNotFoundError, SheetLayoutError):
+        with contextlib.suppress(RowNotFoundError, SheetLayoutError, FeishuError):
             return [self.row(owner)]
         return []
 

@@ -138,7 +138,7 @@ class StatusDelivery:
                 value = self._status(self._db.table.get(task.task_id), row)
                 if value is not None:
                     cells[self._reader.sheet.address(row, field)] = (task, field, value)
-            except (SheetLayoutError, RowNotFoundError, TaskError) as error:
+            except (SheetLayoutError, RowNotFoundError, TaskError, FeishuError) as error:
                 failures[task.task_id] = error
         return cells, failures
 

@@ -215,7 +215,7 @@ def meant_for(task: TaskRecord, row: RowData, identity: RowIdentity, shown: Mapp
     `shown_by`: what somebody puts there later is told from that. Raises TaskError where there is no result."""
     named: dict[str, Any] = {name: getattr(row, name) for name in ("row_number", "product_name", "model_name")}
     record = dataclasses.replace(pushed_again(task), row=identity, row_data={**task.row_data, **shown}, **named)
-    return record.with_outbox(writing=None)
+    return record.with_outbox(writing=None, row_named=True)
 
 
 def leaving(content: str, task: TaskRecord) -> TaskRecord:
@@ -260,7 +260,7 @@ def pending_again(task: TaskRecord) -> TaskRecord:
 def _delivered(task: TaskRecord, **changes: Any) -> TaskRecord:
     """What an outbox entry carries only until it is delivered goes."""
     passing = ("writing", "status_before", "next_try_at", "wait_until", "last_error", "last_error_zh", "asked_at")
-    return task.with_outbox(refused=0, spoiled=False, **dict.fromkeys(passing), **changes)
+    return task.with_outbox(refused=0, spoiled=False, row_named=False, **dict.fromkeys(passing), **changes)
 
 
 def pushed(task: TaskRecord, by: str | None = None) -> TaskRecord:

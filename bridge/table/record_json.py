@@ -355,7 +355,7 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "writing": _one(Sent),
         "upload": _object,
         "sent": _texts,
-        "spoiled": _flag,
+        **dict.fromkeys(("spoiled", "row_named"), _flag),
         **dict.fromkeys(("attempts", "refused", "sends", "status_sends", "order"), _number),
         **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), _text),
         **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), _text),

@@ -176,6 +176,8 @@ class Outbox:
     by: str | None = None
     #: when a person wanted it pushed again: then it is written, whatever stands there, unless that was refused for good
     asked_at: str | None = None
+    #: a person has named its row by the number: of rows that look the same it is that one
+    row_named: bool = False
     #: the newer result of the same row
     superseded_by: str | None = None
     #: which of two results is newer: the higher one, whatever the clock says; 0 until the table has numbered it,
