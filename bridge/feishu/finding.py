@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 from dataclasses import dataclass
 from typing import Final
 
-from ..table.cells import agree, one_named
+from ..table.cells import addresses_in, agree, cell_text, one_named
 from ..table.index import TaskEntry
 from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
 from ..table.row_identity import (
@@ -25,6 +25,7 @@ from .sheet import SheetTable, row_number_of
 from .status_column import status_before, status_field
 
 _DONE: Final = WorkflowStatus.COMPLETED.value
+_VIDEO: Final = WorkflowType.IMAGE_TO_VIDEO.value
 
 
 class RowNotFoundError(LookupError):
@@ -47,7 +48,8 @@ class Claim:
     sent_to: int | None = None
     #: its row may say 已完成 for its sake: it was entered so, or was delivered before, or a person wants it written
     may_be_done: bool = True
-    #: its pictures that stand, or have stood, in its row: where that is tells their content. None where the number does
+    #: its pictures, or links of its films, that stand, or have stood, in its row: where that is, they tell. None where
+    #: the number does
     delivered: Set[str] | None = None
 
     @classmethod
@@ -57,10 +59,9 @@ class Claim:
         sent_to = row_number_of(outbox.writing.cell) if outbox.writing is not None else None
         delivered = outbox.pushed_at or outbox.asked_at or outbox.status_before is not None or outbox.sent
         may_be_done = bool(delivered) or status_before(task) in (None, _DONE)
-        is_picture = task.workflow_type == WorkflowType.IMAGE_COMPOSITION.value
-        by_content = is_picture and outbox.sent and sent_to is None and not outbox.row_named
-        pictures = frozenset(outbox.sent) if by_content else None
-        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done, pictures)
+        by_content = outbox.sent and sent_to is None and not outbox.row_named
+        sent = frozenset(outbox.sent) if by_content else None
+        return cls(task.task_id, task.workflow_type, task.row_number, task.identity, sent_to, may_be_done, sent)
 
 
 class RowFinder:
@@ -198,9 +199,10 @@ class RowFinder:
             and self._places(claim).rows == rows
             and not pictures_differ(claim.identity, self.sheet.identity(rows[0]))
         ]
-        empty = {number for number in rows if not self._done(number, workflow_type) and not self.sheet.picture(number)}
-        shares = self._standing([claim for claim in claims if claim.delivered], rows, empty)
-        claims = [claim for claim in claims if not claim.delivered]
+        empty = {number for number in rows if not self._has_result(number, workflow_type)}
+        by_content = [claim for claim in claims if claim.delivered and self._shows_results_of(workflow_type)]
+        shares = self._standing(by_content, rows, empty)
+        claims = [claim for claim in claims if claim not in by_content]
         for claim in claims:
             number = claim.sent_to if claim.sent_to in rows else claim.row_number
             own = number in empty or number == claim.sent_to or claim.may_be_done
@@ -226,7 +228,7 @@ class RowFinder:
         nobody can tell it, for rows move."""
         found: dict[str, int] = {}
         for claim in claims:
-            shown = [number for number in _first(claim.row_number, rows) if self._shows(number, claim.delivered)]
+            shown = [number for number in _first(claim.row_number, rows) if self._shows(number, claim)]
             was_taken_out = len(shown) != 1 and claim.row_number in empty
             wanted = [claim.row_number or 0] if was_taken_out else shown
             free = [number for number in wanted if number not in found.values()]
@@ -234,9 +236,23 @@ class RowFinder:
                 found[claim.task_id] = free[0]
         return found
 
-    def _shows(self, number: int, pictures: Set[str] | None) -> bool:
-        token = self.sheet.picture(number)
-        return one_named(token) and not (pictures or frozenset()).isdisjoint(self._marks(token or ""))
+    def _shows_results_of(self, workflow_type: str | None) -> bool:
+        return workflow_type != _VIDEO or "video_link" in self.sheet.places
+
+    def _has_result(self, number: int, workflow_type: str | None) -> bool:
+        if workflow_type == _VIDEO:
+            return self._done(number, workflow_type) or bool(self.sheet.optional_text(number, "video_link"))
+        return self._done(number, workflow_type) or self.sheet.picture(number) is not None
+
+    def _shows(self, number: int, claim: Claim) -> bool:
+        """Whether a row shows what was delivered of a task. Raises FeishuError."""
+        if claim.workflow_type == _VIDEO:
+            cell = self.sheet.cell(number, "video_link")
+            there: Set[str] = {cell_text(cell).strip(), *addresses_in(cell)}
+        else:
+            token = self.sheet.picture(number)
+            there = self._marks(token) if token is not None and one_named(token) else frozenset()
+        return not there.isdisjoint(claim.delivered or ())
 
     def _done(self, number: int, workflow_type: str | None) -> bool:
         return self.sheet.optional_text(number, status_field(workflow_type)) == _DONE

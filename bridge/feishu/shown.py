@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from ..redact import hidden_in_addresses
-from ..table.cells import cell_text, one_named, pictures_in
+from ..table.cells import addresses_in, cell_text, one_named, pictures_in
 from ..table.changes import leaving
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
@@ -77,7 +77,7 @@ class Shown:
             or _text_before(task, title) in (text, hidden_in_addresses(text))
         ):
             return Whose.FREE
-        return Whose.FREE if self._is_of_row(task, row, {text, *_addresses(cell)}) else Whose.A_PERSONS
+        return Whose.FREE if self._is_of_row(task, row, {text, *addresses_in(cell)}) else Whose.A_PERSONS
 
     def note_brought(self, task: TaskRecord, row: int) -> None:
         """Note that its result stands in its row, whoever has brought it there."""
@@ -114,12 +114,6 @@ def _results_of(task: TaskRecord) -> set[str | None]:
     link = (task.outbox.upload or {}).get("url")
     names = (PurePosixPath(path).name for path in task.output_files)
     return {*task.outbox.sent, *(result.sha256 for result in task.results), *names, link} - {None}
-
-
-def _addresses(cell: Any) -> set[str]:
-    """Where the links of a cell lead."""
-    parts = cell if isinstance(cell, list) else [cell]
-    return {str(part["link"]) for part in parts if isinstance(part, Mapping) and part.get("link")}
 
 
 # ---------------------------------------------------------------------- what was there before

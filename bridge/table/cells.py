@@ -74,6 +74,12 @@ def pictures_in(cell: Any) -> tuple[str, ...]:
     return tuple(str(part.get("fileToken") or UNNAMED_PICTURE) for part in parts if _is_picture(part))
 
 
+def addresses_in(cell: Any) -> set[str]:
+    """Where the links of a cell lead."""
+    parts = cell if isinstance(cell, list) else [cell]
+    return {str(part["link"]) for part in parts if isinstance(part, Mapping) and part.get("link")}
+
+
 def picture_token(cell: Any) -> str:
     """The token of the picture that a cell shows, of the first where there are several, in whatever form it was read:
     for `FeishuClient.download_media`. Raises ValueError where it shows none, or the answer does not say which."""

@@ -10,7 +10,7 @@ import pytest
 from publishing_support import MP4, VIDEO, Team
 
 from wfrecovery.bridge.feishu.client import FeishuClient
-from wfrecovery.bridge.table.changes import new_task
+from wfrecovery.bridge.table.changes import new_task, sent_once_more
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
@@ -76,3 +76,29 @@ def test_a_link_of_a_former_film_of_the_row_is_replaced(films: Team, same_task: 
     assert films.publisher.flush().pushed == [film]
     link = films.feishu.sheet.row(3)["视频链接"]
     assert (link["text"], link["link"] != former["link"]) == ("anew.mp4", True)
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_of_rows_that_look_the_same_a_film_goes_where_its_link_stands(films: Team, again: int) -> None:
+    """Rendered again, after a row was inserted."""
+    sheet = films.feishu.sheet
+    for title in ("产品名", "模特名", "提示词"):
+        for row in (2, 3, 4):
+            sheet.set(f"{sheet.find(title)}{row}", "same")
+    sheet.set("J1", "备注")
+    tasks = []
+    for number, read in enumerate(FeishuClient(films.settings).read_rows()[:3]):
+        sheet.set(f"J{read.row_number}", f"mark {number}")
+        tasks.append(films.db.add_workflow_task(read, "图生视频"))
+        (films.folder / f"film{number}.mp4").write_bytes(MP4 + bytes([0, 0, 0, 8]) + b"free" * (number + 1))
+        assert films.db.complete_task(tasks[-1], [f"film{number}.mp4"])
+    assert sorted(films.publisher.flush().pushed) == sorted(tasks)
+    sheet.insert_row(2, {"产品名": "新品", "模特名": "新人", "提示词": "新"})
+    films.db.table.update(tasks[again], sent_once_more)
+    (films.folder / "anew.mp4").write_bytes(MP4 + b"\0\0\0\x08free")
+    assert films.db.complete_task(tasks[again], ["anew.mp4"])
+    films.db.push_again(tasks[again])
+    assert films.publisher.flush().pushed == [tasks[again]]
+    names = {str(sheet.row(row)["备注"]): sheet.row(row)["视频链接"]["text"] for row in (3, 4, 5)}
+    expected = {f"mark {number}": f"film{number}.mp4" for number in range(3)}
+    assert names == {**expected, f"mark {again}": "anew.mp4"}
