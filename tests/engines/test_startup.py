@@ -14,6 +14,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import ABSENT, Sighting
+from wfrecovery.bridge.recovery import queue_looks
 from wfrecovery.bridge.recovery.following import Following
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.records import Stage
@@ -29,6 +30,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Following, "to_the_end", lambda *_: asyncio.sleep(3600))
     monkeypatch.setattr(in_use, "ASK_SECONDS", 0.3)
     monkeypatch.setattr(in_use, "FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(queue_looks, "FRESH_SECONDS", 3600.0)
 
 
 class Asked(bridge.ComfyUIClient):

@@ -169,6 +169,7 @@ OUTBOXES = built(
     sends=NUMBERS,
     status_sends=NUMBERS,
     spoiled=st.booleans(),
+    row_named=st.booleans(),
     order=st.none() | NUMBERS,
     writing=st.none()
     | built(Sent, cell=TEXTS, before=MAYBE_TEXTS, sha256=TEXTS, answered_at=TEXTS, astray=TEXTS, rest=RESTS),
