@@ -39,7 +39,8 @@ def test_a_prompt_that_did_not_say_which_row_goes_where_a_person_says(tmp_path: 
         assert "say which row: 2, 3, 4" in ended.stderr
         ended = wfrecovery("decide", task_id, "write", "--row", "4", url=comfy.url, folder=tmp_path)
         assert ended.returncode == 0, ended.stderr
-        until(lambda: shown(feishu) == [OPEN, OPEN, DONE])
+        until(lambda: comfy.record(prompt)["metadata"]["feishu"]["state"] == "pushed")
+        assert shown(feishu) == [OPEN, OPEN, DONE]
         ended = wfrecovery("decide", task_id, "leave", url=comfy.url, folder=tmp_path)
         assert ended.returncode == 2, "it is in the sheet"
 
