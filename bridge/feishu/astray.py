@@ -15,14 +15,13 @@ from ..wording import Wording
 from .finding import RowNotFoundError
 from .reading import SheetReader
 from .sheet import SheetTable, column_of, row_number_of
+from .status_column import RESULT_COLUMNS
 from .unseen import Left, Place, Reading
 
 #: So many rows are named to a person.
 _MOST_NAMED: Final = 20
 #: What a new row says by itself.
 _NOT_DONE: Final = ("", "否")
-#: The column that holds what a status tells of.
-_RESULTS: Final = {"image_status": "composite_image", "video_status": "video_link"}
 #: What is not understood.
 _UNKNOWN: Final[Mapping[str, Any]] = {}
 
@@ -180,13 +179,13 @@ class _Look:
 
     def _was_delivered(self, row: int) -> bool:
         """Whether a row has got a result since, that belongs to what it says."""
-        sheet, result = self._reader.sheet, _RESULTS.get(self._name, "")
+        sheet, result = self._reader.sheet, RESULT_COLUMNS.get(self._name, "")
         now = sheet.shown(row, result) if self._shown not in _NOT_DONE and result in sheet.places else None
         return bool(now) and now not in self._results_before
 
     @cached_property
     def _results_before(self) -> Set[str | None]:
-        sheet, result = self._earlier.sheet, _RESULTS.get(self._name, "")
+        sheet, result = self._earlier.sheet, RESULT_COLUMNS.get(self._name, "")
         return {sheet.shown(row, result) for row in sheet.row_numbers()} if result in sheet.places else frozenset()
 
     def _looks(self, row: int) -> tuple[list[Any], Set[int]]:

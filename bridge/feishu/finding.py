@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ..table.cells import addresses_in, agree, cell_text, one_named
@@ -228,12 +229,14 @@ class RowFinder:
         nobody can tell it, for rows move."""
         found: dict[str, int] = {}
         for claim in claims:
-            shown = [number for number in _first(claim.row_number, rows) if self._shows(number, claim)]
-            was_taken_out = len(shown) != 1 and claim.row_number in empty
-            wanted = [claim.row_number or 0] if was_taken_out else shown
-            free = [number for number in wanted if number not in found.values()]
-            if free:
-                found[claim.task_id] = free[0]
+            # one after the other, its number's first: to look at a picture is a call
+            wanted: Iterable[int] = (number for number in _first(claim.row_number, rows) if self._shows(number, claim))
+            if claim.row_number in empty:
+                shown = list(islice(wanted, 2))
+                wanted = shown if len(shown) == 1 else [claim.row_number or 0]
+            number = next((number for number in wanted if number not in found.values()), None)
+            if number is not None:
+                found[claim.task_id] = number
         return found
 
     def _shows_results_of(self, workflow_type: str | None) -> bool:

@@ -10,13 +10,13 @@ from typing import Final
 
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
-from ..table.records import TaskRecord, WorkflowStatus, WorkflowType
+from ..table.records import TaskRecord, WorkflowStatus
 from ..table.row_identity import pictures_differ, shows_its_pictures
 from ..table.values import FeishuState
 from .errors import FeishuError
 from .reading import SheetReader
 from .sheet import SheetLayoutError
-from .status_column import status_field
+from .status_column import result_field, status_field
 
 #: Document, workflow, and which row.
 _Key = tuple[str | None, str | None, tuple[int, ...], int | None]
@@ -74,7 +74,7 @@ def _is_for(reader: SheetReader, row: int, task: TaskRecord, newer: TaskEntry) -
 def _has_result(reader: SheetReader, row: int, workflow_type: str | None) -> bool:
     """Whether a row says that it is done, or shows something where its result goes."""
     sheet, done = reader.sheet, WorkflowStatus.COMPLETED.value
-    result = "video_link" if workflow_type == WorkflowType.IMAGE_TO_VIDEO.value else "composite_image"
+    result = result_field(workflow_type)
     shows = row in reader.current.sent or (result in sheet.places and sheet.shown(row, result) != "")
     return shows or sheet.optional_text(row, status_field(workflow_type)) == done
 

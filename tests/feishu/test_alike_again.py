@@ -4,7 +4,7 @@ rows have moved since."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -29,16 +29,21 @@ def team(tmp_path: Path) -> Iterator[Team]:
         yield Team(feishu, tmp_path)
 
 
-def entered(team: Team) -> list[str]:
-    return [team.db.add_workflow_task(row, KIND) for row in team.publisher._feishu.read_rows()[:COUNT]]
-
-
 def rendered(team: Team, task_id: str, shade: int) -> str:
     """The digest of the picture."""
     path = team.folder / f"{task_id}_{shade}.png"
     Image.new("RGB", (4, 4), (shade, 3, 77)).save(path)
     assert team.db.complete_task(task_id, [path])
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def delivered(team: Team, shades: Sequence[int] = range(COUNT)) -> list[str]:
+    """The tasks of the rows, the first of them with their pictures in the sheet."""
+    tasks = [team.db.add_workflow_task(row, KIND) for row in team.publisher._feishu.read_rows()[:COUNT]]
+    for task_id, shade in zip(tasks, shades, strict=False):
+        rendered(team, task_id, shade)
+    team.publisher.flush()
+    return tasks
 
 
 def rendered_anew(team: Team, task_id: str) -> str:
@@ -97,10 +102,7 @@ def test_what_is_delivered_again_goes_where_it_stands(
     team: Team, moved: Callable[[Sheet], None], done: int, again: int, anew: bool
 ) -> None:
     """Rendered `anew`, or the same one pushed again."""
-    tasks = entered(team)
-    for number, task_id in enumerate(tasks[:done]):
-        rendered(team, task_id, number)
-    team.publisher.flush()
+    tasks = delivered(team, range(done))
     moved(team.feishu.sheet)
     before = shown(team)
     digest = rendered_anew(team, tasks[again]) if anew else before[f"mark {again}"]
@@ -113,10 +115,7 @@ def test_what_is_delivered_again_goes_where_it_stands(
 def test_what_is_rendered_anew_by_itself_goes_where_it_stands(
     team: Team, moved: Callable[[Sheet], None], again: int
 ) -> None:
-    tasks = entered(team)
-    for number, task_id in enumerate(tasks):
-        rendered(team, task_id, number)
-    team.publisher.flush()
+    tasks = delivered(team)
     moved(team.feishu.sheet)
     before = shown(team)
     digest = rendered_anew(team, tasks[again])
@@ -127,10 +126,7 @@ def test_what_is_rendered_anew_by_itself_goes_where_it_stands(
 @pytest.mark.parametrize("again", range(COUNT))
 @pytest.mark.parametrize("shades", [(5, 5, 5), (5, 6, 7)], ids=["the very same pictures", "others"])
 def test_what_was_taken_out_comes_back_into_its_row(team: Team, again: int, shades: tuple[int, ...]) -> None:
-    tasks = entered(team)
-    for task_id, shade in zip(tasks, shades, strict=True):
-        rendered(team, task_id, shade)
-    team.publisher.flush()
+    tasks = delivered(team, shades)
     before = shown(team)
     sheet = team.feishu.sheet
     for title, value in ((PICTURE, None), (STATUS, "否")):
@@ -142,10 +138,7 @@ def test_what_was_taken_out_comes_back_into_its_row(team: Team, again: int, shad
 @pytest.mark.parametrize("again", range(COUNT))
 def test_what_was_taken_out_before_rows_moved_waits_for_a_person_who_names_its_row(team: Team, again: int) -> None:
     """And then it goes there, whatever it shows, and wherever else the former one stands."""
-    tasks = entered(team)
-    for number, task_id in enumerate(tasks):
-        rendered(team, task_id, number)
-    team.publisher.flush()
+    tasks = delivered(team)
     sheet = team.feishu.sheet
     sheet.set(f"{sheet.find(PICTURE)}{2 + again}", None)
     an_alike_one_above(sheet)
@@ -167,10 +160,7 @@ def test_what_was_taken_out_before_rows_moved_waits_for_a_person_who_names_its_r
 
 @pytest.mark.parametrize("row", range(2, 2 + COUNT))
 def test_the_row_that_a_person_has_named_is_the_one(team: Team, row: int) -> None:
-    tasks = entered(team)
-    for number, task_id in enumerate(tasks):
-        rendered(team, task_id, number)
-    team.publisher.flush()
+    tasks = delivered(team)
     digest = rendered_anew(team, tasks[1])
     write_anyway(team.db, team.publisher._feishu, tasks[1], row)
     team.publisher.flush()
@@ -178,10 +168,7 @@ def test_the_row_that_a_person_has_named_is_the_one(team: Team, row: int) -> Non
 
 
 def test_pictures_that_cannot_be_looked_at_are_waited_for(team: Team) -> None:
-    tasks = entered(team)
-    for number, task_id in enumerate(tasks):
-        rendered(team, task_id, number)
-    team.publisher.flush()
+    tasks = delivered(team)
     turned(team.feishu.sheet)
     before = shown(team)
     digest = rendered_anew(team, tasks[0])
@@ -192,3 +179,11 @@ def test_pictures_that_cannot_be_looked_at_are_waited_for(team: Team) -> None:
     team.feishu.faults.clear()
     team.flush_until_quiet()
     assert shown(team) == {**before, "mark 0": digest}
+
+
+def test_where_nothing_has_moved_one_picture_is_looked_at(team: Team) -> None:
+    """Each look is a call, and there may be many rows that look the same."""
+    tasks = delivered(team)
+    rendered_anew(team, tasks[2])
+    pushed_again(team, tasks[2])
+    assert team.feishu.count("media") == 1
