@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
+from collections.abc import Set
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -16,7 +17,7 @@ from ..table.manager import DatabaseManager
 from ..table.records import TaskRecord, now_text, parse_time
 from ..table.values import Sent
 from ..wording import Wording
-from .cell_pictures import LARGEST_PICTURE, picture_for_cell
+from .cell_pictures import LARGEST_PICTURE, marks_of, picture_for_cell
 from .cell_writing import give_titles_back
 from .client import FeishuClient
 from .deliverables import Deliverables
@@ -107,7 +108,9 @@ class PictureDelivery:
             raise _somebodys(task, row)
         address, shown = self._reader.sheet.address(row, "composite_image"), self._reader.sheet.picture(row)
         sent = Sent(address, shown, hashlib.sha256(content).hexdigest())
-        noted = self._db.table.update(task.task_id, partial(_leaving, task, sent))
+        # of rows that look the same its own is found by it, also where Feishu has saved the picture anew
+        marks = marks_of(content) if len(self._reader.rows_alike(task)) > 1 else frozenset()
+        noted = self._db.table.update(task.task_id, partial(_leaving, task, sent, marks))
         self._reader.sent(noted)
         earlier = self._reader.current
         revision, unanswered = self._write(task, address, name, content)
@@ -195,9 +198,9 @@ class PictureDelivery:
         return (changed or not moved) and one_named(shown) and self._astray.is_ours(task, shown or "", sent, row)
 
 
-def _leaving(task: TaskRecord, sent: Sent, now: TaskRecord) -> TaskRecord:
-    """The record with what leaves for the sheet, unless the task has another result by now: this one would pass for
-    that. Raises FeishuError."""
+def _leaving(task: TaskRecord, sent: Sent, marks: Set[str], now: TaskRecord) -> TaskRecord:
+    """The record with what leaves for the sheet (`marks`: by what else it is known), unless the task has another result
+    by now: this one would pass for that. Raises FeishuError."""
     if not now.has_result_of(task):
         raise FeishuError(
             Wording(
@@ -205,7 +208,9 @@ def _leaving(task: TaskRecord, sent: Sent, now: TaskRecord) -> TaskRecord:
                 f"{task.task_id} 在此期间有了新的结果；将写入新的结果",
             )
         )
-    return leaving(sent.sha256, now).with_outbox(writing=sent, sends=now.outbox.sends + 1)
+    for content in (*sorted(marks - {sent.sha256}), sent.sha256):
+        now = leaving(content, now)
+    return now.with_outbox(writing=sent, sends=now.outbox.sends + 1)
 
 
 def _wait_to_see(sent: Sent) -> None:

@@ -187,3 +187,18 @@ def test_where_nothing_has_moved_one_picture_is_looked_at(team: Team) -> None:
     rendered_anew(team, tasks[2])
     pushed_again(team, tasks[2])
     assert team.feishu.count("media") == 1
+
+
+@pytest.mark.parametrize("again", range(COUNT))
+@pytest.mark.parametrize("moved", [nothing, inserted_above, turned])
+def test_it_is_found_where_feishu_gives_back_other_bytes_than_it_got(
+    team: Team, moved: Callable[[Sheet], None], again: int
+) -> None:
+    """That it gives back the same ones is documented nowhere."""
+    team.feishu.switches.downloads = "written anew"
+    tasks = delivered(team)
+    moved(team.feishu.sheet)
+    before = shown(team)
+    digest = rendered_anew(team, tasks[again])
+    pushed_again(team, tasks[again])
+    assert shown(team) == {**before, f"mark {again}": digest}
