@@ -162,7 +162,7 @@ class Outbox:
     writing: Sent | None = None
     #: how often the picture has left for the sheet
     sends: int = 0
-    #: what has ever left for its row: pictures by their bytes or what they show, in hex, links of films by their address
+    #: what has ever left for its row: pictures by their bytes or what they show, in hex, links of films by address
     sent: tuple[str, ...] = ()
     #: how often its status was written and did not show
     status_sends: int = 0
