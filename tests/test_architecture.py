@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -127,26 +128,32 @@ def wrong(graph: Mapping[str, Iterable[str]]) -> list[str]:
     return found
 
 
-#: `bridge/__init__.py` gathers the public names of all rooms: nobody inside imports it.
-GRAPH = {name: set(imports_of(name)) - {name, ""} for name in MODULES}
-INSIDE = {name: targets for name, targets in GRAPH.items() if name != "bridge" and not name.startswith(USERS)}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Of each module, those of ours that it imports."""
+    return {name: set(imports_of(name)) - {name, ""} for name in MODULES}
+
+
+def inside() -> dict[str, set[str]]:
+    """The same without `bridge/__init__.py`, which gathers the public names of all rooms, and those who use these."""
+    return {name: targets for name, targets in imports().items() if name != "bridge" and not name.startswith(USERS)}
 
 
 def test_imports_only_go_downwards() -> None:
-    assert wrong(INSIDE) == []
+    assert wrong(inside()) == []
 
 
 def test_nobody_inside_imports_the_public_names() -> None:
-    assert [name for name, targets in INSIDE.items() if "bridge" in targets] == []
+    assert [name for name, targets in inside().items() if "bridge" in targets] == []
 
 
 def test_every_module_has_a_room() -> None:
-    assert [name for name in INSIDE if room_of(name) not in ROOMS] == []
+    assert [name for name in inside() if room_of(name) not in ROOMS] == []
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     try:
-        TopologicalSorter(GRAPH).prepare()
+        TopologicalSorter(imports()).prepare()
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
 
