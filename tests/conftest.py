@@ -85,6 +85,18 @@ _LONG = (
 )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the workers are started, in the one process that is none."""
+    if not hasattr(config, "workerinput"):
+        preloaded.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run is over."""
+    if not hasattr(config, "workerinput"):
+        preloaded.end_run()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `--dist loadfile`, which hands out the files in this order."""
     turns = {name: turn for turn, name in enumerate(_LONG)}

@@ -1,8 +1,9 @@
 """Programs that start from a process which has imported their libraries already.
 
-Most of a program's start goes into imports, and the tests start hundreds. A server for each interpreter imports the
-libraries once, and `bridge` with them, and forks for each start; what it runs then is the program itself, in a process
-of its own that can be killed, signalled and replaced like any other. Where there is no fork, programs start as usual.
+Most of a program's start goes into imports, and the tests start hundreds. One process for each interpreter imports the
+libraries, and `bridge` with them, for all workers of a run; it forks into a server for each worker, which forks for
+each start. What that runs then is the program itself, in a process of its own that can be killed, signalled and
+replaced like any other. Where there is no fork, programs start as usual.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import locale
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +25,7 @@ import tempfile
 import threading
 import types
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
@@ -36,6 +39,9 @@ LIBRARIES = (
     *("kornia", "spandrel", "sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "alembic.command", "pydantic_settings"),
     *("tqdm", "wfrecovery.bridge", "wfrecovery.bridge.cli.main"),
 )
+#: Environment variables that tell the workers of a run where they find each other, and which process they are of.
+_PLACE: Final = "WFRECOVERY_TESTS_PRELOADED"
+_RUN: Final = "WFRECOVERY_TESTS_RUN"
 #: A request begins with the number of its bytes, in so many.
 _SIZE: Final = 4
 
@@ -105,18 +111,9 @@ class PreloadedProcess:
 class Preloaded:
     """The server of one interpreter."""
 
-    def __init__(self, python: str, cwd: Path, env: Mapping[str, str]) -> None:
-        self._requests, theirs = socket.socketpair()
-        with theirs:
-            self._server = subprocess.Popen(
-                [python, __file__, str(theirs.fileno())],
-                cwd=cwd,
-                env={name: value for name, value in env.items() if name != "PYTHONPATH"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-                pass_fds=[theirs.fileno()],
-            )
+    def __init__(self, python: str, env: Mapping[str, str]) -> None:
+        self._requests = socket.socket(socket.AF_UNIX)
+        self._requests.connect(str(_listening(python, env)))
         self._asking, self._answered = threading.Lock(), threading.Event()
         self._started: PreloadedProcess | None = None
         self._living: dict[int, PreloadedProcess] = {}
@@ -136,8 +133,7 @@ class Preloaded:
             return self._started
 
     def _listen(self) -> None:
-        assert self._server.stdout is not None
-        for line in self._server.stdout:
+        for line in self._requests.makefile(encoding="utf-8"):
             told = json.loads(line)
             if "started" in told:
                 self._started = self._living[told["started"]] = PreloadedProcess(told["started"])
@@ -149,6 +145,38 @@ class Preloaded:
 
 
 _servers: dict[str, Preloaded] = {}
+
+
+def begin_run() -> None:
+    """In the process that starts the workers of a run, if any: the place where they find each other."""
+    os.environ[_RUN] = str(os.getpid())
+    os.environ[_PLACE] = tempfile.mkdtemp(prefix="wfr")  # a socket's address is 100 bytes at most
+
+
+def end_run() -> None:
+    """Who listens there ends."""
+    shutil.rmtree(os.environ.pop(_PLACE))
+
+
+def _listening(python: str, env: Mapping[str, str]) -> Path:
+    """The address of who has loaded that interpreter's libraries; started where no worker has done so yet."""
+    from filelock import FileLock  # noqa: PLC0415 - the other interpreters need not have it
+
+    address = Path(os.environ[_PLACE], f"{zlib.crc32(python.encode()):x}")
+    with FileLock(address.with_suffix(".lock")):
+        if not address.exists():
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(address))
+                listener.listen(64)
+                loading = subprocess.Popen(
+                    [python, __file__, str(listener.fileno()), str(address), os.environ[_RUN]],
+                    env={name: value for name, value in env.items() if name != "PYTHONPATH"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,  # as those of its forks may be: what can be sought in is found out once
+                    pass_fds=[listener.fileno()],
+                )
+            threading.Thread(target=loading.wait, daemon=True).start()  # it outlives this worker
+    return address
 
 
 def start(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: IO[bytes], **usual: Any) -> Any:
@@ -208,7 +236,7 @@ def _server_of(command: Sequence[str], env: Mapping[str, str]) -> Preloaded | No
     if not hasattr(os, "fork") or _for_interpreter(env) != _for_interpreter(os.environ):
         return None
     if python not in _servers:
-        _servers[python] = Preloaded(python, Path.cwd(), env)
+        _servers[python] = Preloaded(python, env)
     return _servers[python]
 
 
@@ -218,22 +246,44 @@ def _for_interpreter(env: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name.startswith(("PYTHON", "LD_")) and name not in usual}
 
 
-def serve(requests: socket.socket) -> list[str] | None:
-    """Fork for each request; returns in the child with its command, and in the server, at the end, with nothing."""
+def serve_all(listener: socket.socket, address: Path, run: int) -> list[str] | None:
+    """Fork into a server for each worker, until the run is over; returns as `serve` does."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()  # else each fork looks through all of them at each collection, and makes pages of its own of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the servers
+    while address.exists() and _lives(run):
+        if select.select([listener], [], [], 1.0)[0]:
+            requests, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                return serve(requests)
+            requests.close()
+    return None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def serve(requests: socket.socket) -> list[str] | None:
+    """Fork for each request; returns in the child with its command, and in the server, at the end, with nothing."""
+    answers = requests.makefile("w", encoding="utf-8")
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([requests, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
-            _tell_ended()
+            _tell_ended(answers)
         if requests in ready:
             size, descriptors, _, _ = socket.recv_fds(requests, _SIZE, 3)
             if not size:
@@ -244,12 +294,13 @@ def serve(requests: socket.socket) -> list[str] | None:
                 signal.set_wakeup_fd(-1)
                 for inherited in (woken, wake):
                     os.close(inherited)
+                answers.close()
                 requests.close()
                 _become(request, descriptors)
                 return list(request["command"])
             for descriptor in descriptors:
                 os.close(descriptor)
-            print(json.dumps({"started": pid}), flush=True)
+            print(json.dumps({"started": pid}), file=answers, flush=True)
 
 
 def _exactly(requests: socket.socket, size: int) -> bytes:
@@ -259,10 +310,11 @@ def _exactly(requests: socket.socket, size: int) -> bytes:
     return bytes(found)
 
 
-def _tell_ended() -> None:
+def _tell_ended(answers: IO[str]) -> None:
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            print(json.dumps({"ended": ended[0], "returncode": os.waitstatus_to_exitcode(ended[1])}), flush=True)
+            told = {"ended": ended[0], "returncode": os.waitstatus_to_exitcode(ended[1])}
+            print(json.dumps(told), file=answers, flush=True)
 
 
 def _become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
@@ -305,5 +357,7 @@ def _run(arguments: Sequence[str]) -> None:
         runpy.run_path(arguments[0], run_name="__main__")
 
 
-if __name__ == "__main__" and (given := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-    _run(given)
+if __name__ == "__main__":
+    given = serve_all(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
+    if given is not None:
+        _run(given)
