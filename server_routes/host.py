@@ -134,16 +134,22 @@ class Host:
         message = ("execution_interrupted", {"prompt_id": prompt_id, NOT_RUN: True})
         return None if status is None else status(status_str="error", completed=False, messages=[message])
 
-    def hear_interrupts(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called after each interruption, whoever asks for it: a route, another plugin, a node."""
+    def hear_interrupts(self, interrupted: Callable[[], None], begins: Callable[[], bool]) -> None:
+        """Have `interrupted` called before each interruption, whoever asks for it: a route, another plugin, a node.
+
+        It is a flag, which ComfyUI's executor takes away as it begins (``execute_async``): who interrupts what the
+        worker has taken a moment ago would not be heard. Where `begins` says that it was meant, the flag is set again.
+        """
         nodes: Any = sys.modules["nodes"]
         original = nodes.interrupt_processing
 
         @functools.wraps(original)
         def interrupt_processing(value: bool = True) -> Any:
+            if value:
+                interrupted()
             result = original(value)
-            if value:  # ComfyUI takes the flag away by the same function
-                listener()
+            if not value and begins():
+                original(True)
             return result
 
         nodes.interrupt_processing = interrupt_processing

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 
 from ..in_time import within
-from ..redact import redact, secret_values
+from ..redact import redact
 from ..results.expected import NodeClass, node_classes_of_object_info
 from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
@@ -24,6 +24,7 @@ from .address import engine_at, is_this_computer, login_in, without_login
 from .downloads import save
 from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
 from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
+from .refusals import refusal_text
 from .submitted import SubmittedId, submit_for_current
 
 log = logging.getLogger("wfrecovery")
@@ -34,6 +35,8 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=10, sock_read=60)
 POLL_SECONDS: Final = 2.0
 #: Whether there is a plugin is not asked again for so long: none comes without a start of ComfyUI.
 _NO_PLUGIN_SECONDS: Final = 1.0
+#: how long to wait after each interruption, in seconds, for a prompt to end by it
+_INTERRUPT_AGAIN: Final = (0.2, 1.0, 0.0)
 
 Progress = Callable[[int, int], None]
 
@@ -133,11 +136,14 @@ class ComfyUIClient:
         return SubmittedId(answer["prompt_id"])
 
     async def cancel(self, prompt_id: str) -> None:
-        """Take a prompt out of the queue, or interrupt it; nothing where it has ended."""
-        for path, body in (("/queue", {"delete": [prompt_id]}), ("/interrupt", {"prompt_id": prompt_id})):
-            async with self._request("POST", path, json=body) as response:
-                if response.status >= 400:
-                    raise ComfyUIError(f"ComfyUI answered HTTP {response.status} to POST {path}")
+        """Take a prompt out of the queue, or interrupt it; nothing where it has ended. ComfyUI forgets an interruption
+        that comes just before its executor begins (``execute_async``): what runs on is interrupted again."""
+        await self._tell("/queue", {"delete": [prompt_id]})
+        for pause in _INTERRUPT_AGAIN:
+            if prompt_id not in await self.prompts_in_queue():
+                return
+            await self._tell("/interrupt", {"prompt_id": prompt_id})
+            await asyncio.sleep(pause)
 
     # ------------------------------------------------------------------ asking
 
@@ -251,6 +257,11 @@ class ComfyUIClient:
             what = redact(str(error)) or type(error).__name__
             raise ComfyUIUnreachableError(f"no answer from ComfyUI at {self.base_url}: {what}") from error
 
+    async def _tell(self, path: str, body: Mapping[str, Any]) -> None:
+        async with self._request("POST", path, json=body) as response:
+            if response.status >= 400:
+                raise ComfyUIError(f"ComfyUI answered HTTP {response.status} to POST {path}")
+
     async def _get(self, path: str) -> Any:
         """The JSON answer, None for 404; anything else is no answer."""
         async with self._request("GET", path) as response:
@@ -341,33 +352,6 @@ def row_tag(task: Mapping[str, Any]) -> dict[str, Any]:
     tag = {**{name: task[name] for name in names}, "feishu_row_data": cells}
     row = row_in(task, "row")
     return {**tag, **({"row": row} if row else {}), **publishing_in(task), **sent_from}
-
-
-def refusal_text(answer: Any) -> str:
-    """ComfyUI's reasons for a refused prompt, in one line. It quotes what stands in an input; of a key no more than its
-    name."""
-    answer = answer if isinstance(answer, Mapping) else {}
-    error = answer.get("error") or {}
-    if isinstance(error, str):
-        return redact(error)
-    texts = [str(error.get("message") or "no reason given")]
-    secrets: list[str] = []
-    for node_id, node in (answer.get("node_errors") or {}).items():
-        for item in node.get("errors", ()):
-            secrets += _quoted_secret(item.get("extra_info"))
-            texts.append(
-                f"{node.get('class_type')} (node {node_id}): {item.get('message')} {item.get('details') or ''}".strip()
-            )
-    if len(texts) == 1 and error.get("details"):
-        texts.append(str(error["details"]))
-    return redact("; ".join(texts), secrets)
-
-
-def _quoted_secret(info: Any) -> list[str]:
-    """The value that ComfyUI quotes of an input, where the input's name says that it is a secret."""
-    if not isinstance(info, Mapping):
-        return []
-    return secret_values({str(info.get("input_name")): info.get("received_value")})
 
 
 _PLACES: Final = {

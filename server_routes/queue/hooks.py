@@ -47,7 +47,10 @@ class QueueListener(Protocol):
         """Somebody wants nothing to wait any more; what waited is deleted."""
 
     def interrupted(self) -> None:
-        """Somebody wants what runs to stop; ComfyUI has been told so."""
+        """Somebody wants what runs to stop; ComfyUI is about to be told so."""
+
+    def begins(self) -> bool:
+        """The executor takes away what interrupts, as it does first of all; whether what it begins with was meant."""
 
     def sent(self, event: Any = None, data: Any = None) -> None:
         """A message to the pages."""
@@ -63,7 +66,7 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     _wrap_delete(queue, listener, deleting)
     _wrap_wipe(queue, listener, deleting)
     _wrap_send(host.server, listener)
-    host.hear_interrupts(listener.interrupted)
+    host.hear_interrupts(listener.interrupted, listener.begins)
     for items in host.queued():
         for item in items:
             listener.put(item)

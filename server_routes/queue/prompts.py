@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,9 @@ class Prompt:
     secrets: list[str] = field(default_factory=list)
     #: nothing that it writes can be older; None while nobody knows
     began: Moment | None = None
+    #: somebody wants it to stop; and ComfyUI's executor has begun it, which forgets that
+    interrupted: bool = False
+    begun: bool = False
     #: output nodes of which it is noted that they have ended
     done: set[str] = field(default_factory=set)
     #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
@@ -123,9 +126,11 @@ class Prompts:
                 self._waiting.remove(prompt)
             return prompt
 
-    def all_running(self) -> list[Prompt]:
-        """Those of them that run: one, in ComfyUI as it is."""
-        return [prompt for prompt in self.recorded() if prompt.began is not None]
+    def all_running(self, raws: Iterable[Any]) -> list[Prompt]:
+        """Those of them that run: one, in ComfyUI as it is. `raws` are what its queue says to run: it knows first."""
+        with self._mutex:
+            taken = [self._pick(self._waiting, raw) for raw in raws]
+            return [prompt for prompt in self._all() if prompt.began is not None or prompt in taken]
 
     def running(self, prompt_id: str | None = None) -> Prompt | None:
         """The one that runs; with `prompt_id`, if it is that one. What the worker took unseen counts as running."""

@@ -218,8 +218,22 @@ class Recorder:
     @_guarded
     def interrupted(self) -> None:
         """Somebody wants what runs to stop: that is on disk before the answer, should ComfyUI die before it stops."""
-        for prompt in self._prompts.all_running():
-            awaited(self._writer.submit(self._keeper.change, prompt, wished_away))
+        for prompt in self._prompts.all_running(self._host.queued()[0]):
+            prompt.interrupted = True
+            if prompt.recorded:
+                awaited(self._writer.submit(self._keeper.change, prompt, wished_away))
+
+    @_guarded
+    def _begins(self) -> bool:
+        prompt = self._prompts.running()
+        if prompt is None or prompt.begun:  # a plugin that calls it off later means to
+            return False
+        prompt.begun = True
+        return prompt.interrupted
+
+    def begins(self) -> bool:
+        """ComfyUI's executor begins; whether it forgets by that what was meant for what it begins."""
+        return self._begins() is True
 
     @_guarded
     def sent(self, event: Any = None, data: Any = None) -> None:

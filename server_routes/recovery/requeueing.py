@@ -11,7 +11,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final
 
-from ...bridge.engines.comfyui import refusal_text
+from ...bridge.engines.refusals import refusal_text
 from ...bridge.table.changes import failed, let_go
 from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager

@@ -38,7 +38,8 @@ class ComfyService:
         self.ids: list[str] = []
         #: what happens to the next `POST /prompt`s
         self.orders: list[str] = []
-        self.silences = self.stopped = 0
+        self.silences = 0
+        self.stopped: set[str] = set()
         self.silence_status = 502
         self.refuses = False
         self.http = requests.Session()
@@ -127,7 +128,7 @@ class ComfyService:
 
     def cancelled(self) -> int:
         until(self._is_idle, what="what was stopped to end")
-        return self.stopped
+        return len(self.stopped)
 
     # ------------------------------------------------------------------ ComfyUI behind the proxy
 
@@ -157,7 +158,8 @@ class ComfyService:
             if sends and answer.status_code == 200:
                 self.bill.append(json.loads(body)["prompt"]["1"]["inputs"]["color"])
                 self.ids.append(answer.json()["prompt_id"])
-            self.stopped += request.path == "/interrupt"
+            if request.path == "/interrupt":
+                self.stopped.add(json.loads(body)["prompt_id"])
             return request.hang_up() if order else request.reply(answer.status_code, answer.content, {})
 
 

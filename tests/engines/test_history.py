@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from wfrecovery.bridge.engines.comfyui import refusal_text
 from wfrecovery.bridge.engines.history import (
     Place,
     ResultFile,
@@ -16,6 +15,7 @@ from wfrecovery.bridge.engines.history import (
     files_of_outputs,
     sighting_of_history,
 )
+from wfrecovery.bridge.engines.refusals import refusal_text
 
 # ------------------------------------------------------------------ the history's shapes
 

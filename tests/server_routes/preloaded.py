@@ -168,13 +168,16 @@ def _listening(python: str, env: Mapping[str, str]) -> Path:
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(str(address))
                 listener.listen(64)
+                unheard, said = os.pipe()  # as for its forks: what can be sought in is found out once
                 loading = subprocess.Popen(
                     [python, __file__, str(listener.fileno()), str(address), os.environ[_RUN]],
                     env={name: value for name, value in env.items() if name != "PYTHONPATH"},
                     stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,  # as those of its forks may be: what can be sought in is found out once
+                    stdout=said,
                     pass_fds=[listener.fileno()],
                 )
+                os.close(unheard)
+                os.close(said)
             threading.Thread(target=loading.wait, daemon=True).start()  # it outlives this worker
     return address
 

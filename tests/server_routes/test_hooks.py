@@ -35,7 +35,7 @@ class Heard:
 def queue_of(count: int) -> tuple[PromptQueue, Heard]:
     server = SimpleNamespace(queue_updated=lambda: None, send_sync=lambda *_: None)
     queue, heard = PromptQueue(server), Heard()
-    host = SimpleNamespace(queue=queue, server=server, queued=lambda: ([], []), hear_interrupts=lambda _: None)
+    host = SimpleNamespace(queue=queue, server=server, queued=lambda: ([], []), hear_interrupts=lambda *_: None)
     install_hooks(host, heard)  # type: ignore[arg-type]
     for number in range(count):
         queue.put((number, f"p{number}", {}, {}, [], {}))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import pytest
 import requests
 from plugin_support import HOSTS, ONE_HOST, Comfy, picture, row, slow_save, until
 
+from wfrecovery import bridge
+
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
+HELD_WORKER = Path(__file__).with_name("held_worker")
 
 
 @pytest.fixture(params=ONE_HOST)
@@ -98,6 +103,52 @@ def test_what_waits_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str],
     assert comfy.stage(prompt) == "cancelled"
     assert prompt not in comfy.pending()
     assert len(comfy.records()) == 2
+
+
+@pytest.fixture
+def held(tmp_path: Path, host: Any) -> Comfy:
+    """A ComfyUI, not started, whose worker is held where the file `hold` in `tmp_path` says."""
+    env = {"TRY_HELD_WORKER": str(tmp_path)}
+    return Comfy(tmp_path / "comfyui", host, plugins=[HELD_WORKER], env=env)
+
+
+@pytest.mark.parametrize("cancel", [by_our_route, by_our_route_for_many, by_interrupt, by_interrupt_of_one])
+@pytest.mark.parametrize("where", ["taken", "begins", "begins, the first of all"])
+@pytest.mark.parametrize("host", ONE_HOST)
+def test_what_the_worker_has_taken_and_not_begun(
+    tmp_path: Path, held: Comfy, where: str, cancel: Callable[[Comfy, str], None]
+) -> None:
+    """ComfyUI's executor forgets, as it begins, that somebody has interrupted."""
+    where, _, first = where.partition(", ")
+    with held as comfy:
+        if not first:
+            comfy.finished(comfy.queue(picture("row2"), row(2)))
+        (tmp_path / "hold").write_text(where)
+        prompt = comfy.queue(picture("row3", seconds=600), row(3))
+        until((tmp_path / "held").exists)
+        cancel(comfy, prompt)
+        assert comfy.record(prompt)["metadata"]["cancel_requested"]
+        (tmp_path / "hold").unlink()
+        comfy.until_stage(prompt, "cancelled")
+        until(lambda: not comfy.pending())
+        comfy.finished(comfy.queue(picture("row4"), row(4)))  # nobody else is meant
+        assert len(comfy.pictures("row3_*")) == 0
+
+
+@pytest.mark.parametrize("host", ONE_HOST)
+def test_what_the_worker_has_taken_and_not_begun_without_plugin(tmp_path: Path, held: Comfy) -> None:
+    held.plugins = held.plugins[1:]  # ours is the first
+    with held as comfy:
+        (tmp_path / "hold").write_text("begins")
+        prompt = comfy.queue(picture("row3", seconds=600))
+        until((tmp_path / "held").exists)
+        with ThreadPoolExecutor() as main_py:
+            cancelling = main_py.submit(asyncio.run, bridge.ComfyUIClient(comfy.url).cancel(prompt))
+            until(lambda: f"Interrupting prompt {prompt}" in comfy.log())
+            (tmp_path / "hold").unlink()
+            cancelling.result()
+        until(lambda: not comfy.pending())
+        assert not comfy.pictures()
 
 
 def test_a_wish_for_what_was_whole_already(comfy: Comfy) -> None:
