@@ -148,14 +148,17 @@ _servers: dict[str, Preloaded] = {}
 
 
 def begin_run() -> None:
-    """In the process that starts the workers of a run, if any: the place where they find each other."""
+    """In the process that starts the workers of a run, if any: the place where they find each other, and where all
+    that is temporary ends with the run, but for pytest's own folders."""
     os.environ[_RUN] = str(os.getpid())
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ[_PLACE] = tempfile.mkdtemp(prefix="wfr")  # a socket's address is 100 bytes at most
+    tempfile.tempdir = os.environ["TMPDIR"] = os.environ[_PLACE]
 
 
 def end_run() -> None:
     """Who listens there ends."""
-    shutil.rmtree(os.environ.pop(_PLACE))
+    shutil.rmtree(os.environ.pop(_PLACE), ignore_errors=True)  # a process that still ends may write into it
 
 
 def _listening(python: str, env: Mapping[str, str]) -> Path:
