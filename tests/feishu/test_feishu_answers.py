@@ -135,7 +135,7 @@ def is_refused(call: Callable[[], Any]) -> FeishuError:
     return said_in_a_sentence(caught.value)
 
 
-@pytest.mark.parametrize(("part", "status"), enumerate([200, 302, 403, 404, 500]))
+@pytest.mark.parametrize(("part", "status"), [*enumerate([200, 302, 403, 404, 500])])
 def test_what_is_not_feishus_is_a_sentence_for_every_call(
     settings: Settings, door: FrontDoor, part: int, status: int
 ) -> None:
@@ -346,7 +346,7 @@ def upload(uploader: DriveUploader, tmp_path: Path) -> Upload:
     return Upload(uploader, tmp_path / "a.mp4")
 
 
-@pytest.mark.parametrize(("part", "status"), enumerate([200, 404, 502]))
+@pytest.mark.parametrize(("part", "status"), [*enumerate([200, 404, 502])])
 def test_an_answer_to_an_upload_of_any_shape_is_a_sentence(
     upload: Upload, door: FrontDoor, part: int, status: int
 ) -> None:

@@ -153,6 +153,7 @@ def begin_run() -> None:
     os.environ[_RUN] = str(os.getpid())
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     os.environ[_PLACE] = tempfile.mkdtemp(prefix="wfr")  # a socket's address is 100 bytes at most
+    Path(os.environ[_PLACE]).chmod(0o1777)  # some tests have another user beside them
     tempfile.tempdir = os.environ["TMPDIR"] = os.environ[_PLACE]
 
 
