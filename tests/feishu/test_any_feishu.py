@@ -1,6 +1,6 @@
 """Whatever the service may be like where nobody knows: each picture in its row once, or a reason.
 
-What is unknown of Feishu is drawn by chance (`WFRECOVERY_SEEDS` times ten, printed), people move and type in between.
+What is unknown of Feishu is drawn by chance (`WFRECOVERY_SEEDS` times six, printed), people move and type in between.
 Told by the pictures' content.
 """
 
@@ -18,7 +18,7 @@ from wfrecovery.bridge.feishu.picture_delivery import MOST_SENDS
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, FeishuStandIn, Picture, Switches
 
-SEEDS = range(10 * int(os.environ.get("WFRECOVERY_SEEDS", "1")))
+SEEDS = range(6 * int(os.environ.get("WFRECOVERY_SEEDS", "1")))
 ROWS = 7
 
 

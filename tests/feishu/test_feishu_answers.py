@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import importlib.util
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +17,7 @@ import requests
 from front_door import FrontDoor, front_door
 from hypothesis import given
 from hypothesis import strategies as st
+from plugin_support import EVERYWHERE
 
 from wfrecovery.bridge.doctor.checks import Findings
 from wfrecovery.bridge.doctor.feishu import examine
@@ -86,12 +86,10 @@ MALFORMED: list[Any] = [
     {"code": 0, "data": {"sheets": [{"title": "商品表"}]}},
     b'{"code": 0, "data": {"sheets": [{"title": "x", "sheet_id": "s", "grid_properties": {"row_count": 1e999}}]}}',
 ]
-#: Each answer at each call under each status takes long: without this switch, what is not Feishu's is seen somewhere.
-EVERYWHERE = bool(os.environ.get("WFRECOVERY_EVERYWHERE"))
 
 
 def dealt(answers: Sequence[Any], part: int, parts: int) -> Sequence[Any]:
-    """The answers that are for one part of a test: each is in one of them."""
+    """The answers that are for one part of a test: each is in one of them. Each one everywhere takes long."""
     return answers if EVERYWHERE else answers[part % parts :: parts]
 
 

@@ -393,7 +393,7 @@ class KilledError(BaseException):
     """The program dies."""
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=12, phases=[Phase.explicit, Phase.generate])
 @given(
     st.lists(st.tuples(EDITS, st.fixed_dictionaries({"row": st.integers(0, 20)})), max_size=6),
     st.integers(0, 6),

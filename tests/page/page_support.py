@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
-from plugin_support import ROOT, Comfy, until
+from plugin_support import EVERYWHERE, ROOT, Comfy, until
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.demo.screenshots.browser import ComfyPage, page_settings
@@ -25,6 +25,7 @@ __all__ = [
     "faint_texts",
     "foreign_texts",
     "in_its_language",
+    "one_language",
     "site_of",
     "until",
 ]
@@ -32,6 +33,8 @@ __all__ = [
 #: The page that ComfyUI 0.3.64 pins on a host that behaves so, the newest page on the newer one.
 HOSTS = {f"page {OLDEST}": (5, OLDEST), f"page {NEWEST}": (6, NEWEST), "real ComfyUI": ("real", None)}
 both_languages = pytest.mark.parametrize("language", ["en", "zh"], scope="module")
+#: For what is the same in both but for its words.
+one_language = both_languages if EVERYWHERE else pytest.mark.parametrize("language", ["zh"], scope="module")
 #: Rows 2 to this one are in the sheet: 产品2 and 模特A, 产品3 and 模特A …
 LAST_ROW = 60
 # Two busy cores are slow, not wrong.

@@ -15,7 +15,17 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[test]'")
 
 from cli_support import died
-from page_support import NEWEST, Site, both_languages, faint_texts, foreign_texts, in_its_language, site_of, until
+from page_support import (
+    NEWEST,
+    Site,
+    both_languages,
+    faint_texts,
+    foreign_texts,
+    in_its_language,
+    one_language,
+    site_of,
+    until,
+)
 from playwright.sync_api import expect
 from plugin_support import Comfy, picture, row
 
@@ -191,7 +201,7 @@ def seen(site: Site, what: str, language: str, hook: str = "panel") -> None:
         site.page.screenshot(path=Path(pictures) / f"{what.replace(' ', '_')}_{language}.png")
 
 
-@both_languages
+@one_language
 def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, language: str) -> None:
     words = {
         "en": "not on disk yet (another program holds the task table)",
@@ -213,7 +223,7 @@ def test_changes_that_the_disk_does_not_take_are_told_until_it_does(site: Site, 
     assert site.ours() == []
 
 
-@both_languages
+@one_language
 def test_a_table_that_cannot_be_read_is_told_until_it_can(site: Site, language: str) -> None:
     """What was read last stays in the list."""
     words = {
@@ -244,7 +254,7 @@ def test_a_table_that_cannot_be_read_is_told_until_it_can(site: Site, language: 
     site.problems.clear()  # of pictures that could not be had meanwhile
 
 
-@both_languages
+@one_language
 def test_a_batch_that_stands_still_is_one_line_for_as_long_as_it_does(site: Site, language: str) -> None:
     words = {
         "en": ("At a standstill", "has ended, and 3 tasks wait for it: nobody has taken over → start main.py again"),

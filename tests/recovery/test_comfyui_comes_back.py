@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from main_processes import PATIENCE, Main, pictures, records, until
-from plugin_support import HOSTS, ONE_HOST, Comfy
+from plugin_support import ONE_HOST, Comfy
 
 from wfrecovery import bridge
 from wfrecovery.bridge.recovery import manager
@@ -43,7 +43,7 @@ def the_row(output: Path) -> TaskRecord | None:
 # ------------------------------------------------------------------ a file that nobody has told of
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", ONE_HOST)
 @pytest.mark.parametrize("plugin", [True, False], ids=["with the plugin", "without the plugin"])
 def test_a_whole_file_is_used_although_comfyui_was_killed_before_it_said_so(
     plugin: bool, host: str | int, tmp_path: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -210,7 +211,7 @@ def test_any_words_fit_into_a_message(table: Table, letter: str) -> None:
     assert not [text for text in table.texts() if "<at" in text]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3 * int(os.environ.get("WFRECOVERY_SEEDS", "1"))))
 def test_any_mixture_of_restarts_and_movement_tells_each_standstill_once(table: Table, seed: int) -> None:
     """Some programs, that start again at any time; the row moves now and then, and stands for long."""
     dice = random.Random(seed)

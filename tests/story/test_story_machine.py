@@ -1,7 +1,7 @@
 """Random stories of one ComfyUI and one sheet.
 
-`WFRECOVERY_HISTORIES` of them (60), from `WFRECOVERY_SEED` (0, so that what passed here passes there; `random` looks
-for new ones), which is printed: forty from it, forty from the next, so that several processes share them. What
+`WFRECOVERY_HISTORIES` of them (40), from `WFRECOVERY_SEED` (0, so that what passed here passes there; `random` looks
+for new ones), which is printed: twenty from it, twenty from the next, so that several processes share them. What
 they found stands in `test_story_found.py` as it was found.
 """
 
@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from story_machine import StoryMachine
 
-HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "60"))
+HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "40"))
 _GIVEN = os.environ.get("WFRECOVERY_SEED") or "0"
 SEED = random.randrange(2**32) if _GIVEN == "random" else int(_GIVEN)
-EACH = 40
+EACH = 20
 
 
 @pytest.mark.parametrize("part", range(-(-HISTORIES // EACH)))
