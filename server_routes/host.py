@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import logging
@@ -127,12 +128,17 @@ class Host:
             answer = {}
         return Answer(response.status, answer if isinstance(answer, dict) else {})
 
-    def not_run_status(self, prompt_id: str) -> Any:
-        """How the end of a prompt is noted that was taken out unrun: as ComfyUI notes an interruption, with a word of
-        ours, since nobody has interrupted it. None where this ComfyUI notes nothing."""
+    def end_unrun(self, item: Any, item_id: Any) -> None:
+        """End what the worker has taken and must not run, as ComfyUI's worker ends a prompt: in the history like what
+        was interrupted, with a word of ours, since nobody has interrupted it.
+
+        The sixth part of an item has secrets and does not go into the history, where ``/api/jobs`` knows five parts.
+        """
         status = getattr(self.queue, "ExecutionStatus", None)
-        message = ("execution_interrupted", {"prompt_id": prompt_id, NOT_RUN: True})
-        return None if status is None else status(status_str="error", completed=False, messages=[message])
+        message = ("execution_interrupted", {"prompt_id": item[1], NOT_RUN: True})
+        noted = None if status is None else status(status_str="error", completed=False, messages=[message])
+        further = {"process_item": lambda done: (*done[:5], *done[6:])} if len(item) > 5 else {}
+        self.queue.task_done(item_id, {}, status=noted, **further)
 
     def hear_interrupts(self, interrupted: Callable[[], None], begins: Callable[[], bool]) -> None:
         """Have `interrupted` called before each interruption, whoever asks for it: a route, another plugin, a node.
@@ -174,10 +180,11 @@ class Host:
 
     def interrupt(self, meant: Callable[[Any], bool]) -> bool:
         """Interrupt what runs if it is what is meant."""
-        if not any(meant(item) for item in self.queued()[0]):
-            return False
-        sys.modules["nodes"].interrupt_processing()
-        return True
+        with getattr(self.queue, "mutex", contextlib.nullcontext()):  # else another prompt may be what runs by then
+            if not any(meant(item) for item in self.queued()[0]):
+                return False
+            sys.modules["nodes"].interrupt_processing()
+            return True
 
 
 def _post_prompt_handler(routes: Iterable[Any]) -> Callable[[Any], Any]:

@@ -82,8 +82,7 @@ def _wrap_get(host: Host, listener: QueueListener) -> None:
             result = original(*args, **kwargs)
             if result is None or listener.got(result):
                 return result
-            # What must not run ends here, in the history like what was interrupted.
-            queue.task_done(result[1], {}, status=host.not_run_status(result[0][1]))
+            host.end_unrun(*result)
 
     queue.get = get
 

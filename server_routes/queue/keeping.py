@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -17,7 +16,7 @@ from ...bridge.table.records import TaskError, TaskRecord
 from ...bridge.table.values import OwnerKind, Result
 from ...bridge.wording import Wording
 from ..host import Host
-from .ending import Change, Ended, Endings
+from .ending import DELETED, Change, Ended, Endings
 from .item import QueueItem
 from .own_files import OwnFiles
 from .prompts import Prompt, Prompts
@@ -100,8 +99,11 @@ class Keeper:
             return
         self._keep_record(prompt)
 
+        # The part that runs is then the last one: the task ends with it.
+        goes_on = prompt.part and self._prompts.has_task(prompt.task_id)
+
         def end(task: TaskRecord) -> TaskRecord:
-            return ended_by_wish(task, reason) if self._ours(task) else wished_away(task)
+            return ended_by_wish(task, reason) if self._ours(task) and not goes_on else wished_away(task)
 
         self._on_change(self._db.table.update(prompt.task_id, end))
 
@@ -109,14 +111,14 @@ class Keeper:
         """Count it; or find that it must not run."""
         if prompt.refused or prompt.task_id is None:
             return
-        if prompt.part:
-            self.change(prompt, going_on)
-            return
         self._keep_record(prompt)
+        begun = going_on if prompt.part else starting
         try:
-            record = self._db.table.update(prompt.task_id, functools.partial(starting, self._db))
+            record = self._db.table.update(prompt.task_id, functools.partial(begun, self._db))
         except NotToRunError as error:
             self._refuse(prompt, error)
+            if prompt.unchecked:
+                self._host.interrupt(prompt.is_this)
             return
         prompt.counted = True
         self._on_change(record)
@@ -131,7 +133,7 @@ class Keeper:
     def read(self, prompt: Prompt, ended: Ended) -> None:
         """Read what a prompt has written, on the worker: where nothing can be recorded for long, the next one starts
         all the same and may replace it. What cannot be read by the record as it is now, `end` reads."""
-        if prompt.task_id is None or prompt.continued or prompt.part:
+        if prompt.task_id is None or prompt.goes_on or prompt.part:
             return
         try:
             task = self._db.table.get(prompt.task_id)
@@ -170,9 +172,12 @@ class Keeper:
         self._writer.submit(lambda: self._db.table.update(task.task_id, functools.partial(with_hashes, hashes=hashes)))
 
     def end_part(self, prompt: Prompt, ended: Ended) -> None:
-        """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on."""
+        """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on, unless somebody
+        has taken its next part out."""
         for node in {result.node or "" for result in ended.results}:
             self.node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
+        if prompt.goes_on and prompt.goes_on.taken_out:
+            self.unwanted(prompt, DELETED)
 
     def node_wrote(self, prompt: Prompt, node: str, results: tuple[Result, ...]) -> None:
         """Note the files that one node has named."""
@@ -193,9 +198,8 @@ class Keeper:
         except NotToRunError as error:
             prompt.task_id = task_id
             self._refuse(prompt, error)
-            here = functools.partial(operator.is_, prompt.raw)
-            if not self._host.delete_pending(here):
-                self._host.interrupt(here)
+            if not self._host.delete_pending(prompt.is_this):
+                self._host.interrupt(prompt.is_this)
             return
         prompt.task_id, prompt.counted = task_id, runs
         self._on_change(record)

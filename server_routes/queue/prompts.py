@@ -58,14 +58,18 @@ class Prompt:
     ending: Callable[[TaskRecord], TaskRecord] | None = None
     #: it must not run: cancelled, or somebody else's
     refused: bool = False
+    #: it has started before that could be looked up, as the disk did not answer
+    unchecked: bool = False
     #: the worker took it before we heard of it, so it counts as begun when it is put
     starts_unseen: bool = False
     #: its attempt is in its record; set on the writing thread
     counted: bool = False
-    #: a node has queued it again: its end is not the task's
-    continued: bool = False
+    #: the next part of it, where a node has queued it again: its end is not the task's
+    goes_on: Prompt | None = None
     #: it is such a next part: no attempt of its own
     part: bool = False
+    #: it was taken out before it ran
+    taken_out: bool = False
     #: texts that must not appear in messages
     secrets: list[str] = field(default_factory=list)
     #: nothing that it writes can be older; None while nobody knows
@@ -78,6 +82,12 @@ class Prompt:
     #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
     cached: frozenset[str] = frozenset()
     named: set[str] = field(default_factory=set)
+
+    def is_this(self, raw: Any) -> bool:
+        """Whether an item of the queue is this prompt. What runs is a copy that ComfyUI has made of what was put."""
+        item = QueueItem.of(raw)
+        same = item is not None and (item.number, item.prompt_id) == (self.item.number, self.item.prompt_id)
+        return raw is self.raw or same
 
 
 class Prompts:
@@ -124,6 +134,7 @@ class Prompts:
             prompt = self._pick(self._waiting, raw)
             if prompt is not None:
                 self._waiting.remove(prompt)
+                prompt.taken_out = True
             return prompt
 
     def all_running(self, raws: Iterable[Any]) -> list[Prompt]:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ...bridge.engines.history import Place, files_of_node, sighting_of_history
+from ...bridge.engines.history import files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
 from ...bridge.table.changes import wished_away
 from ...bridge.table.manager import DatabaseManager
@@ -133,7 +133,7 @@ class Recorder:
             self._early = prompt
         self._prompts.add(prompt)
         if running is not None:
-            running.continued, prompt.part = True, True
+            running.goes_on, prompt.part = prompt, True
             prompt.write = self._writer.submit(self._keeper.go_on, prompt, running)
         elif recorded:
             # Handed over as it is now: the worker may have it before the writing thread comes to that.
@@ -164,6 +164,7 @@ class Recorder:
             return True
         # Counted before it starts: a prompt that takes ComfyUI down leaves its attempt behind.
         if not self._writer.wait_here(prompt.write):
+            prompt.unchecked = True
             log.error("[wfrecovery] the disk does not answer: %s starts, and is counted later", prompt.item.prompt_id)
         elif prompt is not self._early and prompt.task_id is not None:
             # By the clock of the disk that its files come to.
@@ -189,12 +190,12 @@ class Recorder:
         ended = self._ended(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
         if not prompt.recorded:
             return
-        if prompt.continued and ended.sighting.message is None:
+        if prompt.goes_on and ended.sighting.message is None:
             self._writer.submit(self._keeper.end_part, prompt, ended)
         else:
             self._keeper.read(prompt, ended)
             self._writer.submit(self._keeper.end, prompt, ended)
-            if prompt.continued and ended.sighting.place is Place.INTERRUPTED:
+            if prompt.goes_on:  # the task has ended with this part
                 self._host.delete_pending(functools.partial(_goes_on_with, prompt))
 
     @_guarded

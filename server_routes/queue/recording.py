@@ -96,7 +96,7 @@ def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
 
 
 def starting(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
-    """`task` as it begins to run here, or the part of it that does. Raises NotToRunError."""
+    """`task` as it begins to run here. Raises NotToRunError."""
     check_may_run(db, task)
     return _begun(db, dataclasses.replace(db.settled(task), owner=db.owners.me))
 
@@ -185,9 +185,10 @@ def _addressed(db: DatabaseManager, tag: RowTag, document: str | None, task: Tas
     return addressed(named(Naming(tag.publisher, tag.document, twin, tag.sheet), task), table_id, document)
 
 
-def going_on(task: TaskRecord) -> TaskRecord:
-    """`task` as one of its later parts begins: it runs already, and its attempt is counted."""
-    return task if task.stage.final else task.entering(Stage.RUNNING)
+def going_on(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
+    """`task` as one of its later parts begins: its attempt is counted. Raises NotToRunError."""
+    check_may_run(db, task)
+    return task.entering(Stage.RUNNING)
 
 
 def with_node(

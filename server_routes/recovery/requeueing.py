@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...bridge.engines.refusals import refusal_text
+from ...bridge.recovery.decisions import CANCELLED
 from ...bridge.table.changes import failed, let_go
 from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
@@ -20,6 +21,7 @@ from ...bridge.table.values import Owner, OwnerKind
 from ...bridge.wording import Wording
 from ..host import Host
 from ..queue.intake import Intake
+from ..queue.keeping import ended_by_wish
 from ..queue.writing import Writer
 
 log = logging.getLogger("wfrecovery")
@@ -86,16 +88,18 @@ class Requeueing:
             me = self._db.owners.me
             await asyncio.to_thread(self._db.table.update, task.task_id, partial(refused_here, me))
             return Requeued.ELSEWHERE
-        record = await asyncio.to_thread(
-            self._db.table.update, task.task_id, lambda record: record if record.stage.final else failed(record, reason)
-        )
-        self._on_change(record)
+        self._on_change(await asyncio.to_thread(self._db.table.update, task.task_id, partial(_refused, reason)))
         return Requeued.REFUSED
 
     def others_may(self, task: TaskRecord) -> bool:
         """Whether another ComfyUI lives that has not refused its graph."""
         lives = ((told.kind, told.boot) for told, life in self._db.owners.known() if life in (Life.ALIVE, Life.DOUBT))
         return any(kind == OwnerKind.COMFYUI and boot not in task.refused_by for kind, boot in lives)
+
+
+def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:
+    over = task.stage.final or task.cancel_requested
+    return ended_by_wish(task, CANCELLED) if over else failed(task, reason)
 
 
 def refused_here(me: Owner, task: TaskRecord) -> TaskRecord:

@@ -13,7 +13,7 @@ from types import CellType, FunctionType
 from typing import Any, Final
 
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
-from ...bridge.recovery.decisions import Action, Decision, decide
+from ...bridge.recovery.decisions import CANCELLED, Action, Decision, decide
 from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
 from ...bridge.results.whole_result import whole_result
@@ -26,6 +26,7 @@ from ...bridge.table.values import QueuePlace, Result
 from ..host import Host
 from ..queue.ending import Endings, look
 from ..queue.item import is_of
+from ..queue.keeping import ended_by_wish
 from ..queue.recording import ENGINE
 from ..queue.writing import Writer
 from .requests import Requests
@@ -123,7 +124,12 @@ class StartupRecovery:
         return [self._writer.submit(self._wish, task_id) for task_id, item in items if item and meant(item)]
 
     def _wish(self, task_id: str) -> None:
-        self._on_change(self._db.table.update(task_id, wished_away))
+        """What waits for a decision is in no queue, and has ended with that."""
+
+        def wish(task: TaskRecord) -> TaskRecord:
+            return ended_by_wish(task, CANCELLED) if task.stage is Stage.ASKING else wished_away(task)
+
+        self._on_change(self._db.table.update(task_id, wish))
 
     async def _wish_early(self, order: Sequence[str]) -> None:
         """What was wanted before the queue's loss was known means what was lost; not what has come in since."""
@@ -299,9 +305,10 @@ class StartupRecovery:
                 return lambda task: failed(task, decision.reason)
 
     def _mine(self, changed: TaskRecord, record: TaskRecord) -> TaskRecord:
-        """What has ended meanwhile, or was taken by another, stays as it is."""
+        """What has ended meanwhile, or was taken by another, stays as it is; what a person wants to end ends."""
         self._db.owners.check(record)
-        return record if record.stage.final else changed
+        wished = record.cancel_requested and changed.stage is not Stage.FINISHED
+        return ended_by_wish(record, CANCELLED) if record.stage.final or wished else changed
 
     async def _store(self, task: TaskRecord, change: Callable[[TaskRecord], TaskRecord]) -> None:
         record = await asyncio.to_thread(self._db.table.update, task.task_id, change)

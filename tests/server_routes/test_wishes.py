@@ -15,6 +15,8 @@ import requests
 from plugin_support import HOSTS, ONE_HOST, Comfy, picture, row, slow_save, until
 
 from wfrecovery import bridge
+from wfrecovery.bridge.table.changes import wished_away
+from wfrecovery.bridge.table.manager import DatabaseManager
 
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
 HELD_WORKER = Path(__file__).with_name("held_worker")
@@ -133,6 +135,8 @@ def test_what_the_worker_has_taken_and_not_begun(
         until(lambda: not comfy.pending())
         comfy.finished(comfy.queue(picture("row4"), row(4)))  # nobody else is meant
         assert len(comfy.pictures("row3_*")) == 0
+        assert len(comfy.get("/history")[prompt]["prompt"]) == 5
+        assert comfy.call("GET", "/api/jobs").status_code in (200, 404, 405)
 
 
 @pytest.mark.parametrize("host", ONE_HOST)
@@ -149,6 +153,57 @@ def test_what_the_worker_has_taken_and_not_begun_without_plugin(tmp_path: Path, 
             cancelling.result()
         until(lambda: not comfy.pending())
         assert not comfy.pictures()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_cancelled_is_sent_again_all_the_same(comfy: Comfy, first: bool) -> None:
+    """By a program that has not heard of it; also as the first prompt that this ComfyUI takes."""
+    running = comfy.queue(picture("row2", seconds=600), row(2))
+    prompt = comfy.queue(picture("row3"), row(3))
+    by_our_route_for_many(comfy, prompt)
+    until(lambda: comfy.stage(running) == "cancelled")
+    comfy.crash()
+    if not first:
+        comfy.finished(comfy.queue(picture("row4"), row(4)))
+    tag = row(3, task_id=comfy.record(prompt)["task_id"])
+    comfy.queue(picture("row3", seconds=600), tag, prompt_id=prompt, extra_data={"api_key_comfy_org": "a secret"})
+    until(lambda: not comfy.pending())
+    assert comfy.stage(prompt) == "cancelled"
+    assert not comfy.pictures("row3_*")
+    assert "a secret" not in comfy.call("GET", "/history").text
+
+
+def test_a_wish_is_found_when_the_disk_answers_again(comfy: Comfy) -> None:
+    """The prompt has started meanwhile, and could not be looked up."""
+    running = comfy.queue(picture("row2", seconds=600), row(2))
+    comfy.until_stage(running, "running")
+    prompt = comfy.queue(picture("row3", seconds=600), row(3))
+    task_id = comfy.record(prompt)["task_id"]
+    db = DatabaseManager(comfy.output)
+    with db.table.locked():
+        comfy.call("POST", "/interrupt", json={})
+        until(lambda: comfy.pending() == [prompt] and "starts, and is counted later" in comfy.log())
+        db.table.update(task_id, wished_away)
+    comfy.until_stage(prompt, "cancelled")
+    until(lambda: not comfy.pending())
+    assert not comfy.pictures("row3_*")
+
+
+def test_what_is_cleared_while_the_recovery_decides_asks_nobody(comfy: Comfy) -> None:
+    """Prompts without a row wait for a person after a crash; not those that he has cleared."""
+    for number in range(40):
+        comfy.queue(picture(f"p{number}", seconds=600))
+    comfy.kill()
+    comfy.start()
+    until(lambda: comfy.status()["recovery"]["done"] >= 3)
+    by_clear(comfy, "")
+    comfy.recovered()
+    unheard = lambda: [r["task_id"] for r in comfy.records() if _is_open(r) and r["metadata"].get("cancel_requested")]  # noqa: E731
+    until(lambda: not unheard(), what="the wishes to be obeyed")
+
+
+def _is_open(record: dict[str, Any]) -> bool:
+    return record["metadata"]["stage"] not in ("finished", "failed", "cancelled")
 
 
 def test_a_wish_for_what_was_whole_already(comfy: Comfy) -> None:
