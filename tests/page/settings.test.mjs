@@ -36,12 +36,21 @@ function setUp({ fixed = {}, refuse = null } = {}) {
       sent.push(changes)
       if (refuse) throw new Error(refuse)
       values = { ...values, ...changes }
-      return { settings: values, fixed }
+      const answer = { settings: values, fixed }
+      await gate
+      return answer
     },
+  }
+  let gate = null
+  /** Have the answers wait for the function that this returns. */
+  const hold = () => {
+    let open
+    gate = new Promise((resolve) => (open = resolve))
+    return open
   }
   const settings = new Settings({ routes, dialog: () => dialog, complain: (...words) => complaints.push(words) })
   const dialog = new Dialog(settings.definitions())
-  return { settings, dialog, sent, complaints }
+  return { settings, dialog, sent, complaints, hold }
 }
 
 /** The quiet after a change, and what follows it. */
@@ -79,6 +88,24 @@ test('a value that the server refuses snaps back, and its reason is told', async
   await quiet()
   assert.equal(dialog.get('wfrecovery.maxAttempts'), 5)
   assert.match(complaints[0][1], /at least 1/)
+})
+
+test('a change that is not sent yet outlives the answer to another one', async () => {
+  for (const fixed of [{}, { max_attempts: 'environment' }]) {
+    const { settings, dialog, sent, complaints, hold } = setUp({ fixed })
+    await settings.load()
+    const answer = hold()
+    dialog.set('wfrecovery.lostPrompts', 'off')
+    await quiet()
+    dialog.set('wfrecovery.maxAttempts', 9)
+    answer()
+    await settled()
+    await quiet()
+    const given = fixed.max_attempts === undefined
+    assert.deepEqual(sent, given ? [{ lost_prompts: 'off' }, { max_attempts: 9 }] : [{ lost_prompts: 'off' }])
+    assert.equal(dialog.get('wfrecovery.maxAttempts'), given ? 9 : 5)
+    assert.equal(complaints.length, given ? 0 : 1)
+  }
 })
 
 test('a fixed setting snaps back and says where it is fixed', async () => {

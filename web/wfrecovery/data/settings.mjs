@@ -105,7 +105,8 @@ export class Settings {
   _take({ settings, fixed }) {
     this._values = settings
     this._fixed = fixed ?? {}
-    for (const { id, key } of SETTINGS) this._show(id, key)
+    // What has just been changed, and waits to be sent, is newer than what the server says.
+    for (const { id, key } of SETTINGS) if (!this._timers.has(id)) this._show(id, key)
   }
 
   _show(id, key) {
@@ -116,6 +117,7 @@ export class Settings {
   /** ComfyUI calls this when a setting is registered (without a value before), when the user changes it, and when we do. */
   _changed(id, key, value, before) {
     clearTimeout(this._timers.get(id))
+    this._timers.delete(id)
     if (this._values === null) {
       if (before !== undefined && value !== before) this._early.set(id, value)
     } else if (value !== this._values[key]) {
@@ -124,6 +126,7 @@ export class Settings {
   }
 
   async _send(id, key, value) {
+    this._timers.delete(id)
     const where = this._fixed[key]
     if (where) {
       const place = where === 'environment' ? t('the environment (WFRECOVERY_{name})', { name: key.toUpperCase() }) : where
