@@ -275,6 +275,9 @@ class StartupRecovery:
         for place, items in ((Place.RUNNING, running), (Place.WAITING, pending)):
             if any(is_of(task, item) for item in items):
                 return Sighting(place)
+        if task.queue is not None and task.queue.parts and task.queue.started_by == self._db.owners.me.boot:
+            # The history has its parts one by one; the last one's end is on its way into the record.
+            return Sighting(Place.RUNNING)
         entry = self._host.history_entry(task.comfyui_task_id)
         if entry is None or ("prompt" in entry and not is_of(task, entry["prompt"])):
             return ABSENT
