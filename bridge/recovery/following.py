@@ -14,9 +14,6 @@ from ..engines.comfyui import new_prompt_id
 from ..engines.errors import EngineError, RenderLimitError
 from ..engines.history import ABSENT, UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse, OfLoop, OnProgress
-from ..results.contents import Contents
-from ..results.expected import NodeClass, expected_files
-from ..results.whole_result import whole_result
 from ..settings import Settings
 from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
 from ..table.manager import DatabaseManager
@@ -81,7 +78,7 @@ class Following:
         self._limits, self._on_progress = limits, on_progress
         self._turns = OfLoop(Turns)
         self.losses = Losses(db, engine, submitting)
-        self._search = Search(db)
+        self._search = Search(db, engine)
         #: of what it has been said that ComfyUI is waited for
         self._said: set[str] = set()
 
@@ -274,7 +271,7 @@ class Following:
         """Its graph, and its whole result where the engine has lost it and it lies on disk."""
         graph = await self._submitting.graph(task.task_id)
         lost = graph is not None and seen.place is Place.ABSENT
-        return graph, await self._whole(task, graph) if lost and graph is not None else None
+        return graph, await self._search.whole(task, graph) if lost and graph is not None else None
 
     def decided(self, task: TaskRecord, seen: Sighting, graph: object, whole: object) -> Decision:
         """What is to become of it, by what was seen and is at hand."""
@@ -344,26 +341,6 @@ class Following:
             await self._engine.cancel(task.comfyui_task_id)
         await self._end(task, lambda record: cancelled(record, decision.reason))
 
-    async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
-        """All files of a prompt that was cut off, where they lie in our folder; how many it makes is asked of ComfyUI
-        where the plugin has not noted it."""
-        found = await self._search.of(task)
-        if not found and not task.nodes:
-            return None
-        if not graph.get("outputs_to_execute"):
-            graph = {**graph, **await self._expected(graph["prompt"])}
-        return await asyncio.to_thread(
-            whole_result, task, graph, found, Contents(self._db.table.files, self._db.output_dir)
-        )
-
-    async def _expected(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
-        """For which nodes a prompt runs, and how many files each makes; nothing where the client cannot tell."""
-        classes = await self._engine.node_classes(prompt)
-        if classes is None:
-            return {}
-        outputs = [node for node, inner in prompt.items() if _is_output(inner, classes)]
-        return {"outputs_to_execute": outputs, "files": expected_files(prompt, outputs, classes)}
-
     # ------------------------------------------------------------------ fetching
 
     async def _collect(self, task: TaskRecord, seen: Sighting) -> None:
@@ -392,8 +369,3 @@ def gone_with_power(task: TaskRecord) -> TaskRecord:
     """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more, or in that
     of a plugin, was judged before."""
     return gone(blameless(task) if was_put(task) else task)
-
-
-def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:
-    known = classes.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
-    return known is not None and known.output_node
