@@ -37,6 +37,7 @@ from .retried import follow_retried
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 from .turns import TOGETHER
+from .writing import written_at_once
 
 log = logging.getLogger("wfrecovery")
 
@@ -196,7 +197,7 @@ class TaskRecoveryManager:
         self._db.owners.work.begin(task_id)
         try:
             async with self._submitting.turn(task_id):
-                task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
+                task = await written_at_once(self._db, task_id, self._submitting.beginning)
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id
                 if workflow:  # else nothing can be kept of it, and what is lost is the next batch's
@@ -204,7 +205,7 @@ class TaskRecoveryManager:
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 async with self._submitting.in_turn():
                     self._submitting.allowance.hold(task_id)
-                    task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
+                    task = await written_at_once(self._db, task_id, submitting)
                     if not self._submitting.is_on_its_way(task, prompt_id):
                         self._submitting.allowance.give_back(task_id)
                         return task.comfyui_task_id
