@@ -12,11 +12,8 @@ from typing import Any, Final
 
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import EngineError, RenderLimitError
-from ..engines.history import ABSENT, UNKNOWN, Place, Sighting
+from ..engines.history import ABSENT, COME_TO_REST, UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse, OfLoop, OnProgress
-from ..results.contents import Contents
-from ..results.expected import NodeClass, expected_files
-from ..results.whole_result import whole_result
 from ..settings import Settings
 from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
 from ..table.manager import DatabaseManager
@@ -29,6 +26,7 @@ from .collecting import Change, adopted, collected
 from .decisions import Action, Decision, decide
 from .delivering import RunDelivery
 from .fetching import fetch_all
+from .holding import Holding
 from .losses import LookAgainError, Losses
 from .next_start import is_plugin_s
 from .plugin import is_nowhere, seen_with_plugin
@@ -80,43 +78,37 @@ class Following:
         self._db, self._engine, self._submitting, self._delivery = db, engine, submitting, delivery
         self._limits, self._on_progress = limits, on_progress
         self._turns = OfLoop(Turns)
+        self.holding = Holding(db)
         self.losses = Losses(db, engine, submitting)
-        self._search = Search(db)
+        self._search = Search(db, engine)
         #: of what it has been said that ComfyUI is waited for
         self._said: set[str] = set()
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
-        async with self._turns.one.following:
-            with self._db.owners.work.during(task_id):
-                try:
-                    task = await self._to_the_end(task_id)
-                except BaseException:  # also cancelled: whoever follows next need not wait for us
-                    self.let_go(task_id)
-                    raise
-                if not task.stage.final:
-                    await asyncio.to_thread(self.let_go, task_id)
-                return task
+        with self.holding.of(task_id), self._turns.one.followed():
+            task = await self._to_the_end(task_id)
+            if not task.stage.final:
+                await asyncio.to_thread(self.holding.let_go, task_id)
+            return task
 
     async def once(self, task: TaskRecord) -> tuple[TaskRecord, Decision]:
-        """Decide what happens to a task of a former run, and do that; what is left for later is let go of."""
-        with self._db.owners.work.during(task.task_id):
+        """Decide what happens to a task of a former run, and do that; what is left for later is let go of. Its record
+        as it is then."""
+        task_id = task.task_id
+        with self.holding.of(task_id):
             if not await self._can_be_told(task):
                 return task, self.decided(task, UNKNOWN, None, None)
-            try:
-                task, decision = await self._looked_and_decided(task)
-            except BaseException:
-                self.let_go(task.task_id)
-                raise
+            decision = await self._looked_and_decided(task)
             if decision.action is Action.LEAVE:
-                await asyncio.to_thread(self.let_go, task.task_id)
-            return task, decision
+                await asyncio.to_thread(self.holding.let_go, task_id)
+            return await self.read(task_id), decision
 
-    async def _looked_and_decided(self, task: TaskRecord) -> tuple[TaskRecord, Decision]:
+    async def _looked_and_decided(self, task: TaskRecord) -> Decision:
         while True:
             task = await self.take(task)
             with contextlib.suppress(LookAgainError):
-                return task, await self.act(task, await self.look(task))
+                return await self.act(task, await self.look(task))
 
     async def _can_be_told(self, task: TaskRecord) -> bool:
         """Whether there is anything to be done with it now. Of an engine that is out of reach nothing is written."""
@@ -132,7 +124,7 @@ class Following:
                 return task
             whose = await self.whose(task)
             if whose is not Whose.OURS:
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(self._turns.one.pause(LOOK_SECONDS))
                 continue
             try:
                 task = await self.take(task)
@@ -214,37 +206,47 @@ class Following:
             return None
         return await asyncio.to_thread(self._db.table.is_shared_with, status)
 
-    def let_go(self, task_id: str) -> None:
-        """This process is no longer at work on it."""
-        with contextlib.suppress(Exception):  # whatever is wrong, the process ends or the error is on its way
-            self._db.release_task(task_id)
-
     # ------------------------------------------------------------------ what is seen
 
     async def _seen(self, task: TaskRecord) -> Sighting | None:
         """How ComfyUI ended the prompt; None where the record has changed meanwhile and is to be read again."""
         if task.cancel_requested:
-            return await self._engine.look_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
+            return await self._looked_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
         if not task.comfyui_task_id:
             return ABSENT
         seen: list[Place] = []
-        heard = lambda sighting: seen.append(sighting.place)  # noqa: E731
-        waiting = asyncio.create_task(self._engine.wait(task.comfyui_task_id, heard, self._on_progress))
+        in_turn = asyncio.Event()
+        waiting = asyncio.create_task(self._waited_for(task.comfyui_task_id, seen, in_turn))
         try:
             counting = await self.losses.counts_starts()
             while True:
-                done, _ = await asyncio.wait({waiting}, timeout=LOOK_SECONDS)
+                pause = LOOK_SECONDS if in_turn.is_set() else self._turns.one.pause(LOOK_SECONDS)
+                done, _ = await asyncio.wait({waiting}, timeout=pause)
                 if done:
                     return await seen_with_plugin(self._engine, task, waiting.result(), self._db.owners.is_me)
                 record = await self.read(task.task_id)
                 if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
                     return None
-                if counting and record.stage is Stage.QUEUED and await self._runs(record, seen):
+                waits = record.stage is Stage.QUEUED and in_turn.is_set()
+                if counting and waits and await self._runs(record, seen):
                     await written(self._db, task.task_id, if_ours(self._db, _seen_running))
         finally:
             waiting.cancel()
             await asyncio.wait({waiting})  # not itself: who is stopped meanwhile must hear of that
             waiting.cancelled() or waiting.exception()
+
+    async def _looked_up(self, job_id: str) -> Sighting:
+        async with self._turns.one.asking:
+            return await self._engine.look_up(job_id)
+
+    async def _waited_for(self, job_id: str, seen: list[Place], in_turn: asyncio.Event) -> Sighting:
+        """How the engine ended it. Only a few wait for it at the same time; what has ended already need not."""
+        at_first = await self._looked_up(job_id)
+        if at_first.place in COME_TO_REST:
+            return at_first
+        async with self._turns.one.following:
+            in_turn.set()
+            return await self._engine.wait(job_id, lambda sighting: seen.append(sighting.place), self._on_progress)
 
     async def _runs(self, task: TaskRecord, seen: Sequence[Place]) -> bool:
         """Whether it was seen running; a client that waits by itself tells nothing of that."""
@@ -259,13 +261,10 @@ class Following:
         what it has accepted."""
         if not task.comfyui_task_id:
             return ABSENT
-        few = self._turns.one.asking
-        async with few:
-            seen = await self._engine.look_up(task.comfyui_task_id)
+        seen = await self._looked_up(task.comfyui_task_id)
         if seen.place is Place.ABSENT:
             await asyncio.sleep(SECOND_LOOK_SECONDS)
-            async with few:
-                seen = await self._engine.look_up(task.comfyui_task_id)
+            seen = await self._looked_up(task.comfyui_task_id)
         return await seen_with_plugin(self._engine, task, seen, self._db.owners.is_me)
 
     async def at_hand(
@@ -274,7 +273,7 @@ class Following:
         """Its graph, and its whole result where the engine has lost it and it lies on disk."""
         graph = await self._submitting.graph(task.task_id)
         lost = graph is not None and seen.place is Place.ABSENT
-        return graph, await self._whole(task, graph) if lost and graph is not None else None
+        return graph, await self._search.whole(task, graph) if lost and graph is not None else None
 
     def decided(self, task: TaskRecord, seen: Sighting, graph: object, whole: object) -> Decision:
         """What is to become of it, by what was seen and is at hand."""
@@ -341,28 +340,9 @@ class Following:
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
         """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
         if task.cancel_requested and task.comfyui_task_id:
-            await self._engine.cancel(task.comfyui_task_id)
+            async with self._turns.one.asking:
+                await self._engine.cancel(task.comfyui_task_id)
         await self._end(task, lambda record: cancelled(record, decision.reason))
-
-    async def _whole(self, task: TaskRecord, graph: Mapping[str, Any]) -> tuple[Result, ...] | None:
-        """All files of a prompt that was cut off, where they lie in our folder; how many it makes is asked of ComfyUI
-        where the plugin has not noted it."""
-        found = await self._search.of(task)
-        if not found and not task.nodes:
-            return None
-        if not graph.get("outputs_to_execute"):
-            graph = {**graph, **await self._expected(graph["prompt"])}
-        return await asyncio.to_thread(
-            whole_result, task, graph, found, Contents(self._db.table.files, self._db.output_dir)
-        )
-
-    async def _expected(self, prompt: Mapping[str, Any]) -> dict[str, Any]:
-        """For which nodes a prompt runs, and how many files each makes; nothing where the client cannot tell."""
-        classes = await self._engine.node_classes(prompt)
-        if classes is None:
-            return {}
-        outputs = [node for node, inner in prompt.items() if _is_output(inner, classes)]
-        return {"outputs_to_execute": outputs, "files": expected_files(prompt, outputs, classes)}
 
     # ------------------------------------------------------------------ fetching
 
@@ -392,8 +372,3 @@ def gone_with_power(task: TaskRecord) -> TaskRecord:
     """`task` as its engine has lost it with the power: no fault of its own. What stood in no queue any more, or in that
     of a plugin, was judged before."""
     return gone(blameless(task) if was_put(task) else task)
-
-
-def _is_output(node: Any, classes: Mapping[str, NodeClass]) -> bool:
-    known = classes.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
-    return known is not None and known.output_node

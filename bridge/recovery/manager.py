@@ -29,6 +29,7 @@ from ..terminal import ProgressBar, language_of
 from ..wording import Wording
 from .decisions import Action
 from .delivering import RunDelivery
+from .followers import Followers
 from .following import LOOK_SECONDS, Following, Whose
 from .numbering import RunNumbering
 from .plan import RecoveryPlan
@@ -37,6 +38,7 @@ from .retried import follow_retried
 from .standing import RunStandstill
 from .submitting import Submitting, is_submitted
 from .turns import TOGETHER
+from .writing import written_at_once
 
 log = logging.getLogger("wfrecovery")
 
@@ -96,7 +98,7 @@ class TaskRecoveryManager:
             limits=limits,
             to_sheet=self._publisher is not None,
         )
-        self._following: dict[str, asyncio.Task[TaskRecord | None]] = {}
+        self._followers = Followers(self._follow)
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
 
@@ -131,7 +133,7 @@ class TaskRecoveryManager:
         await self.publish()
         if tasks:
             who = self._submitting.title
-            log.info("[wfrecovery] %d recovered, %d followed in %s", len(ended), len(self._following), who)
+            log.info("[wfrecovery] %d recovered, %d followed in %s", len(ended), len(self._followers.now()), who)
         return [self._db.get_task(task["task_id"]) or task for task in ended]
 
     @contextlib.contextmanager
@@ -151,8 +153,7 @@ class TaskRecoveryManager:
         """
         async with self._standing.watched():
             ended, unended = await self._once_more(), dict[str, Life | None]()
-            while self._following:
-                followed, self._following = self._followed(), {}
+            while followed := self._followers.taken():
                 results = dict(zip(followed, await asyncio.gather(*followed.values()), strict=True))
                 ended += [record_to_json(result) for result in results.values() if result is not None]
                 unended |= {task_id: None for task_id, result in results.items() if result is None}
@@ -196,7 +197,7 @@ class TaskRecoveryManager:
         self._db.owners.work.begin(task_id)
         try:
             async with self._submitting.turn(task_id):
-                task = await asyncio.to_thread(self._db.table.update, task_id, self._submitting.beginning)
+                task = await written_at_once(self._db, task_id, self._submitting.beginning)
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id
                 if workflow:  # else nothing can be kept of it, and what is lost is the next batch's
@@ -204,7 +205,7 @@ class TaskRecoveryManager:
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 async with self._submitting.in_turn():
                     self._submitting.allowance.hold(task_id)
-                    task = await asyncio.to_thread(self._db.table.update, task_id, submitting)
+                    task = await written_at_once(self._db, task_id, submitting)
                     if not self._submitting.is_on_its_way(task, prompt_id):
                         self._submitting.allowance.give_back(task_id)
                         return task.comfyui_task_id
@@ -213,7 +214,7 @@ class TaskRecoveryManager:
         except OwnedError:
             raise
         except BaseException:  # nobody is at work on it from here on
-            self._follow.let_go(task_id)
+            self._follow.holding.let_go(task_id)
             raise
 
     async def _submit_for_program(self, task_id: str, workflow: Mapping[str, Any], before: bool) -> str | None:
@@ -242,12 +243,13 @@ class TaskRecoveryManager:
         """Follow a submitted task to its end, fetch its files, push (later: WFRECOVERY_GATHER_SECONDS), and return its
         record; before the end where the task waits for a person's decision, or its result cannot be fetched now.
         """
-        task = await self._follow.read(task_id)
-        self._watch.saw(task)
-        followed = self._followed().get(task_id)
-        if not task.stage.final:
-            async with self._standing.watched():
-                await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
+        followed = self._followers.now().get(task_id)
+        with contextlib.nullcontext() if followed is not None else self._follow.holding.of(task_id):
+            task = await self._follow.read(task_id)
+            self._watch.saw(task)
+            if not task.stage.final:
+                async with self._standing.watched():
+                    await (asyncio.shield(followed) if followed is not None else self._follow.to_the_end(task_id))
         if not await self._delivery.is_in_good_hands(await self._follow.read(task_id)):
             await self._delivery.publish_in_company()
         return record_to_json(await self._follow.read(task_id))
@@ -282,8 +284,8 @@ class TaskRecoveryManager:
             raise ValueError(f"{record.task_id} is {record.workflow_type}, not {expected.value}")
         async with self._standing.watched():
             ended = record if record.stage.final else await self._recover_guarded(record)
-            if ended is None and record.task_id in self._followed():
-                ended = await self._following.pop(record.task_id)
+            if ended is None and record.task_id in self._followers.now():
+                ended = await self._followers.now().pop(record.task_id)
         await self.publish()
         return ended is not None and ended.status is WorkflowStatus.COMPLETED
 
@@ -291,7 +293,7 @@ class TaskRecoveryManager:
         self, tasks: Iterable[TaskRecord], decided: Callable[[], object] = lambda: None
     ) -> list[dict[str, Any]]:
         """Those that nobody here brings to their end already. `decided`: is called after each."""
-        followed, work = self._followed(), self._db.owners.work
+        followed, work = self._followers.now(), self._db.owners.work
         left = [task for task in tasks if task.task_id not in followed and not work.on(task.task_id)]
         results = await asyncio.gather(*(self._recover_guarded(task, decided) for task in left))
         return [record_to_json(task) for task in results if task is not None]
@@ -334,14 +336,13 @@ class TaskRecoveryManager:
                 if task.task_id not in self._db.unsent:
                     self._left[task.task_id] = None
                 return None
-            record = await self._follow.read(task.task_id)
-            if record.stage.final:
-                return record
+            if task.stage.final:
+                return task
             if decision.action is Action.ASK:
                 return None
         elif task.row_number is None or task.stage is Stage.ASKING:
             return None  # the page's: nobody waits for it here
-        self._following[task.task_id] = asyncio.create_task(self._follow_guarded(task.task_id))
+        self._followers.begin(task.task_id)
         return None
 
     async def _who_else(self, task: TaskRecord) -> Owner | None:
@@ -377,22 +378,6 @@ class TaskRecoveryManager:
             with contextlib.suppress(UnknownTaskError):  # somebody has emptied the folder
                 tasks.append(await self._follow.read(task_id))
         return await self._recover_all(task for task in tasks if task.stage is not Stage.ASKING)
-
-    async def _follow_guarded(self, task_id: str) -> TaskRecord | None:
-        try:
-            record = await self._follow.to_the_end(task_id)
-        except Exception:
-            log.exception("[wfrecovery] %s could not be followed; it stays as it is", task_id)
-            return None
-        return record if record.stage.final else None
-
-    def _followed(self) -> dict[str, asyncio.Task[TaskRecord | None]]:
-        """What is followed; what a loop has followed that has ended, nobody follows any more."""
-        loop = asyncio.get_running_loop()
-        for task_id, follower in list(self._following.items()):
-            if follower.get_loop() is not loop or follower.cancelled():
-                del self._following[task_id]
-        return self._following
 
     def _unfinished(self) -> list[TaskRecord]:
         """What has to be decided. What waits for a person is the page's."""

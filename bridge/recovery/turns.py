@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 #: Where a task stands among all: `id_sort_key` of its id.
@@ -12,8 +12,10 @@ Place = tuple[str, int, str]
 
 #: Tasks that are decided about at the same time; most of that time is waiting.
 TOGETHER: Final = 256
-#: Of them, and of those that are followed: looked up, followed and fetched at the same time.
+#: Of them, and of those that are followed: looked up, waited for and fetched at the same time.
 _FEW: Final = 8
+#: Of those that are followed: whose records are read between two looks.
+_READ: Final = 100
 
 
 class Turns:
@@ -26,6 +28,20 @@ class Turns:
     def __init__(self) -> None:
         self.asking, self.following, self.fetching = (asyncio.Semaphore(_FEW) for _ in range(3))
         self.to_send, self.moved = [], asyncio.Condition()
+        self._followed = 0
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[None]:
+        """One more is followed; whether or not the engine is asked about it, its record is looked at."""
+        self._followed += 1
+        try:
+            yield
+        finally:
+            self._followed -= 1
+
+    def pause(self, seconds: float) -> float:
+        """Between two looks at a record, where it would be `seconds` for a few."""
+        return seconds * max(1.0, self._followed / _READ)
 
     @contextlib.asynccontextmanager
     async def sending(self, place: Place, gather_seconds: float) -> AsyncIterator[None]:
