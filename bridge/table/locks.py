@@ -39,13 +39,21 @@ class NoLocksError(OSError):
         return self.wording.en
 
 
-def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05) -> FileLock:
+def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05, thread_local: bool = True) -> FileLock:
     """A lock on `path`, to be taken with `held`.
 
     Never a soft one, which filelock takes where there are no others: that knows its holder by host name and pid, and
-    both are somebody else's in the next container.
+    both are somebody else's in the next container. And its file stays, which filelock removes on Windows when the lock
+    is given back: which file an owner has locked is what proves whether it lives.
     """
-    return FileLock(path, timeout=timeout, poll_interval=poll_interval, fallback_to_soft=False)
+    return FileLock(
+        path,
+        timeout=timeout,
+        poll_interval=poll_interval,
+        thread_local=thread_local,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+    )
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from ..wording import Wording
 from .disk import TEMP_SUFFIX
 from .files import TableFiles
 from .lives import BEAT_SECONDS, Life, Lives, OwnerFile, Surroundings, file_at, is_token, path_of
+from .locks import process_lock
 from .records import TaskError, TaskRecord, now_text
 from .values import Owner, OwnerKind
 from .work import Work
@@ -151,7 +152,7 @@ class Owners:
     def _hold(self, path: Path) -> tuple[int, int] | None:
         """Lock a file of our own; which one that is. None where there are no locks: the beat has to tell."""
         self._disk.make_lock_file(path)
-        lock = FileLock(path, timeout=1.0, poll_interval=0.01, thread_local=False, fallback_to_soft=False)
+        lock = process_lock(path, timeout=1.0, poll_interval=0.01, thread_local=False)
         try:
             lock.acquire()
         except (OSError, RuntimeError) as error:  # RuntimeError: filelock's word for what it has no means for
