@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from filelock import FileLock
 
@@ -78,8 +78,8 @@ class Threads:
     them would poll while another one holds it. Who holds it may take it again."""
 
     def __init__(self) -> None:
-        self._turn = threading.RLock()
-        _with_threads.add(self)
+        self.forked()
+        renewed_in_child(self)
 
     @contextlib.contextmanager
     def in_turn(self, timeout: float) -> Iterator[float]:
@@ -93,16 +93,36 @@ class Threads:
             turn.release()
 
     def forked(self) -> None:
-        """In a forked child: what another thread held at that moment would be held for ever."""
         self._turn = threading.RLock()
 
 
-_with_threads: weakref.WeakSet[Threads] = weakref.WeakSet()
+class Mutex:
+    """A lock between the threads of this process, to be taken as `with mutex.lock`."""
+
+    def __init__(self) -> None:
+        self.forked()
+        renewed_in_child(self)
+
+    def forked(self) -> None:
+        self.lock = threading.Lock()
+
+
+class _HasLocks(Protocol):
+    def forked(self) -> None:
+        """In a forked child: what another thread held at that moment would be held for ever."""
+
+
+_with_locks: Final[weakref.WeakSet[_HasLocks]] = weakref.WeakSet()
+
+
+def renewed_in_child(it: _HasLocks) -> None:
+    """Have `forked` called in each forked child, for as long as it is there."""
+    _with_locks.add(it)
 
 
 def _after_fork() -> None:
-    for threads in list(_with_threads):
-        threads.forked()
+    for it in list(_with_locks):
+        it.forked()
 
 
 if hasattr(os, "register_at_fork"):
