@@ -17,7 +17,7 @@ from filelock import Timeout
 from .disk import TEMP_SUFFIX, Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
-from .locks import NoLocksError, Threads, held, process_lock
+from .locks import NoLocksError, Threads, held, process_lock, renewed_in_child
 from .mending import Mending
 from .names import UnknownTaskError
 from .records import (
@@ -95,8 +95,9 @@ class WorkflowDatabase:
         #: where everything lies; to be changed under the table's lock alone
         self.files = TableFiles(self.output_dir, disk or Disk())
         self._disk = self.files.disk
-        self._lock = process_lock(self.folder / "table.lock", timeout=lock_timeout, poll_interval=LOCK_POLL_SECONDS)
-        self._threads = Threads()
+        self._timeout, self._threads = lock_timeout, Threads()
+        self.forked()
+        renewed_in_child(self)
         self._known_id: str | None = None
         self._ids, self._mending = TaskIds(self.files), Mending(self.files, self.locked)
 
@@ -104,6 +105,11 @@ class WorkflowDatabase:
     def folder(self) -> Path:
         """`<output folder>/wfrecovery`."""
         return self.files.folder
+
+    def forked(self) -> None:
+        """In a forked child filelock refuses a lock that its parent has made."""
+        path = self.folder / "table.lock"
+        self._lock = process_lock(path, timeout=self._timeout, poll_interval=LOCK_POLL_SECONDS)
 
     # ---------------------------------------------------------------- writing
 
@@ -114,7 +120,7 @@ class WorkflowDatabase:
         Raises TableBusyError after `timeout` seconds, or as many as the table was made with.
         """
         self.files.atomic.make_folder(self.files.active)
-        with self._exclusively(self._lock.timeout if timeout is None else timeout):
+        with self._exclusively(self._timeout if timeout is None else timeout):
             yield
 
     @contextlib.contextmanager
@@ -130,7 +136,7 @@ class WorkflowDatabase:
     def try_lock(self) -> None:
         """Take the lock and give it back, where its file is there: changes nothing. Raises as `locked` does."""
         if self._disk.exists(Path(self._lock.lock_file)):
-            with self._exclusively(self._lock.timeout):
+            with self._exclusively(self._timeout):
                 pass
 
     def claim_id(self, workflow_type: str | None, now: datetime | None = None, *, wanted: str | None = None) -> str:

@@ -22,6 +22,7 @@ import filelock
 from ..wording import Wording, wording_of
 from .disk import TEMP_SUFFIX, AtomicFiles, Disk, DurabilityUnknownError
 from .folder_holder import LENGTH
+from .locks import Mutex
 
 #: Seconds in the folder; then the other process is killed, and what it did not answer is not known.
 _TIME_LIMIT: Final = 8.0
@@ -101,7 +102,7 @@ class FolderTest:
 
 def tested(folder: Path) -> FolderTest:
     """The same, once per process and folder; and again later, ever more seldom, where locks could not be tried."""
-    with _testing:
+    with _testing.lock:
         found, again_at, pause = _tested.get(folder, (FolderTest(), 0.0, _AGAIN_AFTER))
         if found.locks is None and time.monotonic() >= again_at:
             found = examine_folder(folder)
@@ -109,7 +110,7 @@ def tested(folder: Path) -> FolderTest:
         return found
 
 
-_testing: Final = threading.Lock()
+_testing: Final = Mutex()
 #: what was found, when it is tried again by the monotonic clock, and how long after that
 _tested: Final[dict[Path, tuple[FolderTest, float, float]]] = {}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from .database import WorkflowDatabase
+from .locks import renewed_in_child
 from .records import Stage, TaskRecord, WorkflowStatus, id_sort_key, parse_time
 from .row_identity import RowIdentity
 from .values import FeishuState, Owner
@@ -119,6 +120,10 @@ class TaskIndex:
         """`look`: reads a record; default sets aside what is none of ours."""
         self._table, self._look = table, look or table.look
         self._mutex = threading.Lock()
+        self._forget()
+        renewed_in_child(self)
+
+    def _forget(self) -> None:
         self._entries: dict[str, TaskEntry] = {}
         self._oldest_first: list[TaskEntry] = []
         self._newest_first: tuple[TaskEntry, ...] | None = ()
@@ -127,6 +132,11 @@ class TaskIndex:
         #: by folder: when it was changed, where that can be relied on, and the fingerprints of the files in it
         self._changed_at: dict[Path, int] = {}
         self._prints: dict[Path, dict[str, int]] = {}
+
+    def forked(self) -> None:
+        if self._mutex.locked():  # who followed the files is not here, and has left off in the middle
+            self._forget()
+        self._mutex = threading.Lock()
 
     def entries(self) -> tuple[TaskEntry, ...]:
         """Every task, newest first. Raises OSError where the table's folders cannot be read."""

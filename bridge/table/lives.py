@@ -19,11 +19,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from .disk import Disk, FileStamp
 from .folder_test import tested
 from .kernel import computer, kernel_boot
+from .locks import process_lock
 
 if sys.platform != "win32":
     import fcntl
@@ -243,19 +244,20 @@ def file_at(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _is_held_by_taking(path: Path, wanted: tuple[int, int]) -> bool | None:
+    """Whether somebody has locked that very file; None where it is another one. Raises OSError or RuntimeError."""
+    lock = process_lock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    same = file_at(path) == wanted
+    lock.release()
+    return False if same else None
+
+
 if sys.platform == "win32":
-
-    def _is_held(path: Path, wanted: tuple[int, int]) -> bool | None:
-        """Whether somebody has locked that very file; None where it is another one. Raises OSError or RuntimeError."""
-        lock = FileLock(path, timeout=_PROBE_SECONDS, poll_interval=_PROBE_SECONDS / 10, fallback_to_soft=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            return True
-        same = file_at(path) == wanted
-        lock.release()
-        return False if same else None
-
+    _is_held = _is_held_by_taking
 else:
 
     def _is_held(path: Path, wanted: tuple[int, int]) -> bool | None:

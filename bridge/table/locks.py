@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from filelock import FileLock
 
@@ -39,13 +39,21 @@ class NoLocksError(OSError):
         return self.wording.en
 
 
-def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05) -> FileLock:
+def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05, thread_local: bool = True) -> FileLock:
     """A lock on `path`, to be taken with `held`.
 
     Never a soft one, which filelock takes where there are no others: that knows its holder by host name and pid, and
-    both are somebody else's in the next container.
+    both are somebody else's in the next container. And its file stays, which filelock removes on Windows when the lock
+    is given back: which file an owner has locked is what proves whether it lives.
     """
-    return FileLock(path, timeout=timeout, poll_interval=poll_interval, fallback_to_soft=False)
+    return FileLock(
+        path,
+        timeout=timeout,
+        poll_interval=poll_interval,
+        thread_local=thread_local,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+    )
 
 
 @contextlib.contextmanager
@@ -70,8 +78,8 @@ class Threads:
     them would poll while another one holds it. Who holds it may take it again."""
 
     def __init__(self) -> None:
-        self._turn = threading.RLock()
-        _with_threads.add(self)
+        self.forked()
+        renewed_in_child(self)
 
     @contextlib.contextmanager
     def in_turn(self, timeout: float) -> Iterator[float]:
@@ -85,16 +93,36 @@ class Threads:
             turn.release()
 
     def forked(self) -> None:
-        """In a forked child: what another thread held at that moment would be held for ever."""
         self._turn = threading.RLock()
 
 
-_with_threads: weakref.WeakSet[Threads] = weakref.WeakSet()
+class Mutex:
+    """A lock between the threads of this process, to be taken as `with mutex.lock`."""
+
+    def __init__(self) -> None:
+        self.forked()
+        renewed_in_child(self)
+
+    def forked(self) -> None:
+        self.lock = threading.Lock()
+
+
+class _HasLocks(Protocol):
+    def forked(self) -> None:
+        """In a forked child: what another thread held at that moment would be held for ever."""
+
+
+_with_locks: Final[weakref.WeakSet[_HasLocks]] = weakref.WeakSet()
+
+
+def renewed_in_child(it: _HasLocks) -> None:
+    """Have `forked` called in each forked child, for as long as it is there."""
+    _with_locks.add(it)
 
 
 def _after_fork() -> None:
-    for threads in list(_with_threads):
-        threads.forked()
+    for it in list(_with_locks):
+        it.forked()
 
 
 if hasattr(os, "register_at_fork"):

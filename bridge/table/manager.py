@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +33,7 @@ from .disk import Disk
 from .index import TaskEntry, TaskIndex
 from .limits import kept_cells
 from .lives import Life, Surroundings
+from .locks import Mutex
 from .owner_list import meant
 from .owners import Owners
 from .publishers import back_in_outbox, delivered_here, in_sheet
@@ -75,7 +75,7 @@ class DatabaseManager:
         self.submits: tuple[str, Submit] | None = None
         #: tasks that this run surely has not sent: the next one does
         self.unsent: set[str] = set()
-        self._entering = threading.Lock()
+        self._entering = Mutex()
         self.sheets = KnownSheets(self.table)
         #: the document whose rows are entered here, by `Settings.document`; None where nobody has said so
         self.document: Callable[[], str | None] = lambda: None
@@ -116,7 +116,7 @@ class DatabaseManager:
         return task_id
 
     def _entered(self, row: RowData, identity: RowIdentity, kind: str, comfyui_task_id: str | None) -> str:
-        with self._entering, self.table.locked():
+        with self._entering.lock, self.table.locked():
             me = self.owners.me
             existing = self._rows.of(row, kind)
             if existing is not None:

@@ -29,6 +29,7 @@ from ..wording import Wording
 from .disk import TEMP_SUFFIX
 from .files import TableFiles
 from .lives import BEAT_SECONDS, Life, Lives, OwnerFile, Surroundings, file_at, is_token, path_of
+from .locks import process_lock, renewed_in_child
 from .records import TaskError, TaskRecord, now_text
 from .values import Owner, OwnerKind
 from .work import Work
@@ -72,6 +73,7 @@ class Owners:
         self._lock: FileLock | None = None
         self._pid, self._unshown = 0, False
         self._lives = Lives(self.folder, self._disk, self._around)
+        renewed_in_child(self)
 
     # ------------------------------------------------------------------ this process
 
@@ -151,7 +153,7 @@ class Owners:
     def _hold(self, path: Path) -> tuple[int, int] | None:
         """Lock a file of our own; which one that is. None where there are no locks: the beat has to tell."""
         self._disk.make_lock_file(path)
-        lock = FileLock(path, timeout=1.0, poll_interval=0.01, thread_local=False, fallback_to_soft=False)
+        lock = process_lock(path, timeout=1.0, poll_interval=0.01, thread_local=False)
         try:
             lock.acquire()
         except (OSError, RuntimeError) as error:  # RuntimeError: filelock's word for what it has no means for
@@ -270,12 +272,3 @@ def _beat_all() -> None:
             except Exception:  # whatever it is: the others' beats, and its next one, must move
                 log.exception("[wfrecovery] a beat did not move")
             del owners  # or the last one of the round would never go
-
-
-def _after_fork() -> None:
-    for owners in list(_here.values()):
-        owners.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

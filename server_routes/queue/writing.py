@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import logging
 import threading
@@ -17,6 +18,7 @@ from typing import Any, Final
 from ...bridge.redact import redact
 from ...bridge.table.database import TableBusyError, no_waiting_mends
 from ...bridge.table.records import TaskError
+from ...bridge.wording import Wording
 
 log = logging.getLogger("wfrecovery")
 
@@ -41,6 +43,30 @@ def one_thread(name: str) -> Executor:
     return ThreadPoolExecutor(1, thread_name_prefix=name)
 
 
+_ending: Final = threading.Event()
+# Python waits for such a thread when it ends, by this very means, and calls what came in later first. Not public.
+getattr(threading, "_register_atexit", atexit.register)(_ending.set)
+
+
+class EndedError(TaskError):
+    """ComfyUI has ended before a change could be written."""
+
+    def __init__(self, about: Any, error: OSError) -> None:
+        task_id = about if isinstance(about, str) else _task_of(about) or _task_of(getattr(about, "item", None))
+        super().__init__(
+            Wording(
+                f"{task_id or 'a task'}: ComfyUI ends, and the task table cannot be written ({error}) → "
+                "look at it after the next start, and queue it again if it is gone",
+                f"{task_id or '一个任务'}：ComfyUI 正在退出，任务表无法写入（{error}）→ "
+                "下次启动后请检查它；如果不见了，请重新排队",
+            )
+        )
+
+
+def _task_of(about: Any) -> str | None:
+    return getattr(about, "task_id", None)
+
+
 @dataclass
 class _Aside:
     """Changes of one prompt or task that wait for a file of its own."""
@@ -56,7 +82,8 @@ class Writer:
     everything that comes after it waits: changes keep their order. Where a change is refused though the table takes
     others (a folder in the place of its file, a file that another program holds for good), that one is set aside, with
     what comes after it of the same prompt or task: it is tried again with `try_again`, and all others go on.
-    `takes_others`: whether the table takes a file of no task.
+    `takes_others`: whether the table takes a file of no task. `ends`: whether Python waits for this thread to end; then
+    all is tried once more, up to the first change that the table does not take.
     """
 
     def __init__(
@@ -65,12 +92,15 @@ class Writer:
         *,
         pause: Callable[[float], None] = time.sleep,
         takes_others: Callable[[], bool] = lambda: False,
+        ends: Callable[[], bool] = _ending.is_set,
     ) -> None:
         self._thread = pool("wfrecovery-writer")
-        self._pause, self._takes_others = pause, takes_others
+        self._pause, self._takes_others, self._ends = pause, takes_others, ends
         self._mutex = threading.Lock()
         #: by what they are about; on the writing thread
         self._aside: dict[Any, _Aside] = {}
+        #: why nothing is written any more; on the writing thread
+        self._gave_up: OSError | None = None
         #: how many changes are not written yet
         self.waiting = 0
         self.last_error: str | None = None
@@ -120,11 +150,14 @@ class Writer:
         """Log an error of ours; ComfyUI goes on."""
         self.last_error = redact(f"{what}: {error}")
         expected = isinstance(error, OSError | TaskError)
-        log.error("[wfrecovery] %s. ComfyUI goes on without it.", self.last_error, exc_info=None if expected else error)
+        then = "" if self._ends() else " ComfyUI goes on without it."
+        log.error("[wfrecovery] %s.%s", self.last_error, then, exc_info=None if expected else error)
 
     def _until_written(self, about: Any, write: Callable[[], Any]) -> Any:
         refused = 0
         while about not in self._aside:
+            if self._gave_up is not None:
+                raise EndedError(about, self._gave_up)
             try:
                 answer = write()
             except OSError as error:
@@ -132,8 +165,11 @@ class Writer:
                     self._over()
                     raise
                 refused += self._is_refused_alone(error)
-                if refused == ALONE_TRIES:
+                ends = self._ends()
+                if refused == ALONE_TRIES or (ends and refused):
                     self._aside[about] = _Aside(error)
+                elif ends:
+                    self._gave_up = error
                 else:
                     self._fell_behind(error)
                     self._pause(RETRY_SECONDS)

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ from wfrecovery.server_routes.queue.intake import Intake
 from wfrecovery.server_routes.queue.item import QueueItem
 from wfrecovery.server_routes.queue.keeping import Keeper
 from wfrecovery.server_routes.queue.prompts import Prompt, Prompts
-from wfrecovery.server_routes.queue.writing import Writer
+from wfrecovery.server_routes.queue.writing import EndedError, Writer
 from wfrecovery.server_routes.recovery.requests import Requests
 from wfrecovery.server_routes.recovery.requeueing import Requeueing
 
@@ -92,6 +93,27 @@ def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: C
     comfy.crash()
     assert comfy.stage(gone) == "cancelled"
     assert len(comfy.pending()) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("for_good", [True, False])
+def test_ctrl_c_ends_comfyui_also_while_the_lock_is_held(comfy: Comfy, for_good: bool) -> None:
+    """By a process that was stopped, say. What can be written by then is, and that it ended well is noted anyhow."""
+    held = comfy.queue(picture("held", seconds=600), row(2))
+    gone = comfy.queue(picture("gone"), row(3))
+    comfy.until_stage(held, "running")
+    task_id = comfy.record(gone)["task_id"]
+    with contextlib.ExitStack() as until_then:
+        until_then.enter_context(comfy.table_locked())
+        comfy.call("POST", "/queue", json={"delete": [gone]})
+        until(lambda: comfy.status()["unwritten"]["changes"])
+        os.kill(comfy.pid, signal.SIGINT)
+        if not for_good:
+            until_then.close()
+        assert comfy.wait() == 0
+    assert comfy.stage(gone) == ("queued" if for_good else "cancelled")
+    assert (f"{task_id}: ComfyUI ends, and the task table cannot be written" in comfy.log()) is for_good
+    assert list(comfy.table.glob("owners/*.ended"))
 
 
 class OneTask:
@@ -253,6 +275,38 @@ def test_what_is_refused_for_itself_alone_holds_up_nobody_else(tmp_path: Path, n
     assert writer.submit(noted, bad, db, "4").result().title == "1234"
     assert writer.waiting == 0
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_at_the_end_what_the_disk_does_not_take_is_told_and_not_waited_for(
+    tmp_path: Path, number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = entered(tmp_path, 2, 3, 4)
+    disk, ends = RefusingDisk(number, times=0), threading.Event()
+    db = DatabaseManager(tmp_path, disk=disk)
+
+    def pause(_: float) -> None:
+        assert not ends.is_set(), "it waits"
+        ends.set()
+
+    writer = Writer(pause=pause, takes_others=db.table.takes_others, ends=ends.is_set)
+    assert writer.submit(noted, ids[0], db, "1").result().title == "1"
+    writer.submit(setattr, disk, "left", 10**9).result()
+    waits = [writer.submit(noted, task_id, db, "2") for task_id in ids]
+    assert [type(change.exception()) for change in waits] == [EndedError] * 3
+    writer.submit(int).exception()  # by then the others are told
+    assert all(f"{task_id}: ComfyUI ends" in caplog.text for task_id in ids)
+    assert "ComfyUI goes on" not in caplog.text
+    disk.left = 0
+    assert [db.table.get(task_id).title for task_id in ids] == ["1", None, None]
+
+
+def test_at_the_end_what_is_refused_for_itself_alone_keeps_nothing_else_from_being_written(tmp_path: Path) -> None:
+    bad, good = entered(tmp_path, 2, 3)
+    db = DatabaseManager(tmp_path, disk=RefusingDisk(errno.EACCES, lambda path: path.stem == bad))
+    writer = Writer(pause=lambda _: pytest.fail("waits"), takes_others=db.table.takes_others, ends=lambda: True)
+    assert isinstance(writer.submit(noted, bad, db, "1").exception(), PermissionError)
+    assert writer.submit(noted, good, db, "1").result().title == "1"
 
 
 @pytest.mark.parametrize("others", [True, False])

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, UnixFileLock
 from owner_processes import FOR_EVER, Looker, OwnerProcess, QuickDisk, task_of
 
 from wfrecovery.bridge.table import lives
@@ -78,6 +78,35 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(owner: OwnerProcess,
         time.sleep(0.05)
     assert looker.waits_for(owner.boot) == AT_ONCE
     os.kill(owner.children[0], 0)
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks takes the lock, and filelock removes the file of a lock that is given back, unless told not to."""
+    give_back = UnixFileLock._release
+
+    def release(lock: UnixFileLock) -> None:
+        give_back(lock)
+        if not lock.preserve_lock_file:
+            Path(lock.lock_file).unlink()
+
+    monkeypatch.setattr(UnixFileLock, "_release", release)
+    monkeypatch.setattr(lives, "_is_held", lives._is_held_by_taking)
+
+
+def test_on_windows_a_look_takes_no_proof_away(as_on_windows: None, owner: OwnerProcess, looker: Looker) -> None:
+    assert looker.life(owner.boot) == "ALIVE"
+    owner.kill()
+    for another in (looker, looker, looker, Looker(owner.folder)):
+        another.clock.now += 2
+        assert another.waits_for(owner.boot) == AT_ONCE
+
+
+def test_on_windows_who_owns_no_more_leaves_the_proof_of_it(as_on_windows: None, tmp_path: Path) -> None:
+    owners = Looker(tmp_path).owners
+    boot = owners.me.boot
+    owners.close()
+    assert Looker(tmp_path).waits_for(boot) == AT_ONCE
 
 
 def test_a_forked_child_that_takes_something_is_an_owner_of_its_own(owner: OwnerProcess, looker: Looker) -> None:
