@@ -5,6 +5,7 @@ Rows are told by a mark in a column that the code never reads.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -389,11 +390,15 @@ def edited(sheet: Sheet, edit: str, number: int, places: dict[str, Any]) -> None
                 sheet.set(f"I{place}", value)
 
 
+#: what people do meanwhile, in so many ways
+HISTORIES = int(os.environ.get("WFRECOVERY_HISTORIES", "25"))
+
+
 class KilledError(BaseException):
     """The program dies."""
 
 
-@settings(max_examples=12, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=HISTORIES, phases=[Phase.explicit, Phase.generate])
 @given(
     st.lists(st.tuples(EDITS, st.fixed_dictionaries({"row": st.integers(0, 20)})), max_size=6),
     st.integers(0, 6),

@@ -46,7 +46,8 @@ def engine() -> Engine:
 # ------------------------------------------------------------------ a main.py with a menu
 
 
-@pytest.mark.parametrize(("rows", "same_manager"), [(3, True), (20, False)], ids=["one manager", "a new one"])
+@pytest.mark.parametrize("same_manager", [True, False], ids=["one manager", "a new one"])
+@pytest.mark.parametrize("rows", [3, 20])
 @pytest.mark.parametrize("step", STEPS)
 def test_ctrl_c_and_again(tmp_path: Path, engine: Engine, step: str, rows: int, same_manager: bool) -> None:
     """The loop ends, the process goes on: back in the menu, recovery takes up what was begun, and nothing twice."""
