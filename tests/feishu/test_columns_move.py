@@ -110,7 +110,7 @@ def assert_nothing_is_lost_unsaid(team: Team, before: dict[tuple[str, str], Any]
 
 
 #: 136: what was to empty a cell again went over a picture.
-@pytest.mark.parametrize("seed", sorted({*range(int(os.environ.get("WFRECOVERY_HISTORIES", "12"))), 136}))
+@pytest.mark.parametrize("seed", sorted({*range(int(os.environ.get("WFRECOVERY_HISTORIES", "25"))), 136}))
 def test_whatever_column_moves_no_cell_is_lost_unsaid(seed: int, tmp_path: Path) -> None:
     """`WFRECOVERY_HISTORIES=2000` tries so many (25)."""
     dice = random.Random(seed)

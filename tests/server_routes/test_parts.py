@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from plugin_support import ONE_HOST, Comfy, picture, row, until
+
+from wfrecovery.bridge.engines.history import Place
+from wfrecovery.bridge.table.changes import new_task
+from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.values import QueuePlace
+from wfrecovery.server_routes.recovery.startup import StartupRecovery
 
 PART_NODES = Path(__file__).with_name("part_nodes")
 
@@ -99,3 +107,23 @@ def test_a_part_that_fails_ends_the_task_with_its_next_parts(comfy: Comfy, tmp_p
     assert comfy.act(record["task_id"], "retry").status_code == 202
     ends(tmp_path, "a.2")
     assert comfy.finished(prompt)["output_files"] == ["a_part1.png", "a_part2.png"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "here", "place"),
+    [((), True, Place.SUCCEEDED), (("part two",), True, Place.RUNNING), (("part two",), False, Place.SUCCEEDED)],
+)
+def test_what_the_history_has_of_the_first_part_is_not_the_whole(
+    tmp_path: Path, parts: tuple[str, ...], here: bool, place: Place
+) -> None:
+    """All parts have ended, and the last one's end is not in the record yet: a recovery that comes in that moment."""
+    db = DatabaseManager(tmp_path)
+    entry = {"outputs": {}, "status": {"status_str": "success", "completed": True, "messages": []}}
+    host: Any = SimpleNamespace(queued=lambda: ([], []), history_entry=lambda _: entry)
+    others: dict[str, Any] = dict.fromkeys(
+        ("requeueing", "requests", "writer", "endings", "settings", "on_change", "on_progress")
+    )
+    recovery = StartupRecovery(host=host, db=db, **others)
+    queue = QueuePlace(parts=parts, started_by=db.owners.me.boot if here else "another boot")
+    task = new_task(db.table.claim_id("图片合成"), Stage.RUNNING, comfyui_task_id="part one", queue=queue)
+    assert recovery._sighting(task).place is place
