@@ -120,18 +120,20 @@ def held(tmp_path: Path, host: Any) -> Comfy:
 def test_what_the_worker_has_taken_and_not_begun(
     tmp_path: Path, held: Comfy, where: str, cancel: Callable[[Comfy, str], None]
 ) -> None:
-    """ComfyUI's executor forgets, as it begins, that somebody has interrupted."""
+    """ComfyUI's executor forgets, as it begins, that somebody has interrupted. The prompt would end before anybody
+    looked again."""
     where, _, first = where.partition(", ")
     with held as comfy:
         if not first:
             comfy.finished(comfy.queue(picture("row2"), row(2)))
         (tmp_path / "hold").write_text(where)
-        prompt = comfy.queue(picture("row3", seconds=600), row(3))
+        prompt = comfy.queue(picture("row3"), row(3))
         until((tmp_path / "held").exists)
         cancel(comfy, prompt)
         assert comfy.record(prompt)["metadata"]["cancel_requested"]
         (tmp_path / "hold").unlink()
-        comfy.until_stage(prompt, "cancelled")
+        comfy.until_stage(prompt, "cancelled", "finished")
+        assert comfy.stage(prompt) == "cancelled"
         until(lambda: not comfy.pending())
         comfy.finished(comfy.queue(picture("row4"), row(4)))  # nobody else is meant
         assert len(comfy.pictures("row3_*")) == 0
