@@ -145,7 +145,8 @@ class TaskActions:
         return await asyncio.to_thread(self._db.table.get, task_id)
 
     async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:
-        """Do it with many, in the order in which they were queued; one that cannot be helped stops no other.
+        """Do it with many, oldest first, and what is queued again in the order in which it was; one that cannot be
+        helped stops no other. What ends goes the other way, what runs last: else its end would start the next one.
 
         `left` counts those that match the filter and did not fit into this request.
         """
@@ -174,14 +175,24 @@ class TaskActions:
     def _chosen(self, action: Action, selection: Selection) -> tuple[Sequence[str], int]:
         if selection.task_ids is not None:
             return self._in_order(action, selection.task_ids), 0
-        matching = selection.wanted.among(self._db.index.entries())
+        matching = selection.wanted.among(self._db.index.entries())  # newest first
         # Cancelled stays cancelled: only who asks for the cancelled ones by name gets them back.
         with_cancelled = selection.wanted.stage == Stage.CANCELLED.value
-        oldest_first = [entry.task_id for entry in reversed(matching) if _helps(action, entry, with_cancelled)]
-        return self._in_order(action, oldest_first[:MAX_MANY]), max(0, len(oldest_first) - MAX_MANY)
+        helped = [entry for entry in matching if _helps(action, entry, with_cancelled)]
+        if action is Action.CANCEL:
+            helped.sort(key=lambda entry: entry.stage is Stage.RUNNING)
+        else:
+            helped.reverse()
+        return self._in_order(action, [entry.task_id for entry in helped[:MAX_MANY]]), max(0, len(helped) - MAX_MANY)
 
     def _in_order(self, action: Action, task_ids: Sequence[str]) -> Sequence[str]:
-        return self._recovery.in_queue_order(task_ids) if action is Action.RETRY else task_ids
+        match action:
+            case Action.RETRY:
+                return self._recovery.in_queue_order(task_ids)
+            case Action.CANCEL:
+                return self._recovery.in_queue_order(task_ids)[::-1]
+            case _:
+                return task_ids
 
 
 def _helps(action: Action, entry: TaskEntry, with_cancelled: bool) -> bool:

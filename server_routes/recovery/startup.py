@@ -333,9 +333,10 @@ def _as_it_means_now(meant: Meant) -> Meant:
     return FunctionType(meant.__code__, meant.__globals__, meant.__name__, meant.__defaults__, cells)
 
 
-def _queue_order(task: TaskRecord) -> tuple[str, float, str]:
+def _queue_order(task: TaskRecord) -> tuple[bool, str, float, str]:
     queue = task.queue or QueuePlace()
-    return queue.boot, queue.number or 0.0, task.created_at
+    # what runs may have been overtaken by what was put to the front
+    return task.stage is not Stage.RUNNING, queue.boot, queue.number or 0.0, task.created_at
 
 
 def summary(state: RecoveryState) -> str:

@@ -107,6 +107,24 @@ def test_what_waits_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str],
     assert len(comfy.records()) == 2
 
 
+@pytest.mark.parametrize("by", ["filter", "task_ids"])
+def test_many_that_end_at_once_do_not_start_one_another(comfy: Comfy, by: str) -> None:
+    """What runs ends last: else each end would let the next one begin, which may be whole before it is its turn."""
+    running = comfy.queue(picture("row2", seconds=600), row(2))
+    comfy.until_stage(running, "running")
+    waiting = [comfy.queue(picture(f"row{number}"), row(number), front=number == 9) for number in range(3, 10)]
+    ids = [comfy.record(prompt)["task_id"] for prompt in (running, *waiting)]
+    body = {"filter": {"status": "在处理中"}} if by == "filter" else {"task_ids": ids}
+    answer = comfy.call("POST", "/wfrecovery/tasks/cancel", json=body).json()
+    assert (sorted(answer["done"]), answer["refused"]) == (sorted(ids), {})
+    until(lambda: not comfy.pending())
+    for prompt in (running, *waiting):
+        comfy.until_stage(prompt, "cancelled", "finished")
+    assert {comfy.stage(prompt) for prompt in (running, *waiting)} == {"cancelled"}
+    assert [comfy.times(prompt, "started") for prompt in waiting] == [0] * len(waiting)
+    assert not comfy.pictures()
+
+
 @pytest.fixture
 def held(tmp_path: Path, host: Any) -> Comfy:
     """A ComfyUI, not started, whose worker is held where the file `hold` in `tmp_path` says."""
@@ -163,6 +181,7 @@ def test_what_is_cancelled_is_sent_again_all_the_same(comfy: Comfy, first: bool)
     running = comfy.queue(picture("row2", seconds=600), row(2))
     prompt = comfy.queue(picture("row3"), row(3))
     by_our_route_for_many(comfy, prompt)
+    assert comfy.stage(prompt) == "cancelled"
     until(lambda: comfy.stage(running) == "cancelled")
     comfy.crash()
     if not first:
