@@ -160,6 +160,15 @@ class Host:
 
         nodes.interrupt_processing = interrupt_processing
 
+    def wake_worker(self) -> None:
+        """Have the worker ask for the next prompt once more: it waits in the `get` that it called before ours was
+        there, and would take its first prompt from that. ComfyUI's ``get`` comes back with nothing, and is called
+        again."""
+        not_empty = getattr(self.queue, "not_empty", None)
+        if isinstance(not_empty, threading.Condition):
+            with not_empty:
+                not_empty.notify_all()
+
     async def listening(self) -> None:
         """Return when ComfyUI's port is open: one that was started a second time on the same port ends before that."""
         tells = hasattr(self.server, "start_multi_address")

@@ -142,8 +142,13 @@ class Disk:
         raise AssertionError("unreachable")
 
     def exists(self, path: Path) -> bool:
-        """Whether the file is there."""
-        return path.exists()
+        """Whether the file is there. Raises OSError where that cannot be told: from Python 3.14 on `Path.exists` says
+        no to any error, and what a network drive does not find for a moment would be taken for gone."""
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def names(self, folder: Path, *, must_be_folder: bool = False) -> list[str]:
         """The names in `folder`, sorted; none when the folder is not there. Raises OSError; where it is a file, only if

@@ -16,6 +16,8 @@ from .records import KINDS, TaskError, is_task_id
 _AHEAD: Final = 10_000
 #: So many numbers others may have taken since the last claim, before it is looked how far they have come.
 _FEW: Final = 100
+#: The clocks of two programs, one of which may be in a container of another time zone, show dates as far apart.
+_DAYS_APART: Final = 2
 
 
 class TaskIds:
@@ -51,10 +53,12 @@ class TaskIds:
         self._disk.unlink(self._files.claim_path(task_id))
 
     def sweep(self) -> None:
-        """Drop the claims of days gone by, and those whose record is there."""
-        today = f"{datetime.now().astimezone():%Y%m%d}"
+        """Drop the claims of days that are over for everybody, and those whose record is there."""
+        today = datetime.now().astimezone()
+        days = [today + timedelta(days=apart) for apart in range(-_DAYS_APART, _DAYS_APART + 1)]
+        recent = {f"{day:%Y%m%d}" for day in days}
         for name in self._disk.names(self._files.ids):
-            if is_task_id(name) and (today not in name or self._files.path_of(name) is not None):
+            if is_task_id(name) and (name[4:12] not in recent or self._files.path_of(name) is not None):
                 self.used(name)
 
     def _claimed(self, task_id: str) -> bool:

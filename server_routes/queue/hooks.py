@@ -31,6 +31,9 @@ class QueueListener(Protocol):
     def put(self, raw: Any) -> None:
         """Accepted; called under the queue's mutex."""
 
+    def asks(self) -> None:
+        """The worker asks for the next one: what it gets is heard of."""
+
     def got(self, result: Any) -> bool:
         """What `get` returned to the worker; whether it may run."""
 
@@ -70,6 +73,7 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     for items in host.queued():
         for item in items:
             listener.put(item)
+    host.wake_worker()
 
 
 def _wrap_get(host: Host, listener: QueueListener) -> None:
@@ -79,6 +83,7 @@ def _wrap_get(host: Host, listener: QueueListener) -> None:
     @functools.wraps(original)
     def get(*args: Any, **kwargs: Any) -> Any:
         while True:
+            listener.asks()
             result = original(*args, **kwargs)
             if result is None or listener.got(result):
                 return result

@@ -120,7 +120,7 @@ class Recorder:
         if item is None:
             return
         running = self._continued(item)
-        # The worker waits inside the unwrapped `get` until its first prompt: that one starts unseen.
+        # The worker may still be inside the unwrapped `get`, from which it takes one prompt unseen.
         unseen = self._worker is None and self._early is None
         tagged = running is not None or item.task_id is not None
         recorded = tagged or self._intake.records(row_tag_of(item.prompt, item.extra_data))
@@ -140,13 +140,16 @@ class Recorder:
             prompt.write = self._writer.submit(self._keeper.record, prompt, unseen)
             awaited(prompt.write, item.task_id)
 
+    def asks(self) -> None:
+        """The worker takes nothing unseen any more."""
+        self._worker = threading.current_thread()
+
     def got(self, result: Any) -> bool:
         """The worker takes a prompt; whether it may run."""
         return self._taken(result) is not False
 
     @_guarded
     def _taken(self, result: Any) -> bool:
-        self._worker = threading.current_thread()
         self._on_start()
         if not isinstance(result, tuple) or len(result) < 2:
             return True

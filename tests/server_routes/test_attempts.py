@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from plugin_support import ONE_HOST, Comfy, one_host, picture, row, until
+from plugin_support import ONE_HOST, Comfy, all_hosts, one_host, picture, row, until
 
 EXEC_NODES = Path(__file__).with_name("exec_route")
 LATE_WORKER = Path(__file__).with_name("late_worker")
+SLOW_WRITER = Path(__file__).with_name("slow_writer")
 
 
 @pytest.fixture(params=ONE_HOST)
@@ -113,10 +114,27 @@ def test_forty_rows_behind_one_that_kills_are_not_counted(tmp_path: Path) -> Non
             assert comfy.finished(prompt)["metadata"]["attempts"] == 1
 
 
+@pytest.mark.parametrize("first", [True, False])
+@all_hosts
+def test_what_kills_the_moment_it_begins_has_its_attempt_on_disk(host: str | int, first: bool, tmp_path: Path) -> None:
+    """Also as the first prompt of a ComfyUI, whose worker waits since before we listened."""
+    graph = picture("row2")
+    graph["2"] = {"class_type": "TryKill", "inputs": {"image": ["1", 0]}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
+    with Comfy(tmp_path / "comfyui", host, plugins=[SLOW_WRITER]) as comfy:
+        if not first:
+            comfy.finished(comfy.queue(picture("row3"), row(3)))
+        with contextlib.suppress(requests.ConnectionError):  # nobody may be left to answer
+            comfy.queue(graph, row(2))
+        assert comfy.wait() == 9
+        [record] = [record for record in comfy.records() if record["row_number"] == 2]
+        assert (record["metadata"]["stage"], record["metadata"]["attempts"]) == ("running", 1)
+
+
 @one_host
 def test_a_worker_that_comes_late_is_counted_as_well(host: str | int, tmp_path: Path) -> None:
     """After a crash the row that kills ComfyUI is the first one of each life: uncounted, it would be sent for ever."""
-    with Comfy(tmp_path / "comfyui", host, plugins=[LATE_WORKER]) as comfy:
+    with Comfy(tmp_path / "comfyui", host, plugins=[LATE_WORKER, SLOW_WRITER]) as comfy:
         killer = comfy.queue(picture("row2", seconds=600), row(2))
         for attempts in (1, 2, 3):
             assert comfy.until_stage(killer, "running")["metadata"]["attempts"] == attempts

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wfrecovery.demo.comfyui_host.execution import PromptQueue
+from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.queue.hooks import install_hooks
 
 
@@ -35,7 +36,8 @@ class Heard:
 def queue_of(count: int) -> tuple[PromptQueue, Heard]:
     server = SimpleNamespace(queue_updated=lambda: None, send_sync=lambda *_: None)
     queue, heard = PromptQueue(server), Heard()
-    host = SimpleNamespace(queue=queue, server=server, queued=lambda: ([], []), hear_interrupts=lambda *_: None)
+    host = Host(SimpleNamespace(prompt_queue=queue, send_sync=server.send_sync))
+    host.hear_interrupts = lambda *_: None  # type: ignore[method-assign]
     install_hooks(host, heard)  # type: ignore[arg-type]
     for number in range(count):
         queue.put((number, f"p{number}", {}, {}, [], {}))

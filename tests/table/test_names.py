@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,29 @@ def test_wanted_ids_and_strangers_among_the_kept_copies(tmp_path: Path) -> None:
     (table.files.kept / "img_20261123_009.download").touch()
     table.sweep()
     assert [path.name for path in table.files.kept.iterdir()] == ["a person's.txt"]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process")
+@pytest.mark.parametrize("zones", [("Pacific/Kiritimati", "Etc/GMT+12"), ("Etc/GMT+12", "Pacific/Kiritimati")])
+def test_a_claim_lasts_where_another_program_has_another_date(
+    zones: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One of them in a container, say: 26 hours apart at most. It may also be midnight just now."""
+
+    def go_to(zone: str) -> WorkflowDatabase:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        return WorkflowDatabase(tmp_path)
+
+    try:
+        claimed = go_to(zones[0]).claim_id("图片合成")
+        (tmp_path / "wfrecovery" / "ids" / "img_20260101_001").touch()
+        go_to(zones[1]).sweep()
+        assert [path.name for path in (tmp_path / "wfrecovery" / "ids").iterdir()] == [claimed]
+        assert go_to(zones[0]).claim_id("图片合成") != claimed
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("task_id", ELSEWHERE)

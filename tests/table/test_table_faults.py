@@ -56,6 +56,26 @@ def fail(record: TaskRecord) -> TaskRecord:
     return record.entering(Stage.FAILED, error_message="x")
 
 
+def test_what_cannot_be_looked_for_is_not_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A network drive that loses a file for a moment: who takes a record for gone makes a new one in its place. From
+    Python 3.14 on `Path.exists` answers no to any error, as `os.path.exists` always did."""
+    table = WorkflowDatabase(tmp_path)
+    table.create(job(1), GRAPH)
+    stat = os.stat
+
+    def stale(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path).endswith(f"{job_id(1)}.json"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "exists", os.path.exists)
+    monkeypatch.setattr(os, "stat", stale)
+    for look in (lambda: table.files.path_of(job_id(1)), lambda: table.create(job(1), GRAPH)):
+        with pytest.raises(OSError, match="Stale"):
+            look()
+    assert table.files.path_of(job_id(2)) is None
+
+
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("master")

@@ -27,9 +27,10 @@ _get, _execute = _queue.get, execution.PromptExecutor.execute
 
 
 def get(*args: Any, **kwargs: Any) -> Any:
-    taken = _get(*args, **kwargs)
-    if taken is not None:
-        _hold("taken")
+    """Never with nothing: whoever wraps it when the worker is inside does not hear of the first prompt."""
+    while (taken := _get(*args, **kwargs)) is None:
+        pass
+    _hold("taken")
     return taken
 
 
