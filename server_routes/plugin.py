@@ -116,7 +116,14 @@ class Plugin:
             pool=around.pool,
         )
         requeueing = Requeueing(self._host, self._db, self._intake, self._writer, self._changed)
-        self._requests = Requests(self._host, self._db, self._writer, requeueing, self._changed)
+        self._requests = Requests(
+            self._host,
+            self._db,
+            self._writer,
+            requeueing,
+            has_begun=self._prompts.has_begun,
+            on_change=self._changed,
+        )
         self._recovery = StartupRecovery(
             host=self._host,
             db=self._db,

@@ -89,6 +89,10 @@ class Prompt:
         same = item is not None and (item.number, item.prompt_id) == (self.item.number, self.item.prompt_id)
         return raw is self.raw or same
 
+    def is_of(self, task_id: str) -> bool:
+        """Whether it is that task's."""
+        return task_id in (self.item.task_id, self.task_id)
+
 
 class Prompts:
     """What waits and what runs."""
@@ -97,6 +101,7 @@ class Prompts:
         self._mutex = threading.Lock()
         self._waiting: list[Prompt] = []
         self._running: dict[Any, Prompt] = {}
+        self._ending: list[Prompt] = []
 
     def add(self, prompt: Prompt) -> None:
         """Put into the queue."""
@@ -106,7 +111,13 @@ class Prompts:
     def has_task(self, task_id: str) -> bool:
         """Whether a prompt of this task waits or runs."""
         with self._mutex:
-            return any(task_id in (prompt.item.task_id, prompt.task_id) for prompt in self._all())
+            return any(prompt.is_of(task_id) for prompt in self._all())
+
+    def has_begun(self, task_id: str) -> bool:
+        """Whether a prompt of this task runs, or its end is not recorded yet: what it wrote may have to be read."""
+        with self._mutex:
+            begun = (prompt for prompt in self._all() if prompt.began is not None)
+            return any(prompt.is_of(task_id) for prompt in (*begun, *self._ending))
 
     def taken(self, raw: Any, item_id: Any) -> Prompt | None:
         """The worker takes it."""
@@ -118,15 +129,23 @@ class Prompts:
             return prompt
 
     def ended(self, item_id: Any, raw: Any) -> Prompt | None:
-        """The worker is done with it. One that it took before we listened has no number yet."""
+        """The worker is done with it: it is ending until that is `over`. One that it took before we listened has no
+        number yet."""
         with self._mutex:
-            if item_id in self._running:
-                return self._running.pop(item_id)
-            prompt = self._pick([prompt for prompt in self._waiting if prompt.starts_unseen], raw)
-            prompt = prompt or self._pick(self._waiting, raw)
+            prompt = self._running.pop(item_id, None)
+            if prompt is None:
+                prompt = self._pick([prompt for prompt in self._waiting if prompt.starts_unseen], raw)
+                prompt = prompt or self._pick(self._waiting, raw)
+                if prompt is not None:
+                    self._waiting.remove(prompt)
             if prompt is not None:
-                self._waiting.remove(prompt)
+                self._ending.append(prompt)
             return prompt
+
+    def over(self, prompt: Prompt) -> None:
+        """Its end is recorded, or will not be."""
+        with self._mutex:
+            self._ending.remove(prompt)
 
     def deleted(self, raw: Any) -> Prompt | None:
         """Taken out before it ran."""
@@ -168,7 +187,7 @@ class Prompts:
         if item is None:
             return None
         if item.task_id is not None:
-            same = [prompt for prompt in among if item.task_id in (prompt.item.task_id, prompt.task_id)]
+            same = [prompt for prompt in among if prompt.is_of(item.task_id)]
         else:
             same = [prompt for prompt in among if prompt.item.prompt_id == item.prompt_id]
         return same[0] if same else None

@@ -173,8 +173,8 @@ class Recorder:
             # By the clock of the disk that its files come to.
             record = self._db.table.files.active_path(prompt.task_id)
             prompt.began = Moment.written(record) or prompt.began
-        if prompt.refused:
-            self._prompts.ended(result[1], result[0])
+        if prompt.refused and self._prompts.ended(result[1], result[0]) is prompt:
+            self._prompts.over(prompt)
         return not prompt.refused
 
     @_guarded
@@ -183,6 +183,17 @@ class Recorder:
         prompt = self._prompts.ended(args[0] if args else kwargs.get("item_id"), running)
         if prompt is None:
             return
+        write = None
+        try:
+            write = self._end(prompt, args, kwargs)
+        finally:
+            if write is None:
+                self._prompts.over(prompt)
+            else:
+                write.add_done_callback(lambda _: self._prompts.over(prompt))
+
+    def _end(self, prompt: Prompt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any] | None:
+        """Have its end written."""
         result = args[1] if len(args) > 1 else kwargs.get("history_result")
         status = args[2] if len(args) > 2 else kwargs.get("status")
         outputs = result.get("outputs") if isinstance(result, Mapping) else None
@@ -192,14 +203,14 @@ class Recorder:
         }
         ended = self._ended(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
         if not prompt.recorded:
-            return
+            return None
         if prompt.goes_on and ended.sighting.message is None:
-            self._writer.submit(self._keeper.end_part, prompt, ended)
-        else:
-            self._keeper.read(prompt, ended)
-            self._writer.submit(self._keeper.end, prompt, ended)
-            if prompt.goes_on:  # the task has ended with this part
-                self._host.delete_pending(functools.partial(_goes_on_with, prompt))
+            return self._writer.submit(self._keeper.end_part, prompt, ended)
+        self._keeper.read(prompt, ended)
+        write = self._writer.submit(self._keeper.end, prompt, ended)
+        if prompt.goes_on:  # the task has ended with this part
+            self._host.delete_pending(functools.partial(_goes_on_with, prompt))
+        return write
 
     @_guarded
     def deleted(self, raw_items: list[Any]) -> None:

@@ -23,7 +23,8 @@ from .requeueing import Requeued, Requeueing
 
 
 class Requests:
-    """Carries out what a person asks for. `on_change` gets each changed record."""
+    """Carries out what a person asks for. `has_begun`: whether a prompt of a task runs, or has run and is about to
+    be recorded; `on_change` gets each changed record."""
 
     def __init__(
         self,
@@ -31,8 +32,11 @@ class Requests:
         db: DatabaseManager,
         writer: Writer,
         requeueing: Requeueing,
+        *,
+        has_begun: Callable[[str], bool],
         on_change: Callable[[TaskRecord], None],
     ) -> None:
+        self._has_begun = has_begun
         self._host, self._db, self._writer, self._requeueing, self._on_change = host, db, writer, requeueing, on_change
         self._contents = Contents(db.table.files, db.output_dir)
 
@@ -109,10 +113,11 @@ class Requests:
         self._on_change(record)
         return record
 
-    def _end_as_wished(self, task_id: str) -> TaskRecord:
-        record = self._db.table.update(task_id, lambda task: ended_by_wish(task, CANCELLED))
-        self._on_change(record)
-        return record
+    def _end_as_wished(self, task_id: str) -> None:
+        """What is in no queue any more has ended with that; unless its end is on its way into the record: it may be
+        whole."""
+        if not self._has_begun(task_id):
+            self._on_change(self._db.table.update(task_id, lambda task: ended_by_wish(task, CANCELLED)))
 
     async def obey(self, task_id: str) -> None:
         """Another process has written down that a person wants the end of a task that is ours."""

@@ -45,6 +45,16 @@ def by_our_route_for_many(comfy: Comfy, _: str) -> None:
     assert not answer.json()["refused"]
 
 
+def by_the_watch(comfy: Comfy, prompt: str) -> None:
+    """Another program has written it down, and this ComfyUI has looked since."""
+    table = DatabaseManager(comfy.output).table
+    table.update(comfy.record(prompt)["task_id"], wished_away)
+    for _ in range(2):  # the first look may have been under way
+        other = comfy.queue(picture("other", seconds=600))
+        table.update(comfy.record(other)["task_id"], wished_away)
+        comfy.until_stage(other, "cancelled")
+
+
 def by_interrupt(comfy: Comfy, _: str) -> None:
     assert comfy.call("POST", "/interrupt", json={}).status_code == 200
 
@@ -157,6 +167,26 @@ def test_what_the_worker_has_taken_and_not_begun(
         assert len(comfy.pictures("row3_*")) == 0
         assert len(comfy.get("/history")[prompt]["prompt"]) == 5
         assert comfy.call("GET", "/api/jobs").status_code in (200, 404, 405)
+
+
+@pytest.mark.parametrize("cancel", [by_our_route, by_our_route_for_many, by_the_watch])
+@pytest.mark.parametrize("where", ["ended", "read"])
+@pytest.mark.parametrize("host", ONE_HOST)
+def test_what_has_ended_and_is_not_recorded_yet(
+    tmp_path: Path, held: Comfy, where: str, cancel: Callable[[Comfy, str], None]
+) -> None:
+    """Its picture is whole: a wish that comes while that is found out comes too late."""
+    with held as comfy:
+        comfy.recovered()
+        (tmp_path / "hold").write_text(where)
+        prompt = comfy.queue(picture("row3"), row(3))
+        until((tmp_path / "held").exists)
+        cancel(comfy, prompt)
+        (tmp_path / "hold").unlink()
+        assert comfy.finished(prompt)["metadata"]["results"]
+        assert len(comfy.whole_pictures("row3_*")) == 1
+        comfy.queue(picture("row4", seconds=600), row(4))  # who comes later is not taken for it
+        comfy.idle()
 
 
 @pytest.mark.parametrize("host", ONE_HOST)
