@@ -142,15 +142,16 @@ class Host:
 
     def hear_interrupts(self, interrupted: Callable[[], None], begins: Callable[[], bool]) -> None:
         """Have `interrupted` called before each interruption, whoever asks for it: a route, another plugin, a node.
+        All of them come to this function in the end, also those that took ``nodes.interrupt_processing`` earlier.
 
         It is a flag, which ComfyUI's executor takes away as it begins (``execute_async``): who interrupts what the
         worker has taken a moment ago would not be heard. Where `begins` says that it was meant, the flag is set again.
         """
-        nodes: Any = sys.modules["nodes"]
-        original = nodes.interrupt_processing
+        management: Any = sys.modules["comfy.model_management"]
+        original = management.interrupt_current_processing
 
         @functools.wraps(original)
-        def interrupt_processing(value: bool = True) -> Any:
+        def interrupt_current_processing(value: bool = True) -> Any:
             if value:
                 interrupted()
             result = original(value)
@@ -158,7 +159,7 @@ class Host:
                 original(True)
             return result
 
-        nodes.interrupt_processing = interrupt_processing
+        management.interrupt_current_processing = interrupt_current_processing
 
     def wake_worker(self) -> None:
         """Have the worker ask for the next prompt once more: it waits in the `get` that it called before ours was

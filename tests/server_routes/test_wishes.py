@@ -63,6 +63,14 @@ def by_interrupt_of_one(comfy: Comfy, prompt: str) -> None:
     assert comfy.call("POST", "/api/interrupt", json={"prompt_id": prompt}).status_code == 200
 
 
+def by_a_plugin_with_the_name_taken_before(comfy: Comfy, _: str) -> None:
+    assert comfy.call("POST", "/try/interrupt/taken_before").status_code == 200
+
+
+def by_a_plugin_past_the_nodes(comfy: Comfy, _: str) -> None:
+    assert comfy.call("POST", "/try/interrupt/past_nodes").status_code == 200
+
+
 def by_delete(comfy: Comfy, prompt: str) -> None:
     assert comfy.call("POST", "/queue", json={"delete": [prompt]}).status_code == 200
 
@@ -90,7 +98,15 @@ def tried(*ways: Callable[[Comfy, str], None]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("comfy", "cancel"), given, indirect=["comfy"])
 
 
-@tried(by_our_route, by_our_route_for_many, by_interrupt, by_interrupt_of_one, by_jobs)
+@tried(
+    by_our_route,
+    by_our_route_for_many,
+    by_interrupt,
+    by_interrupt_of_one,
+    by_a_plugin_with_the_name_taken_before,
+    by_a_plugin_past_the_nodes,
+    by_jobs,
+)
 def test_a_node_that_hears_nothing_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
     prompt = comfy.queue(deaf("row2"), row(2))
     comfy.until_stage(prompt, "running")
@@ -169,7 +185,7 @@ def test_what_the_worker_has_taken_and_not_begun(
         assert comfy.call("GET", "/api/jobs").status_code in (200, 404, 405)
 
 
-@pytest.mark.parametrize("cancel", [by_our_route, by_our_route_for_many, by_the_watch])
+@pytest.mark.parametrize("cancel", [by_our_route, by_the_watch])
 @pytest.mark.parametrize("where", ["ended", "read"])
 @pytest.mark.parametrize("host", ONE_HOST)
 def test_what_has_ended_and_is_not_recorded_yet(

@@ -22,13 +22,13 @@ from process import MOST_PASSES, Computer, Pen, Process
 from savers import turn
 
 from wfrecovery.bridge.feishu.publisher import FlushReport, Publisher
-from wfrecovery.demo.comfyui_host import execution, model_management, nodes
+from wfrecovery.demo.comfyui_host import execution, model_management
 from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.comfyui_host.server import PromptServer
 from wfrecovery.server_routes.plugin import Plugin, Surroundings
 
 #: As ComfyUI has it, before any plugin listens.
-INTERRUPT = nodes.interrupt_processing
+INTERRUPT = model_management.interrupt_current_processing
 
 Handler = Callable[[Any], Awaitable[Any]]
 #: Turns that all prompts in the queue may take.
@@ -236,14 +236,15 @@ class Life(Process):
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
         """Interruptions are this process's own, and so is who listens to them."""
-        before = nodes.interrupt_processing, model_management._interrupted
-        nodes.interrupt_processing, model_management._interrupted = self._interrupt, self._interrupted
+        host = model_management
+        before = host.interrupt_current_processing, host._interrupted
+        host.interrupt_current_processing, host._interrupted = self._interrupt, self._interrupted
         try:
             with super().on():
                 yield
         finally:
-            self._interrupt = nodes.interrupt_processing
-            nodes.interrupt_processing, model_management._interrupted = before
+            self._interrupt = host.interrupt_current_processing
+            host.interrupt_current_processing, host._interrupted = before
 
     def bury(self) -> None:
         """Take away what is left in memory."""

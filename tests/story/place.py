@@ -13,7 +13,7 @@ from savers import CLASSES, STUDIO, Studio
 
 from wfrecovery.bridge.table import lives
 from wfrecovery.bridge.table.folder_test import FolderTest
-from wfrecovery.demo.comfyui_host import comfyui_version, execution, folder_paths, nodes
+from wfrecovery.demo.comfyui_host import comfyui_version, execution, folder_paths, model_management, nodes
 from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.server_routes import plugin
 
@@ -38,7 +38,8 @@ def in_the_place_of_comfyui(
     undo.enter_context(mock.patch.object(lives, "_PROBE_SECONDS", 0.0))
     execution.configure()
     modules = {"folder_paths": folder_paths, "nodes": nodes, "execution": execution}
-    for name, module in {**modules, "comfyui_version": comfyui_version}.items():
+    more = {"comfyui_version": comfyui_version, "comfy.model_management": model_management}
+    for name, module in {**modules, **more}.items():
         before = sys.modules.get(name)
         sys.modules[name] = module
         undo.callback(_put_back, name, before)

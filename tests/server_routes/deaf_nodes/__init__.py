@@ -1,9 +1,16 @@
-"""A node that hears no interruption, as those that wait inside a library do."""
+"""A node that hears no interruption, as those that wait inside a library do; and routes of a plugin that interrupts by
+names of its own."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
+
+import comfy.model_management
+from aiohttp import web
+from server import PromptServer  # type: ignore[import-not-found]
+
+from nodes import interrupt_processing  # type: ignore[import-not-found]
 
 
 class TryDeaf:
@@ -20,6 +27,15 @@ class TryDeaf:
     def sleep(self, image: Any, seconds: float) -> tuple[Any]:
         time.sleep(seconds)
         return (image,)
+
+
+@PromptServer.instance.routes.post("/try/interrupt/{name}")
+async def interrupt(request: web.Request) -> web.Response:
+    if request.match_info["name"] == "taken_before":
+        interrupt_processing()
+    else:
+        comfy.model_management.interrupt_current_processing()
+    return web.Response()
 
 
 NODE_CLASS_MAPPINGS = {"TryDeaf": TryDeaf}
