@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
-from publishing_support import Team, rows
+from publishing_support import PATIENCE, Team, rows
 
 from wfrecovery.bridge.feishu import cell_pictures, client, deliverables, publisher
 from wfrecovery.bridge.feishu.answer import LARGEST_ANSWER, read_bounded
@@ -155,9 +155,9 @@ def test_an_answer_without_end_is_not_read_to_its_end(team: Team) -> None:
 
 def test_an_ordinary_answer_is_read_whole(team: Team) -> None:
     session = requests.Session()
-    with session.get(team.feishu.url, stream=True, timeout=10) as plain:
+    with session.get(team.feishu.url, stream=True, timeout=PATIENCE) as plain:
         wanted = plain.content
-    found = read_bounded(session.get(team.feishu.url, stream=True, timeout=10))
+    found = read_bounded(session.get(team.feishu.url, stream=True, timeout=PATIENCE))
     assert found.content == wanted
     assert found.status_code == 200
 
