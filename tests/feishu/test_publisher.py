@@ -25,6 +25,8 @@ from wfrecovery.bridge.table.record_json import outbox_to_json
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Sheet
 
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
+
 OTHERS = b"\x89PNG a picture of somebody else"
 
 

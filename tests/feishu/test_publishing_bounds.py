@@ -26,6 +26,8 @@ from wfrecovery.bridge.table.records import TaskRecord, now_text
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
+
 
 @pytest.fixture
 def feishu() -> Iterator[FeishuStandIn]:
