@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A failure that is not seen again is known by what the programs have printed."""
+    """A failure that is not seen again is known by what the programs have printed, and by what its worker had open:
+    where there is no room for one more, all that follows fails as well."""
     outcome: Any = yield
     report = outcome.get_result()
     if report.failed:
+        report.sections += [("this worker", _burden())]
         report.sections += [(f"printed by the ComfyUI in {comfy.base}", comfy.log()[-4000:]) for comfy in RUNNING]
+
+
+def _burden() -> str:
+    """What a process may have too many of."""
+    listed = Path("/proc/self/fd")
+    files = len(list(listed.iterdir())) if listed.is_dir() else "?"
+    return f"{files} open files, {threading.active_count()} threads"
 
 
 @pytest.fixture

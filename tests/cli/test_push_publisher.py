@@ -40,8 +40,7 @@ def rendered(office: Office) -> MainPy:
     main = office.main_py()
 
     async def story() -> None:
-        task_id = await main.enters()
-        office.feishu.stop()
+        task_id = await main.enters(feishu_leaves=True)
         await main.recovery.finish(task_id)
 
     main.does(story())

@@ -6,6 +6,7 @@ A small probe plugin is loaded into each host, to see what plugins see. The last
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -759,8 +760,16 @@ def test_history_ranges_delete_and_clear(host: Host) -> None:
 
 
 async def _listen(host: Host, client_id: str, graph: Graph, named: bool) -> tuple[str, list[tuple[str, Any]]]:
-    """Submit and hear everything until the queue is empty again."""
+    """Submit and hear everything until its end is told, or the queue's where that is another client's; and then until
+    nothing more comes."""
     heard: list[tuple[str, Any]] = []
+
+    def over() -> bool:
+        event, data = heard[-1]
+        if named:
+            return event == "executing" and data["node"] is None
+        return event == "status" and data["status"]["exec_info"]["queue_remaining"] == 0
+
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{host.url}/ws?clientId={client_id}", timeout=aiohttp.ClientWSTimeout(ws_close=1)) as ws,
@@ -771,15 +780,11 @@ async def _listen(host: Host, client_id: str, graph: Graph, named: bool) -> tupl
         body = {"prompt": graph, **({"client_id": client_id} if named else {})}
         async with session.post(f"{host.url}/prompt", json=body) as answer:
             prompt_id = (await answer.json())["prompt_id"]
-        end = time.monotonic() + 180
-        quiet = False
-        while time.monotonic() < end and not quiet:
-            try:
-                message = await ws.receive_json(timeout=0.7)
-            except asyncio.TimeoutError:
-                quiet = not host.running() and not host.pending()
-                continue
-            heard.append((message["type"], message["data"]))
+        with contextlib.suppress(asyncio.TimeoutError):
+            while True:
+                message = await ws.receive_json(timeout=0.7 if heard and over() else 180)
+                heard.append((message["type"], message["data"]))
+    assert over(), heard
     return prompt_id, heard
 
 

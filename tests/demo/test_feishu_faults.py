@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from feishu_caller import PNG, Client
+from plugin_support import until
 
 from wfrecovery.demo.feishu_host.stand_in import RETRYABLE, Fault, FaultPlan, FeishuStandIn
 
@@ -72,14 +73,14 @@ def test_a_late_answer_about_a_token_that_is_no_longer_used(client: Client, feis
 
     def hold(seconds: float) -> None:
         held.set()
-        leave.wait(10)
+        leave.wait(120)
 
     feishu._gate.pause = hold  # type: ignore[method-assign]
     feishu.faults.add(Fault.TOKEN_REVOKED_LATE, "values_get")
     other = Client(feishu)
     with ThreadPoolExecutor() as threads, other.session:
         late = threads.submit(client.raw_v2, "GET", "values/sid001")
-        assert held.wait(10)
+        assert held.wait(120)
         other.login()
         assert other.token != client.token
         leave.set()
@@ -138,8 +139,9 @@ def test_a_slow_answer_comes_after_the_write(client: Client, feishu: FeishuStand
             f"{feishu.url}/open-apis/sheets/v2/spreadsheets/{feishu.spreadsheet_token}/values_image",
             json={"range": "sid001!G2:G2", "image": list(PNG), "name": "a.png"},
             headers={"Authorization": f"Bearer {client.token}"},
-            timeout=(10, 0.2),
+            timeout=(120, 0.2),
         )
+    until(lambda: feishu.calls[-1].ended, what="the write")
     assert len(feishu.sheet.picture_writes) == 1
     assert client.image("sid001!G2:G2").json()["code"] == 0, "nobody holds the document"
 

@@ -26,13 +26,13 @@ def test_two_writes_at_once(client: Client, feishu: FeishuStandIn) -> None:
 
     def hold(seconds: float) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(120)
 
     feishu._gate.pause = hold  # type: ignore[method-assign]
     feishu.faults.add(Fault.SLOW_BEFORE, "values_image")
     with ThreadPoolExecutor() as threads:
         slow = threads.submit(Client.image, client, "sid001!G2:G2")
-        assert entered.wait(10)
+        assert entered.wait(120)
         other = Client(feishu)
         with other.session:
             other.token = client.token
@@ -48,7 +48,7 @@ def test_two_writes_to_one_table_at_once(client: Client, feishu: FeishuStandIn) 
 
     def hold(seconds: float) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(120)
 
     feishu._gate.pause = hold  # type: ignore[method-assign]
     feishu.faults.add(Fault.SLOW_BEFORE, "records_batch_update")
@@ -56,7 +56,7 @@ def test_two_writes_to_one_table_at_once(client: Client, feishu: FeishuStandIn) 
     other = Client(feishu)
     with ThreadPoolExecutor() as threads, other.session:
         slow = threads.submit(client.update_records, record)
-        assert entered.wait(10)
+        assert entered.wait(120)
         other.token = client.token
         answer = other.update_records(record)
         assert (answer.status_code, answer.json()["code"]) == (200, 1254291)

@@ -23,7 +23,7 @@ WORKFLOW = "101"
 
 
 def hurry(monkeypatch: Any) -> None:
-    """The pauses between two looks and two tries are short."""
+    """The pauses between two looks and two tries are short; answers are waited for."""
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(following, "SECOND_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(recovering, "_DOUBT_SECONDS", 0.02)
@@ -31,6 +31,7 @@ def hurry(monkeypatch: Any) -> None:
     monkeypatch.setattr(submitting, "_LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(in_use, "_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(in_use, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(in_use, "ASK_SECONDS", 120.0)  # what does not hang is only slow
 
 
 def row(number: int) -> dict[str, Any]:

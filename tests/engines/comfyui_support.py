@@ -87,9 +87,8 @@ class ComfyService:
         end.unlink()
 
     def forget(self) -> None:
-        for path, body in (("/queue", {"clear": True}), ("/interrupt", {})):
-            self._ask("POST", path, json=body)
-        until(self._is_idle, what="an idle ComfyUI")
+        self._ask("POST", "/queue", json={"clear": True})
+        until(self._is_interrupted, what="an idle ComfyUI")
         self._ask("POST", "/history", json={"clear": True})
 
     def busy(self, times: int) -> None:
@@ -138,6 +137,11 @@ class ComfyService:
     def _is_idle(self) -> bool:
         queue = self._ask("GET", "/queue").json()
         return not (queue["queue_running"] or queue["queue_pending"])
+
+    def _is_interrupted(self) -> bool:
+        """Asked for again and again: what comes before a prompt has begun is forgotten when it begins."""
+        self._ask("POST", "/interrupt", json={})
+        return self._is_idle()
 
     def passes(self, request: _Handler, body: bytes) -> None:
         """A request goes on to ComfyUI, its answer back; unless something else was ordered."""

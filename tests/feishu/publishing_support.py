@@ -25,6 +25,9 @@ Image = pytest.importorskip("PIL.Image")
 STATUS, PICTURE, VIDEO = "图片是否已处理", "产品模特合成图", "视频是否已实现"
 MP4 = b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08moov" + b"\0\0\0\x0cmdat\1\2\3\4"
 
+#: Seconds until something is taken to hang: a busy machine is slow, not wrong.
+PATIENCE = 120.0
+
 
 def rows(count: int) -> list[dict[str, Any]]:
     """Rows of the sheet, from row 2 on."""
@@ -47,13 +50,13 @@ class Clock:
 class Team:
     """A sheet, a table of tasks, and a publisher between them."""
 
-    def __init__(self, feishu: FeishuStandIn, folder: Path, *, timeout: float = 5.0, **settings: Any) -> None:
+    def __init__(self, feishu: FeishuStandIn, folder: Path, *, timeout: float = PATIENCE, **settings: Any) -> None:
         self.feishu, self.folder, self.clock = feishu, folder, Clock()
         self.db = DatabaseManager(folder, disk=QuickDisk())
         self.settings = replace(load_settings(environ=feishu.environment()), **settings)
         self.publisher = self.new_publisher(timeout=timeout)
 
-    def new_publisher(self, *, timeout: float = 5.0, **settings: Any) -> Publisher:
+    def new_publisher(self, *, timeout: float = PATIENCE, **settings: Any) -> Publisher:
         """As after a restart. `timeout` is in seconds, for each connection and answer."""
         client = FeishuClient(replace(self.settings, **settings), timeout=(timeout, timeout))
         return Publisher(self.db, client, clock=self.clock)

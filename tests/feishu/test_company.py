@@ -14,6 +14,8 @@ from publishing_support import PICTURE, STATUS, Image, Team, rows
 from wfrecovery.bridge.table.records import Stage, now_text
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
+
 COUNT = 16
 LONGEST = 120
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from plugin_support import until
+from publishing_support import PATIENCE
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.errors import FeishuError, FeishuNotConfiguredError, Remedy, refused
@@ -33,7 +34,7 @@ def feishu() -> Iterator[FeishuStandIn]:
 
 @pytest.fixture
 def client(feishu: FeishuStandIn) -> FeishuClient:
-    return FeishuClient(load_settings(environ=feishu.environment()), timeout=(5.0, 5.0))
+    return FeishuClient(load_settings(environ=feishu.environment()), timeout=(PATIENCE, PATIENCE))
 
 
 # ------------------------------------------------------------------ the table of errors
@@ -109,7 +110,7 @@ def test_many_threads_fetch_one_token(feishu: FeishuStandIn, client: FeishuClien
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
     assert feishu.tokens.fetches == 1
     assert feishu.count("values_get", 0) == 8
 
@@ -132,7 +133,7 @@ def test_a_late_answer_about_an_old_token_does_not_evict_a_newer_one(
     until(lambda: any(call.fault == late and call.ended for call in feishu.calls))  # revoked; the answer is on its way
     assert len(client.read_rows()) == 30, "this one fetches a new token"
     assert feishu.tokens.fetches == 2
-    first.join(30)
+    first.join(PATIENCE)
     assert feishu.tokens.fetches == 2, "the late answer was about the old one"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from front_door import FrontDoor, front_door
-from publishing_support import Image, Team
+from publishing_support import PATIENCE, Image, Team
 
 from wfrecovery.bridge.feishu.client import FeishuClient
 from wfrecovery.bridge.feishu.errors import FeishuError, Reach, Remedy
@@ -29,7 +29,7 @@ def door(feishu: FeishuStandIn) -> Iterator[FrontDoor]:
 @pytest.fixture
 def client(feishu: FeishuStandIn, door: FrontDoor) -> FeishuClient:
     settings = load_settings(environ={**feishu.environment(), "FEISHU_DOMAIN": door.url})
-    return FeishuClient(settings, timeout=(5.0, 5.0))
+    return FeishuClient(settings, timeout=(PATIENCE, PATIENCE))
 
 
 def refusal(code: int, message: str = "said by Feishu", **more: Any) -> dict[str, Any]:

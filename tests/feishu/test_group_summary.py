@@ -369,9 +369,17 @@ class Group:
         settings = replace(load_settings(environ=feishu.environment()), feishu_webhook_url=feishu.webhook_url)
         self.bot, self.feishu, self.db = feishu, FeishuClient(settings), DatabaseManager(output_dir)
 
+    def entered(self, row: int) -> TaskRecord:
+        """A row's record."""
+        task_id = self.db.add_workflow_task(RowData(row, product_name="杯子"), WorkflowType.IMAGE_COMPOSITION)
+        return self.db.table.get(task_id)
+
     def done(self, row: int) -> TaskRecord:
         """A pushed result; the record."""
-        task_id = self.db.add_workflow_task(RowData(row, product_name="杯子"), WorkflowType.IMAGE_COMPOSITION)
+        return self.pushed(self.entered(row).task_id)
+
+    def pushed(self, task_id: str) -> TaskRecord:
+        """The same of a row that was entered."""
         self.db.complete_task(task_id, ["a.png"])
         return self.db.table.update(task_id, lambda task: task.with_outbox(state=FeishuState.PUSHED))
 
@@ -414,8 +422,11 @@ def test_a_bot_that_is_gone_is_said_and_nothing_fails(group: Group, caplog: pyte
 def test_the_plugin_tells_each_batch_once(group: Group) -> None:
     reporter = GroupReporter(group.db, group.feishu, BatchWatch(quiet=0.3))
     reporter.start()
-    for row in (2, 3, 4):
-        reporter.changed(group.done(row))
+    entered = [group.entered(row) for row in (2, 3, 4)]
+    for task in entered:  # before any of them is done: it is one batch, however long each takes
+        reporter.changed(task)
+    for task in entered:
+        reporter.changed(group.pushed(task.task_id))
     until(group.texts, what="the first summary")
     reporter.changed(group.done(5))
     until(lambda: len(group.texts()) > 1, what="the second summary")

@@ -25,6 +25,8 @@ from wfrecovery.bridge.table.record_json import outbox_to_json
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn, Picture, Sheet
 
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
+
 OTHERS = b"\x89PNG a picture of somebody else"
 
 
@@ -599,7 +601,7 @@ def test_only_one_of_two_publishers_flushes_at_a_time(team: Team, monkeypatch: p
     second = Publisher(DatabaseManager(team.folder), FeishuClient(team.settings), clock=team.clock)
     assert second.flush() == FlushReport(busy=True)
     go_on.set()
-    first.join(30)
+    first.join(180)
     assert reports == [FlushReport(pushed=[task_id])]
     assert second.flush() == FlushReport()
     assert len(team.feishu.sheet.picture_writes) == 1

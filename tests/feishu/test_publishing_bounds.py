@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from PIL import Image
-from publishing_support import Team, rows
+from publishing_support import PATIENCE, Team, rows
 
 from wfrecovery.bridge.feishu import cell_pictures, client, deliverables, publisher
 from wfrecovery.bridge.feishu.answer import LARGEST_ANSWER, read_bounded
@@ -25,6 +25,8 @@ from wfrecovery.bridge.feishu.errors import FeishuError
 from wfrecovery.bridge.table.records import TaskRecord, now_text
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
+
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
 
 
 @pytest.fixture
@@ -155,9 +157,9 @@ def test_an_answer_without_end_is_not_read_to_its_end(team: Team) -> None:
 
 def test_an_ordinary_answer_is_read_whole(team: Team) -> None:
     session = requests.Session()
-    with session.get(team.feishu.url, stream=True, timeout=10) as plain:
+    with session.get(team.feishu.url, stream=True, timeout=PATIENCE) as plain:
         wanted = plain.content
-    found = read_bounded(session.get(team.feishu.url, stream=True, timeout=10))
+    found = read_bounded(session.get(team.feishu.url, stream=True, timeout=PATIENCE))
     assert found.content == wanted
     assert found.status_code == 200
 

@@ -28,6 +28,8 @@ from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.cells import Formula
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
 
+pytestmark = pytest.mark.usefixtures("_readings_stay_young")
+
 
 def at_first(team: Team, operation: str, act: Callable[[], Any], *, after: bool = False) -> None:
     """Let something happen at the client's first call of `operation`."""

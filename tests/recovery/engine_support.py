@@ -128,9 +128,10 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 def hurry(monkeypatch: Any) -> None:
-    """The pauses between two looks are short."""
+    """The pauses between two looks are short; answers are waited for."""
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(following, "SECOND_LOOK_SECONDS", 0.0)
     monkeypatch.setattr(recovering, "_DOUBT_SECONDS", 0.02)
     monkeypatch.setattr(queue_looks, "FRESH_SECONDS", 0.0)
     monkeypatch.setattr(in_use, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(in_use, "ASK_SECONDS", 120.0)  # what does not hang is only slow

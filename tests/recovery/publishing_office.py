@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from plugin_support import Comfy, picture, until
 from publishing_support import PICTURE, STATUS, rows
 
 from wfrecovery import bridge
+from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.recovery import delivering
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn, Picture
 
@@ -46,13 +48,16 @@ class Office:
         self.comfy = Comfy(base / "comfyui", env=self.environment(plugin))
         self.folder = self.comfy.output if shared else base / "output"
         self.clock = Clock()
+        self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> Office:
+        self._patch.setattr(in_use, "ASK_SECONDS", 120.0)  # who is there answers, however busy the machine
         self.comfy.__enter__()
         until(lambda: self.comfy.status()["table_id"], what="a table with a name")
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._patch.undo()
         self.comfy.__exit__(*error)
 
     def environment(self, plugin: str) -> dict[str, str]:
@@ -130,12 +135,17 @@ class MainPy:
 
         return asyncio.run(all_of_them())
 
-    async def enters(self, row: int = 2, *, seconds: float = GRAPH_SECONDS, read: bool = True) -> str:
-        """Enter a row of the sheet and submit it. `read`: as it was read, not as somebody has typed it in."""
+    async def enters(
+        self, row: int = 2, *, seconds: float = GRAPH_SECONDS, read: bool = True, feishu_leaves: bool = False
+    ) -> str:
+        """Enter a row of the sheet and submit it. `read`: as it was read, not as somebody has typed it in.
+        `feishu_leaves`: before it is rendered, so that nobody can have delivered it."""
         found: Any = next(found for found in self._rows() if found.row_number == row)
         if not read:
             found = {name: getattr(found, name) for name in ("row_number", "product_name", "model_name", "prompt")}
         task_id = self.db.add_workflow_task(found, "图片合成")
+        if feishu_leaves:
+            self.office.feishu.stop()
         await self.recovery.submit(task_id, picture(f"row{row}", seconds=seconds, color=row))
         return task_id
 

@@ -189,7 +189,7 @@ def test_what_is_cleared_with_the_one_that_runs_stays_away(own: bool, tmp_path: 
         output, rows = tmp_path / "output" if own else comfy.output, range(2, 7)
         with Main(comfy.url, output, rows, seconds=600) as main:
             until(lambda: all_are_put(output, len(rows)))
-            comfy.call("POST", "/interrupt", json={})
+            comfy.interrupt()
             until(lambda: any(task.stage.final for task in records(output).values()))
             comfy.idle()
             assert main.ends() == list(rows)

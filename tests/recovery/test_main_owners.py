@@ -24,6 +24,7 @@ from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import FeishuState
 from wfrecovery.demo.launch import ComfyProcess
 
+GATE = ROOT / "tests" / "engines" / "gate_nodes"
 KILLER = 2
 #: Seconds that the row runs, and how many wait behind it. At 0 s it is over before anybody hears that it was taken.
 KILLED_AFTER = ((0.3, 40), (0.0, 12))
@@ -129,7 +130,7 @@ PLACES = ("plugin, one table", "plugin, two tables", "no plugin")
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ComfyProcess, Path]]:
     """A ComfyUI, and the folder of the `main.py`s."""
-    plugins = [RENDER_NODES, *([] if request.param == "no plugin" else [ROOT])]
+    plugins = [RENDER_NODES, GATE, *([] if request.param == "no plugin" else [ROOT])]
     with ComfyProcess(tmp_path / "comfyui", plugins=plugins) as comfy:
         yield comfy, comfy.output if request.param == "plugin, one table" else tmp_path / "output"
 
@@ -196,16 +197,29 @@ def recover(comfy: ComfyProcess, output: Path) -> subprocess.CompletedProcess[st
 def test_ctrl_c_in_a_main_py_with_a_menu(place: tuple[ComfyProcess, Path], step: str) -> None:
     """A real SIGINT; the program goes back to its menu, and the next thing that it does is to recover."""
     comfy, output = place
-    # What ends before it is back at its menu is not reported there.
-    with Main(comfy.url, output, range(2, 5), steps=f"menu,{step}", seconds=1.5) as main:
+    with none_begins(comfy) as go_on, Main(comfy.url, output, range(2, 5), steps=f"menu,{step}") as main:
         for number in (2, 3, 4):
             main.hears(f"{'submitted' if step == 'following' else step} {number}")
         main.process.send_signal(signal.SIGINT)
         main.hears("menu")
         main.go_on("all")
+        until(lambda: sum(line.startswith("recovered") for line in main.said) == 2)
+        go_on.touch()  # what ends before it follows again is not reported
         rows = main.ends()  # what was never submitted is 失败, and its row is taken again
         assert rows == ([2, 2, 3, 3, 4, 4] if step == "added" else [2, 3, 4])
     assert {pictures(comfy, number) for number in (2, 3, 4)} == {1}
+
+
+@contextlib.contextmanager
+def none_begins(comfy: ComfyProcess) -> Iterator[Path]:
+    """What is sent waits in ComfyUI's queue until that file is there."""
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "folder": str(comfy.base)}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "gate"}},
+    }
+    requests.post(f"{comfy.url}/prompt", json={"prompt": graph}, timeout=60).raise_for_status()
+    yield comfy.base / "end"
 
 
 def test_page_prompts_that_ask_are_the_page_s(tmp_path: Path) -> None:

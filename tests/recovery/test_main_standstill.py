@@ -49,7 +49,7 @@ class Asked(Engine):
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
-    for name, value in {"LOOK_SECONDS": 0.05, "GONE_SECONDS": 1.0, "MINUTE": 0.1, "MOVED_SECONDS": 0.2}.items():
+    for name, value in {"LOOK_SECONDS": 0.05, "GONE_SECONDS": 1.0, "MINUTE": 0.2, "MOVED_SECONDS": 0.2}.items():
         monkeypatch.setattr(watch, name, value)
 
 
@@ -94,7 +94,7 @@ def run(tmp_path: Path, bot: FeishuStandIn) -> Run:
 
 
 async def some_time() -> None:
-    await asyncio.sleep(4.0)
+    await asyncio.sleep(5.0)
 
 
 @pytest.mark.parametrize("plugin", [None, OLDER, {**OLDER, "tells_group": False}])
@@ -126,7 +126,7 @@ def test_it_tells_that_comfyui_is_gone_which_no_plugin_can(run: Run) -> None:
 
 def test_progress_that_its_client_hears_is_none(run: Run) -> None:
     async def progresses() -> None:
-        end = time.monotonic() + 4.0
+        end = time.monotonic() + 5.0
         while time.monotonic() < end:
             run.progress(1, 20)
             await asyncio.sleep(0.05)
@@ -230,7 +230,7 @@ def test_a_bot_that_never_answers_holds_up_neither_the_run_nor_its_end(tmp_path:
 
         began = time.monotonic()
         asyncio.run(run.row(heard))
-        assert time.monotonic() - began < 9.0
+        assert time.monotonic() - began < 50.0  # the bot is waited for for 60 s
 
 
 def test_whatever_goes_wrong_in_a_look_harms_nothing(

@@ -73,8 +73,7 @@ def test_comfyui_dies_before_main_py_can_fetch_the_result(feishu: FeishuStandIn,
         main = office.main_py(comfy=None if shared else DyingClient(office, before=True))
 
         async def story() -> None:
-            task_id = await main.enters()
-            feishu.stop()
+            task_id = await main.enters(feishu_leaves=True)
             following = asyncio.create_task(main.recovery.finish(task_id))
             await asyncio.to_thread(until, lambda: office.theirs()["metadata"]["stage"] == "finished")
             await asyncio.to_thread(until, lambda: shared or not office.comfy.running)
@@ -101,8 +100,8 @@ def test_comfyui_dies_as_soon_as_the_plugin_has_written_the_picture(
         main = office.main_py()
 
         async def story() -> None:
+            feishu.faults.add("SLOW", match="values_image", seconds=60.0)
             task_id = await main.enters()
-            feishu.faults.add("SLOW", match="values_image", seconds=2.0)
             await asyncio.to_thread(until, in_the_sheet(office))
             await asyncio.to_thread(office.comfy.kill)
             feishu.faults.clear()
@@ -140,8 +139,7 @@ def test_main_py_delivers_when_the_plugin_was_out_of_reach_for_minutes_and_the_p
 
 async def left_behind(main: MainPy, office: Office, **options: Any) -> None:
     """A row is rendered and fetched, ComfyUI is dead, nothing is in the sheet."""
-    task_id = await main.enters(**options)
-    office.feishu.stop()
+    task_id = await main.enters(**options, feishu_leaves=True)
     await main.recovery.finish(task_id)
     await asyncio.to_thread(office.comfy.kill)
     office.feishu.start()
@@ -150,8 +148,7 @@ async def left_behind(main: MainPy, office: Office, **options: Any) -> None:
 
 async def rendered_while_feishu_is_away(main: MainPy) -> None:
     """A row is rendered and fetched, ComfyUI lives, nothing is in the sheet."""
-    task_id = await main.enters()
-    main.office.feishu.stop()
+    task_id = await main.enters(feishu_leaves=True)
     await main.recovery.finish(task_id)
     main.office.feishu.start()
 
@@ -165,7 +162,7 @@ def test_what_the_plugin_had_written_before_it_died_main_py_does_not_write_again
         main = office.main_py()
 
         async def story() -> None:
-            feishu.faults.add("SLOW", match="values_image", seconds=5.0)
+            feishu.faults.add("SLOW", match="values_image", seconds=60.0)
             task_id = await main.enters(read=read)
             await main.recovery.finish(task_id)
             await asyncio.to_thread(until, in_the_sheet(office))
@@ -431,8 +428,7 @@ def test_with_an_older_plugin_all_is_as_it_was(feishu: FeishuStandIn, tmp_path: 
         main = office.main_py(comfy=OlderPlugin(office.comfy.url, poll_seconds=0.2))
 
         async def story() -> None:
-            task_id = await main.enters()
-            feishu.stop()
+            task_id = await main.enters(feishu_leaves=True)
             await main.recovery.finish(task_id)
             await asyncio.to_thread(office.comfy.kill)
             feishu.start()
@@ -518,8 +514,7 @@ def test_a_click_there_is_heard_of_also_where_nobody_was_told_of_the_plugin(
 
         async def story() -> None:
             comfy.deaf = 1
-            task_id = await main.enters()
-            feishu.stop()
+            task_id = await main.enters(feishu_leaves=True)
             comfy.deaf = 0 if known else 1000
             await main.recovery.finish(task_id)
             feishu.start()
@@ -548,18 +543,14 @@ def test_a_plugin_that_takes_questions_and_answers_none_is_out_of_reach(monkeypa
 # ------------------------------------------------------------------ the plugin has lost its record
 
 
-def test_a_plugin_that_has_no_record_of_it_is_out_of_reach_for_it(
-    feishu: FeishuStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_that_has_no_record_of_it_is_out_of_reach_for_it(feishu: FeishuStandIn, tmp_path: Path) -> None:
     """Somebody has emptied its folder. As long as it says that changes are not on disk yet, it is waited for."""
-    monkeypatch.setattr(in_use, "ASK_SECONDS", 120.0)  # it is there, however busy the machine
     with Office(tmp_path, feishu) as office:
         comfy = Behind(office.comfy.url, poll_seconds=0.2)
         main = office.main_py(comfy=comfy)
 
         async def story() -> None:
-            task_id = await main.enters()
-            feishu.stop()
+            task_id = await main.enters(feishu_leaves=True)
             await main.recovery.finish(task_id)
             for path in office.comfy.table.glob("active/*.json"):
                 path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from plugin_support import Comfy, Start, picture, row, until
 from publishing_office import NOTHING, SAME, Office
 from publishing_support import rows
 
+from wfrecovery.bridge.recovery import numbering
 from wfrecovery.demo.feishu_host.stand_in import DEFAULT_HEADER, Fault, FeishuStandIn
 
 NUMBER = "任务号"
@@ -38,14 +40,21 @@ def entered(comfy: Comfy, number: int, seconds: float = 0.0) -> str:
 def test_the_plugin_numbers_the_rows_of_a_batch_in_one_call_before_they_are_rendered(
     start: Start, feishu: FeishuStandIn
 ) -> None:
+    all_are_entered = threading.Event()
+    feishu._gate.pause = lambda _: all_are_entered.wait(120)  # type: ignore[method-assign, assignment, return-value]
+    feishu.faults.add(Fault.SLOW_BEFORE, "sheets_query", times=None)  # else a slow batch is numbered bit by bit
     comfy = start(env=feishu.environment())
     prompts = [entered(comfy, number, seconds=600) for number in range(2, COUNT + 2)]
+    all_are_entered.set()
     until(lambda: len(numbers(feishu)) == COUNT)
     assert list(numbers(feishu).values()) == [comfy.record(prompt)["task_id"] for prompt in prompts]
     assert feishu.count("values_batch_update") <= 2
 
 
-def test_main_py_numbers_the_rows_of_a_batch_in_one_call_beside_its_work(tmp_path: Path, feishu: FeishuStandIn) -> None:
+def test_main_py_numbers_the_rows_of_a_batch_in_one_call_beside_its_work(
+    tmp_path: Path, feishu: FeishuStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(numbering, "GATHER_SECONDS", 3.0)  # a busy machine needs longer for a row
     with Office(tmp_path, feishu, plugin=NOTHING) as office:
         run = office.main_py()
 

@@ -138,8 +138,19 @@ class Comfy(ComfyProcess):
     def idle(self) -> None:
         """Clear the queue and interrupt what runs; returns when nothing does."""
         self.call("POST", "/queue", json={"clear": True})
-        self.call("POST", "/interrupt", json={})
+        self.interrupt()
         until(lambda: not self.pending(), what="an idle ComfyUI")
+
+    def interrupt(self) -> None:
+        """End what runs; asked for again and again, as without the plugin it is forgotten when a prompt just begins."""
+        running = self.pending()[:1]
+
+        def ended() -> bool:
+            self.call("POST", "/interrupt", json={})
+            return self.pending()[:1] != running
+
+        if running:
+            until(ended, what="the end of what was interrupted")
 
     # ------------------------------------------------------------------ the table on disk
 

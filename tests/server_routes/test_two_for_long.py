@@ -91,8 +91,8 @@ def test_every_row_once(tmp_path: Path, real: bool) -> None:
         rows, happened = tell(chance, comfies)
         print(f"seed {SEED}: {len(rows)} rows, {dict(happened)}")
         until(lambda: _settled(comfies[0], rows), what=f"all rows have ended: {_open(comfies[0])}")
-        assert not comfies[0].pending()
-        assert not comfies[1].pending()
+        # What the other one has taken over leaves a queue when its turn comes.
+        until(lambda: not any(comfy.pending() for comfy in comfies), what="empty queues")
         ended = Counter((record["row_number"], record["status"]) for record in comfies[0].records())
         assert ended == Counter((number, "已完成") for number in rows)
         for number in rows:

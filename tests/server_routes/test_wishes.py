@@ -350,8 +350,13 @@ def test_the_queue_is_cleared_before_the_recovery_knows_what_it_has_lost(
             comfy.start()
             cancel(comfy, "")
             body = {"prompt": picture("row8", seconds=600), "prompt_id": new, "extra_data": {"wfrecovery": row(8)}}
-            with pytest.raises(requests.Timeout):  # until it is recorded
-                requests.post(f"{comfy.url}/prompt", json=body, timeout=1)
+            address, sent = f"{comfy.url}/prompt", {"json": body}
+            posting = threading.Thread(target=requests.post, args=[address], kwargs=sent, daemon=True)
+            posting.start()
+            until(lambda: new in comfy.pending())
+            posting.join(1.0)
+            assert posting.is_alive()  # until it is recorded
+        posting.join()
         comfy.recovered()
         comfy.until_stage(new, "running")
         stages = {record["row_number"]: record["metadata"]["stage"] for record in comfy.records()}

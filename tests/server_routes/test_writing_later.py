@@ -83,7 +83,7 @@ def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: C
         assert "task table" in unwritten["error"]
         began = time.monotonic()
         comfy.queue(picture("hurried", seconds=600), row(6))
-        assert time.monotonic() - began < 10  # known to be behind: nobody waits for the disk again and again
+        assert time.monotonic() - began < 25  # of 30 s: known to be behind: nobody waits for the disk again and again
     until(lambda: not comfy.status()["unwritten"]["changes"])
     assert comfy.status()["unwritten"]["error"] is None
     assert comfy.finished(done)["output_files"] == ["done_00001_.png"]

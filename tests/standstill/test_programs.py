@@ -13,7 +13,7 @@ from typing import Any
 
 import preloaded
 import pytest
-from plugin_support import PATIENCE, Comfy, picture, row, until
+from plugin_support import PATIENCE, ROOT, Comfy, picture, row, until
 from publishing_support import rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shar
 
 #: What stands for how long, in seconds: enough for a busy machine to take over from a dead program.
 GONE, STILL = 15.0, 24.0
+GATE = ROOT / "tests" / "engines" / "gate_nodes"
 FASTER = f"""
 import sys, threading, time
 
@@ -102,7 +103,7 @@ class Programs:
         (quiet / "__init__.py").write_text(QUIET, "utf-8")
         output = base / "a" / "output"
         output.mkdir(parents=True)
-        self.first, self.second = (Comfy(base / name, env=self.env, plugins=[quiet]) for name in ("a", "b"))
+        self.first, self.second = (Comfy(base / name, env=self.env, plugins=[quiet, GATE]) for name in ("a", "b"))
         (base / "b" / "output").symlink_to(output)
         for comfy in (self.first, self.second):
             self._ends.callback(comfy.kill)
@@ -159,6 +160,14 @@ def quiet(prefix: str, seconds: float) -> dict[str, Any]:
     return graph
 
 
+def held(prefix: str, folder: Path) -> dict[str, Any]:
+    """A graph whose node reports progress until there is a file `end` in that folder."""
+    graph = picture(prefix)
+    graph["2"] = {"class_type": "TryGate", "inputs": {"image": ["1", 0], "folder": str(folder)}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
+    return graph
+
+
 def test_a_node_that_hangs_is_told_once_by_three_programs(programs: Programs) -> None:
     programs.first.start()
     programs.second.start()
@@ -190,11 +199,12 @@ def test_a_main_py_that_is_killed_is_told_once_by_two_comfyuis(programs: Program
 
 def test_a_comfyui_that_is_killed_is_told_by_main_py_which_goes_on_when_it_is_back(programs: Programs) -> None:
     programs.first.start()
-    main = programs.main_py(2, 5, picture("row", seconds=4.0))
+    main = programs.main_py(2, 5, held("row", programs.first.base))
     programs.first.until_stage(_prompt(programs.first), "running")
     programs.first.kill()
     texts = programs.hears(1)
     assert f"ComfyUI（{programs.first.url}）没有响应，3 个任务在等它" in texts[0]
+    (programs.first.base / "end").touch()
     programs.first.start()
     assert main.stdout is not None
     assert main.stdout.readline() == "done\n"

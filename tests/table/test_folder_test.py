@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from plugin_support import until
 
 from wfrecovery.bridge.table import folder_test
 from wfrecovery.bridge.table.disk import Disk
@@ -70,8 +71,8 @@ def test_on_a_local_disk_all_may_be_relied_on(folder: Path) -> None:
     found = examine_folder(folder)
     assert (found.locks, found.replace, found.sync, found.mode, found.problem) == (True, True, True, "locks", None)
     assert found.clock_offset == 0
-    assert found.clock_resolution is not None
-    assert found.clock_resolution <= 16_000_000
+    # On a busy machine a pause passes for one of the clock, now and then.
+    until(lambda: (examine_folder(folder).clock_resolution or 10**9) <= 16_000_000)
     assert "at once" in found.wording().en
     assert "立即" in found.wording().zh
 
@@ -286,11 +287,11 @@ def test_a_process_that_hangs_in_the_folder(folder: Path, monkeypatch: pytest.Mo
 
 def test_a_process_that_starts_slowly_says_nothing_of_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine: its locks hold all the same."""
-    monkeypatch.setattr(folder_test, "_TIME_LIMIT", 0.5)
+    monkeypatch.setattr(folder_test, "_TIME_LIMIT", 3.0)
 
     def run(command: list[str], **kwargs: Any) -> subprocess.Popen[str]:
         slow = (
-            "import sys, time, runpy; time.sleep(1); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+            "import sys, time, runpy; time.sleep(4); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
         )
         return subprocess.Popen([command[0], "-c", slow, *command[3:]], **kwargs)
 
@@ -362,7 +363,7 @@ folder_test.examine_folder(Path(sys.argv[1]), run=run)
 def test_who_is_killed_in_the_middle_leaves_nothing(folder: Path, where: str) -> None:
     """The second process notices, and removes the files of both; its standard error ends when it has ended."""
     command = [sys.executable, "-c", KILLED.format(where=where), str(folder)]
-    ended = subprocess.run(command, stderr=subprocess.PIPE, check=False, timeout=20)
+    ended = subprocess.run(command, stderr=subprocess.PIPE, check=False, timeout=180)
     assert (ended.returncode, ended.stderr) == (-9, b"")
 
 

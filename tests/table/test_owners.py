@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, UnixFileLock
 from owner_processes import FOR_EVER, Looker, OwnerProcess, QuickDisk, task_of
+from plugin_support import until
 
 from wfrecovery.bridge.table import lives
 from wfrecovery.bridge.table.lives import SILENCE_SECONDS, Life, OwnerFile
@@ -71,12 +72,12 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(owner: OwnerProcess,
     owner.children.append(int(owner.ask(how)))
     assert looker.waits_for(owner.boot) == FOR_EVER
     owner.kill()
-    for _ in range(20):  # on a busy machine the child comes late to what it does first: to let go of the lock
+
+    def is_gone() -> bool:
         looker.clock.now += 1
-        if looker.waits_for(owner.boot) == AT_ONCE:
-            break
-        time.sleep(0.05)
-    assert looker.waits_for(owner.boot) == AT_ONCE
+        return looker.waits_for(owner.boot) == AT_ONCE
+
+    until(is_gone)  # on a busy machine the child comes late to what it does first: to let go of the lock
     os.kill(owner.children[0], 0)
 
 

@@ -125,7 +125,7 @@ def test_many_managers_leave_no_thread_and_no_open_file(tmp_path: Path) -> None:
         manager(tmp_path).add_workflow_task({**ROW, "row_number": number + 1}, "图片合成")
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) <= files
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_the_beats_of_all_move_on_whatever_one_of_them_raises(
