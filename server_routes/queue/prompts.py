@@ -156,6 +156,12 @@ class Prompts:
                 prompt.taken_out = True
             return prompt
 
+    def refuse(self, meant: Callable[[Any], bool]) -> None:
+        """Those that wait and are meant must not run."""
+        with self._mutex:
+            for prompt in self._waiting:
+                prompt.refused |= meant(prompt.raw)
+
     def all_running(self, raws: Iterable[Any]) -> list[Prompt]:
         """Those of them that run: one, in ComfyUI as it is. `raws` are what its queue says to run: it knows first."""
         with self._mutex:

@@ -206,11 +206,17 @@ class Recorder:
             return None
         if prompt.goes_on and ended.sighting.message is None:
             return self._writer.submit(self._keeper.end_part, prompt, ended)
+        if prompt.goes_on:  # the task ends with this part; before that is seen, and a person asks for it again
+            self._take_out_next(prompt)
         self._keeper.read(prompt, ended)
-        write = self._writer.submit(self._keeper.end, prompt, ended)
-        if prompt.goes_on:  # the task has ended with this part
-            self._host.delete_pending(functools.partial(_goes_on_with, prompt))
-        return write
+        return self._writer.submit(self._keeper.end, prompt, ended)
+
+    def _take_out_next(self, prompt: Prompt) -> None:
+        """Later parts do not run. That is nobody's wish: it is not to be noted as one, least of all when the task runs
+        anew by then."""
+        meant = functools.partial(_goes_on_with, prompt)
+        self._prompts.refuse(meant)
+        self._host.delete_pending(meant)
 
     @_guarded
     def deleted(self, raw_items: list[Any]) -> None:

@@ -22,6 +22,9 @@ from wfrecovery.demo.launch import ComfyProcess, find_comfyui
 
 ROOT = Path(__file__).resolve().parents[2]
 RENDER_NODES = ROOT / "demo" / "render_nodes"
+GATE_NODES = Path(__file__).with_name("gate_nodes")
+#: as many as its bar has
+GATE_TICKS = 1_000_000
 SHAPES = (5, 6)
 REAL = find_comfyui()
 NO_REAL = "no real ComfyUI: neither COMFYUI_PATH nor ~/comfy/ComfyUI"
@@ -53,8 +56,10 @@ def row(number: int, **more: Any) -> dict[str, Any]:
     return {**tag, **more}
 
 
-def picture(prefix: str, *, seconds: float = 0.0, color: int = 1, batch: int = 1) -> dict[str, Any]:
-    """A graph: an image, a wait where wanted, SaveImage."""
+def picture(
+    prefix: str, *, seconds: float = 0.0, gate: str | None = None, color: int = 1, batch: int = 1
+) -> dict[str, Any]:
+    """A graph: an image, a wait where wanted (for so long, or until the test opens that gate), SaveImage."""
     graph: dict[str, Any] = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": batch, "color": color}},
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": prefix}},
@@ -62,6 +67,14 @@ def picture(prefix: str, *, seconds: float = 0.0, color: int = 1, batch: int = 1
     if seconds:
         graph["2"] = {"class_type": "WfrSleep", "inputs": {"image": ["1", 0], "seconds": seconds}}
         graph["9"]["inputs"]["images"] = ["2", 0]
+    return graph if gate is None else gated(graph, gate)
+
+
+def gated(graph: dict[str, Any], gate: str) -> dict[str, Any]:
+    """The same, which saves only when the test opens that gate: it runs for as long as it is looked at, however long
+    that takes."""
+    graph = {**graph, "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": gate}}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
     return graph
 
 
@@ -87,7 +100,7 @@ class Comfy(ComfyProcess):
     """A ComfyUI with our plugin and the demo's nodes, and what the tests ask of it."""
 
     def __init__(self, base: Path, host: str | int = 6, **options: Any) -> None:
-        plugins = [ROOT, RENDER_NODES, *options.pop("plugins", ())]
+        plugins = [ROOT, RENDER_NODES, GATE_NODES, *options.pop("plugins", ())]
         chosen: dict[str, Any] = {"real": REAL} if host == "real" else {"shape": int(host)}
         base.mkdir(parents=True, exist_ok=True)
         super().__init__(base, plugins=plugins, **chosen, **options)
@@ -134,6 +147,10 @@ class Comfy(ComfyProcess):
         """The prompts in the queue: the running one, then those that wait, in their order."""
         queue = self.get("/queue")
         return [item[1] for item in (*queue["queue_running"], *sorted(queue["queue_pending"], key=lambda i: i[0]))]
+
+    def open_gate(self, gate: str) -> None:
+        """Let go on what waits there, now or later, also after a restart."""
+        (self.base / "input" / f"{gate}.open").touch()
 
     def idle(self) -> None:
         """Clear the queue and interrupt what runs; returns when nothing does."""
@@ -189,6 +206,14 @@ class Comfy(ComfyProcess):
         found = [record for record in self.records() if record["comfyui_task_id"] == prompt_id]
         assert len(found) == 1, f"{len(found)} records for {prompt_id}"
         return copy.deepcopy(found[0])
+
+    def texts(self, folder: Path | None = None, pattern: str = "*.json") -> dict[Path, bytes]:
+        """What stands in the files of a folder, the table's where none is named. One that is replaced or moved while
+        it is read is looked for once more."""
+        try:
+            return {file: file.read_bytes() for file in (folder or self.table).rglob(pattern) if not file.is_dir()}
+        except FileNotFoundError:
+            return self.texts(folder, pattern)
 
     @contextmanager
     def table_locked(self) -> Iterator[None]:

@@ -109,9 +109,10 @@ def test_a_name_survives_a_tag_that_is_too_large(shared: Any) -> None:
 def test_what_is_rendered_again_keeps_its_publisher(start: Start, feishu: FeishuStandIn) -> None:
     """After a crash, and by a person's wish; also where the record was lost with that."""
     comfy = start(env=feishu.environment())
-    crashed = comfy.queue(picture("again", seconds=2.0), named(2, publisher=MAIN, table=MAIN))
+    crashed = comfy.queue(picture("again", gate="again"), named(2, publisher=MAIN, table=MAIN))
     comfy.until_stage(crashed, "running")
     comfy.crash()
+    comfy.open_gate("again")
     assert until_settled(comfy, crashed)["state"] == "off"
     retried = comfy.queue(failing("boom", "boom"), named(3, publisher=MAIN, table=MAIN))
     record = comfy.until_stage(retried, "failed")
@@ -119,9 +120,10 @@ def test_what_is_rendered_again_keeps_its_publisher(start: Start, feishu: Feishu
     assert comfy.act(record["task_id"], "retry").status_code == 202
     until(lambda: comfy.times(retried, "failed") == 2)
     assert comfy.record(retried)["metadata"]["publisher"] == MAIN
-    rebuilt = comfy.queue(picture("rebuilt", seconds=2.0), named(4, publisher=MAIN, table=MAIN))
+    rebuilt = comfy.queue(picture("rebuilt", gate="rebuilt"), named(4, publisher=MAIN, table=MAIN))
     record = comfy.until_stage(rebuilt, "running")
     comfy.kill()
+    comfy.open_gate("rebuilt")
     (comfy.table / "active" / f"{record['task_id']}.json").write_text("{")
     comfy.start()
     comfy.recovered()

@@ -57,7 +57,7 @@ def test_the_second_leaves_the_first_ones_rows_alone_and_takes_them_over_when_it
 ) -> None:
     first, second = two()
     for number in range(2, 6):
-        first.queue(picture(f"row{number}", seconds=1.0), row(number))
+        first.queue(picture(f"row{number}", seconds=1.0, gate="last" if number > 3 else None), row(number))
     second.start()
     assert second.recovered()["total"] == 0
     owners = {owner["life"]: owner for owner in second.status()["owners"]}
@@ -65,6 +65,7 @@ def test_the_second_leaves_the_first_ones_rows_alone_and_takes_them_over_when_it
     assert owners["alive"]["name"] == f"ComfyUI {first.url.removeprefix('http://')}"
     until(lambda: len(pictures(first, "row3_*.png")) == 1)
     first.kill()
+    second.open_gate("last")
     until(lambda: len(second.records()) == 4 and {r["status"] for r in second.records()} == {"已完成"})
     all_once(second, range(2, 6))
     assert first.get  # the second alone has answered
@@ -75,15 +76,17 @@ def test_one_that_comes_back_has_nothing_to_do(two: Callable[[], tuple[Comfy, Co
     second.start()
     second.recovered()
     for number in range(2, 5):
-        first.queue(picture(f"row{number}", seconds=1.5), row(number))
+        first.queue(picture(f"row{number}", gate="row"), row(number))
     first.restart()  # faster than the second looks, or not: each row is somebody's
+    for comfy in (first, second):
+        comfy.open_gate("row")
     until(lambda: [r["status"] for r in second.records()] == ["已完成"] * 3)
     all_once(second, range(2, 5))
 
 
 def test_a_stopped_one_keeps_its_rows(two: Callable[[], tuple[Comfy, Comfy]]) -> None:
     first, second = two()
-    prompts = [first.queue(picture(f"row{number}", seconds=2.0), row(number)) for number in (2, 3)]
+    prompts = [first.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3)]
     first.until_stage(prompts[0], "running")
     with first.table_locked():  # which it would keep
         os.kill(first.pid, signal.SIGSTOP)
@@ -96,6 +99,7 @@ def test_a_stopped_one_keeps_its_rows(two: Callable[[], tuple[Comfy, Comfy]]) ->
         assert not second.pending()
     finally:
         os.kill(first.pid, signal.SIGCONT)
+    first.open_gate("row")
     for prompt in prompts:
         first.finished(prompt)
     all_once(first, range(2, 5))
@@ -105,13 +109,15 @@ def test_a_person_takes_over_from_one_that_lives(two: Callable[[], tuple[Comfy, 
     first, second = two()
     second.start()
     second.recovered()
-    first.until_stage(first.queue(picture("row2", seconds=6.0), row(2)), "running")
+    first.until_stage(first.queue(picture("row2", gate="row2"), row(2)), "running")
     waiting = first.queue(picture("row3"), row(3))
     refused = second.call("POST", "/wfrecovery/recover", json={"take_over": "no such owner"})
     assert refused.status_code == 409
     answer = second.call("POST", "/wfrecovery/recover", json={"take_over": first.status()["owner"][:8]})
     assert (answer.status_code, answer.json()["taken_over"]) == (202, 2)
+    second.open_gate("row2")
     second.finished(waiting)
+    first.open_gate("row2")
     until(lambda: not first.pending() and not second.pending())
     # What ran in the first one went on there, for a person has said so; what waited there did not start.
     assert pictures(second, "row3_*.png") == ["row3_00001_.png"]
@@ -122,9 +128,10 @@ def test_a_person_takes_over_from_one_that_lives(two: Callable[[], tuple[Comfy, 
 def test_one_started_a_second_time_by_mistake_changes_nothing(tmp_path: Path) -> None:
     with Comfy(tmp_path / "a") as first:
         first.recovered()
-        prompts = [first.queue(picture(f"row{number}", seconds=1.0), row(number)) for number in (2, 3)]
+        prompts = [first.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3)]
         before = first.status()
         start_again(first)
+        first.open_gate("row")
         for prompt in prompts:
             first.finished(prompt)
         after = first.status()

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from plugin_support import ONE_HOST, Comfy, picture, row, until
 
 from wfrecovery.bridge.engines.history import Place
+from wfrecovery.bridge.results.contents import Contents
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.manager import DatabaseManager
-from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import QueuePlace
+from wfrecovery.demo.comfyui_host import execution
+from wfrecovery.server_routes.host import Host
+from wfrecovery.server_routes.queue.ending import Endings
+from wfrecovery.server_routes.queue.intake import Intake
+from wfrecovery.server_routes.queue.prompts import Prompts
+from wfrecovery.server_routes.queue.recorder import Recorder
+from wfrecovery.server_routes.queue.writing import Writer
 from wfrecovery.server_routes.recovery.startup import StartupRecovery
 
 PART_NODES = Path(__file__).with_name("part_nodes")
@@ -107,6 +117,68 @@ def test_a_part_that_fails_ends_the_task_with_its_next_parts(comfy: Comfy, tmp_p
     assert comfy.act(record["task_id"], "retry").status_code == 202
     ends(tmp_path, "a.2")
     assert comfy.finished(prompt)["output_files"] == ["a_part1.png", "a_part2.png"]
+
+
+class AtOnce(Executor):
+    """In the place of the writing thread: what is written is seen before anything else happens."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+class QuietHost(Host):
+    """ComfyUI's queue alone."""
+
+    def hear_interrupts(self, *_: Any) -> None:
+        """Nobody interrupts."""
+
+
+def test_what_is_asked_for_anew_as_soon_as_its_part_has_failed_is_not_ended_with_its_next_part(tmp_path: Path) -> None:
+    """Whoever sees that it has failed finds nothing of it in the queue; nothing of it ends it once more."""
+    db, prompts = DatabaseManager(tmp_path), Prompts()
+    server = SimpleNamespace(send_sync=lambda *_: None, queue_updated=lambda: None)
+    server.prompt_queue = queue = execution.PromptQueue(cast(Any, server))
+    writer = Writer(lambda _: AtOnce())
+    intake = Intake(db, writer, prompts, lambda: True)
+    seen: list[bool] = []
+
+    def person(task: TaskRecord) -> None:
+        if task.stage is Stage.FAILED:
+            seen.append(intake.has_task(task.task_id))
+            db.table.update(task.task_id, lambda now: now.entering(Stage.QUEUED))
+
+    recorder = Recorder(
+        QuietHost(server),
+        db,
+        writer,
+        intake=intake,
+        prompts=prompts,
+        endings=Endings(tmp_path, Contents(db.table.files, tmp_path)),
+        boot="boot",
+        document=lambda: None,
+        on_change=person,
+        on_progress=lambda *_: None,
+        on_start=lambda: None,
+        unwanted=lambda _: [],
+        pool=lambda _: AtOnce(),
+    )
+    recorder.install()
+    body: dict[str, Any] = {"prompt": {}, "prompt_id": str(uuid.uuid4()), "extra_data": {"wfrecovery": row(2)}}
+    intake.on_prompt(body)
+    queue.put((0, body["prompt_id"], {}, body["extra_data"], [], {}))
+    taken = queue.get()
+    assert taken is not None
+    for part in ("two", "three"):
+        queue.put((1, part, {}, body["extra_data"], [], {}))
+    queue.task_done(taken[1], {}, execution.ExecutionStatus("error", False, [("execution_error", {})]))
+    (task_id,) = db.table.ids()
+    assert (seen, queue.queue) == ([False], [])
+    assert (db.table.get(task_id).stage, db.table.get(task_id).cancel_requested) == (Stage.QUEUED, None)
 
 
 @pytest.mark.parametrize(

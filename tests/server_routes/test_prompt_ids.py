@@ -15,15 +15,8 @@ import aiohttp
 import pytest
 import requests
 from PIL import Image
-from plugin_support import PATIENCE, Comfy, all_hosts, stand_ins, until
+from plugin_support import PATIENCE, Comfy, all_hosts, gated, stand_ins, until
 from saver_support import Shop, Shops, readable, same_mark, saved, strict
-
-
-def slowed(graph: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The same after a while."""
-    graph = {**graph, "2": {"class_type": "WfrSleep", "inputs": {"image": ["1", 0], "seconds": seconds}}}
-    graph["9"]["inputs"]["images"] = ["2", 0]
-    return graph
 
 
 def send(comfy: Comfy, graph: Mapping[str, Any], tag: Any = None, **body: Any) -> requests.Response:
@@ -48,7 +41,7 @@ def at_rest(comfy: Comfy) -> None:
     """The queue is empty; then nothing is 在处理中."""
     until(lambda: not comfy.pending(), what="an empty queue")
     open_ones = [record["task_id"] for record in comfy.records() if record["status"] == "在处理中"]
-    until(lambda: not any(r["status"] == "在处理中" for r in comfy.records()), 5, f"nothing is under way: {open_ones}")
+    until(lambda: not any(r["status"] == "在处理中" for r in comfy.records()), what=f"none is under way: {open_ones}")
 
 
 def own_pictures(shop: Shop, tags: list[dict[str, Any]], marks: list[int]) -> None:
@@ -72,15 +65,16 @@ def test_a_second_prompt_with_the_same_id_is_a_task_of_its_own(host: Any, moment
     shop = shops(host)
     comfy, prompt, marks = shop.comfy, str(uuid.uuid4()), [shop.mark(), shop.mark()]
     tags = [shop.row()] * 2 if rows == 1 else [shop.row(), shop.row()]
-    blocker = comfy.queue(slowed(saved("plain", shop.name(), shop.mark()), 0.6)) if moment == "waits" else None
-    seconds = 0.6 if moment == "runs" else 0.0
-    comfy.queue(slowed(saved("plain", shop.name(), marks[0]), seconds), tags[0], prompt_id=prompt)
+    gate, blocked, own = shop.name(), saved("plain", shop.name(), shop.mark()), saved("plain", shop.name(), marks[0])
+    blocker = comfy.queue(gated(blocked, gate)) if moment == "waits" else None
+    comfy.queue(gated(own, gate) if moment == "runs" else own, tags[0], prompt_id=prompt)
     if moment == "runs":
         comfy.until_stage(prompt, "running")
     elif moment == "has ended":
         comfy.finished(prompt)
     assert accepted(send(comfy, saved("plain", shop.name(), marks[1]), tags[1], prompt_id=prompt)) == prompt
     assert len(of_prompt(comfy, prompt)) == 2
+    comfy.open_gate(gate)
     at_rest(comfy)
     first, second = of_prompt(comfy, prompt)
     assert (first["status"], second["status"]) == ("已完成", "已完成")
@@ -95,11 +89,12 @@ def test_a_second_prompt_with_the_same_id_is_a_task_of_its_own(host: Any, moment
 def test_a_prompt_that_cannot_be_queued_twice_leaves_nothing_behind(host: Any, shops: Shops) -> None:
     """Of two with the same id and number ComfyUI takes the second and answers with an error."""
     shop = shops(host)
-    comfy, prompt, mark, tag = shop.comfy, str(uuid.uuid4()), shop.mark(), shop.row()
-    blocker = comfy.queue(slowed(saved("plain", shop.name(), shop.mark()), 0.6))
+    comfy, prompt, mark, tag, gate = shop.comfy, str(uuid.uuid4()), shop.mark(), shop.row(), shop.name()
+    blocker = comfy.queue(gated(saved("plain", shop.name(), shop.mark()), gate))
     comfy.until_stage(blocker, "running")
     comfy.queue(saved("plain", shop.name(), mark), tag, prompt_id=prompt, number=5)
     send(comfy, saved("plain", shop.name(), mark), tag, prompt_id=prompt, number=5)
+    comfy.open_gate(gate)
     at_rest(comfy)
     own_pictures(shop, [tag], [mark])
     assert {record["status"] for record in of_prompt(comfy, prompt)} == {"已完成"}
@@ -110,11 +105,13 @@ def test_a_prompt_that_cannot_be_queued_twice_leaves_nothing_behind(host: Any, s
 def test_a_prompt_that_is_sent_again_after_a_time_out_ends(host: Any, shops: Shops) -> None:
     shop = shops(host)
     comfy, prompt, mark, tag = shop.comfy, str(uuid.uuid4()), shop.mark(), shop.row(task_id=f"img_20200202_{host}01")
-    graph = slowed(saved("plain", shop.name(), mark), 0.4)
+    gate = shop.name()
+    graph = gated(saved("plain", shop.name(), mark), gate)
     body = {"prompt": graph, "prompt_id": prompt, "extra_data": {"wfrecovery": tag}}
     with comfy.table_locked(), pytest.raises(requests.Timeout):
         requests.post(f"{comfy.url}/prompt", json=body, timeout=0.3)
     accepted(comfy.call("POST", "/prompt", json=body))
+    comfy.open_gate(gate)
     at_rest(comfy)
     assert {record["status"] for record in of_prompt(comfy, prompt)} == {"已完成"}
     own_pictures(shop, [tag], [mark])
@@ -124,7 +121,7 @@ def test_a_prompt_that_is_sent_again_after_a_time_out_ends(host: Any, shops: Sho
 def test_two_rows_with_one_id_each_get_their_own_after_a_kill(host: Any, shops: Shops) -> None:
     shop = shops(host)
     comfy, prompt, marks, tags = shop.comfy, str(uuid.uuid4()), [shop.mark() for _ in "ab"], [shop.row() for _ in "ab"]
-    blocker = comfy.queue(slowed(saved("plain", shop.name(), shop.mark()), 600), shop.row())
+    blocker = comfy.queue(gated(saved("plain", shop.name(), shop.mark()), "shut"), shop.row())
     comfy.until_stage(blocker, "running")
     for mark, tag in zip(marks, tags, strict=True):
         comfy.queue(saved("plain", shop.name(), mark), tag, prompt_id=prompt)
@@ -139,11 +136,13 @@ def test_two_rows_with_one_id_each_get_their_own_after_a_kill(host: Any, shops: 
 def test_the_id_of_a_task_that_is_another_s_is_not_taken(host: Any, shops: Shops) -> None:
     shop = shops(host)
     comfy, marks, tags = shop.comfy, [shop.mark(), shop.mark()], [shop.row(), shop.row()]
-    first = comfy.queue(slowed(saved("plain", shop.name(), marks[0]), 0.6), tags[0])
+    gate = shop.name()
+    first = comfy.queue(gated(saved("plain", shop.name(), marks[0]), gate), tags[0])
     theirs = comfy.record(first)["task_id"]
     in_files = {"extra_pnginfo": {"wfrecovery": {"task_id": theirs, "prompt_id": first}}}
     second = comfy.queue(saved("plain", shop.name(), marks[1]), {**tags[1], "task_id": theirs}, extra_data=in_files)
     third = comfy.queue(saved("plain", shop.name(), shop.mark()), extra_data=in_files)
+    comfy.open_gate(gate)
     tasks = [comfy.finished(prompt)["task_id"] for prompt in (first, second, third)]
     assert len(set(tasks)) == 3
     own_pictures(shop, tags, marks)
@@ -194,11 +193,18 @@ def test_a_prompt_in_parts_is_cancelled_as_one(host: Any, by: str, shops: Shops)
     if by == "our button":
         assert shop.comfy.act(shop.comfy.record(prompt)["task_id"], "cancel").status_code == 202
     else:
-        assert shop.comfy.call("POST", "/interrupt", json={}).status_code == 200
+        until(lambda: _interrupted(shop.comfy, prompt), what="a part that runs")
+    so_far = shop.runs(prefix)
     at_rest(shop.comfy)
-    assert shop.runs(prefix) < 10
+    assert shop.runs(prefix) <= min(so_far + 1, 49)
     assert shop.comfy.stage(prompt) == "cancelled"
     assert shop.comfy.status()["last_error"] is None
+
+
+def _interrupted(comfy: Comfy, prompt: str) -> bool:
+    """Whether an interruption is meant for that prompt: between two of its parts there is none that hears it."""
+    assert comfy.call("POST", "/interrupt", json={}).status_code == 200
+    return "cancel_requested" in comfy.record(prompt)["metadata"] or comfy.stage(prompt) == "cancelled"
 
 
 @stand_ins
@@ -270,22 +276,21 @@ def test_numbers_that_json_does_not_know_leave_what_is_told_readable(host: Any, 
     own_pictures(shop, [tag], [mark])
     for path in ("status", "tasks", "preview", f"tasks/{record['task_id']}", f"tasks/{record['task_id']}/graph"):
         strict(comfy.call("GET", f"/wfrecovery/{path}").text)
-    for file in comfy.table.rglob("*.json"):
-        strict(file.read_text("utf-8"))
+    for text in comfy.texts().values():
+        strict(text.decode())
 
 
 @stand_ins
 def test_a_prompt_that_is_queued_again_has_its_numbers_back(host: Any, shops: Shops) -> None:
     shop = shops(host)
     comfy = shop.comfy
-    comfy.finished(comfy.queue(saved("plain", shop.name(), shop.mark()), shop.row()))  # or the blocker's number is 0
-    blocker = comfy.queue(slowed(saved("plain", shop.name(), shop.mark()), 600), shop.row())
+    blocker = comfy.queue(gated(saved("plain", shop.name(), shop.mark()), "shut"), shop.row())
     comfy.until_stage(blocker, "running")
-    graph = slowed(saved("plain", shop.name(), shop.mark(), strength=math.nan), 600)
+    graph = gated(saved("plain", shop.name(), shop.mark(), strength=math.nan), "shut")
     waiting = accepted(send(comfy, graph, shop.row(), number=math.inf))
     comfy.crash()
-    comfy.until_stage(waiting, "running")
-    (item,) = comfy.get("/queue")["queue_running"]
+    queue = comfy.get("/queue")
+    (item,) = (item for item in (*queue["queue_running"], *queue["queue_pending"]) if item[1] == waiting)
     assert math.isnan(item[2]["9"]["inputs"]["strength"])
     comfy.idle()
     at_rest(comfy)
@@ -321,8 +326,8 @@ def test_what_is_too_large_is_left_out_and_the_prompt_recorded(host: Any, what: 
     prompt = accepted(send(comfy, saved("plain", shop.name(), mark), tag))
     record = comfy.finished(prompt)
     assert record["row_number"] == tag["row_number"]
-    file = next(comfy.table.rglob(f"[ad]*/**/{record['task_id']}.json"))
-    assert file.stat().st_size < 400_000
+    sizes = until(lambda: [len(text) for text in comfy.texts(pattern=f"[ad]*/**/{record['task_id']}.json").values()])
+    assert max(sizes) < 400_000
     for _ in range(20):
         strict(comfy.call("GET", "/wfrecovery/tasks", params={"limit": "5"}).text)
     strict(comfy.call("GET", f"/wfrecovery/tasks/{record['task_id']}/graph").text)

@@ -250,11 +250,13 @@ def test_each_row_gets_its_own_picture_when_the_next_one_replaced_it_before_that
     """Somebody holds the table's lock for so long that ComfyUI goes on without the record."""
     shop = shops(host)
     prefix, marks, tags = shop.name(), [shop.mark(), shop.mark()], [shop.row(), shop.row()]
-    first = with_slow_branch(saved("overwrite", prefix, marks[0]), 2.0)
+    first = with_slow_branch(saved("overwrite", prefix, marks[0]))
+    first["21"] = {"class_type": "TryGate", "inputs": {"image": ["20", 0], "gate": prefix}}
     with shop.feishu_away():
         prompts = [shop.comfy.queue(first, tags[0])]
         shop.comfy.until_stage(prompts[0], "running")
         with shop.comfy.table_locked():
+            shop.comfy.open_gate(prefix)
             prompts.append(shop.comfy.queue(saved("overwrite", prefix, marks[1]), tags[1]))
             until(lambda: _shows(shop.comfy.output / f"{prefix}.png", marks[1]))
         for prompt in prompts:

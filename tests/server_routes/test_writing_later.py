@@ -69,12 +69,13 @@ def full_disk(folder: Path) -> Iterator[None]:
 
 
 def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: Comfy) -> None:
-    done = comfy.queue(picture("done", seconds=2.0), row(2))
+    done = comfy.queue(picture("done", gate="done"), row(2))
     held = comfy.queue(picture("held", seconds=600), row(3))
     gone = comfy.queue(picture("gone"), row(4))
     comfy.until_stage(done, "running")
     with comfy.table_locked():
         comfy.call("POST", "/queue", json={"delete": [gone]})
+        comfy.open_gate("done")
         until(lambda: comfy.whole_pictures("done*.png"))
         new = comfy.queue(picture("new", seconds=600), row(5))
         until(lambda: comfy.status()["unwritten"]["error"])
@@ -335,7 +336,7 @@ def test_a_row_that_could_not_be_given_an_id_is_recorded_later(comfy: Comfy, oth
 
 
 def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
-    prompts = {number: comfy.queue(picture(f"row{number}", seconds=3.0), row(number)) for number in (2, 3, 4)}
+    prompts = {number: comfy.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3, 4)}
     comfy.until_stage(prompts[2], "running")
     table_id = comfy.status()["table_id"]
     for path in comfy.output.iterdir():
@@ -343,6 +344,7 @@ def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
     until(lambda: len(comfy.records()) == 3, what="the records are there again")
     assert comfy.status()["table_id"] == table_id
     comfy.crash()
+    comfy.open_gate("row")
     for prompt in prompts.values():
         assert comfy.finished(prompt)["metadata"]["attempts"] <= 2
     assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
@@ -350,7 +352,7 @@ def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
 
 def test_graphs_that_were_deleted_come_back(comfy: Comfy) -> None:
     """A clean-up of old files finds them first: they are written once."""
-    prompts = {number: comfy.queue(picture(f"row{number}", seconds=3.0), row(number)) for number in (2, 3, 4)}
+    prompts = {number: comfy.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3, 4)}
     comfy.until_stage(prompts[2], "running")
     graphs = {path: path.read_bytes() for path in (comfy.table / "graphs").iterdir()}
     assert len(graphs) == 3
@@ -361,6 +363,7 @@ def test_graphs_that_were_deleted_come_back(comfy: Comfy) -> None:
         before, now = json.loads(data), json.loads(path.read_bytes())
         assert {**now, "task": None} == {**before, "task": None}
     comfy.crash()
+    comfy.open_gate("row")
     for prompt in prompts.values():
         comfy.finished(prompt)
     assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
