@@ -98,6 +98,7 @@ srv.add_on_prompt_handler(handler)
 async def get_facts(request):
     facts["address now"] = getattr(srv, "address", None)
     facts["worker now"] = alive()
+    facts["node now"] = srv.last_node_id
     return web.json_response(facts)
 
 @srv.routes.post("/probe/put")
@@ -714,7 +715,9 @@ def test_same_number_and_id_is_refused_but_queued(host: Host) -> None:
 
 
 def test_interrupted(host: Host) -> None:
-    blocking = host.block()
+    # Only of a prompt with a client it is told which node runs: an earlier one must not be what is interrupted.
+    blocking = host.submit(host.through("WfrSleep", seconds=600), client_id="a client")
+    wait_for(lambda: host.facts()["node now"] == "9", "the blocking node")
     assert host.post("/interrupt", {"prompt_id": str(uuid.uuid4())}).status_code == 200
     time.sleep(0.3)
     assert host.running() == [blocking]

@@ -110,7 +110,7 @@ def test_a_running_recovery_shows_how_far_it_is(site: Site) -> None:
 @on_real
 def test_tasks_appear_as_they_are_queued_and_move_as_they_run(site: Site) -> None:
     site.open_list()
-    prompt = site.comfy.queue(picture("live", seconds=5, color=0x40A0C0), row(5))
+    prompt = site.comfy.queue(picture("live", gate="live", color=0x40A0C0), row(5))
     task = site.task(prompt)
     expect(task).to_have_attribute("data-stage", "running")
     bar = task.locator('[data-wfr="task-progress"]')
@@ -118,6 +118,7 @@ def test_tasks_appear_as_they_are_queued_and_move_as_they_run(site: Site) -> Non
     expect(bar).to_have_attribute("data-value", re.compile(r"^[1-9]\d*/\d+$"))
     seen = bar.get_attribute("data-value")
     expect(bar).not_to_have_attribute("data-value", str(seen))
+    site.comfy.open_gate("live")
     expect(task).to_have_attribute("data-stage", "finished")
     expect(task).to_have_attribute("data-feishu", "pushed")
     expect(bar).to_be_hidden()
