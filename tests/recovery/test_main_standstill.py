@@ -197,9 +197,10 @@ def test_it_looks_also_where_a_loop_was_left_in_the_middle(run: Run) -> None:
     asyncio.run(again())
     following.cancel()
     left.run_until_complete(asyncio.sleep(0.5))
-    for task in asyncio.all_tasks(left):
-        task.cancel()
-    left.run_until_complete(asyncio.sleep(0))
+    while tasks := asyncio.all_tasks(left):  # who is stopped stops whom he has just asked
+        for task in tasks:
+            task.cancel()
+        left.run_until_complete(asyncio.wait(tasks))
     left.close()
 
 
