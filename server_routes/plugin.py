@@ -121,7 +121,7 @@ class Plugin:
             self._db,
             self._writer,
             requeueing,
-            has_begun=self._prompts.has_begun,
+            may_be_whole=self._may_be_whole,
             on_change=self._changed,
         )
         self._recovery = StartupRecovery(
@@ -156,6 +156,9 @@ class Plugin:
 
     def _status_now(self) -> dict[str, Any]:
         return self._status.now()
+
+    def _may_be_whole(self, task: TaskRecord) -> bool:
+        return self._prompts.has_begun(task.task_id) or self._recovery.is_about_to_decide(task)
 
     def _records_others(self) -> bool:
         return self._settings.record_other_prompts
