@@ -343,10 +343,11 @@ def _as_it_means_now(meant: Meant) -> Meant:
     return FunctionType(meant.__code__, meant.__globals__, meant.__name__, meant.__defaults__, cells)
 
 
-def _queue_order(task: TaskRecord) -> tuple[bool, str, float, str]:
+def _queue_order(task: TaskRecord) -> tuple[bool, float, str, float, float]:
     queue = task.queue or QueuePlace()
+    started = parse_time(queue.boot.partition("/")[0])  # of several ComfyUIs each may have its time zone
     # what runs may have been overtaken by what was put to the front
-    return task.stage is not Stage.RUNNING, queue.boot, queue.number or 0.0, task.created_at
+    return task.stage is not Stage.RUNNING, started, queue.boot, queue.number or 0.0, parse_time(task.created_at)
 
 
 def summary(state: RecoveryState) -> str:
