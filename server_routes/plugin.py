@@ -39,6 +39,7 @@ from .publishing.standstill import StandstillThread
 from .publishing.thread import PublishingThread
 from .queue.ending import Endings
 from .queue.intake import Intake
+from .queue.named import prompts_to_end
 from .queue.prompts import Prompts
 from .queue.recorder import Recorder
 from .queue.writing import PATIENCE_SECONDS, WISH_SECONDS, Pool, Writer, one_thread
@@ -251,7 +252,7 @@ class Plugin:
             self._writer.report("who delivers what was sent before is not looked through", error)
 
     def _middleware(self) -> Any:
-        intake, writer = self._intake, self._writer
+        intake, writer, recorder = self._intake, self._writer, self._recorder
 
         @web.middleware
         async def wait_for_record(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -260,6 +261,8 @@ class Plugin:
                 return await handler(request)
             with intake.post() as post:
                 response = await handler(request)
+                if response.status == web.HTTPOk.status_code:
+                    recorder.named(await prompts_to_end(request))
                 await writer.wait(post.writes, PATIENCE_SECONDS if request.path in _PROMPT_PATHS else WISH_SECONDS)
                 return response
 

@@ -72,6 +72,42 @@ def delete(life: Life, prompt_id: str) -> Coroutine[Any, Any, None]:
     return asked(life, "/queue", {"delete": [prompt_id]})
 
 
+def interrupt(life: Life, prompt_id: str) -> Coroutine[Any, Any, None]:
+    return asked(life, "/interrupt", {"prompt_id": prompt_id})
+
+
+def cancel_job(life: Life, prompt_id: str) -> Coroutine[Any, Any, None]:
+    return asked(life, f"/api/jobs/{prompt_id}/cancel")
+
+
+def cancel_jobs(life: Life, prompt_id: str) -> Coroutine[Any, Any, None]:
+    return asked(life, "/api/jobs/cancel", {"job_ids": [prompt_id]})
+
+
+@pytest.mark.parametrize("when", [at_once, when_undecided])
+@pytest.mark.parametrize("end", [clear, delete, interrupt, cancel_job, cancel_jobs])
+def test_what_ran_ends_by_whatever_comfyui_is_asked(
+    world: SharedWorld,
+    end: Callable[[Life, str], Coroutine[Any, Any, None]],
+    when: Callable[[Life], Coroutine[Any, Any, None]],
+) -> None:
+    """By a page that was open before ComfyUI went down, and still shows it; ComfyUI does not know it."""
+    world.post("A", SHAPES["slow"])
+    world.work("A", 2)
+    world.kill(life_of(world))
+    task_id, record = only_task(world)
+    world.start("A")
+    life = life_of(world)
+
+    async def ended() -> None:
+        await when(life)
+        await end(life, record["comfyui_task_id"])
+
+    life.run(ended())
+    world.rest()
+    assert world.records()[task_id]["metadata"]["stage"] == "cancelled"
+
+
 @pytest.mark.parametrize("take_out", [clear, delete])
 def test_what_runs_is_in_no_queue_that_is_cleared(
     world: SharedWorld, take_out: Callable[[Life, str], Coroutine[Any, Any, None]]
