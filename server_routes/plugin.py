@@ -39,6 +39,7 @@ from .publishing.standstill import StandstillThread
 from .publishing.thread import PublishingThread
 from .queue.ending import Endings
 from .queue.intake import Intake
+from .queue.named import prompts_to_end
 from .queue.prompts import Prompts
 from .queue.recorder import Recorder
 from .queue.writing import PATIENCE_SECONDS, WISH_SECONDS, Pool, Writer, one_thread
@@ -121,7 +122,7 @@ class Plugin:
             self._db,
             self._writer,
             requeueing,
-            has_begun=self._prompts.has_begun,
+            may_be_whole=self._may_be_whole,
             on_change=self._changed,
         )
         self._recovery = StartupRecovery(
@@ -156,6 +157,9 @@ class Plugin:
 
     def _status_now(self) -> dict[str, Any]:
         return self._status.now()
+
+    def _may_be_whole(self, task: TaskRecord) -> bool:
+        return self._prompts.has_begun(task.task_id) or self._recovery.is_about_to_decide(task)
 
     def _records_others(self) -> bool:
         return self._settings.record_other_prompts
@@ -248,7 +252,7 @@ class Plugin:
             self._writer.report("who delivers what was sent before is not looked through", error)
 
     def _middleware(self) -> Any:
-        intake, writer = self._intake, self._writer
+        intake, writer, recorder = self._intake, self._writer, self._recorder
 
         @web.middleware
         async def wait_for_record(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -257,6 +261,8 @@ class Plugin:
                 return await handler(request)
             with intake.post() as post:
                 response = await handler(request)
+                if response.status == web.HTTPOk.status_code:
+                    recorder.named(await prompts_to_end(request))
                 await writer.wait(post.writes, PATIENCE_SECONDS if request.path in _PROMPT_PATHS else WISH_SECONDS)
                 return response
 

@@ -338,10 +338,15 @@ class Following:
         await written(self._db, task.task_id, if_ours(self._db, same))
 
     async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
-        """Carry out a person's wish, in ComfyUI too; or record that ComfyUI has stopped it."""
+        """Carry out a person's wish, in ComfyUI too, where it may be whole before it hears of that; or record that
+        ComfyUI has stopped it."""
         if task.cancel_requested and task.comfyui_task_id:
             async with self._turns.one.asking:
                 await self._engine.cancel(task.comfyui_task_id)
+                seen = await self._engine.look_up(task.comfyui_task_id)
+            if seen.place is Place.SUCCEEDED:
+                await self._collect(task, seen)
+                return
         await self._end(task, lambda record: cancelled(record, decision.reason))
 
     # ------------------------------------------------------------------ fetching

@@ -232,6 +232,8 @@ class TaskRecoveryManager:
             return None if before else task.comfyui_task_id
         job_id = await self.submit(task_id, workflow)
         task = await self._follow.read(task_id)
+        if task.cancel_requested and job_id is not None:  # meanwhile: nobody else may look before it is rendered
+            task = await self._follow.to_the_end(task_id)
         why = task.reason or Wording(f"no answer came to {task_id}", f"{task_id} 没有收到应答")
         if task.stage in (Stage.FAILED, Stage.CANCELLED):
             raise RefusedError(why)

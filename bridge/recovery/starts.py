@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterable
 
 from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
-from ..table.records import Stage, TaskRecord
+from ..table.records import Stage, TaskRecord, parse_time
 
 
 def suspect(tasks: Iterable[TaskRecord]) -> TaskRecord | None:
     """Who is to blame if ComfyUI has gone down with `tasks`: who was seen running, else the oldest in its queue."""
 
-    def turn(task: TaskRecord) -> tuple[bool, str, str]:
-        since = (task.queue and task.queue.queued_at) or task.sending or ""
-        return not _was_seen_running(task), since, task.task_id
+    def turn(task: TaskRecord) -> tuple[bool, float, str]:
+        since = (task.queue and task.queue.queued_at) or task.sending
+        return not _was_seen_running(task), parse_time(since), task.task_id  # who sent it may have another time zone
 
     return min(filter(may_be_there, tasks), key=turn, default=None)
 

@@ -151,7 +151,9 @@ def _one_job(queue: Any, prompt_id: str) -> Job | None:
 
 
 def _cancel(queue: Any, prompt_id: str) -> bool:
-    """0.25.0 on: drop it from the queue, or interrupt it."""
+    """0.25.0 on: drop it from the queue, or interrupt it; what is in neither is not looked for."""
+    if all(item[1] != prompt_id for items in queue.get_current_queue_volatile() for item in items):
+        return False
     if queue.interrupt_if_running(prompt_id):
         return True
     return bool(queue.delete_queue_item(lambda item: item[1] == prompt_id))

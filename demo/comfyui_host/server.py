@@ -104,8 +104,6 @@ class PromptServer:
         add_file_routes(self.routes)
         add_page_routes(self.routes, self.web_root)
         self.user_manager.add_routes(self.routes)
-        if options.six:
-            jobs.add_routes(self.routes, self.prompt_queue)
 
     # -- prompts, queue, history ------------------------------------------------------------------------------
 
@@ -121,6 +119,8 @@ class PromptServer:
         routes.get("/history")(self._get_history)
         routes.get("/history/{prompt_id}")(self._get_history_entry)
         routes.post("/history")(self._post_history)
+        if options.six:
+            jobs.add_routes(routes, self.prompt_queue)
 
     async def _get_prompt(self, request: web.Request) -> web.Response:
         return web.json_response(self.get_queue_info())

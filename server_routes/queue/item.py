@@ -53,9 +53,14 @@ class QueueItem:
         return tag[0] if tag is not None and tag[1] == self.prompt_id else None
 
 
+def prompt_id_of(raw: Any) -> Any:
+    """The prompt_id of an item, also of another plugin's own kind; None where it has none."""
+    return raw[1] if isinstance(raw, tuple | list) and len(raw) > 1 else None
+
+
 def is_of(task: TaskRecord, raw: Any) -> bool:
     """Whether an item of the queue or the history is this task's."""
     item = QueueItem.of(raw)
     if item is not None:
         return item.belongs_to(task.task_id, task.comfyui_task_id)
-    return isinstance(raw, tuple | list) and len(raw) > 1 and raw[1] == task.comfyui_task_id
+    return prompt_id_of(raw) is not None and prompt_id_of(raw) == task.comfyui_task_id

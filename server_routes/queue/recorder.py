@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from ..host import WORKER_NAME, Host
 from .ending import DELETED, Ended, Endings, look
 from .hooks import install_hooks
 from .intake import Intake, awaited
-from .item import QueueItem
+from .item import QueueItem, prompt_id_of
 from .keeping import Keeper
 from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
@@ -231,6 +231,11 @@ class Recorder:
         """A prompt is to be taken out that the recovery is about to queue again: as if it stood in the queue."""
         for write in self._unwanted(meant):
             awaited(write)
+
+    def named(self, prompt_ids: Set[str]) -> None:
+        """Prompts are to end by a route that looks only for what ComfyUI has."""
+        if prompt_ids:
+            self.missed(lambda raw: prompt_id_of(raw) in prompt_ids)
 
     def wiped(self) -> None:
         """The queue is cleared while the recovery fills it: what has not come yet is meant as well."""

@@ -23,8 +23,8 @@ from .requeueing import Requeued, Requeueing
 
 
 class Requests:
-    """Carries out what a person asks for. `has_begun`: whether a prompt of a task runs, or has run and is about to
-    be recorded; `on_change` gets each changed record."""
+    """Carries out what a person asks for. `may_be_whole`: whether somebody here is about to find out how a task has
+    ended, and then carries out a wish; `on_change` gets each changed record."""
 
     def __init__(
         self,
@@ -33,10 +33,10 @@ class Requests:
         writer: Writer,
         requeueing: Requeueing,
         *,
-        has_begun: Callable[[str], bool],
+        may_be_whole: Callable[[TaskRecord], bool],
         on_change: Callable[[TaskRecord], None],
     ) -> None:
-        self._has_begun = has_begun
+        self._may_be_whole = may_be_whole
         self._host, self._db, self._writer, self._requeueing, self._on_change = host, db, writer, requeueing, on_change
         self._contents = Contents(db.table.files, db.output_dir)
 
@@ -104,19 +104,21 @@ class Requests:
         return self._host.interrupt(meant) or waited
 
     def _wish(self, task_id: str) -> TaskRecord:
-        """What main.py has not submitted yet ends at once: it looks before it submits."""
+        """What main.py has not submitted yet ends at once: it looks before it submits. What it is submitting may be
+        accepted: it has that stopped then, or this ComfyUI refuses it."""
 
         def wish(task: TaskRecord) -> TaskRecord:
-            return cancelled(task, CANCELLED) if task.stage is Stage.CREATED else wished_away(task)
+            unsent = task.stage is Stage.CREATED and task.sending is None
+            return cancelled(task, CANCELLED) if unsent else wished_away(task)
 
         record = self._db.table.update(task_id, wish)
         self._on_change(record)
         return record
 
     def _end_as_wished(self, task_id: str) -> None:
-        """What is in no queue any more has ended with that; unless its end is on its way into the record: it may be
-        whole."""
-        if not self._has_begun(task_id):
+        """What is in no queue any more has ended with that; unless its end is on its way into the record, or is being
+        looked for: it may be whole."""
+        if not self._may_be_whole(self._db.table.get(task_id)):
             self._on_change(self._db.table.update(task_id, lambda task: ended_by_wish(task, CANCELLED)))
 
     async def obey(self, task_id: str) -> None:

@@ -25,7 +25,7 @@ from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, pars
 from ...bridge.table.values import QueuePlace, Result
 from ..host import Host
 from ..queue.ending import Endings, look
-from ..queue.item import is_of
+from ..queue.item import is_of, prompt_id_of
 from ..queue.keeping import ended_by_wish
 from ..queue.recording import ENGINE
 from ..queue.writing import Writer
@@ -36,6 +36,8 @@ log = logging.getLogger("wfrecovery")
 
 #: Tasks decided between two lines of progress in the log.
 BATCH: Final = 50
+#: What a ComfyUI has, or had, in its queue.
+_QUEUED: Final = (Stage.QUEUED, Stage.RUNNING)
 
 #: Whether an item of the queue is one that a person wants taken out.
 Meant = Callable[[Any], bool]
@@ -80,7 +82,7 @@ class StartupRecovery:
         self._endings, self._contents = endings, Contents(db.table.files, db.output_dir)
         self._on_change, self._on_progress = on_change, on_progress
         self.state = RecoveryState()
-        #: what is not decided yet, by task id, each as the item that it would be in the queue
+        #: of what has stood in a queue, what is not decided yet: by task id, each as the item that it would be there
         self.undecided: dict[str, tuple[Any, ...]] = {}
         #: what a person wants taken out before it is known what the queue has lost; None from then on
         self._early: list[tuple[Meant, Future[None]]] | None = []
@@ -106,18 +108,25 @@ class StartupRecovery:
         """Whether tasks may be ours that nobody brings to an end, because something went wrong."""
         return self._requeueing.undone
 
+    def is_about_to_decide(self, task: TaskRecord) -> bool:
+        """Whether a run may still find its whole result, and carries out a wish where there is none."""
+        lost = task.stage in _QUEUED and task.engine in (None, ENGINE)
+        return task.task_id in self.undecided or (lost and self._early is not None)
+
     async def ended(self) -> None:
         """Wait until the run that is under way is over."""
         if self._running is not None:
             await asyncio.wait([self._running])
 
     def unwanted(self, meant: Meant) -> list[Future[Any]]:
-        """A person wants to be taken out what is about to be queued again: the writes that note it."""
+        """A person wants to be taken out what is about to be queued again: the writes that note it. What runs here is
+        in no queue: that is interrupted, or goes on."""
         if self._early is not None:
             noted: Future[None] = Future()
             self._early.append((_as_it_means_now(meant), noted))
             return [noted]
-        return self._wish_away(meant, list(self.undecided))
+        running = {prompt_id_of(raw) for raw in self._host.queued()[0]}
+        return self._wish_away(meant, [task_id for task_id, item in self.undecided.items() if item[1] not in running])
 
     def _wish_away(self, meant: Meant, task_ids: Sequence[str]) -> list[Future[Any]]:
         items = ((task_id, self.undecided.get(task_id)) for task_id in task_ids)
@@ -142,7 +151,7 @@ class StartupRecovery:
     def _lost(self, task_ids: Sequence[str]) -> list[str]:
         tasks = [task for task_id in task_ids if (task := self._get(task_id)) is not None]
         lost = (task for task in tasks if not self._db.owners.is_me(task.owner))
-        return [task.task_id for task in lost if task.stage in (Stage.QUEUED, Stage.RUNNING)]
+        return [task.task_id for task in lost if task.stage in _QUEUED]
 
     async def _run(self) -> None:
         try:
@@ -193,9 +202,10 @@ class StartupRecovery:
         return self._db.owners.me.boot not in task.refused_by or not self._requeueing.others_may(task)
 
     def _as_items(self, task_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        """As little of each as whoever looks for it in the queue goes by."""
+        """As little of each as whoever looks for it in the queue goes by; what waits for a person is in none."""
         tasks = (task for task_id in task_ids if (task := self._get(task_id)) is not None)
-        return {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
+        queued = (task for task in tasks if task.stage in _QUEUED)
+        return {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in queued}
 
     def _results_on_disk(self, task_ids: Sequence[str]) -> dict[str, list[Found]]:
         tasks = {task_id: task for task_id in task_ids if (task := self._get(task_id)) is not None}
@@ -333,10 +343,11 @@ def _as_it_means_now(meant: Meant) -> Meant:
     return FunctionType(meant.__code__, meant.__globals__, meant.__name__, meant.__defaults__, cells)
 
 
-def _queue_order(task: TaskRecord) -> tuple[bool, str, float, str]:
+def _queue_order(task: TaskRecord) -> tuple[bool, float, str, float, float]:
     queue = task.queue or QueuePlace()
+    started = parse_time(queue.boot.partition("/")[0])  # of several ComfyUIs each may have its time zone
     # what runs may have been overtaken by what was put to the front
-    return task.stage is not Stage.RUNNING, queue.boot, queue.number or 0.0, task.created_at
+    return task.stage is not Stage.RUNNING, started, queue.boot, queue.number or 0.0, parse_time(task.created_at)
 
 
 def summary(state: RecoveryState) -> str:

@@ -501,6 +501,23 @@ def test_what_is_cancelled_while_it_is_followed_is_stopped_in_comfyui(tmp_path: 
     assert asyncio.run(recovered(recovery)) == []
 
 
+@pytest.mark.parametrize("followed", [True, False])
+def test_what_is_whole_before_it_is_stopped_is_finished(tmp_path: Path, engine: Engine, *, followed: bool) -> None:
+    """Its last node hears nothing: the interruption is taken, and the picture is there."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def too_late(prompt_id: str) -> None:
+        engine.known[prompt_id] = DONE
+
+    engine.cancel = too_late  # type: ignore[method-assign]
+
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    db.table.update(task_id, wished_away)
+    asyncio.run(recovery.finish(task_id) if followed else recovered(main_py(tmp_path, engine)[1]))
+    task = db.table.get(task_id)
+    assert (task.stage, len(task.results), len(engine.sent)) == (Stage.FINISHED, 1, 1)
+
+
 def test_what_is_cancelled_before_it_is_submitted_is_never_sent(tmp_path: Path, engine: Engine) -> None:
     db, recovery = main_py(tmp_path, engine)
     task_id = enter(db, 2)

@@ -35,7 +35,7 @@ def entered(db: bridge.DatabaseManager, *, graph: bool = True, **fields: Any) ->
 def retried(db: bridge.DatabaseManager, task_id: str) -> Any:
     """By the page. No ComfyUI is asked: none is there."""
     nobody: Any = None
-    requests = Requests(nobody, db, nobody, nobody, has_begun=nobody, on_change=lambda _: None)
+    requests = Requests(nobody, db, nobody, nobody, may_be_whole=nobody, on_change=lambda _: None)
     return asyncio.run(requests.retry(task_id))
 
 

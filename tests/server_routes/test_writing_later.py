@@ -140,7 +140,7 @@ def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(
     task_id = db.add_workflow_task({"row_number": 2, "product_name": "a"}, "图片合成")
     db.table.update(task_id, lambda task: task.entering(Stage.RUNNING))
     host, writer, nobody = OneTask(), Writer(), Any
-    ask = {"has_begun": lambda _: True, "on_change": lambda _: None}
+    ask = {"may_be_whole": lambda _: True, "on_change": lambda _: None}
     requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), **ask)
     with other.table.locked():
         asyncio.run(requests.cancel(task_id))
