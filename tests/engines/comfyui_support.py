@@ -62,7 +62,7 @@ class ComfyService:
         picture = {"width": 16, "height": 16, "batch_size": 1, "color": number}
         return {
             "1": {"class_type": "NoSuchNode" if self.refuses else "EmptyImage", "inputs": picture},
-            "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "folder": str(self.folder)}},
+            "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": str(self.folder / "end")}},
             "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": f"row{number}"}},
         }
 

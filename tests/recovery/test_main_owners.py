@@ -215,7 +215,7 @@ def none_begins(comfy: ComfyProcess) -> Iterator[Path]:
     """What is sent waits in ComfyUI's queue until that file is there."""
     graph = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "folder": str(comfy.base)}},
+        "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": str(comfy.base / "end")}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "gate"}},
     }
     requests.post(f"{comfy.url}/prompt", json={"prompt": graph}, timeout=60).raise_for_status()

@@ -22,7 +22,7 @@ from wfrecovery.demo.launch import ComfyProcess, find_comfyui
 
 ROOT = Path(__file__).resolve().parents[2]
 RENDER_NODES = ROOT / "demo" / "render_nodes"
-GATE_NODES = Path(__file__).with_name("gate_nodes")
+GATE_NODES = ROOT / "tests" / "engines" / "gate_nodes"
 #: as many as its bar has
 GATE_TICKS = 1_000_000
 SHAPES = (5, 6)
@@ -73,7 +73,7 @@ def picture(
 def gated(graph: dict[str, Any], gate: str) -> dict[str, Any]:
     """The same, which saves only when the test opens that gate: it runs for as long as it is looked at, however long
     that takes."""
-    graph = {**graph, "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": gate}}}
+    graph = {**graph, "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": f"{gate}.open"}}}
     graph["9"]["inputs"]["images"] = ["2", 0]
     return graph
 

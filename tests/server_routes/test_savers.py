@@ -251,7 +251,7 @@ def test_each_row_gets_its_own_picture_when_the_next_one_replaced_it_before_that
     shop = shops(host)
     prefix, marks, tags = shop.name(), [shop.mark(), shop.mark()], [shop.row(), shop.row()]
     first = with_slow_branch(saved("overwrite", prefix, marks[0]))
-    first["21"] = {"class_type": "TryGate", "inputs": {"image": ["20", 0], "gate": prefix}}
+    first["21"] = {"class_type": "TryGate", "inputs": {"image": ["20", 0], "gate": f"{prefix}.open"}}
     with shop.feishu_away():
         prompts = [shop.comfy.queue(first, tags[0])]
         shop.comfy.until_stage(prompts[0], "running")

@@ -13,7 +13,7 @@ from typing import Any
 
 import preloaded
 import pytest
-from plugin_support import PATIENCE, ROOT, Comfy, picture, row, until
+from plugin_support import PATIENCE, Comfy, picture, row, until
 from publishing_support import rows
 
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shar
 
 #: What stands for how long, in seconds: enough for a busy machine to take over from a dead program.
 GONE, STILL = 15.0, 24.0
-GATE = ROOT / "tests" / "engines" / "gate_nodes"
 FASTER = f"""
 import sys, threading, time
 
@@ -103,7 +102,7 @@ class Programs:
         (quiet / "__init__.py").write_text(QUIET, "utf-8")
         output = base / "a" / "output"
         output.mkdir(parents=True)
-        self.first, self.second = (Comfy(base / name, env=self.env, plugins=[quiet, GATE]) for name in ("a", "b"))
+        self.first, self.second = (Comfy(base / name, env=self.env, plugins=[quiet]) for name in ("a", "b"))
         (base / "b" / "output").symlink_to(output)
         for comfy in (self.first, self.second):
             self._ends.callback(comfy.kill)
@@ -163,7 +162,7 @@ def quiet(prefix: str, seconds: float) -> dict[str, Any]:
 def held(prefix: str, folder: Path) -> dict[str, Any]:
     """A graph whose node reports progress until there is a file `end` in that folder."""
     graph = picture(prefix)
-    graph["2"] = {"class_type": "TryGate", "inputs": {"image": ["1", 0], "folder": str(folder)}}
+    graph["2"] = {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": str(folder / "end")}}
     graph["9"]["inputs"]["images"] = ["2", 0]
     return graph
 

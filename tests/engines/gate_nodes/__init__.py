@@ -1,4 +1,4 @@
-"""A node that renders until the test says how that ends: by the file `end` in the folder that it is given."""
+"""A node that renders until the test says how that ends: by a file at the place that it is given."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from typing import Any
 
 
 class TryGate:
-    """Hands on the picture, or fails with the words that stand in the file."""
+    """Hands on the picture when there is a file `gate`, by its path or its name in the input folder; or fails with the
+    words that stand in it. Hears an interruption before."""
 
     CATEGORY = "wfrecovery/tests"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "wait"
+    WFRECOVERY_MAKES = "same"
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
-        return {"required": {"image": ("IMAGE",), "folder": ("STRING", {"default": ""})}}
+        return {"required": {"image": ("IMAGE",), "gate": ("STRING", {"default": ""})}}
 
     @classmethod
     def IS_CHANGED(cls, **_: Any) -> float:  # noqa: N802 - ComfyUI's name: never from the cache
         return float("nan")
 
-    def wait(self, image: Any, folder: str) -> tuple[Any]:
-        end = Path(folder, "end")
-        bar = import_module("comfy.utils").ProgressBar(1)
-        while not end.exists():
+    def wait(self, image: Any, gate: str) -> tuple[Any]:
+        opened = Path(import_module("folder_paths").get_input_directory(), gate)
+        bar = import_module("comfy.utils").ProgressBar(1_000_000)
+        while not opened.exists():
             bar.update(1)  # an interruption is raised here
-            time.sleep(0.02)
-        words = end.read_text("utf-8")
+            time.sleep(0.05)
+        words = opened.read_text("utf-8")
         if words:
             raise RuntimeError(words)
         return (image,)
