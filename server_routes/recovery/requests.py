@@ -104,12 +104,12 @@ class Requests:
         return self._host.interrupt(meant) or waited
 
     def _wish(self, task_id: str) -> TaskRecord:
-        """What main.py has not submitted yet ends at once: it looks before it submits. What it is submitting may be
-        accepted: it has that stopped then, or this ComfyUI refuses it."""
+        """What main.py has not submitted yet ends at once: it looks before it submits; so does what waits for a person.
+        What main.py is submitting may be accepted: it has that stopped then, or this ComfyUI refuses it."""
 
         def wish(task: TaskRecord) -> TaskRecord:
             unsent = task.stage is Stage.CREATED and task.sending is None
-            return cancelled(task, CANCELLED) if unsent else wished_away(task)
+            return cancelled(task, CANCELLED) if unsent or task.stage is Stage.ASKING else wished_away(task)
 
         record = self._db.table.update(task_id, wish)
         self._on_change(record)

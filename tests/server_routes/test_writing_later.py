@@ -150,6 +150,20 @@ def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(
     assert db.table.get(task_id).cancel_requested is not None
 
 
+def test_what_asks_is_cancelled_as_soon_as_that_can_be_written(tmp_path: Path) -> None:
+    """It is in no queue, and nobody looks at it later: the wish alone would leave it asking."""
+    db, other = DatabaseManager(tmp_path, lock_timeout=3600), DatabaseManager(tmp_path)
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "a"}, "图片合成")
+    db.table.update(task_id, lambda task: task.entering(Stage.ASKING))
+    host, writer, nobody = SimpleNamespace(delete_pending=lambda _: False, interrupt=lambda _: False), Writer(), Any
+    ask: dict[str, Any] = {"may_be_whole": lambda _: False, "on_change": lambda _: None}
+    requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), **ask)
+    with other.table.locked():
+        asyncio.run(requests.cancel(task_id))
+    writer.submit(lambda: None).result()
+    assert db.table.get(task_id).stage is Stage.CANCELLED
+
+
 class RefusingDisk(Disk):
     """Refuses what has to do with some files, so many times."""
 
