@@ -95,6 +95,8 @@ def _queued(before: TaskRecord | None) -> Iterator[StoryLine]:
         yield _line("queued")
     elif before.stage.final or before.stage is Stage.ASKING:
         yield _line("retried")
+    elif before.queue is None and before.story and before.story[-1].what == "retried":
+        return  # this is where it comes to stand by that wish
     else:
         yield _line("lost")
         yield _line("queued_again")

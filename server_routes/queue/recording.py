@@ -152,11 +152,22 @@ def _graph(
     told = record_to_json(bounded(task))
     return {
         "prompt_id": item.prompt_id,
-        "prompt": item.prompt,
+        "prompt": _as_sent(item.prompt),
         "extra_data": without_secret_texts(item.extra_data, sensitive_keys),
         "outputs_to_execute": list(item.outputs),
         "task": {name: told[name] for name in names},
         "files": dict(files),
+    }
+
+
+def _as_sent(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what ComfyUI notes in it as it runs: a node that is sent along with that is not asked any more whether
+    it has changed."""
+    return {
+        node_id: {name: value for name, value in node.items() if name != "is_changed"}
+        if isinstance(node, Mapping)
+        else node
+        for node_id, node in prompt.items()
     }
 
 

@@ -14,7 +14,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import ABSENT, Sighting
-from wfrecovery.bridge.recovery import queue_looks
+from wfrecovery.bridge.recovery import following, queue_looks
 from wfrecovery.bridge.recovery.following import Following
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.records import Stage
@@ -96,9 +96,12 @@ def test_who_is_out_of_reach_is_asked_once_and_nothing_is_written(kind: Any, how
     assert sum(client.asked.values()) == 1
 
 
-def test_a_comfyui_that_has_forgotten_them_is_asked_about_each_twice(tmp_path: Path) -> None:
+def test_a_comfyui_that_has_forgotten_them_is_asked_about_each_twice(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Besides, about the first one that is judged, about the one to blame where that is another (which one comes first
     is the threads' affair), and about all that wait; and its plugin about itself."""
+    monkeypatch.setattr(following, "LOOK_SECONDS", 3.0)  # for two of them they are gathered, to be sent in their order
     client = Asked("forgotten")
     tasks = starts(tmp_path, client)
     assert client.sent == [f"job-{number}" for number in range(TASKS)]

@@ -108,6 +108,10 @@ def test_what_waits_for_a_person(table: WorkflowDatabase) -> None:
     table.update(job(1).task_id, lambda task: task.entering(Stage.ASKING))
     table.update(job(1).task_id, lambda task: task.entering(Stage.QUEUED))
     assert told(table, job(1).task_id) == ["queued", "lost", "retried"]
+    for number in (1, 2):
+        place = QueuePlace(boot=f"boot {number}", number=0.0)
+        table.update(job(1).task_id, lambda task, place=place: replace(task, queue=place))
+    assert told(table, job(1).task_id) == ["queued", "lost", "retried", "lost", "queued_again"]
 
 
 def test_blocked_for_the_same_reason_is_told_once(table: WorkflowDatabase) -> None:
