@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import preloaded
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from plugin_support import RUNNING, Comfy, Shared, Start
 from publishing_support import Team, rows
@@ -96,6 +98,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The run is over."""
     if not hasattr(config, "workerinput"):
         preloaded.end_run()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """The first worker compiles the tests, and the others wait for it: in a fresh clone each would compile them all."""
+    folder = Path(tempfile.gettempdir())  # the run's own
+    compiled = folder / "tests-are-compiled"
+    with FileLock(folder / "tests-are-compiled.lock"):
+        if not compiled.exists():
+            yield
+            compiled.touch()
+            return
+    yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -235,7 +235,13 @@ class Comfy(ComfyProcess):
 
     def until_stage(self, prompt_id: str, *stages: str) -> dict[str, Any]:
         """Wait for the task to come to one of these stages; its record."""
-        until(lambda: self.stage(prompt_id) in stages, what=f"{prompt_id} is {stages}\n{self.log()[-3000:]}")
+
+        def has_come() -> bool:
+            """It may have no record yet: while nothing can be written, `POST /prompt` answers all the same."""
+            of_it = (record for record in self.records() if record["comfyui_task_id"] == prompt_id)
+            return any(record["metadata"]["stage"] in stages for record in of_it)
+
+        until(has_come, what=f"{prompt_id} is {stages}\n{self.log()[-3000:]}")
         return self.record(prompt_id)
 
     def finished(self, prompt_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from plugin_support import ONE_HOST, Comfy, all_hosts, one_host, picture, row, until
+from plugin_support import EVERYWHERE, ONE_HOST, Comfy, all_hosts, one_host, picture, row, until
 
 EXEC_NODES = Path(__file__).with_name("exec_route")
 LATE_WORKER = Path(__file__).with_name("late_worker")
@@ -114,7 +114,7 @@ def test_forty_rows_behind_one_that_kills_are_not_counted(tmp_path: Path) -> Non
             assert comfy.finished(prompt)["metadata"]["attempts"] == 1
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, False] if EVERYWHERE else [True])
 @all_hosts
 def test_what_kills_the_moment_it_begins_has_its_attempt_on_disk(host: str | int, first: bool, tmp_path: Path) -> None:
     """Also as the first prompt of a ComfyUI, whose worker waits since before we listened."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from plugin_support import HOSTS, ONE_HOST, Comfy, picture, row, slow_save, until
+from plugin_support import EVERYWHERE, HOSTS, ONE_HOST, Comfy, picture, row, slow_save, until
 
 from wfrecovery import bridge
 from wfrecovery.bridge.table.changes import wished_away
@@ -104,7 +104,7 @@ def tried(*ways: Callable[[Comfy, str], None]) -> pytest.MarkDecorator:
     by_interrupt,
     by_interrupt_of_one,
     by_a_plugin_with_the_name_taken_before,
-    by_a_plugin_past_the_nodes,
+    *([by_a_plugin_past_the_nodes] if EVERYWHERE else []),
     by_jobs,
 )
 def test_a_node_that_hears_nothing_and_then_a_kill(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
@@ -185,8 +185,14 @@ def test_what_the_worker_has_taken_and_not_begun(
         assert comfy.call("GET", "/api/jobs").status_code in (200, 404, 405)
 
 
-@pytest.mark.parametrize("cancel", [by_our_route, by_the_watch])
-@pytest.mark.parametrize("where", ["ended", "read"])
+@pytest.mark.parametrize(
+    ("where", "cancel"),
+    [
+        ("ended", by_our_route),
+        ("read", by_the_watch),
+        *([("ended", by_the_watch), ("read", by_our_route)] if EVERYWHERE else []),
+    ],
+)
 @pytest.mark.parametrize("host", ONE_HOST)
 def test_what_has_ended_and_is_not_recorded_yet(
     tmp_path: Path, held: Comfy, where: str, cancel: Callable[[Comfy, str], None]

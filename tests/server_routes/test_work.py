@@ -63,19 +63,22 @@ def a_table(team: Team, finished: int) -> None:
     done, active = (team.db.table.folder / name for name in ("done", "active"))
     (done / MONTH).mkdir(parents=True)
     active.mkdir(parents=True, exist_ok=True)
+    like = _text(pushed(finish(img(1, comfyui_task_id="prompt 1"))))  # to make each by itself takes long
     for number in range(1, finished + 1):
-        _write(done / MONTH, pushed(finish(img(number, comfyui_task_id=f"prompt {number}"))))
+        task_id = img(number).task_id
+        text = like.replace(img(1).task_id, task_id).replace("prompt 1", f"prompt {number}")
+        (done / MONTH / f"{task_id}.json").write_text(text, "utf-8")
     for number in range(1, _ASKING + 1):
-        _write(active, TaskRecord(f"job_{DAY}_{number:03}", stage=Stage.ASKING))
+        asks = TaskRecord(f"job_{DAY}_{number:03}", stage=Stage.ASKING)
+        (active / f"{asks.task_id}.json").write_text(_text(asks), "utf-8")
     earlier = time.time() - 10 * TICK_SECONDS
     for place in (*done.rglob("*"), *active.rglob("*"), done, active):
         os.utime(place, (earlier, earlier))
     assert len(team.db.index.entries()) == finished + _ASKING  # as after the start
 
 
-def _write(folder: Path, record: TaskRecord) -> None:
-    text = json.dumps(record_to_json(record), ensure_ascii=False)
-    (folder / f"{record.task_id}.json").write_text(text, "utf-8")
+def _text(record: TaskRecord) -> str:
+    return json.dumps(record_to_json(record), ensure_ascii=False)
 
 
 def status_of(team: Team) -> Status:
