@@ -88,7 +88,7 @@ class Keeper:
             self._db.table.keep_table_id()
             for prompt in self._prompts.recorded():
                 self._keep_record(prompt)
-                if prompt.task_id is not None and not prompt.part:
+                if prompt.task_id is not None and not prompt.is_part:
                     keep_graph(self._db, prompt.item, prompt.task_id, self._host)
         except OSError as error:
             log.info("[wfrecovery] what was deleted is made anew later: %s", error)
@@ -100,7 +100,7 @@ class Keeper:
         self._keep_record(prompt)
 
         # The part that runs is then the last one: the task ends with it.
-        goes_on = prompt.part and self._prompts.has_task(prompt.task_id)
+        goes_on = prompt.is_part and self._prompts.has_task(prompt.task_id)
 
         def end(task: TaskRecord) -> TaskRecord:
             return ended_by_wish(task, reason) if self._ours(task) and not goes_on else wished_away(task)
@@ -112,7 +112,7 @@ class Keeper:
         if prompt.refused or prompt.task_id is None:
             return
         self._keep_record(prompt)
-        begun = going_on if prompt.part else starting
+        begun = going_on if prompt.is_part else starting
         try:
             record = self._db.table.update(prompt.task_id, functools.partial(begun, self._db))
         except NotToRunError as error:
@@ -133,7 +133,7 @@ class Keeper:
     def read(self, prompt: Prompt, ended: Ended) -> None:
         """Read what a prompt has written, on the worker: where nothing can be recorded for long, the next one starts
         all the same and may replace it. What cannot be read by the record as it is now, `end` reads."""
-        if prompt.task_id is None or prompt.goes_on or prompt.part:
+        if prompt.task_id is None or prompt.parts:
             return
         try:
             task = self._db.table.get(prompt.task_id)
@@ -173,10 +173,10 @@ class Keeper:
 
     def end_part(self, prompt: Prompt, ended: Ended) -> None:
         """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on, unless somebody
-        has taken its next part out."""
+        has taken out what is left of it."""
         for node in {result.node or "" for result in ended.results}:
             self.node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
-        if prompt.goes_on and prompt.goes_on.taken_out:
+        if all(part.taken_out for part in prompt.left):
             self.unwanted(prompt, DELETED)
 
     def node_wrote(self, prompt: Prompt, node: str, results: tuple[Result, ...]) -> None:

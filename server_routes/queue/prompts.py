@@ -64,12 +64,11 @@ class Prompt:
     starts_unseen: bool = False
     #: its attempt is in its record; set on the writing thread
     counted: bool = False
-    #: the next part of it, where a node has queued it again: its end is not the task's
-    goes_on: Prompt | None = None
-    #: it is such a next part: no attempt of its own
-    part: bool = False
-    #: it was taken out before it ran
+    #: its later parts, where nodes have queued it again, one after the other or several at once; all parts share it
+    parts: list[Prompt] = field(default_factory=list)
+    #: it was taken out before it ran, or the worker is done with it
     taken_out: bool = False
+    ended: bool = False
     #: texts that must not appear in messages
     secrets: list[str] = field(default_factory=list)
     #: nothing that it writes can be older; None while nobody knows
@@ -82,6 +81,16 @@ class Prompt:
     #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
     cached: frozenset[str] = frozenset()
     named: set[str] = field(default_factory=set)
+
+    @property
+    def is_part(self) -> bool:
+        """It is such a later part: no attempt of its own."""
+        return self in self.parts
+
+    @property
+    def left(self) -> list[Prompt]:
+        """The parts that have not run: while there are any, its end is not the task's."""
+        return [part for part in self.parts if part is not self and not part.ended]
 
     def is_this(self, raw: Any) -> bool:
         """Whether an item of the queue is this prompt. What runs is a copy that ComfyUI has made of what was put."""
@@ -139,6 +148,7 @@ class Prompts:
                 if prompt is not None:
                     self._waiting.remove(prompt)
             if prompt is not None:
+                prompt.ended = True
                 self._ending.append(prompt)
             return prompt
 

@@ -124,7 +124,7 @@ class Recorder:
         unseen = self._worker is None and self._early is None
         tagged = running is not None or item.task_id is not None
         recorded = tagged or self._intake.records(row_tag_of(item.prompt, item.extra_data))
-        prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen, part=running is not None)
+        prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen)
         prompt.began = Moment.now() if unseen else None
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
@@ -133,7 +133,8 @@ class Recorder:
             self._early = prompt
         self._prompts.add(prompt)
         if running is not None:
-            running.goes_on, prompt.part = prompt, True
+            prompt.parts = running.parts
+            prompt.parts.append(prompt)
             prompt.write = self._writer.submit(self._keeper.go_on, prompt, running)
         elif recorded:
             # Handed over as it is now: the worker may have it before the writing thread comes to that.
@@ -173,7 +174,8 @@ class Recorder:
             # By the clock of the disk that its files come to.
             record = self._db.table.files.active_path(prompt.task_id)
             prompt.began = Moment.written(record) or prompt.began
-        if prompt.refused and self._prompts.ended(result[1], result[0]) is prompt:
+        if prompt.refused:
+            self._prompts.ended(result[1], result[0])
             self._prompts.over(prompt)
         return not prompt.refused
 
@@ -204,9 +206,9 @@ class Recorder:
         ended = self._ended(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
         if not prompt.recorded:
             return None
-        if prompt.goes_on and ended.sighting.message is None:
+        if prompt.left and ended.sighting.message is None:
             return self._writer.submit(self._keeper.end_part, prompt, ended)
-        if prompt.goes_on:  # the task ends with this part; before that is seen, and a person asks for it again
+        if prompt.left:  # the task ends with this part; before that is seen, and a person asks for it again
             self._take_out_next(prompt)
         self._keeper.read(prompt, ended)
         return self._writer.submit(self._keeper.end, prompt, ended)

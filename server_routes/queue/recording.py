@@ -164,7 +164,7 @@ def _as_sent(prompt: Mapping[str, Any]) -> dict[str, Any]:
     """Without what ComfyUI notes in it as it runs: a node that is sent along with that is not asked any more whether
     it has changed."""
     return {
-        node_id: {name: value for name, value in node.items() if name != "is_changed"}
+        node_id: {name: value for name, value in tuple(node.items()) if name != "is_changed"}  # it may be running
         if isinstance(node, Mapping)
         else node
         for node_id, node in prompt.items()

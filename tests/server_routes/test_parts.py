@@ -37,10 +37,11 @@ def comfy(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Comfy]:
         yield process
 
 
-def in_two(prefix: str, *, late: bool = False) -> dict[str, Any]:
-    """A graph in two parts, the second queued as the first begins, or `late`: as it ends."""
+def in_two(prefix: str, *, late: bool = False, parts: int = 2) -> dict[str, Any]:
+    """A graph in two parts, or more, the next ones queued as the first begins, or `late`: as it ends."""
     graph = picture(prefix)
-    graph["9"] = {"class_type": "TryNext", "inputs": {"image": ["1", 0], "prefix": prefix, "late": late, "part": 1}}
+    own = {"image": ["1", 0], "prefix": prefix, "late": late, "part": 1, "parts": parts}
+    graph["9"] = {"class_type": "TryNext", "inputs": own}
     return graph
 
 
@@ -84,6 +85,27 @@ def test_a_wish_that_came_before_the_next_part_is_meant_for_it(
     until(lambda: not comfy.pending())
     assert comfy.stage(prompt) == "cancelled"
     assert not comfy.pictures("a_part2.png")
+
+
+@pytest.mark.parametrize("parts", [3, 4])
+def test_of_several_next_parts_none_runs_after_a_wish(comfy: Comfy, tmp_path: Path, parts: int) -> None:
+    """The first of them that does not run is not taken for the one behind it, which then nobody would know."""
+    prompt = comfy.queue(in_two("a", late=True, parts=parts), row(2))
+    comfy.until_stage(prompt, "running")
+    by_our_button(comfy, prompt)
+    for part in range(2, parts + 1):
+        ends(tmp_path, f"a.{part}")
+    ends(tmp_path, "a.1")
+    until(lambda: not comfy.pending())
+    assert comfy.until_stage(prompt, "cancelled", "finished")["metadata"]["stage"] == "cancelled"
+    assert [path.name for path in comfy.pictures()] == ["a_part1.png"]
+
+
+def test_several_next_parts_are_one_task(comfy: Comfy, tmp_path: Path) -> None:
+    prompt = comfy.queue(in_two("a", parts=4), row(2))
+    for part in range(1, 5):
+        ends(tmp_path, f"a.{part}")
+    assert comfy.finished(prompt)["output_files"] == [f"a_part{part}.png" for part in range(1, 5)]
 
 
 @pytest.mark.parametrize("take_out", [by_our_button, by_clear])
