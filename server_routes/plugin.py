@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -137,6 +138,8 @@ class Plugin:
             on_progress=self._events.changed,
         )
         self._watch = Watch(self._db, self._recovery, self._requests, self._recorder, self._writer)
+        #: set when the table has its id, or could not be given one
+        self._named = threading.Event()
         self._retention = Retention(self._db, lambda: self._settings.keep_days)
         self._status = Status(
             host=self._host,
@@ -146,6 +149,7 @@ class Plugin:
             publisher=self._publisher,
             page_settings=self._page_settings,
             standstill=self._standstill.now,
+            named=self._named,
             boot_id=self._boot_id,
             started=started,
         )
@@ -230,8 +234,11 @@ class Plugin:
         """Others see from now on that this ComfyUI lives, and which table it works in."""
         try:
             log.info("[wfrecovery] other programs know this ComfyUI as owner %s", self._db.owners.me.boot[:SHORT])
-            self._db.owners.beat()
-            self._db.table.keep_table_id()
+            try:
+                self._db.owners.beat()
+                self._db.table.keep_table_id()
+            finally:
+                self._named.set()
             log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())
         except (TaskError, OSError) as error:
             self._writer.report("the task table cannot be written", error)

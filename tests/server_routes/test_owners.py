@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def all_once(comfy: Comfy, rows: range) -> None:
         assert pictures(comfy, f"row{number}_*.png") == [f"row{number}_00001_.png"]
     ended = {record["row_number"]: record["status"] for record in comfy.records()}
     assert ended == dict.fromkeys(rows, "已完成")
+
+
+def test_who_asks_a_comfyui_that_has_just_begun_is_told_which_table_it_works_in(tmp_path: Path) -> None:
+    """Else main.py and the command line take the folder that they share with it for their own alone."""
+    comfy = Comfy(tmp_path)
+    comfy.table.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool, ExitStack() as until_then:
+        until_then.enter_context(comfy.table_locked())
+        with comfy:
+            status = pool.submit(comfy.status)
+            assert not wait([status], timeout=0.5).done, "it has no id yet"
+            until_then.close()
+            assert status.result()["table_id"] == (comfy.table / "table_id").read_text()
 
 
 def test_the_second_leaves_the_first_ones_rows_alone_and_takes_them_over_when_it_dies(
