@@ -136,17 +136,24 @@ class MainPy:
         return asyncio.run(all_of_them())
 
     async def enters(
-        self, row: int = 2, *, seconds: float = GRAPH_SECONDS, read: bool = True, feishu_leaves: bool = False
+        self,
+        row: int = 2,
+        *,
+        seconds: float = GRAPH_SECONDS,
+        gate: str | None = None,
+        read: bool = True,
+        feishu_leaves: bool = False,
     ) -> str:
-        """Enter a row of the sheet and submit it. `read`: as it was read, not as somebody has typed it in.
-        `feishu_leaves`: before it is rendered, so that nobody can have delivered it."""
+        """Enter a row of the sheet and submit it. `gate`: it is rendered when the test opens that. `read`: as it was
+        read, not as somebody has typed it in. `feishu_leaves`: before it is rendered, so that nobody can have
+        delivered it."""
         found: Any = next(found for found in self._rows() if found.row_number == row)
         if not read:
             found = {name: getattr(found, name) for name in ("row_number", "product_name", "model_name", "prompt")}
         task_id = self.db.add_workflow_task(found, "图片合成")
         if feishu_leaves:
             self.office.feishu.stop()
-        await self.recovery.submit(task_id, picture(f"row{row}", seconds=seconds, color=row))
+        await self.recovery.submit(task_id, picture(f"row{row}", seconds=seconds, gate=gate, color=row))
         return task_id
 
     def _rows(self) -> list[bridge.RowData]:

@@ -23,7 +23,7 @@ def feishu() -> Iterator[FeishuStandIn]:
 
 async def cancelled(run: MainPy, office: Office) -> tuple[str, str]:
     """A row that a person has cancelled in the page while it was rendered: its prompt, and the plugin's task."""
-    task_id = await run.enters(2, seconds=6)
+    task_id = await run.enters(2, gate="retried")
     prompt = str(run.record().comfyui_task_id)
     theirs = str(office.comfy.record(prompt)["task_id"])
     await asyncio.to_thread(office.comfy.until_stage, prompt, "running")
@@ -43,6 +43,7 @@ def test_what_was_retried_in_the_page_goes_on_in_the_next_run(
         ((prompt, theirs),) = run.does(cancelled(run, office))
         assert office.comfy.act(theirs, "retry").status_code == 202
         if when != "under way":
+            office.comfy.open_gate("retried")
             office.comfy.finished(prompt)
         if when == "restarted":
             office.restart(plugin)
@@ -52,6 +53,7 @@ def test_what_was_retried_in_the_page_goes_on_in_the_next_run(
             await again.recovery.check_and_recover_tasks()
             open_rows = [row for row in again._rows() if row.status == "否"]
             to_do = [row.row_number for row in again.recovery.rows_to_do(open_rows, "图片合成")]
+            office.comfy.open_gate("retried")
             await again.recovery.wait_until_done()
             return to_do
 
