@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -138,8 +137,7 @@ class Plugin:
             on_progress=self._events.changed,
         )
         self._watch = Watch(self._db, self._recovery, self._requests, self._recorder, self._writer)
-        #: set when the table has its id, or could not be given one
-        self._named = threading.Event()
+        self._named = asyncio.Event()
         self._retention = Retention(self._db, lambda: self._settings.keep_days)
         self._status = Status(
             host=self._host,
@@ -149,7 +147,6 @@ class Plugin:
             publisher=self._publisher,
             page_settings=self._page_settings,
             standstill=self._standstill.now,
-            named=self._named,
             boot_id=self._boot_id,
             started=started,
         )
@@ -183,6 +180,7 @@ class Plugin:
         return Services(
             db=self._db,
             status=self._status,
+            named=self._named,
             recovery=self._recovery,
             requests=self._requests,
             actions=TaskActions(
@@ -212,6 +210,9 @@ class Plugin:
         await self._host.listening()
         self._db.owners.name = f"ComfyUI {self._host.address}".strip()
         await asyncio.to_thread(self._be_owner)
+        self._named.set()
+        found = await asyncio.to_thread(tested, self._db.output_dir)
+        log.info("[wfrecovery] %s", found.wording())
         if self._settings.in_wiki:  # Feishu may take its time
             self._asking = asyncio.create_task(asyncio.to_thread(self._find_document))
         else:
@@ -234,12 +235,8 @@ class Plugin:
         """Others see from now on that this ComfyUI lives, and which table it works in."""
         try:
             log.info("[wfrecovery] other programs know this ComfyUI as owner %s", self._db.owners.me.boot[:SHORT])
-            try:
-                self._db.owners.beat()
-                self._db.table.keep_table_id()
-            finally:
-                self._named.set()
-            log.info("[wfrecovery] %s", tested(self._db.output_dir).wording())
+            self._db.owners.beat()
+            self._db.table.keep_table_id()
         except (TaskError, OSError) as error:
             self._writer.report("the task table cannot be written", error)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from aiohttp import web
 
@@ -17,6 +17,7 @@ from ...bridge.doctor.checks import Report
 from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.deciding import choices
 from ...bridge.feishu.errors import FeishuError, FeishuNotConfiguredError
+from ...bridge.in_time import within
 from ...bridge.results.contents import Contents
 from ...bridge.settings import SettingsError
 from ...bridge.table.manager import DatabaseManager
@@ -35,6 +36,9 @@ from .status import Status
 from .task_query import TaskQuery, row_number_in
 from .thumbnails import Thumbnails, etag_of
 
+#: So long the first status waits for the table's id: who gets none takes this table for another than its own.
+_NAMING_SECONDS: Final = 5.0
+
 
 @dataclass(frozen=True)
 class Services:
@@ -42,6 +46,8 @@ class Services:
 
     db: DatabaseManager
     status: Status
+    #: the table has its id, or could not be given one
+    named: asyncio.Event
     recovery: StartupRecovery
     requests: Requests
     actions: TaskActions
@@ -69,6 +75,8 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/status")
     @answering
     async def status(_: web.Request) -> web.Response:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await within(_NAMING_SECONDS, services.named.wait())
         return web.json_response(await asyncio.to_thread(services.status.now))
 
     @routes.get("/wfrecovery/preview")

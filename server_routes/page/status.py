@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -35,13 +34,10 @@ _REFUSALS: Final = {
 #: As Python words what the system says: kind and number, what that means, and the file.
 _SYSTEM_ERROR: Final = re.compile(r"\[(Errno|WinError) (\d+)\] (.*?)(: ['\"].*)?$", re.DOTALL)
 _HELD: Final = re.compile(r"has been held for [\d.]+ s")
-#: So long the first status waits for the table's id: who gets none takes this table for another than its own.
-_NAMING_SECONDS: Final = 5.0
 
 
 class Status:
-    """Asks everybody how things stand. `boot_id` tells one start of ComfyUI from the next. `named`: the table has its
-    id, or could not be given one."""
+    """Asks everybody how things stand. `boot_id` tells one start of ComfyUI from the next."""
 
     def __init__(
         self,
@@ -53,13 +49,11 @@ class Status:
         publisher: Publisher,
         page_settings: PageSettings,
         standstill: Callable[[], dict[str, Any] | None],
-        named: threading.Event,
         boot_id: str,
         started: str,
     ) -> None:
         self._host, self._db, self._writer, self._recovery = host, db, writer, recovery
         self._publisher, self._page_settings, self._standstill = publisher, page_settings, standstill
-        self._named = named
         self.boot_id, self._started = boot_id, parse_time(started)
         self._last: dict[str, Any] | None = None
 
@@ -75,7 +69,6 @@ class Status:
         return self._last
 
     def _asked(self) -> dict[str, Any]:
-        self._named.wait(_NAMING_SECONDS)
         statuses, outbox = self._db.counts()
         unfinished: Counter[str] = Counter()
         asking = 0
