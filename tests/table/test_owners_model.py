@@ -114,5 +114,17 @@ class OwnerStory(RuleBasedStateMachine):
         self.home.cleanup()
 
 
+def test_silence_before_its_lock_proved_that_it_lives_does_not_count() -> None:
+    owner = OwnerStory()
+    owner.begin(locks=True)
+    owner.delete(("lock",))
+    owner.look(11)
+    owner.beat()
+    owner.look(1)
+    owner.delete(("json",))
+    owner.look(7)
+    owner.teardown()
+
+
 TestOwnerStory = OwnerStory.TestCase
 TestOwnerStory.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
