@@ -151,8 +151,8 @@ class Losses:
             return False
         if self.queue.stood_together(other, task):
             return True
-        owner = self._db.owners.at_work(other)  # the clock of another program may be another computer's
-        return (owner is None or self._db.owners.is_me(owner)) and _came_before(other, task)
+        # the clock of another program may be another computer's
+        return self._db.owners.other_at_work(other) is None and _came_before(other, task)
 
 
 def _came_before(other: TaskRecord, task: TaskRecord) -> bool:

@@ -184,10 +184,15 @@ class Owners:
             return owner if here.work.on(task.task_id) else None
         return None if self.life(owner) is Life.DEAD else owner
 
+    def other_at_work(self, task: TaskRecord) -> Owner | None:
+        """The same where it is another process."""
+        owner = self.at_work(task)
+        return None if self.is_me(owner) else owner
+
     def check(self, task: TaskRecord) -> None:
         """Raise OwnedError where another process is at work on the task. Under the table's lock: it then stays so."""
-        owner = self.at_work(task)
-        if owner is not None and not self.is_me(owner):
+        owner = self.other_at_work(task)
+        if owner is not None:
             raise OwnedError(task.task_id, owner, self.name_of(owner))
 
     def life(self, owner: Owner) -> Life:

@@ -151,8 +151,8 @@ class Intake:
         will not run: it must not come back under another id."""
         if self._prompts.has_task(record.task_id):
             return False
-        owner = self._db.owners.at_work(record)
-        elsewhere = owner is not None and owner.kind == OwnerKind.COMFYUI and not self._db.owners.is_me(owner)
+        owner = self._db.owners.other_at_work(record)
+        elsewhere = owner is not None and owner.kind == OwnerKind.COMFYUI
         return not elsewhere and (not record.stage.final or record.stage is Stage.CANCELLED)
 
     def _release(self, task_id: str) -> None:

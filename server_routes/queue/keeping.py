@@ -13,7 +13,7 @@ from ...bridge.table.changes import cancelled, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskError, TaskRecord
-from ...bridge.table.values import OwnerKind, Result
+from ...bridge.table.values import Result
 from ...bridge.wording import Wording
 from ..host import Host
 from .ending import DELETED, Change, Ended, Endings
@@ -68,7 +68,7 @@ class Keeper:
         self._on_change(self._db.table.update(prompt.task_id, lambda task: change(task) if self._ours(task) else task))
 
     def _ours(self, task: TaskRecord) -> bool:
-        return task.owner is None or task.owner.kind != OwnerKind.COMFYUI or self._db.owners.is_me(task.owner)
+        return self._db.owners.other_at_work(task) is None
 
     def _keep_record(self, prompt: Prompt) -> None:
         """Somebody may have emptied the folder: a prompt that is still here is recorded again, and whether it runs."""

@@ -60,7 +60,7 @@ def record_prompt(
         return db.table.create(_begun(db, record) if runs else record, graph)
 
     def queued(task: TaskRecord) -> TaskRecord:
-        check_may_run(db, task)
+        check_may_run(db, task, handed_over=True)
         record = dataclasses.replace(_queued(db.settled(task), item.prompt_id, queue), owner=db.owners.me)
         record = _addressed(db, tag, document, record)
         return _begun(db, record) if runs else record
@@ -71,8 +71,9 @@ def record_prompt(
     return record
 
 
-def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
-    """Raise NotToRunError where it must not be queued or started here. Under the table's lock."""
+def check_may_run(db: DatabaseManager, task: TaskRecord, *, handed_over: bool = False) -> None:
+    """Raise NotToRunError where it must not be queued or started here; `handed_over`: it comes in just now, from who is
+    no ComfyUI and was at work on it until then. Under the table's lock."""
     if task.cancel_requested or task.stage is Stage.CANCELLED:
         raise NotToRunError(
             Wording(f"{task.task_id} was cancelled: it does not run", f"{task.task_id} 已取消，不再运行")
@@ -84,8 +85,8 @@ def check_may_run(db: DatabaseManager, task: TaskRecord) -> None:
                 f"{task.task_id} {stage_zh(task.stage)}，不再运行",
             )
         )
-    owner = db.owners.at_work(task)
-    if owner is not None and owner.kind == OwnerKind.COMFYUI and not db.owners.is_me(owner):
+    owner = db.owners.other_at_work(task)
+    if owner is not None and not (handed_over and owner.kind != OwnerKind.COMFYUI):
         name = db.owners.name_of(owner)
         raise NotToRunError(
             Wording(

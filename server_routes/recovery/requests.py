@@ -90,8 +90,8 @@ class Requests:
         if not wish.done():
             return
         if not stopped:
-            owner = await asyncio.to_thread(self._db.owners.at_work, wish.result())
-            if owner is None or self._db.owners.is_me(owner):  # else it is that one's to obey
+            other = await asyncio.to_thread(self._db.owners.other_at_work, wish.result())
+            if other is None:  # else it is that one's to obey
                 wish = self._writer.submit(self._end_as_wished, task_id)
         await self._writer.written()
         if wish.done():

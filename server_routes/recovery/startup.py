@@ -196,8 +196,7 @@ class StartupRecovery:
     def _is_ours(self, task: TaskRecord) -> bool:
         if task.stage is Stage.CREATED or task.engine not in (None, ENGINE):
             return False
-        owner = self._db.owners.at_work(task)
-        if owner is not None and not self._db.owners.is_me(owner):
+        if self._db.owners.other_at_work(task) is not None:
             return False
         return self._db.owners.me.boot not in task.refused_by or not self._requeueing.others_may(task)
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from plugin_support import Comfy, picture, row, until
 
+from wfrecovery import bridge
+
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Comfy, Comfy]]:
@@ -96,3 +98,24 @@ def test_what_was_taken_over_while_a_recovery_ran_is_recovered_too(two: tuple[Co
     until(lambda: sorted(second.pending()) == sorted([held, waits]), what="both in the other queue")
     second.idle()
     first.idle()
+
+
+def test_what_the_command_line_has_taken_to_another_comfyui_neither_starts_nor_ends_here(
+    two: tuple[Comfy, Comfy],
+) -> None:
+    first, _ = two
+    runs, waits = first.queue(picture("here", gate="here"), row(8)), first.queue(picture("there"), row(9))
+    first.until_stage(runs, "running")
+    command_line = bridge.DatabaseManager(first.output)
+    assert command_line.take_over(first.status()["owner"]) == 2
+    first.open_gate("here")
+    until(lambda: not first.pending(), what="an idle ComfyUI")
+    until(lambda: "does not run here" in first.log(), what="a word of what does not start")
+    assert [first.record(prompt)["metadata"]["owner"]["boot"] for prompt in (runs, waits)] == [
+        command_line.owners.me.boot
+    ] * 2
+    assert [first.record(prompt)["status"] for prompt in (runs, waits)] == ["在处理中"] * 2
+    assert first.times(waits, "started") == 0
+    command_line.owners.close()  # it has ended: who is left takes over, and adopts what is whole
+    assert [first.finished(prompt)["status"] for prompt in (runs, waits)] == ["已完成"] * 2
+    assert [first.times(prompt, "started") for prompt in (runs, waits)] == [1, 1]
