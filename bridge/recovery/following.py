@@ -32,7 +32,7 @@ from .next_start import is_plugin_s
 from .plugin import is_nowhere, seen_with_plugin
 from .searching import Search
 from .starts import gone, was_put
-from .submitting import Submitting
+from .submitting import SHARED_ENGINE, Submitting
 from .turns import Turns
 from .writing import if_ours, written
 
@@ -176,14 +176,15 @@ class Following:
 
     async def at_work(self, task: TaskRecord) -> Owner | None:
         """Another process that is, or may be, at work on it."""
-        owner = await asyncio.to_thread(self._db.owners.at_work, task)
-        return None if self._db.owners.is_me(owner) else owner
+        return await asyncio.to_thread(self._db.owners.other_at_work, task)
 
     async def whose(self, task: TaskRecord) -> Whose:
         """Who brings it to its end, by what can be known now."""
         if await self.at_work(task) is not None:
             return Whose.OTHERS
         if task.stage is Stage.CREATED or self._db.owners.is_me(task.owner):
+            return Whose.OURS
+        if task.engine not in (None, SHARED_ENGINE):  # sent by `main.py`, and never heard of by a plugin
             return Whose.OURS
         shared = await self.plugin_shares_table()
         if shared is None and is_plugin_s(task):

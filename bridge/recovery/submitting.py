@@ -98,7 +98,11 @@ class Submitting:
         if is_submitted(task):
             return task
         taken = self.taking(task)
-        return taken if taken.stage.final else dataclasses.replace(taken, engine=taken.engine or self.engine)
+        return taken if taken.stage.final else self._named(taken)
+
+    def _named(self, task: TaskRecord) -> TaskRecord:
+        """`task` as one that our engine renders, whoever was to render it before: who finds it looks for it there."""
+        return dataclasses.replace(task, engine=self.engine or task.engine)
 
     def submitting(self, prompt_id: str, naming: Change, task: TaskRecord) -> TaskRecord:
         """The same for one that is about to be submitted: with its prompt_id, or as sent off where the engine makes its
@@ -108,7 +112,7 @@ class Submitting:
             return taken
         if taken.cancel_requested:
             return cancelled(taken, CANCELLED)
-        ours = dataclasses.replace(naming(taken), engine=taken.engine or self.engine)
+        ours = self._named(naming(taken))
         if self._engine.makes_own_ids:
             return sent_off(ours)
         return dataclasses.replace(ours, comfyui_task_id=taken.comfyui_task_id or prompt_id, sending=now_text())

@@ -671,3 +671,16 @@ def test_a_row_ends_while_the_disk_is_full(tmp_path: Path, engine: Engine, caplo
         assert len(engine.sent) == 1
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_the_plugin_comes_to_a_comfyui_that_had_rows_of_ours(tmp_path: Path, engine: Engine) -> None:
+    """In the folder that `main.py` uses: what that had sent before, the plugin has never heard of."""
+    db, recovery = main_py(tmp_path, engine)
+    asyncio.run(submitted(db, recovery, 2))
+    db.owners.close()
+    engine.crash()
+    told = {"table_id": db.table.keep_table_id()}
+    engine.plugin_status = lambda: told  # type: ignore[method-assign]
+    engine.at_first = DONE
+    [ended] = asyncio.run(asyncio.wait_for(recovered(main_py(tmp_path, engine)[1]), 60))
+    assert (ended["status"], len(engine.sent)) == ("已完成", 2)

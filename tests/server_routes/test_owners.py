@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import preloaded
 import pytest
+from engine_support import Engine, hurry, main_py
 from plugin_support import ONE_HOST, Comfy, picture, row, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shared by links")
@@ -195,3 +197,27 @@ def test_a_graph_whose_nodes_are_missing_waits_for_one_that_has_them(tmp_path: P
     finally:
         for comfy in (first, second, third):
             comfy.kill()
+
+
+def test_what_a_main_py_has_sent_to_another_comfyui_is_not_begun_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That renders it on when `main.py` is killed, and the ComfyUI that had it before is back."""
+    hurry(monkeypatch)
+    elsewhere = Engine("comfyui:http://elsewhere:8188")
+    with Comfy(tmp_path / "a") as comfy:
+        prompt = comfy.queue(picture("row2", gate="row"), row(2))
+        comfy.until_stage(prompt, "running")
+        comfy.kill()
+        db, recovery = main_py(comfy.output, elsewhere)
+        assert asyncio.run(recovery.check_and_recover_tasks()) == []
+        assert elsewhere.sent == [prompt]
+        db.owners.close()
+        comfy.start()
+        assert comfy.recovered()["total"] == 0
+        db, recovery = main_py(comfy.output, elsewhere)
+        elsewhere.end_all()
+        [ended] = asyncio.run(recovery.check_and_recover_tasks())
+        assert ended["status"] == "已完成"
+        assert not comfy.pending()
+        assert comfy.times(prompt, "started") == 1
