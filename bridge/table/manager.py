@@ -18,7 +18,6 @@ from .changes import (
     cancelled,
     failed_by_program,
     finished,
-    let_go,
     new_task,
     pending_again,
     pushed_again,
@@ -31,6 +30,7 @@ from .current import Submit, make_current
 from .database import Change, TableBusyError, WorkflowDatabase
 from .disk import Disk
 from .index import TaskEntry, TaskIndex
+from .letting_go import LettingGo
 from .limits import kept_cells
 from .lives import Life, Surroundings
 from .locks import Mutex
@@ -71,6 +71,7 @@ class DatabaseManager:
         self.index = TaskIndex(self.table)
         #: this program as an owner of tasks, from the first one on that it takes; and the others
         self.owners = Owners(self.table.files, kind, around=around)
+        self._letting_go = LettingGo(self.table, self.owners)
         #: the recovery of this table, by the name of its engine: who submits for the task that was entered last
         self.submits: tuple[str, Submit] | None = None
         #: tasks that this run surely has not sent: the next one does
@@ -195,9 +196,7 @@ class DatabaseManager:
     def release_task(self, task_id: str) -> None:
         """This process is no longer at work on it. Raises TaskError, TableBusyError after a second, or OSError."""
         self.owners.work.end(task_id)
-        with self.table.locked(1.0):
-            if self.owners.is_me(self.table.get(task_id).owner):
-                self.table.update(task_id, partial(let_go, self.owners.me))
+        self._letting_go.of(task_id)
 
     def take_lost(self, task_id: str) -> TaskRecord:
         """Be at work on what a ComfyUI has lost: nobody else touches it from now on. Raises OwnedError where another

@@ -19,7 +19,7 @@ import platform
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,8 @@ class Owners:
         self.name = f"{_PROGRAMS.get(kind, kind.value)} on {platform.node() or 'this computer'} (process {os.getpid()})"
         self._files, self._disk, self._around = files, files.disk, around or Surroundings()
         self.work = Work()
+        #: called with each beat, under no lock of ours
+        self.at_beat: Callable[[], object] = lambda: None
         self._mutex = threading.RLock()
         self._me: OwnerFile | None = None
         self._lock: FileLock | None = None
@@ -94,8 +96,10 @@ class Owners:
     def beat(self) -> None:
         """Show that this process lives; files that somebody has deleted are made again."""
         with self._mutex:
-            if self._me is not None and self._pid == os.getpid():
-                self._show(self._me)
+            if self._me is None or self._pid != os.getpid():
+                return
+            self._show(self._me)
+        self.at_beat()
 
     def ending(self) -> None:
         """Note that this process ends in good order: what runs in it is not to blame."""

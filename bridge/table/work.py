@@ -1,7 +1,8 @@
 """What this process is at work on: a task that somebody has entered, submitted or follows here, for as long as he does.
 
 Who returns, is cancelled or raises is no longer at work, and his tasks may be taken, also by the same process: a
-`main.py` with a menu goes back to it after Ctrl-C, and lives on.
+`main.py` with a menu goes back to it after Ctrl-C, and lives on. Other processes know from the record alone: what is
+`left` is kept until it is let go of there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -23,23 +25,26 @@ class _Worker:
     key: int
 
 
+_NOBODY: Final = _Worker(lambda: False, 0)
+
+
 class Work:
     """Tasks, and who is at work on each; for several threads at once."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._alive: dict[str, _Worker] = {}
+        self._workers: dict[str, _Worker] = {}
 
     def begin(self, task_id: str) -> None:
         """Whoever calls is at work on it: the asyncio task, or else the thread, until that has ended."""
-        alive = _caller()
+        worker = _caller()
         with self._mutex:
-            self._alive[task_id] = alive
+            self._workers[task_id] = worker
 
     def end(self, task_id: str) -> None:
         """Nobody here is any longer."""
         with self._mutex:
-            self._alive.pop(task_id, None)
+            self._workers[task_id] = _NOBODY
 
     @contextlib.contextmanager
     def during(self, task_id: str) -> Iterator[None]:
@@ -60,18 +65,24 @@ class Work:
 
     def _end_of(self, key: int) -> None:
         with self._mutex:
-            self._alive = {task_id: alive for task_id, alive in self._alive.items() if alive.key != key}
+            ended = [task_id for task_id, worker in self._workers.items() if worker.key == key]
+            self._workers.update(dict.fromkeys(ended, _NOBODY))
 
     def on(self, task_id: str) -> bool:
         """Whether somebody here is at work on it."""
         with self._mutex:
-            alive = self._alive.get(task_id)
-            if alive is None:
-                return False
-            if not alive.still():
-                del self._alive[task_id]
-                return False
-            return True
+            return self._workers.get(task_id, _NOBODY).still()
+
+    def left(self) -> list[str]:
+        """What somebody here was at work on, and nobody is any longer."""
+        with self._mutex:
+            return [task_id for task_id, worker in self._workers.items() if not worker.still()]
+
+    def forget(self, task_id: str) -> None:
+        """What was left is let go of; unless somebody has begun again."""
+        with self._mutex:
+            if not self._workers.get(task_id, _NOBODY).still():
+                self._workers.pop(task_id, None)
 
 
 def _caller() -> _Worker:

@@ -13,6 +13,7 @@ import pytest
 from owner_processes import QuickDisk
 
 from wfrecovery.bridge.table import owners
+from wfrecovery.bridge.table.database import TableBusyError
 from wfrecovery.bridge.table.lives import Life, Surroundings
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.values import Owner
@@ -146,3 +147,41 @@ def test_the_beats_of_all_move_on_whatever_one_of_them_raises(
     assert len(beats) > 3
     assert bad_boot != boot
     owners._with_beat.clear()
+
+
+def test_what_was_left_by_who_lives_on_is_free_for_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `main.py` goes back to its menu: a row had raised, or was cancelled, before it was sent."""
+    db = manager(tmp_path)
+    task_ids: list[str] = []
+
+    def busy(*_: object) -> None:
+        raise TableBusyError("somebody holds it")
+
+    def on_disk() -> list[bool]:
+        """Of which tasks a record says, to other processes, that this one is at work on them."""
+        db.owners.beat()
+        return [db.table.get(task_id).owner == db.owners.me for task_id in task_ids]
+
+    async def story() -> None:
+        async def work(number: int) -> None:
+            task_ids.append(db.add_workflow_task({**ROW, "row_number": number}, "图片合成"))
+            await asyncio.Event().wait()
+
+        working = [asyncio.create_task(work(number)) for number in (2, 3, 4)]
+        await asyncio.sleep(0)
+        assert on_disk() == [True, True, True]
+        for task in working[:2]:
+            task.cancel()
+        await asyncio.wait(working[:2])
+        with monkeypatch.context() as patch:  # it is tried again
+            patch.setattr(db.table, "locked", busy)
+            assert on_disk() == [True, True, True]
+        db.owners.work.begin(task_ids[1])  # taken up again here
+        assert on_disk() == [False, True, True]
+        working[2].cancel()
+        await asyncio.wait(working[2:])
+
+    asyncio.run(story())
+    assert on_disk() == [False, False, False]
