@@ -50,7 +50,7 @@ async def run(context: Context) -> int:
             await _push_there(context, [*there, *bulk], result)
         except CommandError as error:
             problem = error if not (wanted and local) else None
-    shared = context.db is not None and context.db.table.is_shared_with(status)
+    shared = context.db is not None and context.db.is_shared_with(status)
     if context.db is not None and (here or not (wanted or shared)):
         result["main"] = await _push_here(context, context.db, here)
     elif problem is not None:
@@ -120,7 +120,7 @@ async def _named_there(
         theirs = None
         if task is not None and task.publisher is not None and task.publisher == status.get("table_id"):
             theirs = await comfy.plugin_task(task.comfyui_task_id or "")
-        if theirs is None or context.db is None or context.db.table.is_shared_with(status):
+        if theirs is None or context.db is None or context.db.is_shared_with(status):
             here.append(task_id)
         else:
             there.append(str(theirs["task_id"]))

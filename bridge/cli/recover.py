@@ -49,7 +49,7 @@ async def run(context: Context) -> int:
                 raise _with_others(context, error) from error
             down = error.kind == "unreachable"
             lines.append(context.say(error.wording))
-    here = None if context.db is None or context.db.table.is_shared_with(status) else context.db
+    here = None if context.db is None or context.db.is_shared_with(status) else context.db
     owner = None if wanted is None else await asyncio.to_thread(_named, wanted, status, here)
     taken = 0
     others: list[KnownOwner] = []

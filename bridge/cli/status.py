@@ -35,7 +35,7 @@ async def run(context: Context) -> int:
             url = context.comfy.base_url
             lines += status_lines(context, Wording(f"ComfyUI at {url}", f"ComfyUI（{url}）"), data["comfyui"])
     data["main"] = _local_status(context, answers=problem is None or problem.kind != "unreachable")
-    if context.db is not None and context.db.table.is_shared_with(data["comfyui"]):
+    if context.db is not None and context.db.is_shared_with(data["comfyui"]):
         lines.append(context.say(Wording("main.py's table is the same", "main.py 用的是同一个任务表")))
     elif data["main"] is not None:
         title = Wording(f"main.py's table in {context.output_dir}", f"main.py 的任务表（{context.output_dir}）")

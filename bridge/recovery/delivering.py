@@ -166,7 +166,7 @@ class RunDelivery:
     async def _is_left(self, task: TaskRecord, plugin: Plugin | None, table_id: str | None) -> bool:
         """Whether another one delivers it; what that one has done with it is in our record then."""
         ours = task.publisher in (None, table_id)
-        if plugin is not None and ours and plugin.table_id is not None and plugin.table_id == table_id:
+        if plugin is not None and ours and await self._is_shared_with(plugin):
             return plugin.can_deliver(task.document)  # one table: its outbox is the plugin's
         try:
             if task.publisher is None or task.outbox.by == "plugin" or (plugin is not None and plugin.goes_by_itself):
@@ -179,6 +179,10 @@ class RunDelivery:
         except (EngineError, TaskError, OSError) as error:  # cannot be asked, or noted: rather later than twice
             log.warning("[wfrecovery] %s: who delivers it cannot be told now: %s", task.task_id, error)
             return True
+
+    async def _is_shared_with(self, plugin: Plugin) -> bool:
+        told = {"table_id": plugin.table_id, "owner": plugin.owner}
+        return await asyncio.to_thread(self._db.is_shared_with, told)
 
     async def _is_left_unnamed(self, task: TaskRecord, plugin: Plugin | None) -> bool:
         """Of one that names nobody: what the plugin was to deliver when it was asked last, it still will."""

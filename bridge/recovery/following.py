@@ -205,7 +205,7 @@ class Following:
             status = await self._engine.plugin_lately()
         except EngineError:
             return None
-        return await asyncio.to_thread(self._db.table.is_shared_with, status)
+        return await asyncio.to_thread(self._db.is_shared_with, status)
 
     # ------------------------------------------------------------------ what is seen
 

@@ -22,6 +22,8 @@ class Plugin:
     """The plugin of a ComfyUI that answers; without one, as if one had nothing set up."""
 
     table_id: str | None = None
+    #: its token as an owner; an older one tells none
+    owner: str | None = None
     #: whether it has Feishu settings, and for which document
     configured: bool = False
     document: str | None = None
@@ -36,6 +38,7 @@ class Plugin:
         feishu, unwritten = status.get("feishu") or {}, status.get("unwritten") or {}
         return cls(
             table_id=status.get("table_id"),
+            owner=status.get("owner"),
             configured=bool(feishu.get("configured")),
             document=feishu.get("document"),
             obeys="document" in feishu,

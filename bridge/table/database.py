@@ -17,6 +17,7 @@ from filelock import Timeout
 from .disk import TEMP_SUFFIX, Disk, DurabilityUnknownError, FileStamp
 from .files import TableFiles, month_of
 from .ids import TaskIds
+from .lives import is_token, path_of
 from .locks import NoLocksError, Threads, held, process_lock, renewed_in_child
 from .mending import Mending
 from .names import UnknownTaskError
@@ -325,9 +326,15 @@ class WorkflowDatabase:
             return None
 
     def is_shared_with(self, status: Mapping[str, Any] | None) -> bool:
-        """Whether the plugin that answers with this status works in this very table."""
-        table_id = status.get("table_id") if status is not None else None
-        return table_id is not None and table_id == self.table_id
+        """Whether the plugin that answers with this status works in this very table: it has the same id, and has left
+        its beat here. A copy of an output folder has that id as well."""
+        told = status or {}
+        table_id, owner = told.get("table_id"), told.get("owner")
+        if table_id is None or table_id != self.table_id:
+            return False
+        if not isinstance(owner, str):  # an older one
+            return True
+        return is_token(owner) and self._disk.exists(path_of(self.folder / "owners", owner, "json"))
 
     def keep_table_id(self) -> str:
         """The same; it is made where there is none, and made again where somebody has deleted it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -291,6 +291,15 @@ class DatabaseManager:
             for task in records
             if task is not None and task.stage.final and task.feishu_state is FeishuState.PENDING
         ]
+
+    def is_shared_with(self, status: Mapping[str, Any] | None) -> bool:
+        """Whether the plugin that answers with this status works in this very table: who answers, and shows no sign of
+        life here, works in another copy of the folder. To be asked every few seconds, for that is known after a while.
+        """
+        if status is None or not self.table.is_shared_with(status):
+            return False
+        boot = status.get("owner")
+        return boot is None or self.owners.life(Owner(OwnerKind.COMFYUI, str(boot))) is not Life.DEAD
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """How many tasks have each status, and how many outbox entries each state."""

@@ -9,15 +9,19 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_row, recovered, until
+from owner_processes import OwnerProcess
 from PIL import Image
 
 from wfrecovery import bridge
@@ -684,3 +688,24 @@ def test_the_plugin_comes_to_a_comfyui_that_had_rows_of_ours(tmp_path: Path, eng
     engine.at_first = DONE
     [ended] = asyncio.run(asyncio.wait_for(recovered(main_py(tmp_path, engine)[1]), 60))
     assert (ended["status"], len(engine.sent)) == ("已完成", 2)
+
+
+def test_main_py_works_in_a_copy_of_the_folder_of_a_comfyui(tmp_path: Path, engine: Engine) -> None:
+    """The copy has the table's id, and tasks that ComfyUI brings to their end in its own folder alone."""
+    seconds = itertools.count(step=10.0)
+    around = Surroundings(lambda: next(seconds), lambda: "here", lambda _: True)
+    with OwnerProcess(tmp_path / "its own") as comfyui:
+        beside = bridge.DatabaseManager(tmp_path / "its own", around=around)
+        task_id, prompt_id = enter(beside, 2), str(uuid.uuid4())
+        queued = {"stage": Stage.QUEUED, "engine": "comfyui", "comfyui_task_id": prompt_id, "batch": None}
+        owner = Owner(OwnerKind.COMFYUI, comfyui.boot)
+        beside.table.update(task_id, lambda task: dataclasses.replace(task, owner=owner, **queued))
+        told = {"table_id": beside.table.keep_table_id(), "owner": comfyui.boot}
+        shutil.copytree(tmp_path / "its own", tmp_path / "copy")
+        engine.plugin_status = lambda: told  # type: ignore[method-assign]
+        engine.known[prompt_id] = DONE
+        db, recovery = main_py(tmp_path / "copy", engine, around=around)
+        [ended] = asyncio.run(asyncio.wait_for(recovered(recovery), 60))
+        assert (ended["status"], engine.sent) == ("已完成", [])
+        assert not db.is_shared_with(told)
+        assert all(beside.is_shared_with(told) for _ in range(20))
