@@ -36,6 +36,8 @@ BEAT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 90.0
 #: Whoever has not moved it for so long is gone, or makes it again: nothing proves that of a former start of the kernel.
 _FORGOTTEN_SECONDS: Final = 24 * 3600.0
+#: So long a ComfyUI with many nodes may take until it is back.
+_BACK_SECONDS: Final = 300.0
 #: A look is good for so long: hundreds of tasks have the same owner.
 _KEPT_SECONDS: Final = 1.0
 #: On Windows another process may be looking at the same lock just now, which takes it much less than this.
@@ -154,8 +156,17 @@ class Lives:
 
     def is_forgotten(self, boot: str) -> bool:
         """Whether its beat has not moved for a day: reason enough to remove its files, and for nothing else."""
+        age = self._age(boot)
+        return age is not None and age > _FORGOTTEN_SECONDS
+
+    def was_seen_lately(self, boot: str) -> bool:
+        """Whether its beat has moved a few minutes ago, by the time of the day: clocks that do not agree say no."""
+        age = self._age(boot)
+        return age is not None and abs(age) < _BACK_SECONDS
+
+    def _age(self, boot: str) -> float | None:
         stamp = self._stamp(boot)
-        return stamp is not None and time.time() - stamp.changed_at / 1e9 > _FORGOTTEN_SECONDS
+        return None if stamp is None else time.time() - stamp.changed_at / 1e9
 
     def ended_well(self, boot: str) -> bool:
         """Whether a dead one ended in good order, or with its kernel."""

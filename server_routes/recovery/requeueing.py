@@ -92,9 +92,14 @@ class Requeueing:
         return Requeued.REFUSED
 
     def others_may(self, task: TaskRecord) -> bool:
-        """Whether another ComfyUI lives that has not refused its graph."""
-        lives = ((told.kind, told.boot) for told, life in self._db.owners.known() if life in (Life.ALIVE, Life.DOUBT))
-        return any(kind == OwnerKind.COMFYUI and boot not in task.refused_by for kind, boot in lives)
+        """Whether another ComfyUI lives, or may be starting again, that has not refused its graph."""
+        owners = self._db.owners
+        others = [
+            (told, life)
+            for told, life in owners.known()
+            if told.kind == OwnerKind.COMFYUI and told.boot not in task.refused_by
+        ]
+        return any(life in (Life.ALIVE, Life.DOUBT) or owners.may_come_back(told) for told, life in others)
 
 
 def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import preloaded
 import pytest
@@ -168,6 +169,39 @@ def test_the_command_line_finds_the_table_again_after_a_second_start_by_mistake(
     assert "they share this table" in ended.stdout, ended.stdout
 
 
+def decided(record: dict[str, Any]) -> bool:
+    """Whether a ComfyUI that lacks its nodes has found that."""
+    return record["status"] == "失败" or "refused_by" in record["metadata"]
+
+
+def ends_for_good(comfy: Comfy, boot: str) -> None:
+    """SIGKILL, longer ago than a start takes."""
+    comfy.kill()
+    os.utime(comfy.table / "owners" / f"{boot}.json", (0, 0))
+
+
+def test_a_graph_whose_nodes_are_missing_waits_for_one_that_is_being_restarted(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "output").mkdir(parents=True)
+    (tmp_path / "b" / "output").symlink_to(tmp_path / "a" / "output")
+    second = Comfy(tmp_path / "b")
+    second.plugins = second.plugins[:1]  # ours alone
+    with Comfy(tmp_path / "a") as first, second:
+        prompts = [first.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3)]
+        first.until_stage(prompts[0], "running")
+        refused = [second.status()["owner"]]
+        first.stop()
+        until(lambda: all(map(decided, map(second.record, prompts))))
+        assert [second.record(prompt)["metadata"].get("refused_by") for prompt in prompts] == [refused] * 2
+        second.call("POST", "/wfrecovery/recover", json={})
+        second.recovered()
+        first.start()
+        first.open_gate("row")
+        for prompt in prompts:
+            first.finished(prompt)
+    all_once(first, range(2, 4))
+
+
 def test_a_graph_whose_nodes_are_missing_waits_for_one_that_has_them(tmp_path: Path) -> None:
     """The second ComfyUI has not all nodes: what it cannot run waits while the other one lives, and fails after it."""
     (tmp_path / "b").mkdir()
@@ -183,14 +217,15 @@ def test_a_graph_whose_nodes_are_missing_waits_for_one_that_has_them(tmp_path: P
         second.recovered()
         third.start()
         third.recovered()
+        boots = [comfy.status()["owner"] for comfy in (first, third)]
         stuck = first.queue(picture("row2", seconds=600), row(2))  # no file of it is there
         first.until_stage(stuck, "running")
         with third.table_locked():  # else it could be stopped with the table's lock in its hands
             os.kill(third.pid, signal.SIGSTOP)  # alive, and takes nothing
-        first.kill()
+        ends_for_good(first, boots[0])
         until(lambda: second.record(stuck)["metadata"].get("refused_by") == [second.status()["owner"]])
         assert second.stage(stuck) in ("queued", "running")
-        third.kill()
+        ends_for_good(third, boots[1])
         record = second.until_stage(stuck, "failed")
         assert "WfrSleep" in record["error_message"]
         assert record["metadata"]["attempts"] == 1
