@@ -129,8 +129,12 @@ class Requests:
 
     def take_over(self, boot: str) -> int:
         """Be at work on what another process was at work on, because a person says so; how many tasks that are. Raises
-        TaskError where there is no such owner, or several are meant."""
-        return self._db.take_over(boot)
+        TaskError where there is no such owner, or several are meant, and OSError."""
+        try:
+            return self._db.take_over(boot)
+        except OSError:  # some may be ours by now
+            self._requeueing.undone = True
+            raise
 
 
 def _unless_finished_since(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterator
 
 import pytest
 import shared_judge
 from shared_world import ROWS, SHAPES, SharedWorld
+
+from wfrecovery.bridge.table.database import Change
+from wfrecovery.bridge.table.records import TaskRecord
 
 
 @pytest.fixture
@@ -253,4 +257,32 @@ def test_what_the_command_line_has_taken_over_is_not_sent_again_by_the_program_i
     world.wait(30.0)
     world.work("A", 20)
     assert [start for start in world.marks.starts if start.graph in ROWS["far"]] == []
+    ends_well(world)
+
+
+def test_what_was_taken_over_before_the_disk_refused_the_rest_is_decided(
+    world: SharedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person has asked for all of them, and was told of an error; the first is this ComfyUI's by then."""
+    world.post("A", SHAPES["slow"])
+    world.post("A", SHAPES["one"])
+    world.work("A", 1)
+    a, b = world.comfys["A"], world.comfys["B"]
+    assert a is not None
+    assert b is not None
+    taken, update = [], b.plugin._db.table.update
+
+    def once(task_id: str, change: Change) -> TaskRecord:
+        if taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken.append(task_id)
+        return update(task_id, change)
+
+    world.marks.replaced.add(a.plugin._db.owners.me.boot)
+    with b.on(), monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(b.plugin._db.table, "update", once)
+        b.plugin._requests.take_over(a.plugin._db.owners.me.boot)
+    world.wait(70.0)
+    world.work("B", 20)
+    assert world.records()[taken[0]]["metadata"]["stage"] == "finished"
     ends_well(world)
