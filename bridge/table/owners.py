@@ -41,6 +41,7 @@ _KIND_NAMES: Final[Mapping[str, Wording]] = {
     OwnerKind.COMFYUI: Wording("a ComfyUI", "一个 ComfyUI"),
     OwnerKind.MAIN: Wording("a main.py", "一个 main.py"),
     OwnerKind.FLEET: Wording("another host", "另一台主机"),
+    "": Wording("another program", "另一个程序"),
 }
 
 

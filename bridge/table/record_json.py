@@ -303,6 +303,13 @@ def _kind(value: Any) -> str:
     return known[0] if known else str(_text(value))
 
 
+def _owner(value: Any) -> Owner | None:
+    """One whose token we cannot read is somebody of whom nothing proves whether he lives: he is waited for."""
+    told = value if isinstance(value, dict) else {}
+    named = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("kind", "boot")}
+    return None if value is None else _value(Owner, {**told, **named})
+
+
 def _many(cls: type[_T]) -> Callable[[Any], tuple[_T, ...]]:
     return lambda value: tuple(_value(cls, _object(item)) for item in _list(value))
 
@@ -372,7 +379,7 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "error_message": ("problem", _text),
     "adopted": ("adopted", _flag),
     "queue": ("queue", _one(QueuePlace)),
-    "owner": ("owner", _one(Owner)),
+    "owner": ("owner", _owner),
     **{name: (name, _text) for name in _NAMES},
     "refused_by": ("refused_by", _texts),
     "nodes": ("nodes", _nodes),

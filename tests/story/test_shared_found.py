@@ -279,9 +279,10 @@ def test_what_was_taken_over_before_the_disk_refused_the_rest_is_decided(
         return update(task_id, change)
 
     world.marks.replaced.add(a.plugin._db.owners.me.boot)
-    with b.on(), monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with b.on(), monkeypatch.context() as patch:
         patch.setattr(b.plugin._db.table, "update", once)
-        b.plugin._requests.take_over(a.plugin._db.owners.me.boot)
+        with pytest.raises(OSError, match="No space"):
+            b.plugin._requests.take_over(a.plugin._db.owners.me.boot)
     world.wait(70.0)
     world.work("B", 20)
     assert world.records()[taken[0]]["metadata"]["stage"] == "finished"

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock, UnixFileLock
@@ -24,6 +25,7 @@ from plugin_support import until
 from wfrecovery.bridge.table import lives
 from wfrecovery.bridge.table.lives import SILENCE_SECONDS, Life, OwnerFile
 from wfrecovery.bridge.table.owners import OwnedError
+from wfrecovery.bridge.table.record_json import record_from_json, record_to_json
 from wfrecovery.bridge.table.values import Owner, OwnerKind
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL, no fork")
@@ -291,6 +293,17 @@ def test_what_cannot_be_understood_proves_nothing(looker: Looker, raw: bytes) ->
     assert looker.owners.name_of(Owner(OwnerKind.MAIN, "a")).zh
     assert looker.owners.known()
     assert not looker.owners.lost_power(Owner(OwnerKind.MAIN, "a"))
+
+
+@pytest.mark.parametrize("raw", ["a boot", 7, [], {}, {"kind": "main"}, {"kind": "main", "boot": 7}], ids=str)
+def test_an_owner_that_is_no_owner_of_ours_is_waited_for(looker: Looker, raw: Any) -> None:
+    """In a record of a foreign program, or a damaged one: somebody is at work on it."""
+    record = record_to_json(task_of("somebody"))
+    task = record_from_json({**record, "metadata": {**record["metadata"], "owner": raw}}, record["task_id"])
+    with pytest.raises(OwnedError, match="is at work on it"):
+        looker.owners.check(task)
+    assert task.owner is not None
+    assert looker.waits_for(task.owner.boot) == SILENCE_SECONDS
 
 
 def test_a_file_that_is_far_too_large_is_not_read(looker: Looker) -> None:
