@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 from .changes import let_go
@@ -44,7 +45,7 @@ class LettingGo:
                 return
 
 
-def _called(find: weakref.WeakMethod[object]) -> None:
+def _called(find: weakref.WeakMethod[Callable[[], None]]) -> None:
     method = find()
     if method is not None:
         method()
