@@ -74,6 +74,8 @@ class OwnerFile:
     computer: str | None = None
     since: str = ""
     beat: int = 0
+    #: what its computer, or its container, is called
+    host: str = ""
 
     @classmethod
     def of(cls, boot: str, raw: bytes) -> OwnerFile:
@@ -85,7 +87,7 @@ class OwnerFile:
         data = data if isinstance(data, dict) else {}
         lock, beat = data.get("lock"), data.get("beat")
         numbers = isinstance(lock, list) and len(lock) == 2 and all(type(part) is int for part in lock)
-        texts = {key: str(data.get(key) or "")[:200] for key in ("kind", "name", "since")}
+        texts = {key: str(data.get(key) or "")[:200] for key in ("kind", "name", "since", "host")}
         where = {key: data[key] for key in ("kernel", "computer") if isinstance(data.get(key), str)}
         return cls(
             boot,

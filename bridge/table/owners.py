@@ -65,8 +65,9 @@ class Owners:
 
     def __init__(self, files: TableFiles, kind: OwnerKind, *, around: Surroundings | None = None) -> None:
         self.folder, self.kind = files.folder / "owners", kind
+        self.host = platform.node()
         #: what a person calls this process; it may become known later
-        self.name = f"{_PROGRAMS.get(kind, kind.value)} on {platform.node() or 'this computer'} (process {os.getpid()})"
+        self.name = f"{_PROGRAMS.get(kind, kind.value)} on {self.host or 'this computer'} (process {os.getpid()})"
         self._files, self._disk, self._around = files, files.disk, around or Surroundings()
         self.work = Work()
         #: called with each beat, under no lock of ours
@@ -127,7 +128,7 @@ class Owners:
     def _ourselves(self) -> OwnerFile:
         if self._me is None or self._pid != os.getpid():  # a forked child is a process of its own
             self._pid, self._lock, self._unshown = os.getpid(), None, False
-            self._me = OwnerFile(uuid.uuid4().hex, self.kind.value, self.name, since=now_text())
+            self._me = OwnerFile(uuid.uuid4().hex, self.kind.value, self.name, since=now_text(), host=self.host)
             _here[self._me.boot] = self
             self._show(self._me)
             if self._around.beats:
@@ -209,7 +210,7 @@ class Owners:
     def may_come_back(self, told: OwnerFile) -> bool:
         """Whether a dead one has ended so short a time ago that it may just be starting again, as another owner. What
         goes by our name was this program itself, which is back."""
-        return told.name != self.name and self._lives.was_seen_lately(told.boot)
+        return (told.name, told.host) != (self.name, self.host) and self._lives.was_seen_lately(told.boot)
 
     def ended_well(self, owner: Owner | None) -> bool:
         """Whether a dead owner is not to be blamed on what ran in it: it ended in good order, or with its kernel."""
@@ -238,10 +239,13 @@ class Owners:
         return [(told, self.life(Owner(told.kind, told.boot))) for told in newest]
 
     def name_of(self, owner: Owner) -> Wording:
-        """What a person calls it."""
+        """What a person calls it: each computer may have a ComfyUI at 127.0.0.1:8188."""
         told = self._lives.told(owner.boot)
-        kind = _KIND_NAMES.get(owner.kind, Wording(owner.kind, owner.kind))
-        return Wording(told.name, told.name) if told is not None and told.name else kind
+        if told is None or not told.name:
+            return _KIND_NAMES.get(owner.kind, Wording(owner.kind, owner.kind))
+        if told.host in (self.host, "") or told.host in told.name:
+            return Wording(told.name, told.name)
+        return Wording(f"{told.name} on {told.host}", f"{told.host} 上的 {told.name}")
 
     def sweep(self, named: set[str]) -> None:
         """Remove the files of the dead that no record names any more, some minutes after their end, and beats that they

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wfrecovery.bridge.table.lives import Life
+from wfrecovery.bridge.table.lives import Life, OwnerFile
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.owner_list import (
     AmbiguousOwnerError,
@@ -48,6 +48,22 @@ def test_the_dead_are_listed_while_they_have_tasks(tmp_path: Path) -> None:
     assert (dead.life, dead.tasks) == (Life.DEAD, 1)
     looking.mark_task_failed(task_id, "x")
     assert owners_of(looking.index, looking.owners) == []
+
+
+def test_comfyuis_of_two_computers_are_told_apart_where_both_have_one_address(tmp_path: Path) -> None:
+    db = DatabaseManager(tmp_path, kind=OwnerKind.COMFYUI)
+    db.owners.name = "ComfyUI 0.0.0.0:8188"
+    db.owners.me  # noqa: B018 - an owner from then on
+    beats = {"ours": db.owners.host, "theirs": "gpu7"}
+    for boot, host in beats.items():
+        beat = OwnerFile(boot, "comfyui", db.owners.name, host=host).to_json()
+        (db.owners.folder / f"{boot}.json").write_bytes(beat)
+    names = {owner.boot: owner.name for owner in owners_of(db.index, db.owners)}
+    assert names["ours"].zh == names[db.owners.me.boot].en == "ComfyUI 0.0.0.0:8188"
+    assert (names["theirs"].en, names["theirs"].zh) == (
+        "ComfyUI 0.0.0.0:8188 on gpu7",
+        "gpu7 上的 ComfyUI 0.0.0.0:8188",
+    )
 
 
 def test_what_is_told_is_read_again_and_a_newer_version_does_no_harm() -> None:
