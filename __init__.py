@@ -6,7 +6,7 @@ This file is what ComfyUI loads. Outside ComfyUI (``from wfrecovery import bridg
 import logging
 import sys
 
-WEB_DIRECTORY = "./web"
+WEB_DIRECTORY: str | None = "./web"
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 
@@ -14,10 +14,14 @@ NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
 _server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 if _server is not None:
     try:
-        from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+        from . import nodes
         from .server_routes import install
 
-        install(_server)
+        if install(_server):
+            NODE_CLASS_MAPPINGS = nodes.NODE_CLASS_MAPPINGS
+            NODE_DISPLAY_NAME_MAPPINGS = nodes.NODE_DISPLAY_NAME_MAPPINGS
+        else:  # another copy is there
+            WEB_DIRECTORY = None
     except Exception:
         # Whatever is wrong with us, ComfyUI starts and works as if we were not here.
         logging.getLogger("wfrecovery").exception("[wfrecovery] not loaded: tasks are NOT recorded in this session")

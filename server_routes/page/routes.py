@@ -36,6 +36,7 @@ from .status import Status
 from .task_query import TaskQuery, row_number_in
 from .thumbnails import Thumbnails, etag_of
 
+STATUS: Final = "/wfrecovery/status"
 #: So long the first status waits for the table's id: who gets none takes this table for another than its own.
 _NAMING_SECONDS: Final = 5.0
 
@@ -72,7 +73,7 @@ def add_routes(routes: web.RouteTableDef, services: Services) -> None:
 def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     again: set[asyncio.Task[None]] = set()
 
-    @routes.get("/wfrecovery/status")
+    @routes.get(STATUS)
     @answering
     async def status(_: web.Request) -> web.Response:
         with contextlib.suppress(asyncio.TimeoutError):

@@ -16,7 +16,7 @@ from typing import Any
 import preloaded
 import pytest
 from engine_support import Engine, hurry, main_py
-from plugin_support import ONE_HOST, Comfy, picture, row, until
+from plugin_support import ONE_HOST, ROOT, Comfy, picture, row, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the folders are shared by links")
 
@@ -256,3 +256,15 @@ def test_what_a_main_py_has_sent_to_another_comfyui_is_not_begun_here(
         assert ended["status"] == "已完成"
         assert not comfy.pending()
         assert comfy.times(prompt, "started") == 1
+
+
+def test_a_second_copy_of_the_pack_in_one_comfyui_does_nothing(tmp_path: Path) -> None:
+    """As left by an update: each would take the other for another ComfyUI, whose prompts must not run here."""
+    (tmp_path / "wfrecovery-main").symlink_to(ROOT, target_is_directory=True)
+    with Comfy(tmp_path / "a", plugins=[tmp_path / "wfrecovery-main"]) as comfy:
+        prompts = [comfy.queue(picture(f"row{number}"), row(number)) for number in range(2, 12)]
+        for prompt in prompts:
+            comfy.finished(prompt)
+        assert len(comfy.status()["owners"]) == 1
+        assert comfy.log().count("there is another copy in custom_nodes") == 1
+    all_once(comfy, range(2, 12))
