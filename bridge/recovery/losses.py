@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence, Set
 from functools import partial
 from typing import Final
@@ -156,8 +157,9 @@ class Losses:
 
 
 def _came_before(other: TaskRecord, task: TaskRecord) -> bool:
+    """By the clock; nothing tells where that has been set back since."""
     came, next_came = (parse_time(one.queue.queued_at if one.queue is not None else None) for one in (other, task))
-    return 0 < came < next_came
+    return 0 < came < next_came <= time.time()
 
 
 def _its_place(task: TaskRecord) -> tuple[str | None, QueuePlace | None, str | None]:

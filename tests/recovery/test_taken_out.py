@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,18 +156,32 @@ def test_what_went_down_after_another_had_ended_is_sent_again(tmp_path: Path, en
     assert [(task.stage, task.attempts) for task in others] == [(Stage.FINISHED, 1), (Stage.FINISHED, 0)]
 
 
-def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(tmp_path: Path, engine: Looked) -> None:
-    """It is there now, and came later than the lost one was last seen; and can be taken out like any other."""
+def sent_later(seconds: float, task: TaskRecord) -> TaskRecord:
+    """As by a clock that was so much ahead."""
+    assert task.queue is not None
+    at = datetime.fromisoformat(task.queue.queued_at or "") + timedelta(seconds=seconds)
+    return dataclasses.replace(task, queue=dataclasses.replace(task.queue, queued_at=at.isoformat()))
+
+
+@pytest.mark.parametrize("set_back", [0, 3600])
+def test_what_came_after_comfyui_was_back_says_nothing_of_what_was_lost(
+    tmp_path: Path, engine: Looked, set_back: float
+) -> None:
+    """It is there now, and came later than the lost one was last seen, also where the clock was set back since; and can
+    be taken out like any other."""
     db, recovery = main_py(tmp_path, engine)
 
     async def story() -> None:
         lost = asyncio.create_task(process_row(db, recovery, ROWS[0]))
         await until(lambda: in_queue(db) == 1)
+        for task_id in list(db.table.ids()):
+            db.table.update(task_id, partial(sent_later, set_back))
         await engine.look_again()
         engine.crash()
         batch = asyncio.gather(lost, *[process_row(db, recovery, number) for number in ROWS[1:]])
         await until(lambda: lost.done() or len(engine.sent) == len(ROWS) + 1)
-        await until(lambda: in_queue(db) == len(ROWS))
+        await until(lambda: lost.done() or in_queue(db) == len(ROWS))
+        assert not lost.done()
         await engine.look_again()
         engine.take_out([engine.sent[1]])
         await until(lambda: in_queue(db) == len(ROWS) - 1 or len(engine.sent) > len(ROWS) + 1)
