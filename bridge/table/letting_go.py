@@ -9,7 +9,6 @@ from functools import partial
 
 from .changes import let_go
 from .database import WorkflowDatabase
-from .names import UnknownTaskError
 from .owners import Owners
 from .records import TaskError
 
@@ -38,11 +37,11 @@ class LettingGo:
         for task_id in self._owners.work.left():
             try:
                 self.of(task_id)
-            except UnknownTaskError:  # somebody has emptied the folder
-                self._owners.work.forget(task_id)
-            except (TaskError, OSError) as error:
+            except OSError as error:  # somebody holds the table's lock, or the disk refuses
                 log.debug("[wfrecovery] %s is let go of later: %s", task_id, error)
                 return
+            except TaskError:  # it is gone, or a newer program's by now
+                self._owners.work.forget(task_id)
 
 
 def _called(find: weakref.WeakMethod[Callable[[], None]]) -> None:
