@@ -10,8 +10,7 @@ from ..feishu.client import FeishuClient
 from ..feishu.deciding import give_file, leave, write_anyway
 from ..feishu.errors import FeishuError
 from ..feishu.publisher import Publisher
-from ..recovery.decisions import CANCELLED
-from ..table.changes import cancelled, has_arrived, sent_once_more
+from ..table.changes import CANCELLED, cancelled, has_arrived, sent_once_more
 from ..table.index import TaskEntry
 from ..table.manager import DatabaseManager
 from ..table.record_json import delivery_in, record_to_json

@@ -7,10 +7,10 @@ from enum import Enum
 
 from ..engines.history import INTERRUPTED, Place, Sighting
 from ..settings import MAX_ATTEMPTS, LostPrompts
+from ..table.changes import CANCELLED
 from ..table.records import TaskRecord
 from ..wording import Wording
 
-CANCELLED = Wording("cancelled by the user", "已由用户取消")
 UNANSWERED = Wording(
     "it was sent, and no answer came: it may be rendered and paid for → look at the service's list of tasks, then "
     "decide (wfrecovery decide)",

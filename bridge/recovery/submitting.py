@@ -17,7 +17,7 @@ from ..engines.comfyui import new_prompt_id
 from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
 from ..engines.in_use import EngineInUse, OfLoop
 from ..settings import Settings, UnknownEnd
-from ..table.changes import answered, asking, cancelled, failed, sent_off, submitted
+from ..table.changes import CANCELLED, answered, asking, cancelled, failed, sent_off, submitted
 from ..table.database import Change
 from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
@@ -25,7 +25,7 @@ from ..table.names import UnknownTaskError
 from ..table.record_json import record_to_json
 from ..table.records import RecordError, Stage, TaskRecord, now_text
 from ..wording import Wording
-from .decisions import CANCELLED, ID_GIVEN_AWAY, UNANSWERED
+from .decisions import ID_GIVEN_AWAY, UNANSWERED
 from .delivering import RunDelivery
 from .writing import surely_written, written
 

@@ -12,6 +12,7 @@ from .row_identity import RowIdentity
 from .rows import RowData
 from .values import FeishuState, Outbox, Owner, OwnerKind, QueuePlace, Result
 
+CANCELLED: Final = Wording("cancelled by the user", "已由用户取消")
 #: Of what has left for its row so much is remembered.
 _MOST_SENT: Final = 20
 
@@ -61,7 +62,9 @@ def sent_off(task: TaskRecord) -> TaskRecord:
 
 
 def asking(task: TaskRecord, reason: Wording) -> TaskRecord:
-    """`task` as it waits for a person, who decides whether it is paid for once more."""
+    """`task` as it waits for a person, who decides whether it is paid for once more; unless he wants its end."""
+    if task.cancel_requested:
+        return cancelled(task, CANCELLED)
     return task.entering(Stage.ASKING, error_message=reason.en, error_message_zh=reason.zh)
 
 
@@ -168,9 +171,11 @@ def given(task: TaskRecord, result: Result) -> TaskRecord:
 
 
 def failed(task: TaskRecord, reason: Wording | str) -> TaskRecord:
-    """`task` as 失败; the first reason stays."""
+    """`task` as 失败; the first reason stays. What a person wants to end has ended by that, whatever it is called."""
     if task.stage is Stage.FAILED:
         return task
+    if task.cancel_requested and not task.stage.final:
+        return cancelled(task, CANCELLED)
     return _ended(task, Stage.FAILED, reason)
 
 

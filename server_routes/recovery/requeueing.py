@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...bridge.engines.refusals import refusal_text
-from ...bridge.recovery.decisions import CANCELLED
-from ...bridge.table.changes import failed, let_go
+from ...bridge.table.changes import CANCELLED, failed, let_go
 from ...bridge.table.lives import Life
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord

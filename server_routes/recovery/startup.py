@@ -13,12 +13,12 @@ from types import CellType, FunctionType
 from typing import Any, Final
 
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
-from ...bridge.recovery.decisions import CANCELLED, Action, Decision, decide
+from ...bridge.recovery.decisions import Action, Decision, decide
 from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
 from ...bridge.results.whole_result import whole_result
 from ...bridge.settings import Settings
-from ...bridge.table.changes import cancelled, failed, unsubmitted, wished_away
+from ...bridge.table.changes import CANCELLED, cancelled, failed, unsubmitted, wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.owners import OwnedError
 from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, parse_time

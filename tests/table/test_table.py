@@ -13,6 +13,7 @@ from table_support import DAY, GRAPH, MONTH, add_attempt, finish, img, job, job_
 
 from wfrecovery.bridge.engines.comfyui import row_tag
 from wfrecovery.bridge.table import database as workflow_database
+from wfrecovery.bridge.table.changes import wished_away
 from wfrecovery.bridge.table.database import (
     OldFileLockError,
     TableBusyError,
@@ -263,6 +264,15 @@ def test_a_cancelled_task_cannot_be_finished_and_pushes_nothing(db: DatabaseMana
     assert db.unpushed() == []
     assert (db.table.folder / "done").is_dir()
     assert db.table.get(task_id).stage is Stage.CANCELLED
+
+
+def test_what_fails_when_a_person_wants_its_end_is_cancelled(db: DatabaseManager) -> None:
+    """Nodes make errors of their own of an interruption, and a cloud has no word for it: the sheet hears no 失败."""
+    task_id = db.add_workflow_task(row(), IMAGE)
+    db.table.update(task_id, wished_away)
+    assert db.mark_task_failed(task_id, "ffmpeg was stopped")
+    task = db.table.get(task_id)
+    assert (task.stage, task.error_message, db.unpushed()) == (Stage.CANCELLED, "cancelled by the user", [])
 
 
 @pytest.mark.parametrize("state", [FeishuState.PUSHED, FeishuState.OFF, FeishuState.BLOCKED])
