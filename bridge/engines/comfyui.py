@@ -135,15 +135,17 @@ class ComfyUIClient:
             answer = await self._json(response)
         return SubmittedId(answer["prompt_id"])
 
-    async def cancel(self, prompt_id: str) -> None:
-        """Take a prompt out of the queue, or interrupt it; nothing where it has ended. ComfyUI forgets an interruption
-        that comes just before its executor begins (``execute_async``): what runs on is interrupted again."""
+    async def cancel(self, prompt_id: str) -> bool:
+        """Take a prompt out of the queue, or interrupt it; nothing where it has ended. Whether it is there no more: a
+        node may hear nothing for long. ComfyUI forgets an interruption that comes just before its executor begins
+        (``execute_async``): what runs on is interrupted again."""
         await self._tell("/queue", {"delete": [prompt_id]})
         for pause in _INTERRUPT_AGAIN:
             if prompt_id not in await self.prompts_in_queue():
-                return
+                return True
             await self._tell("/interrupt", {"prompt_id": prompt_id})
             await asyncio.sleep(pause)
+        return False
 
     # ------------------------------------------------------------------ asking
 

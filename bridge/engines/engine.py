@@ -55,7 +55,8 @@ class Engine(ABC):
         """
 
     def cancel(self, job_id: str) -> Any:  # noqa: ARG002 - for who writes one
-        """Stop a task. Where a service cannot, its result is not used."""
+        """Stop a task; where a service cannot, its result is not used. It is called again after an error, or where this
+        answers False: it goes on for now. What is whole by then is used."""
         return None
 
     def progress(self, job_id: str) -> Any:  # noqa: ARG002 - for who writes one

@@ -127,14 +127,16 @@ class EngineInUse:
             raise UnreachableError(f"{self.name} answered without an id: {redact(repr(answer))}")
         return str(job_id)
 
-    async def cancel(self, job_id: str) -> None:
-        """Stop a task; what cannot be stopped is logged."""
+    async def cancel(self, job_id: str) -> bool:
+        """Stop a task; False where it goes on as far as is known, and is to be told again."""
         cancel = getattr(self.client, "cancel", None)
-        if cancel is not None:
-            try:
-                await self._asked(cancel, job_id)
-            except EngineError as error:
-                log.warning("[wfrecovery] %s could not be stopped: %s", job_id, error)
+        if cancel is None:
+            return True
+        try:
+            return await self._asked(cancel, job_id) is not False
+        except EngineError as error:
+            self._say_once(f"it could not be stopped, tried again until it is: {error}", of=job_id)
+            return False
 
     # ------------------------------------------------------------------ asking
 

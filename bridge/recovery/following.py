@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -32,7 +33,7 @@ from .next_start import is_plugin_s
 from .plugin import is_nowhere, seen_with_plugin
 from .searching import Search
 from .starts import gone, was_put
-from .submitting import SHARED_ENGINE, Submitting
+from .submitting import SHARED_ENGINE, Submitting, is_submitted
 from .turns import Turns
 from .writing import if_ours, written
 
@@ -46,6 +47,8 @@ SECOND_LOOK_SECONDS: Final = 1.0
 _LOOKS_FOR_PLUGIN: Final = 10
 #: So often within a run a prompt is sent without an answer, or its files are not fetched, while all else is answered.
 _IN_VAIN: Final = 5
+#: Where what is to be stopped may still be rendered.
+_MAY_GO_ON: Final = frozenset({Place.UNKNOWN, Place.WAITING, Place.RUNNING})
 _NEVER_TAKEN: Final = Wording("it was sent several times, and never taken: ", "多次提交，始终没有被接收：")
 _NO_WORD: Final = Wording(
     "look into the log of who renders, and at a proxy before it", "请查看渲染端的日志，以及它前面的代理"
@@ -134,7 +137,9 @@ class Following:
                 decision = await self.act(task, seen)
             except (OwnedError, UnknownTaskError, LookAgainError):  # somebody was faster, or has emptied the folder
                 continue
-            if seen.place is Place.ASKING or decision.action is Action.LEAVE:
+            # a wish is told until it is heard
+            left = decision.action is Action.LEAVE and not task.cancel_requested
+            if seen.place is Place.ASKING or left:
                 return await self.read(task_id)
             unanswered = decision.action is Action.REQUEUE and task.stage is Stage.CREATED
             in_vain = in_vain + 1 if unanswered or decision.action is Action.COLLECT else 0
@@ -303,7 +308,7 @@ class Following:
             case Action.COLLECT:
                 await self._collect(task, seen)
             case Action.CANCEL:
-                await self._cancel(task, decision)
+                return await self._cancel(task, decision)
             case Action.FAIL:
                 end = partial(unsubmitted, decision.reason) if decision.row_stays_open else None
                 await self._end(task, end or (lambda record: failed(record, decision.reason)))
@@ -338,17 +343,21 @@ class Following:
         same: Change = lambda record: change(record) if record.comfyui_task_id == job_id else record  # noqa: E731
         await written(self._db, task.task_id, if_ours(self._db, same))
 
-    async def _cancel(self, task: TaskRecord, decision: Decision) -> None:
+    async def _cancel(self, task: TaskRecord, decision: Decision) -> Decision:
         """Carry out a person's wish, in ComfyUI too, where it may be whole before it hears of that; or record that
-        ComfyUI has stopped it."""
-        if task.cancel_requested and task.comfyui_task_id:
+        ComfyUI has stopped it. Until the engine has heard, or it is nowhere, it goes on as if nobody wished it."""
+        if task.cancel_requested and task.comfyui_task_id and (task.sending or is_submitted(task)):
             async with self._turns.one.asking:
-                await self._engine.cancel(task.comfyui_task_id)
+                is_over = await self._engine.cancel(task.comfyui_task_id)
                 seen = await self._engine.look_up(task.comfyui_task_id)
             if seen.place is Place.SUCCEEDED:
                 await self._collect(task, seen)
-                return
+                return decision
+            if not is_over and seen.place in _MAY_GO_ON:
+                await asyncio.sleep(LOOK_SECONDS)
+                return self.decided(dataclasses.replace(task, cancel_requested=None), seen, None, None)
         await self._end(task, lambda record: cancelled(record, decision.reason))
+        return decision
 
     # ------------------------------------------------------------------ fetching
 

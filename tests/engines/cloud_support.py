@@ -174,11 +174,14 @@ class Cloud:
     def silent(self, times: int) -> None:
         self.cloud.faults.add(Fault.HTML_502, match="outputs", times=times)
 
+    def deaf(self, times: int) -> None:
+        self.cloud.faults.add(Fault.HTML_502, match="cancel", times=times)
+
     def is_result(self, path: Path, number: int) -> bool:
         return shows(path.read_bytes(), f"row {number}")
 
     def cancelled(self) -> int:
-        return self.cloud.calls["cancel"]
+        return sum(task.state == "CANCELLED" for task in self.cloud.tasks)
 
 
 class Scripted:
@@ -189,7 +192,7 @@ class Scripted:
         self.plain = plain
         self.jobs: dict[int, dict[str, Any]] = {}
         self.orders: list[str] = []
-        self.is_up, self.silences, self.stopped = True, 0, 0
+        self.is_up, self.silences, self.deafness, self.stopped = True, 0, 0, 0
         #: called while a task is being accepted
         self.on_create: Callable[[], object] = int
         self.ids = itertools.count(1_900_000_000_000_000_000)
@@ -244,6 +247,9 @@ class Scripted:
     def silent(self, times: int) -> None:
         self.silences += times
 
+    def deaf(self, times: int) -> None:
+        self.deafness += times
+
     def is_result(self, path: Path, number: int) -> bool:
         with Image.open(path) as picture:
             return picture.getpixel((0, 0))[0] == number
@@ -285,6 +291,9 @@ class Scripted:
         return bridge.Sighting(place, files, bridge.Wording(job["reason"], job["reason"]) if "reason" in job else None)
 
     def stop(self, job_id: str) -> None:
+        if self.deafness or not self.is_up:
+            self.deafness -= 1
+            raise ConnectionResetError("nobody listens")
         self.stopped += 1
         self.jobs[int(job_id)]["place"] = "interrupted"
 

@@ -38,7 +38,7 @@ class ComfyService:
         self.ids: list[str] = []
         #: what happens to the next `POST /prompt`s
         self.orders: list[str] = []
-        self.silences = 0
+        self.silences = self.deafness = 0
         self.stopped: set[str] = set()
         self.silence_status = 502
         self.refuses = False
@@ -121,6 +121,9 @@ class ComfyService:
     def silent(self, times: int) -> None:
         self.silences += times
 
+    def deaf(self, times: int) -> None:
+        self.deafness += times
+
     def is_result(self, path: Path, number: int) -> bool:
         with Image.open(path) as picture:
             return picture.convert("RGB").getpixel((0, 0)) == (0, 0, number)
@@ -154,6 +157,9 @@ class ComfyService:
         if self.silences and request.path.startswith(("/queue", "/history")):
             self.silences -= 1
             return request.reply(self.silence_status, b"{}", {})  # a proxy: ComfyUI was not asked
+        if self.deafness and request.path == "/interrupt":
+            self.deafness -= 1
+            return request.reply(502, b"{}", {})
         kind = {"Content-Type": request.headers.get("Content-Type", "application/json")}
         with requests.Session() as http:
             http.trust_env = False

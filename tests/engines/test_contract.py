@@ -57,6 +57,7 @@ class Service(Protocol):
     def down(self) -> None: ...
     def up(self) -> None: ...
     def silent(self, times: int) -> None: ...
+    def deaf(self, times: int) -> None: ...
     def is_result(self, path: Path, number: int) -> bool: ...
     def client_workflow(self, number: int) -> Any: ...
     def ids_there(self) -> list[str]: ...
@@ -235,6 +236,19 @@ def test_what_is_not_answered_concludes_nothing(office: Office, service: Service
 def test_a_person_s_wish_is_carried_out_there(office: Office, service: Service) -> None:
     task_id = office.main_py().enters(2)
     office.wish_away(task_id)
+    office.main_py().recovers()
+    assert (office.task(task_id)["metadata"]["stage"], service.cancelled()) == ("cancelled", 1)
+
+
+def test_a_wish_is_told_until_it_is_heard(office: Office, service: Service) -> None:
+    """What its service does not hear of just then would be rendered to its end, and paid for."""
+    task_id = office.main_py().enters(2)
+    office.wish_away(task_id)
+    service.down()
+    office.main_py().looks()
+    assert office.task(task_id)["status"] == "在处理中"
+    service.up()
+    service.deaf(1)
     office.main_py().recovers()
     assert (office.task(task_id)["metadata"]["stage"], service.cancelled()) == ("cancelled", 1)
 

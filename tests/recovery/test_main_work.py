@@ -522,6 +522,25 @@ def test_what_is_whole_before_it_is_stopped_is_finished(tmp_path: Path, engine: 
     assert (task.stage, len(task.results), len(engine.sent)) == (Stage.FINISHED, 1, 1)
 
 
+@pytest.mark.parametrize("end", [DONE, Sighting(Place.INTERRUPTED)], ids=["whole", "interrupted"])
+@pytest.mark.parametrize("followed", [True, False])
+def test_a_node_that_hears_nothing_for_long(tmp_path: Path, engine: Engine, *, followed: bool, end: Sighting) -> None:
+    """It is interrupted again until it has ended, and the task is then what it has become, as with the plugin."""
+    db, recovery = main_py(tmp_path, engine)
+
+    async def hears_nothing(prompt_id: str) -> bool:
+        engine.cancelled.append(prompt_id)
+        engine.known[prompt_id] = end if len(engine.cancelled) == 3 else Sighting(Place.RUNNING)
+        return False
+
+    engine.cancel = hears_nothing  # type: ignore[assignment, method-assign]
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    db.table.update(task_id, wished_away)
+    asyncio.run(recovery.finish(task_id) if followed else recovered(main_py(tmp_path, engine)[1]))
+    assert db.table.get(task_id).stage is (Stage.FINISHED if end == DONE else Stage.CANCELLED)
+    assert len(engine.cancelled) == 3
+
+
 def test_what_is_cancelled_before_it_is_submitted_is_never_sent(tmp_path: Path, engine: Engine) -> None:
     db, recovery = main_py(tmp_path, engine)
     task_id = enter(db, 2)
