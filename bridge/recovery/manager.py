@@ -229,6 +229,8 @@ class TaskRecoveryManager:
                 )
             )
         if task.stage.final:
+            if not before and (task.stage is Stage.CANCELLED or task.comfyui_task_id is None):
+                raise RefusedError(task.reason or Wording(f"{task_id} is finished already", f"{task_id} 已完成"))
             return None if before else task.comfyui_task_id
         job_id = await self.submit(task_id, workflow)
         task = await self._follow.read(task_id)

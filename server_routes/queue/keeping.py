@@ -8,8 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 
-from ...bridge.recovery.decisions import CANCELLED
-from ...bridge.table.changes import cancelled, wished_away
+from ...bridge.table.changes import CANCELLED, cancelled, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskError, TaskRecord
@@ -128,7 +127,7 @@ class Keeper:
         prompt.refused = True
         log.warning("[wfrecovery] %s", error)
         if prompt.task_id is not None:
-            self._on_change(self._db.table.update(prompt.task_id, _as_wished))
+            self._on_change(self._db.table.update(prompt.task_id, as_wished))
 
     def read(self, prompt: Prompt, ended: Ended) -> None:
         """Read what a prompt has written, on the worker: where nothing can be recorded for long, the next one starts
@@ -237,5 +236,6 @@ def ended_by_wish(task: TaskRecord, reason: Wording) -> TaskRecord:
     return task if task.stage.final else cancelled(task, reason)
 
 
-def _as_wished(task: TaskRecord) -> TaskRecord:
+def as_wished(task: TaskRecord) -> TaskRecord:
+    """The same, if a person wants its end."""
     return ended_by_wish(task, CANCELLED) if task.cancel_requested else task

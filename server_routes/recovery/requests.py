@@ -7,16 +7,15 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 
-from ...bridge.recovery.decisions import CANCELLED
 from ...bridge.results.contents import Contents
-from ...bridge.table.changes import cancelled, sent_once_more, wished_away
+from ...bridge.table.changes import CANCELLED, cancelled, sent_once_more, wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
 from ...bridge.table.values import FeishuState
 from ...bridge.wording import Wording
 from ..host import Host
 from ..queue.item import is_of
-from ..queue.keeping import ended_by_wish
+from ..queue.keeping import as_wished
 from ..queue.recording import ENGINE
 from ..queue.writing import WISH_SECONDS, Writer
 from .requeueing import Requeued, Requeueing
@@ -117,14 +116,18 @@ class Requests:
 
     def _end_as_wished(self, task_id: str) -> None:
         """What is in no queue any more has ended with that; unless its end is on its way into the record, or is being
-        looked for: it may be whole."""
-        if not self._may_be_whole(self._db.table.get(task_id)):
-            self._on_change(self._db.table.update(task_id, lambda task: ended_by_wish(task, CANCELLED)))
+        looked for: it may be whole. What was sent elsewhere may be whole there, or has to be stopped: the next run of
+        `main.py` does that."""
+        task = self._db.table.get(task_id)
+        elsewhere = task.engine not in (None, ENGINE) and (task.comfyui_task_id or task.sending)
+        if not elsewhere and not self._may_be_whole(task):
+            self._on_change(self._db.table.update(task_id, as_wished))
 
     async def obey(self, task_id: str) -> None:
         """Another process has written down that a person wants the end of a task that is ours."""
         task = await asyncio.to_thread(self._db.table.get, task_id)
-        if not task.stage.final and not self.stop(task):
+        wished = task.cancel_requested and not task.stage.final  # it may have ended since, and be asked for anew
+        if wished and not self.stop(task):
             self._writer.submit(self._end_as_wished, task_id)
 
     def take_over(self, boot: str) -> int:
