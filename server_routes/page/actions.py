@@ -15,7 +15,7 @@ from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord
 from ...bridge.table.values import FeishuState
-from ..recovery.requests import Requests
+from ..recovery.requests import Requests, Wish
 from ..recovery.startup import StartupRecovery
 from .errors import BadRequestError
 from .task_query import FILTERS, TaskFilter
@@ -128,18 +128,21 @@ class TaskActions:
         if action is Action.ADOPT:
             self._on_change(await asyncio.to_thread(give_file, self._db, task_id, named.path, document))
         if action is not Action.PUSH or document is None:
-            return await self._act(action, task_id)
+            return await self._act(action, task_id, await self._wishes(action, [task_id]))
         self._on_change(await asyncio.to_thread(self._db.deliver_here, task_id, document))
         return await asyncio.to_thread(self._db.table.get, task_id)
 
-    async def _act(self, action: Action, task_id: str) -> TaskRecord:
+    async def _wishes(self, action: Action, task_ids: Sequence[str]) -> Mapping[str, Wish]:
+        return await self._requests.wish(task_ids) if action is Action.CANCEL else {}
+
+    async def _act(self, action: Action, task_id: str, wishes: Mapping[str, Wish]) -> TaskRecord:
         match action:
             case Action.RETRY:
                 await self._requests.retry(task_id)
             case Action.PUSH:
                 self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
             case Action.CANCEL:
-                await self._requests.cancel(task_id)
+                await self._requests.cancel(task_id, wishes)
             case Action.LEAVE:
                 self._on_change(await asyncio.to_thread(leave, self._db, task_id))
         return await asyncio.to_thread(self._db.table.get, task_id)
@@ -155,9 +158,10 @@ class TaskActions:
         chosen, left = await asyncio.to_thread(self._chosen, action, selection)
         done: list[str] = []
         refused: dict[str, str] = {}
+        wishes = await self._wishes(action, chosen)
         for task_id in chosen:
             try:
-                record = await self._act(action, task_id)
+                record = await self._act(action, task_id, wishes)
             except TaskError as error:
                 refused[task_id] = error.wording.text(language)
             except OSError as error:

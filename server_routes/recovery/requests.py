@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ...bridge.results.contents import Contents
 from ...bridge.table.changes import CANCELLED, cancelled, sent_once_more, wished_away
@@ -19,6 +23,14 @@ from ..queue.keeping import as_wished
 from ..queue.recording import ENGINE
 from ..queue.writing import WISH_SECONDS, Writer
 from .requeueing import Requeued, Requeueing
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A person wants the end of a task, which is as it was before that."""
+
+    task: TaskRecord
+    written: Future[Any]
 
 
 class Requests:
@@ -74,18 +86,34 @@ class Requests:
         self._db.owners.check(task)
         return dataclasses.replace(change(task), owner=self._db.owners.me, cancel_requested=None, refused_by=())
 
-    async def cancel(self, task_id: str) -> None:
-        """Take a task out of the queue, or interrupt it; its record says cancelled, where the disk answers within
-        `WISH_SECONDS`: else as soon as it does. Raises TaskError."""
-        task = await asyncio.to_thread(self._db.table.get, task_id)
-        if task.stage.final:
+    async def wish(self, task_ids: Iterable[str]) -> dict[str, Wish]:
+        """Note that a person wants the end of these; what has ended, or is no task, is left out. On disk before all
+        else: whoever starts one, queues it again or adopts it looks there first. Where the disk does not answer, that
+        is waited for once, for `WISH_SECONDS`."""
+        tasks = await asyncio.to_thread(lambda: [task for task_id in task_ids if (task := self._unended(task_id))])
+        wishes = {task.task_id: Wish(task, self._writer.submit(self._wish, task.task_id)) for task in tasks}
+        for wish in wishes.values():
+            await self._writer.wait([wish.written], WISH_SECONDS)
+            if not wish.written.done():  # nor will the next ones be
+                break
+        return wishes
+
+    def _unended(self, task_id: str) -> TaskRecord | None:
+        with contextlib.suppress(TaskError):
+            task = self._db.table.get(task_id)
+            return None if task.stage.final else task
+        return None
+
+    async def cancel(self, task_id: str, wishes: Mapping[str, Wish]) -> None:
+        """Take a task that a person wants to end out of the queue, or interrupt it; its record says cancelled, where
+        the disk answers: else as soon as it does. Raises TaskError."""
+        if task_id not in wishes:
+            task = await asyncio.to_thread(self._db.table.get, task_id)
             raise TaskError(
                 Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
             )
-        # On disk before anything else: whoever starts it, queues it again or adopts it looks there first.
-        wish = self._writer.submit(self._wish, task_id)
-        await self._writer.wait([wish], WISH_SECONDS)
-        stopped = self.stop(task)
+        wish = wishes[task_id].written
+        stopped = self.stop(wishes[task_id].task)
         if not wish.done():
             return
         if not stopped:

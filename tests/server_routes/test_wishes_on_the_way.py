@@ -27,7 +27,8 @@ async def press_cancel(page: bridge.DatabaseManager, task_id: str) -> None:
     """The button in the page of a ComfyUI that knows nothing of the prompt."""
     nobody: Any = SimpleNamespace(delete_pending=lambda _: False, interrupt=lambda _: False)
     told: dict[str, Any] = {"may_be_whole": lambda _: False, "on_change": lambda _: None}
-    await Requests(nobody, page, Writer(), nobody, **told).cancel(task_id)
+    requests = Requests(nobody, page, Writer(), nobody, **told)
+    await requests.cancel(task_id, await requests.wish([task_id]))
 
 
 class Elsewhere(Engine):

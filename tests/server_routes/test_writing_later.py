@@ -28,11 +28,12 @@ from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.server_routes.host import Host
+from wfrecovery.server_routes.page.actions import Action, Selection, TaskActions
 from wfrecovery.server_routes.queue.intake import Intake
 from wfrecovery.server_routes.queue.item import QueueItem
 from wfrecovery.server_routes.queue.keeping import Keeper
 from wfrecovery.server_routes.queue.prompts import Prompt, Prompts
-from wfrecovery.server_routes.queue.writing import EndedError, Writer
+from wfrecovery.server_routes.queue.writing import WISH_SECONDS, EndedError, Writer
 from wfrecovery.server_routes.recovery.requests import Requests
 from wfrecovery.server_routes.recovery.requeueing import Requeueing
 
@@ -131,6 +132,11 @@ class OneTask:
         return True
 
 
+async def cancelled(requests: Requests, task_id: str) -> None:
+    """As the page's route does it."""
+    await requests.cancel(task_id, await requests.wish([task_id]))
+
+
 def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,11 +149,38 @@ def test_a_cancellation_is_obeyed_and_answered_while_the_lock_is_held(
     ask = {"may_be_whole": lambda _: True, "on_change": lambda _: None}
     requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), **ask)
     with other.table.locked():
-        asyncio.run(requests.cancel(task_id))
+        asyncio.run(cancelled(requests, task_id))
         assert host.interrupted == 1
         assert db.table.get(task_id).cancel_requested is None
     writer.submit(lambda: None).result()
     assert db.table.get(task_id).cancel_requested is not None
+
+
+def test_that_the_lock_is_held_is_waited_for_once_however_many_are_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits would begin, and be rendered, while one after the other is waited for."""
+    db, other = DatabaseManager(tmp_path, lock_timeout=3600), DatabaseManager(tmp_path)
+    rows = [{"row_number": number, "product_name": f"a{number}"} for number in range(2, 12)]
+    task_ids = [db.add_workflow_task(row, "图片合成") for row in rows]
+    host, writer, nobody = OneTask(), Writer(), Any
+    ask: dict[str, Any] = {"may_be_whole": lambda _: True, "on_change": lambda _: None}
+    requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), **ask)
+    recovery: Any = SimpleNamespace(in_queue_order=list)
+    page = TaskActions(db, recovery, requests, document=nobody, feishu=nobody, on_change=lambda _: None)
+    selection = Selection.of({"task_ids": task_ids})
+    waited: list[float] = []
+
+    async def wait(_self: Writer, _writes: Any, most: float) -> None:
+        waited.append(most)
+
+    monkeypatch.setattr(Writer, "wait", wait)
+    with other.table.locked():
+        answer = asyncio.run(page.act_on_many(Action.CANCEL, selection, "en"))
+        assert sorted(answer["done"]) == task_ids
+        assert (host.interrupted, waited) == (10, [WISH_SECONDS])
+    writer.submit(lambda: None).result()
+    assert {db.table.get(task_id).stage for task_id in task_ids} == {Stage.CANCELLED}
 
 
 def test_what_asks_is_cancelled_as_soon_as_that_can_be_written(tmp_path: Path) -> None:
@@ -159,7 +192,7 @@ def test_what_asks_is_cancelled_as_soon_as_that_can_be_written(tmp_path: Path) -
     ask: dict[str, Any] = {"may_be_whole": lambda _: False, "on_change": lambda _: None}
     requests = Requests(cast(Host, host), db, writer, cast(Requeueing, nobody), **ask)
     with other.table.locked():
-        asyncio.run(requests.cancel(task_id))
+        asyncio.run(cancelled(requests, task_id))
     writer.submit(lambda: None).result()
     assert db.table.get(task_id).stage is Stage.CANCELLED
 
