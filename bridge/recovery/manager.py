@@ -32,6 +32,7 @@ from .delivering import RunDelivery
 from .followers import Followers
 from .following import LOOK_SECONDS, Following, Whose
 from .numbering import RunNumbering
+from .obeying import Obeying
 from .plan import RecoveryPlan
 from .planning import Batch, Planning
 from .retried import follow_retried
@@ -98,7 +99,7 @@ class TaskRecoveryManager:
             limits=limits,
             to_sheet=self._publisher is not None,
         )
-        self._followers = Followers(self._follow)
+        self._followers, self._obeying = Followers(self._follow), Obeying(db, engine)
         #: tasks that could not be decided: ComfyUI did not answer, or nothing proves yet whether their owner lives
         self._left: dict[str, Life | None] = {}
 
@@ -241,6 +242,7 @@ class TaskRecoveryManager:
             raise RefusedError(why)
         if job_id is None or task.stage in (Stage.ASKING, Stage.CREATED):
             raise UnreachableError(why.en)
+        self._obeying.begin(task_id)
         return job_id
 
     async def finish(self, task_id: str) -> dict[str, Any]:

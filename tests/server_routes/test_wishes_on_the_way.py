@@ -15,7 +15,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines.engine import Engine
 from wfrecovery.bridge.engines.errors import RefusedError
 from wfrecovery.bridge.engines.history import ABSENT, Place, Sighting
-from wfrecovery.bridge.recovery import following
+from wfrecovery.bridge.recovery import following, obeying
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import OwnerKind
@@ -69,6 +69,7 @@ ROW = {"row_number": 2, "product_name": "产品", "model_name": "模特"}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(obeying, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(following, "SECOND_LOOK_SECONDS", 0.0)
 
 
@@ -95,6 +96,26 @@ def test_what_is_accepted_after_the_wish_is_stopped(tmp_path: Path, own_ids: boo
         await recovery.finish(task_id)
 
     asyncio.run(program())
+    assert db.table.get(task_id).stage is Stage.CANCELLED
+    assert list(engine.known) == engine.cancelled
+
+
+@pytest.mark.parametrize("own_ids", [True, False])
+def test_what_a_program_of_theirs_waits_for_is_stopped(tmp_path: Path, own_ids: bool) -> None:
+    """It knows nothing of wishes, and would put the picture into its row."""
+    engine = Elsewhere(tmp_path, own_ids=own_ids)
+    engine.pressed, engine.poll_seconds = False, 0.01
+    db, _recovery = main_py(tmp_path, engine)
+    task_id = db.add_workflow_task(ROW, "图片合成")
+
+    async def program() -> None:
+        job_id = await engine.submit_workflow({"1": {}})
+        await press_cancel(engine.page, task_id)
+        seen = await engine.wait_for_completion(job_id)
+        assert seen.place is Place.INTERRUPTED
+        db.mark_task_failed(task_id, "no picture came")
+
+    asyncio.run(asyncio.wait_for(program(), 60))
     assert db.table.get(task_id).stage is Stage.CANCELLED
     assert list(engine.known) == engine.cancelled
 
