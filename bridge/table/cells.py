@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 #: Objects that read as their `text` (Feishu: writing values, types).
-_WITH_TEXT: Final = frozenset({"text", "url", "mention", "email", None})
+_WITH_TEXT: Final = ("text", "url", "mention", "email", None)
 #: Marks a text that looks like a number and is none.
 _LITERAL: Final = "\1"
 #: A picture of which the answer does not say which: some render options drop the token.

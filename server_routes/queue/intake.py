@@ -106,14 +106,14 @@ class Intake:
             self._tag(item.prompt, item.extra_data, item.prompt_id)
 
     def _tag(self, prompt: Mapping[str, Any], extra_data: dict[str, Any], prompt_id: str) -> None:
-        """Have the files carry the task's id. A tag that a client made is no tag."""
-        if "wfrecovery" in extra_data:
-            extra_data["wfrecovery"] = bounded_tag(extra_data["wfrecovery"])
-        tag = row_tag_of(prompt, extra_data)
+        """Have the files carry the task's id. A tag that a client made is no tag, whatever else goes wrong with it."""
         png_info = extra_data.get("extra_pnginfo")
         if not isinstance(png_info, dict):
             png_info = extra_data["extra_pnginfo"] = {}
         before = png_info.pop("wfrecovery", None)
+        if "wfrecovery" in extra_data:
+            extra_data["wfrecovery"] = bounded_tag(extra_data["wfrecovery"])
+        tag = row_tag_of(prompt, extra_data)
         if not self.records(tag):
             return
         wanted = tag.task_id or (before.get("task_id") if isinstance(before, dict) else None)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from plugin_support import Comfy, all_hosts, picture, row
 
 from wfrecovery.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
@@ -27,6 +29,29 @@ def constant(value: Any, kind: str = "PrimitiveInt", name: str = "value") -> dic
 
 
 # ------------------------------------------------------------------ what the graph says
+
+
+#: Anything that JSON can hold, often where a cell's parts stand.
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.sampled_from(["text", "1%", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "values", "fileToken"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["product_name", "prompt", "model_image", "feishu_row_data", "row"]), ANYTHING))
+def test_whatever_else_a_client_says_of_its_row_the_row_is_known(said: dict[str, Any]) -> None:
+    """A prompt of which the row could not be read was not recorded at all."""
+    tag = row_tag_of({}, {"wfrecovery": row(67, **said)})
+    assert (tag.row_number, tag.problem) == (67, None)
 
 
 def test_the_widgets_name_the_row_with_or_without_its_prompt() -> None:

@@ -294,6 +294,17 @@ def test_a_prompt_whose_record_cannot_be_read_now_goes_on_as_its_task(tmp_path: 
     assert list(DatabaseManager(tmp_path).table.ids()) == [task_id]
 
 
+def test_a_task_that_a_client_names_for_its_files_is_taken_out_whatever_else_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wfrecovery.server_routes.queue.intake.row_tag_of", lambda *_: 1 / 0)
+    prompts, prompt_id = Prompts(), str(uuid.uuid4())
+    intake = Intake(DatabaseManager(tmp_path), Writer(), prompts, lambda: True)
+    in_files = {"wfrecovery": {"task_id": "img_20261123_001", "prompt_id": prompt_id}, "workflow": {}}
+    body = {"prompt": {}, "prompt_id": prompt_id, "extra_data": {"extra_pnginfo": in_files}}
+    assert intake.on_prompt(body)["extra_data"]["extra_pnginfo"] == {"workflow": {}}
+
+
 @pytest.mark.parametrize("number", [None, errno.EACCES, errno.EIO, errno.EBUSY])
 def test_what_is_refused_for_itself_alone_holds_up_nobody_else(tmp_path: Path, number: int | None) -> None:
     """None: a folder lies in the place of the record. Its changes keep their order."""

@@ -49,6 +49,8 @@ def test_what_is_understood_reads_as_people_see_it(cell: Any, text: str) -> None
         {"text": {"inner": "x"}},
         [{"type": "text", "text": "a"}, {"type": "formula", "text": "=A1"}],
         {"type": "multipleValue", "values": "红"},
+        {"type": ["text"], "text": "a"},
+        {"type": {"name": "text"}, "text": "a"},
         object(),
     ],
 )
