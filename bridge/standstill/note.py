@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -69,27 +69,32 @@ class Note:
 
         Raises OSError where the table cannot be written, or its lock is held.
         """
-        with self._table.locked(_PATIENCE):
+        with self._changing():
             before = self.read()
             new = frozenset(told.keys() - before.keys())
             if new:
                 now = now_text()
                 self._write({**before, **{key: Told(now, *_rest(told[key])) for key in told if key in new}})
-            return new
+        return new
 
     def forget(self, keys: Iterable[str]) -> None:
         """These are over, or were not told after all. Raises OSError as `claim` does."""
-        with self._table.locked(_PATIENCE):
+        with self._changing():
             before = self.read()
             left = {key: value for key, value in before.items() if key not in set(keys)}
             if left != before:
                 self._write(left)
 
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Under the table's lock. What is not confirmed is there: after a power cut somebody may be told twice."""
+        with contextlib.suppress(DurabilityUnknownError), self._table.locked(_PATIENCE):
+            yield
+
     def _write(self, told: Mapping[str, Told]) -> None:
         newest = sorted(told.items(), key=lambda item: item[1].at)[-MOST_KEYS:]
         data = {"told": {key: asdict(value) for key, value in newest}}
-        with contextlib.suppress(DurabilityUnknownError):  # it is there; after a power cut somebody may be told twice
-            self._files.atomic.write(self._path, json.dumps(data, ensure_ascii=False, indent=1).encode())
+        self._files.atomic.write(self._path, json.dumps(data, ensure_ascii=False, indent=1).encode())
 
     # ------------------------------------------------------------------ progress
 

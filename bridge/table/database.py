@@ -118,11 +118,13 @@ class WorkflowDatabase:
     def locked(self, timeout: float | None = None) -> Iterator[None]:
         """Hold the table's lock; for a read-modify-write only, never across a network call or `await`.
 
-        Raises TableBusyError after `timeout` seconds, or as many as the table was made with.
+        Raises TableBusyError after `timeout` seconds, or as many as the table was made with; and in the end
+        DurabilityUnknownError, when all is written.
         """
-        self.files.atomic.make_folder(self.files.active)
-        with self._exclusively(self._timeout if timeout is None else timeout):
-            yield
+        with self.files.atomic.in_one():
+            self.files.atomic.make_folder(self.files.active)
+            with self._exclusively(self._timeout if timeout is None else timeout):
+                yield
 
     @contextlib.contextmanager
     def _exclusively(self, timeout: float) -> Iterator[None]:
@@ -163,7 +165,7 @@ class WorkflowDatabase:
             if graph is not None:
                 self.files.write_graph(record.task_id, graph)
             self.files.write(record)
-        self._ids.used(record.task_id)
+            self._ids.used(record.task_id)
         return record
 
     def update(self, task_id: str, change: Change) -> TaskRecord:

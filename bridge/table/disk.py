@@ -13,7 +13,9 @@ import logging
 import os
 import stat
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -233,6 +235,24 @@ class AtomicFiles:
     def __init__(self, disk: Disk, root: Path | None = None) -> None:
         self.disk, self._root = disk, root
         self._warned_folder_sync = False
+        #: of each thread what `in_one` is to raise
+        self._threads = threading.local()
+
+    @contextlib.contextmanager
+    def in_one(self) -> Iterator[None]:
+        """Several writes that are one change: a name on the way that the disk does not confirm keeps none of those that
+        follow from being made. DurabilityUnknownError is raised when all of them are."""
+        if getattr(self._threads, "unconfirmed", None) is not None:  # a change within one
+            yield
+            return
+        unconfirmed: list[DurabilityUnknownError] = []
+        self._threads.unconfirmed = unconfirmed
+        try:
+            yield
+        finally:
+            self._threads.unconfirmed = None
+        if unconfirmed:
+            raise unconfirmed[0]
 
     def write(self, target: Path, data: bytes) -> None:
         """Write `data` to `target`; when this returns it survives a power cut.
@@ -274,12 +294,17 @@ class AtomicFiles:
         """Sync `folder`; a mount that cannot is accepted and named once in the log."""
         try:
             self.disk.sync_folder(folder)
+        except (FileNotFoundError, NotADirectoryError):  # somebody has removed it, with all that was in it
+            raise
         except OSError as error:
             if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
-                raise DurabilityUnknownError(
-                    error.errno, f"saved, but not confirmed by the disk: {error}", str(folder)
-                ) from error
-            if not self._warned_folder_sync:
+                said = f"saved, but not confirmed by the disk: {error}"
+                unknown = DurabilityUnknownError(error.errno, said, str(folder))
+                unconfirmed = getattr(self._threads, "unconfirmed", None)
+                if unconfirmed is None:
+                    raise unknown from error
+                unconfirmed.append(unknown)
+            elif not self._warned_folder_sync:
                 self._warned_folder_sync = True
                 log.warning(
                     "[wfrecovery] %s cannot be synced (%s): a power cut may lose the newest records", folder, error

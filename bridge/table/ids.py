@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from ..wording import Wording
+from .disk import DurabilityUnknownError
 from .files import TableFiles, month_of
 from .records import KINDS, TaskError, is_task_id
 
@@ -63,7 +65,8 @@ class TaskIds:
 
     def _claimed(self, task_id: str) -> bool:
         """Whether it is ours now; False where it is taken."""
-        self._files.atomic.make_folder(self._files.ids)
+        with contextlib.suppress(DurabilityUnknownError):  # after a power cut nobody has claimed anything
+            self._files.atomic.make_folder(self._files.ids)
         try:
             self._disk.create(self._files.claim_path(task_id))
         except FileExistsError:

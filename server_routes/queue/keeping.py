@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Final
 
 from ...bridge.table.changes import CANCELLED, cancelled, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
+from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError, TaskRecord
 from ...bridge.table.values import Result
 from ...bridge.wording import Wording
@@ -30,10 +33,13 @@ from .recording import (
     with_node,
     with_part,
 )
-from .row_tag import RowTag, row_tag_of
+from .row_tag import row_tag_of
 from .writing import Writer
 
 log = logging.getLogger("wfrecovery")
+
+#: So often a record is made anew that somebody deletes before it is changed.
+_TRIES: Final = 3
 
 
 class Keeper:
@@ -61,13 +67,31 @@ class Keeper:
 
     def change(self, prompt: Prompt, change: Change) -> None:
         """Change its record, unless another process is at work on the task by now."""
-        if prompt.task_id is None:  # it could not be recorded, which the log says
-            return
-        self._keep_record(prompt)
-        self._on_change(self._db.table.update(prompt.task_id, lambda task: change(task) if self._ours(task) else task))
+        if prompt.task_id is not None:  # else it could not be recorded, which the log says
+            self._on_change(self._updated(prompt, lambda task: change(task) if self._ours(task) else task))
 
     def _ours(self, task: TaskRecord) -> bool:
         return self._db.owners.other_at_work(task) is None
+
+    def _updated(self, prompt: Prompt, change: Change) -> TaskRecord:
+        """Its record as it is then. Somebody may empty the folder at any moment: then it is changed once it is back."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(UnknownTaskError):
+                return self._updated_once(prompt, change)
+        return self._updated_once(prompt, change)
+
+    def _updated_once(self, prompt: Prompt, change: Change) -> TaskRecord:
+        self._keep_record(prompt)
+        task_id = str(prompt.task_id)
+        return self._saved(task_id, lambda: self._db.table.update(task_id, change))
+
+    def _saved(self, task_id: str, write: Callable[[], TaskRecord]) -> TaskRecord:
+        """What is written then, also where the disk does not confirm it."""
+        try:
+            return write()
+        except DurabilityUnknownError as error:
+            self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
+            return self._db.table.get(task_id)
 
     def _keep_record(self, prompt: Prompt) -> None:
         """Somebody may have emptied the folder: a prompt that is still here is recorded again, and whether it runs."""
@@ -76,10 +100,22 @@ class Keeper:
             log.warning("[wfrecovery] the record of %s is gone: it is made anew", task_id)
             self._db.table.keep_table_id()
             self._db.owners.beat()  # else the record would name nobody who can be seen to live, or to be dead
-            prompt.task_id = self._db.table.claim_id(
-                row_tag_of(prompt.item.prompt, prompt.item.extra_data).workflow_type, wanted=task_id
-            )
-            self._on_change(self._written(prompt, prompt.task_id, runs=prompt.counted))
+            with self._claimed(prompt, task_id) as claimed:
+                record = self._written(prompt, claimed, runs=prompt.counted)
+            prompt.task_id = claimed
+            self._on_change(record)
+
+    @contextlib.contextmanager
+    def _claimed(self, prompt: Prompt, wanted: str | None = None) -> Iterator[str]:
+        """An id for its record, given back where that cannot be written: the next try has to find it free."""
+        workflow_type = row_tag_of(prompt.item.prompt, prompt.item.extra_data).workflow_type
+        task_id = self._db.table.claim_id(workflow_type, wanted=wanted)
+        try:
+            yield task_id
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is the one that matters; it is swept at a start
+                self._db.table.release_id(task_id)
+            raise
 
     def heal(self) -> None:
         """Make anew what somebody has deleted of what waits and runs here. Soon it is looked again."""
@@ -96,24 +132,21 @@ class Keeper:
         """A person has taken it out of the queue: it has ended, or whoever has it by now gets to know the wish."""
         if prompt.task_id is None or prompt.refused:  # what must not run here we take out ourselves
             return
-        self._keep_record(prompt)
-
         # The part that runs is then the last one: the task ends with it.
         goes_on = prompt.is_part and self._prompts.has_task(prompt.task_id)
 
         def end(task: TaskRecord) -> TaskRecord:
             return ended_by_wish(task, reason) if self._ours(task) and not goes_on else wished_away(task)
 
-        self._on_change(self._db.table.update(prompt.task_id, end))
+        self._on_change(self._updated(prompt, end))
 
     def start(self, prompt: Prompt) -> None:
         """Count it; or find that it must not run."""
         if prompt.refused or prompt.task_id is None:
             return
-        self._keep_record(prompt)
         begun = going_on if prompt.is_part else starting
         try:
-            record = self._db.table.update(prompt.task_id, functools.partial(begun, self._db))
+            record = self._updated(prompt, functools.partial(begun, self._db))
         except NotToRunError as error:
             self._refuse(prompt, error)
             if prompt.unchecked:
@@ -144,8 +177,7 @@ class Keeper:
         """Record how it ended."""
         if prompt.task_id is None:
             return
-        self._keep_record(prompt)
-        task = self._db.table.get(prompt.task_id)
+        task = self._updated(prompt, lambda task: task)
         if not self._ours(task):
             log.warning("[wfrecovery] %s has ended here, but another process has taken it over", task.task_id)
             return
@@ -154,7 +186,7 @@ class Keeper:
             named = {result.path for result in ended.results}
             ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
         ending = prompt.ending = prompt.ending or self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
-        record = self._db.table.update(task.task_id, lambda now: ending(now) if self._ours(now) else now)
+        record = self._updated(prompt, lambda now: ending(now) if self._ours(now) else now)
         if record.results and not ended.from_cache:
             self._own_files.found(prompt, record.results)
         self._on_change(record)
@@ -189,32 +221,36 @@ class Keeper:
 
     def record(self, prompt: Prompt, runs: bool) -> None:
         """Record an accepted prompt, `runs`: as begun; one that must not run is taken out of the queue again."""
-        item = prompt.item
-        tag = row_tag_of(item.prompt, item.extra_data)
-        task_id = item.task_id or self._named(tag, item) or self._db.table.claim_id(tag.workflow_type)
-        try:
-            record = self._written(prompt, task_id, runs=runs)
-        except NotToRunError as error:
-            prompt.task_id = task_id
-            self._refuse(prompt, error)
-            if not self._host.delete_pending(prompt.is_this):
-                self._host.interrupt(prompt.is_this)
-            return
+        given = self._given(prompt.item)
+        with contextlib.nullcontext(given) if given else self._claimed(prompt) as task_id:
+            try:
+                record = self._written(prompt, task_id, runs=runs)
+            except NotToRunError as error:
+                prompt.task_id = task_id
+                self._refuse(prompt, error)
+                if not self._host.delete_pending(prompt.is_this):
+                    self._host.interrupt(prompt.is_this)
+                return
         prompt.task_id, prompt.counted = task_id, runs
         self._on_change(record)
 
-    def _named(self, tag: RowTag, item: QueueItem) -> str | None:
-        """The task that a prompt goes on with whose record could not be read when it came; OSError: still not."""
+    def _given(self, item: QueueItem) -> str | None:
+        """The task that a prompt was given when it came, unless somebody has emptied the folder and another has that
+        by now; or that it goes on with, where its record could not be read then. OSError: still not."""
+        named = item.task_id or row_tag_of(item.prompt, item.extra_data).task_id
         try:
-            task = self._db.table.get(tag.task_id or "")
+            task = self._db.table.get(named or "")
         except TaskError:
+            return item.task_id
+        if task.comfyui_task_id != item.prompt_id:
             return None
-        goes_on = task.comfyui_task_id == item.prompt_id and not task.stage.final
-        return task.task_id if goes_on and not self._prompts.has_task(task.task_id) else None
+        goes_on = not task.stage.final and not self._prompts.has_task(task.task_id)
+        return item.task_id or (task.task_id if goes_on else None)
 
     def _written(self, prompt: Prompt, task_id: str, *, runs: bool) -> TaskRecord:
         item = prompt.item
-        try:
+
+        def write() -> TaskRecord:
             return record_prompt(
                 self._db,
                 item,
@@ -226,9 +262,8 @@ class Keeper:
                 files=files_of(item, self._host),
                 document=self._document(),
             )
-        except DurabilityUnknownError as error:
-            self._writer.report(f"{task_id} is saved, but the disk did not confirm it", error)
-            return self._db.table.get(task_id)
+
+        return self._saved(task_id, write)
 
 
 def ended_by_wish(task: TaskRecord, reason: Wording) -> TaskRecord:
