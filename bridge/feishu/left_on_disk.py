@@ -64,7 +64,7 @@ class LeftOnDisk:
         """What has left for that sheet; None where that cannot be read. `task`: a record by its id. Raises OSError."""
         self._looked, path = True, self._path(sheet_id)
         try:
-            plain = json.loads(_unpacked(self._files.disk.read(path)).replace(_INSTEAD, self._token))
+            plain = json.loads(_unpacked(self._files.disk.read(path, _MOST_BYTES)).replace(_INSTEAD, self._token))
             kept_at = parse_time(plain["at"])
             found = [_left(one, task) for one in plain["left"]]
             told = {task_id: dict(_untold(cells, task(task_id), kept_at)) for task_id, cells in plain["told"].items()}

@@ -57,8 +57,7 @@ class Note:
     def read(self) -> dict[str, Told]:
         """By key what the group was told of. A file that is damaged or gone tells nothing."""
         try:
-            raw = self._files.disk.read(self._path)
-            data = json.loads(raw) if len(raw) <= _MOST_BYTES else {}
+            data = json.loads(self._files.disk.read(self._path, _MOST_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         told = data.get("told") if isinstance(data, dict) else None

@@ -34,11 +34,18 @@ _REPLACE_WAITS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds, 1.6 i
 #: What a mount answers that cannot sync a folder at all.
 _FOLDER_SYNC_UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 
+#: Bytes of a file of ours, where nothing else is said. A task record has about 2 KB.
+MOST_BYTES: Final = 4 * 1024 * 1024
+
 _temp_numbers = itertools.count()
 
 
 class DurabilityUnknownError(OSError):
     """The file is in place and readable, but the disk did not confirm that its name would survive a power cut."""
+
+
+class TooLargeError(OSError, ValueError):
+    """The file was not read: it is far larger than what we write."""
 
 
 class FileStamp(NamedTuple):
@@ -131,12 +138,12 @@ class Disk:
         """Remove a file; fine when it is gone."""
         path.unlink(missing_ok=True)
 
-    def read(self, path: Path) -> bytes:
-        """The whole file; raises OSError, also for what is no plain file. On Windows a writer may be replacing it:
-        retried for a bounded time."""
+    def read(self, path: Path, most: int = MOST_BYTES) -> bytes:
+        """The whole file; raises OSError, also for what is no plain file, and TooLargeError for more than `most` bytes.
+        On Windows a writer may be replacing it: retried for a bounded time."""
         for wait in (*_REPLACE_WAITS, None):
             try:
-                return _content_of(path)
+                return _content_of(path, most)
             except PermissionError as error:
                 if wait is None or getattr(error, "winerror", None) not in _SHARING_VIOLATIONS:
                     raise
@@ -182,11 +189,14 @@ class Disk:
         return found
 
 
-def _content_of(path: Path) -> bytes:
+def _content_of(path: Path, most: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:  # to read a pipe would wait for whoever writes into it, for ever
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "this is no plain file", str(path))
+        if status.st_size > most:
+            raise TooLargeError(errno.EFBIG, f"{status.st_size} bytes are no file of ours", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

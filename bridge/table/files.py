@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .disk import AtomicFiles, Disk, FileStamp
+from .disk import AtomicFiles, Disk, FileStamp, TooLargeError
 from .limits import bounded
 from .names import path_named
 from .plain_json import from_plain, to_plain
@@ -43,8 +43,8 @@ _LOOKS: Final = 8
 LOCKS: Final = ("table.lock", "publisher.lock")
 #: ComfyUI's asset scanner passes it over.
 KEPT_SUFFIX: Final = ".download"
-#: A task record has about 2 KB. What is far larger was not written by us.
-MAX_RECORD_BYTES: Final = 4 * 1024 * 1024
+#: A graph may hold pictures. ComfyUI takes 100 MB in one request, unless it is told otherwise.
+_MOST_GRAPH_BYTES: Final = 512 * 1024 * 1024
 
 
 class TableFiles:
@@ -66,9 +66,10 @@ class TableFiles:
 
     def read(self, path: Path) -> TaskRecord:
         """The record in a file; raises RecordError, or OSError."""
-        raw = self.disk.read(path)
-        if len(raw) > MAX_RECORD_BYTES:
-            raise RecordError(f"{len(raw)} bytes are no task record")
+        try:
+            raw = self.disk.read(path)
+        except TooLargeError as error:
+            raise RecordError(str(error.strerror)) from error
         try:
             data = json.loads(raw.decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -139,7 +140,7 @@ class TableFiles:
         """The graph file, or None when there is none or it cannot be read."""
         path = self.graph_path(task_id)
         try:
-            data = json.loads(self.disk.read(path))
+            data = json.loads(self.disk.read(path, _MOST_GRAPH_BYTES))
             if not isinstance(data, dict) or not isinstance(data.get("prompt"), dict):
                 raise ValueError("it holds no prompt")
             return from_plain(data)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from .disk import TEMP_SUFFIX
+from .disk import TEMP_SUFFIX, TooLargeError
 from .files import KEPT_SUFFIX, LOCKS, TableFiles
 from .record_json import record_from_json, record_to_json
 from .records import SCHEMA, NewerSchemaError, RecordError, Stage, TaskRecord, is_task_id, now_text
@@ -94,7 +94,8 @@ class Mending:
             return rebuilt
 
     def _set_aside(self, path: Path, reason: str, *, keep: bool) -> None:
-        """Into quarantine; with `keep` a copy, so that a crash before the rebuilt record is written loses nothing."""
+        """Into quarantine; with `keep` a copy, so that a crash before the rebuilt record is written loses nothing. What
+        is no file of ours by its size alone is not copied."""
         corrupt, atomic = self._files.corrupt, self._files.atomic
         atomic.make_folder(corrupt)
         aside = corrupt / path.name
@@ -103,10 +104,14 @@ class Mending:
             aside = corrupt / f"{path.stem}.{number}{path.suffix}"
             number += 1
         atomic.write(aside.with_name(aside.name + ".reason.txt"), f"{now_text()} {reason}\n".encode())
-        if keep:
-            atomic.write(aside, self._disk.read(path))
-        else:
+        try:
+            copy = self._disk.read(path) if keep else None
+        except TooLargeError:
+            copy = None
+        if copy is None:
             atomic.move(path, aside)
+        else:
+            atomic.write(aside, copy)
         log.error("[wfrecovery] damaged record moved to %s: %s. All other tasks go on.", aside, reason)
 
     def _rebuilt(self, task_id: str) -> TaskRecord | None:

@@ -208,9 +208,9 @@ class RefusingDisk(Disk):
             self.left -= 1
             raise OSError(self.number, os.strerror(self.number), str(path))
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *most: int) -> bytes:
         self._refuse(path)
-        return super().read(path)
+        return super().read(path, *most)
 
     def open_temp(self, target: Path) -> tuple[int, Path]:
         self._refuse(target)

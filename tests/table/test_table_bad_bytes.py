@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from table_support import GRAPH, MONTH, add_attempt, finish, img, job, job_id, table_files
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
-from wfrecovery.bridge.table.files import MAX_RECORD_BYTES
+from wfrecovery.bridge.table.disk import MOST_BYTES
 from wfrecovery.bridge.table.index import TaskIndex
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.record_json import record_from_json, record_to_json
@@ -199,7 +200,34 @@ def test_10_mb_are_no_record(table: WorkflowDatabase) -> None:
     data = changed(metadata={"x": "x" * 10_000_000})
     put(table, data)
     assert f"{len(data)} bytes" in check_set_aside(table, data)
-    assert len(data) > MAX_RECORD_BYTES
+    assert len(data) > MOST_BYTES
+
+
+@pytest.mark.parametrize("name", [NAME, f"{job_id(1)}.json"], ids=["without a graph", "with a graph"])
+def test_a_file_of_any_size_takes_no_memory(table: WorkflowDatabase, name: str) -> None:
+    """In the place of a record it would end the program each time that it starts, and with it all other tasks."""
+    large = 64 * 1024 * 1024
+    for path in (table.folder / "active" / name, table.folder / "table_id", table.folder / "order"):
+        path.touch()
+        os.truncate(path, large)
+    tracemalloc.start()
+    try:
+        fresh, active = start(table)
+        fresh.keep_table_id()
+        fresh.update(img(1).task_id if name != NAME else job_id(1), finish)
+        assert tracemalloc.get_traced_memory()[1] < large // 4
+    finally:
+        tracemalloc.stop()
+    assert fresh.corrupt() == [name]
+    assert active == ([job_id(1)] if name == NAME else [img(1).task_id, job_id(1)])
+
+
+def test_a_graph_of_any_size_takes_no_memory(table: WorkflowDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfrecovery.bridge.table.files._MOST_GRAPH_BYTES", 1000)
+    assert table.graph(job_id(1)) is not None
+    os.truncate(table.files.graph_path(job_id(1)), 1001)
+    assert table.graph(job_id(1)) is None
+    assert any("1001 bytes" in line for line in table.corrupt())
 
 
 def test_the_status_that_a_person_edits_counts_more_than_the_stage(table: WorkflowDatabase) -> None:

@@ -471,10 +471,10 @@ def test_a_record_that_moves_to_done_between_two_looks_is_found(tmp_path: Path) 
     other.create(job(1))
 
     class MovesMeanwhile(Disk):
-        def read(self, path: Path) -> bytes:
+        def read(self, path: Path, *most: int) -> bytes:
             if path.parent.name == "active" and path.exists():
                 other.update(job_id(1), finish)
-            return super().read(path)
+            return super().read(path, *most)
 
     assert WorkflowDatabase(tmp_path, disk=MovesMeanwhile()).get(job_id(1)).stage is Stage.FINISHED
 
@@ -508,10 +508,10 @@ def test_one_record_that_cannot_be_read_stops_nobody_and_is_not_moved(tmp_path: 
         table.create(job(number))
 
     class Unreadable(Disk):
-        def read(self, path: Path) -> bytes:
+        def read(self, path: Path, *most: int) -> bytes:
             if path.stem == job_id(1) and path.exists():
                 raise OSError(errno.EIO, "bad sector")
-            return super().read(path)
+            return super().read(path, *most)
 
     before = table_files(tmp_path)
     half = WorkflowDatabase(tmp_path, disk=Unreadable())

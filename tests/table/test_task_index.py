@@ -32,9 +32,9 @@ class CountingDisk(Disk):
         self.read_names: list[str] = []
         self.listed: list[str] = []
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, *most: int) -> bytes:
         self.read_names.append(path.stem)
-        return super().read(path)
+        return super().read(path, *most)
 
     def stamps(self, folder: Path) -> dict[str, Any]:
         self.listed.append(folder.name)
@@ -252,10 +252,10 @@ def test_a_record_that_cannot_be_read_now_is_read_the_next_time(tmp_path: Path, 
     class BadSector(Disk):
         bad = True
 
-        def read(self, path: Path) -> bytes:
+        def read(self, path: Path, *most: int) -> bytes:
             if self.bad and path.stem in (job_id(1), job_id(2)):
                 raise OSError(errno.EIO, "bad sector")
-            return super().read(path)
+            return super().read(path, *most)
 
     for number in (1, 2, 3):
         table.create(job(number))
