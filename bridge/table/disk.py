@@ -300,6 +300,14 @@ class AtomicFiles:
         self.sync_folder(target.parent)
         self.sync_folder(source.parent)
 
+    def discard(self, path: Path) -> None:
+        """Remove what is of no use any more. What cannot be removed (a folder, a file that another program has open) is
+        in nobody's way."""
+        try:
+            self.disk.unlink(path)
+        except OSError as error:
+            log.info("[wfrecovery] %s is left where it is: %s", path, error)
+
     def sync_folder(self, folder: Path) -> None:
         """Sync `folder`; a mount that cannot is accepted and named once in the log."""
         try:

@@ -61,7 +61,7 @@ class TaskIds:
         recent = {f"{day:%Y%m%d}" for day in days}
         for name in self._disk.names(self._files.ids):
             if is_task_id(name) and (name[4:12] not in recent or self._files.path_of(name) is not None):
-                self.used(name)
+                self._files.atomic.discard(self._files.claim_path(name))
 
     def _claimed(self, task_id: str) -> bool:
         """Whether it is ours now; False where it is taken."""
@@ -102,10 +102,8 @@ class TaskIds:
         """How far it has been counted; a number that lies farther ahead is passed over."""
         month = month_of(f"{prefix}001")
         folders = (self._files.active, self._files.done / month, self._files.corrupt)
-        there = (
-            *(name for folder in folders for name in self._files.ids_in(folder)),
-            *self._disk.names(self._files.ids),
-        )
+        claimed = filter(is_task_id, self._disk.names(self._files.ids))
+        there = (*(name for folder in folders for name in self._files.ids_in(folder)), *claimed)
         highest = 0
         for number in sorted(int(name.removeprefix(prefix)) for name in there if name.startswith(prefix)):
             if number > highest + _AHEAD:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -36,28 +35,39 @@ class Mending:
         for folder in own:
             for name in self._disk.names(folder):
                 if name.endswith(TEMP_SUFFIX):
-                    self._disk.unlink(folder / name)
+                    files.atomic.discard(folder / name)
         for task_id in files.ids_in(files.active):
-            if self._disk.exists(files.done_path(task_id)):
-                self._disk.unlink(files.active_path(task_id))
+            if self._is_record(files.done_path(task_id)):
+                files.atomic.discard(files.active_path(task_id))
         for name in self._disk.names(files.kept):
             task_id = name.removesuffix(KEPT_SUFFIX)
             if is_task_id(task_id) and not self._disk.exists(files.active_path(task_id)):
-                self._disk.unlink(files.kept / name)
+                files.atomic.discard(files.kept / name)
+
+    def _is_record(self, path: Path) -> bool:
+        """Whether a record lies there that can be read: what has its name alone is no reason to remove another."""
+        try:
+            self._files.read(path)
+        except (OSError, RecordError):
+            return False
+        return True
 
     def finish_move(self, task_id: str) -> None:
-        """Move a settled record to where it belongs. Under the table's lock."""
+        """Move a settled record to where it belongs, if that can be done: it is read in either place. Under the table's
+        lock."""
         path = self._files.active_path(task_id)
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if self._files.read(path).settled:
                 self._files.atomic.move(path, self._files.done_path(task_id))
+        except (OSError, RecordError) as error:
+            log.info("[wfrecovery] %s is left where it is: %s", path, error)
 
     def sweep_graphs(self, known: set[str]) -> None:
         """Remove graphs of tasks that are not `known` and have no record."""
         for task_id in set(self._files.ids_in(self._files.graphs)) - known:
             with self._locked():
                 if self._files.path_of(task_id) is None:
-                    self._disk.unlink(self._files.graph_path(task_id))
+                    self._files.atomic.discard(self._files.graph_path(task_id))
 
     # ---------------------------------------------------------------- what cannot be read
 

@@ -255,11 +255,11 @@ class Owners:
         for boot in {*(name.partition(".")[0] for name in names), *half_written.values()}:
             life = self.life(Owner("", boot)) if is_token(boot) else Life.ALIVE
             for name in (name for name, whose in half_written.items() if life is Life.DEAD and whose == boot):
-                self._disk.unlink(self.folder / name)
+                self._files.atomic.discard(self.folder / name)
             dead = life is Life.DEAD and not self._lives.was_seen_lately(boot)
             gone = dead or (life is Life.DOUBT and self._lives.is_forgotten(boot))
             for kind in ("lock", "ended", "json") if gone and boot not in named else ():
-                self._disk.unlink(self._path(boot, kind))
+                self._files.atomic.discard(self._path(boot, kind))
 
 
 #: The owners in this process: of one's own nothing has to be probed.

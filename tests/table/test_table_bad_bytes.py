@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from table_support import GRAPH, MONTH, add_attempt, finish, img, job, job_id, table_files
+from table_support import GRAPH, MONTH, WatchedDisk, add_attempt, finish, img, job, job_id, table_files
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import MOST_BYTES
@@ -305,6 +306,50 @@ def test_files_that_are_no_records_are_left_alone(table: WorkflowDatabase) -> No
 def test_a_folder_in_the_place_of_a_record_stops_nobody(table: WorkflowDatabase) -> None:
     (table.folder / "active" / f"{job_id(7)}.json").mkdir()
     assert start(table)[1] == [img(1).task_id, job_id(1)]
+
+
+@pytest.mark.parametrize(
+    "place", [".", "active", "done", f"done/{MONTH}", "graphs", "ids", "kept", "corrupt", "owners"]
+)
+def test_litter_that_cannot_be_removed_stops_nobody(table: WorkflowDatabase, place: str) -> None:
+    """A folder of such a name, or a file that another program has open: nothing was recovered then."""
+    for name in ("x.tmp", f"{job_id(7)}.json", job_id(7), f"{job_id(7)}.download", f"{'0' * 32}.json"):
+        (table.folder / place / name / "inside").mkdir(parents=True)
+    assert start(table)[1] == [img(1).task_id, job_id(1)]
+    with table.locked():
+        DatabaseManager(table.output_dir).owners.sweep(set())
+
+
+def test_a_record_that_cannot_be_moved_where_it_belongs_stops_nobody(table: WorkflowDatabase) -> None:
+    table.update(job_id(1), finish)
+    table.files.done_path(job_id(1)).rename(table.files.active_path(job_id(1)))
+
+    def refuse(name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "replace" and "done" in arguments[1].parts:
+            raise PermissionError(errno.EACCES, "another program has it open")
+
+    held = WorkflowDatabase(table.output_dir, disk=WatchedDisk(refuse))
+    held.sweep()
+    assert [record.task_id for record in held.active()] == [img(1).task_id, job_id(1)]
+
+
+@pytest.mark.parametrize("instead", ["a folder", "zeros"])
+def test_what_only_has_the_name_of_a_finished_record_costs_no_other(table: WorkflowDatabase, instead: str) -> None:
+    """The one in `active` was taken for what a crash has left half moved."""
+    done = table.files.done_path(job_id(1))
+    done.mkdir() if instead == "a folder" else done.write_bytes(bytes(2000))
+    before = table.files.active_path(job_id(1)).read_bytes()
+    WorkflowDatabase(table.output_dir).sweep()
+    assert table.files.active_path(job_id(1)).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["", "abc", "001 (1)", "001.sync-conflict-1", "001 - Copy", "٣"])
+def test_a_file_among_the_numbers_that_is_none_stops_nobody(tmp_path: Path, name: str) -> None:
+    """A program that keeps folders in step, or a person, has copied one. No row could be entered then."""
+    table = WorkflowDatabase(tmp_path)
+    first = table.claim_id(None)
+    (table.files.ids / f"{first[:-3]}{name}").touch()
+    assert WorkflowDatabase(tmp_path).claim_id(None) == f"{first[:-1]}2"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
