@@ -52,5 +52,8 @@ def _leads_out(path: Path) -> bool:
 
 def _by_another_name(output_dir: Path, path: Path) -> Path | None:
     """The output folder may have two names: a link to it, another case on Windows."""
-    real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(output_dir))
+    try:
+        real, folder = Path(os.path.realpath(path)), Path(os.path.realpath(output_dir))
+    except ValueError:  # a name that no file can have
+        return None
     return output_dir / real.relative_to(folder) if real != folder and real.is_relative_to(folder) else None

@@ -56,6 +56,7 @@ OUTSIDE = [
     "sub/../../private/secret.png",
     "disk/../secret.png",  # the system goes up from where the link leads
     "disk/../../private/secret.png",
+    "../private/\ud800.png",  # a name that no file can have: what a node says is no text of ours
     "file_link.png",
     "circle.png",
     "own.png\0",
