@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ...bridge.redact import redact
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.record_json import record_to_json
 from ...bridge.table.records import Stage, TaskRecord
@@ -26,4 +27,4 @@ def asking_tasks(db: DatabaseManager) -> list[dict[str, Any]]:
 
 def _title(db: DatabaseManager, record: TaskRecord) -> str:
     graph = db.table.graph(record.task_id)
-    return title_of(graph["prompt"]) if graph else record.task_id
+    return redact(title_of(graph["prompt"])) if graph else record.task_id

@@ -8,6 +8,7 @@ import io
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -34,6 +35,7 @@ from wfrecovery.bridge.table.records import Stage
 from wfrecovery.bridge.table.values import FeishuState, Result
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 from wfrecovery.server_routes.page.events import STATUS_PAUSE
+from wfrecovery.server_routes.page.preview import asking_tasks
 
 WRITES = (
     "/wfrecovery/recover",
@@ -374,6 +376,14 @@ def test_a_refusal_is_explained_in_the_language_of_the_page(comfy: Comfy) -> Non
 
 
 # ------------------------------------------------------------------ after a crash
+
+
+def test_the_title_of_what_is_shown_has_no_secret(tmp_path: Path) -> None:
+    db, graph = DatabaseManager(tmp_path), picture("https://a.com/x?api_key=abcdefgh12")
+    db.table.create(TaskRecord("job_20261123_001", stage=Stage.ASKING), {"prompt": graph})
+    (shown,) = asking_tasks(db)
+    assert "https://a.com/x?api_key=" in shown["title"]
+    assert "abcdefgh12" not in json.dumps(shown)
 
 
 @one_host
