@@ -122,11 +122,19 @@ class Keeper:
         try:
             self._db.table.keep_table_id()
             for prompt in self._prompts.recorded():
-                self._keep_record(prompt)
-                if prompt.task_id is not None and not prompt.is_part:
-                    keep_graph(self._db, prompt.item, prompt.task_id, self._host)
+                try:
+                    self._heal(prompt)
+                except OSError:
+                    raise
+                except TaskError as error:  # a damaged record, say: all others heal
+                    log.info("[wfrecovery] %s is not made anew: %s", prompt.task_id, error)
         except OSError as error:
             log.info("[wfrecovery] what was deleted is made anew later: %s", error)
+
+    def _heal(self, prompt: Prompt) -> None:
+        self._keep_record(prompt)
+        if prompt.task_id is not None and not prompt.is_part:
+            keep_graph(self._db, prompt.item, prompt.task_id, self._host)
 
     def unwanted(self, prompt: Prompt, reason: Wording) -> None:
         """A person has taken it out of the queue: it has ended, or whoever has it by now gets to know the wish."""

@@ -99,12 +99,12 @@ class Queue:
         self.tries += 1
         assert self.tries < 100, "it is never written"
 
-    def is_sent(self) -> tuple[Any, ...]:
+    def is_sent(self, prompt_id: str = PROMPT) -> tuple[Any, ...]:
         """The item of a prompt that `POST /prompt` has brought this far."""
-        body: dict[str, Any] = {"prompt": picture("x"), "prompt_id": PROMPT, "extra_data": {"wfrecovery": row(2)}}
+        body: dict[str, Any] = {"prompt": picture("x"), "prompt_id": prompt_id, "extra_data": {"wfrecovery": row(2)}}
         with self.intake.post():
             self.intake.on_prompt(body)
-            return 0, PROMPT, body["prompt"], body["extra_data"], ["9"]
+            return 0, prompt_id, body["prompt"], body["extra_data"], ["9"]
 
     def goes_on(self, raw: tuple[Any, ...], *, runs: bool) -> None:
         """It is put, and taken out again; or runs until a node fails."""
@@ -203,6 +203,22 @@ def test_a_record_that_is_made_anew_keeps_its_number_however_often_that_is_refus
     disk.step = lambda _: None
     queue.recorder.heal()
     assert recorded(tmp_path).task_id == raw[3]["extra_pnginfo"]["wfrecovery"]["task_id"]
+
+
+def test_a_damaged_record_keeps_no_other_from_being_made_anew(tmp_path: Path) -> None:
+    queue = Queue(tmp_path, Disk())
+    for prompt_id in (PROMPT, str(uuid.uuid4())):
+        raw = queue.is_sent(prompt_id)
+        queue.recorder.putting(raw)
+        queue.recorder.put(raw)
+    damaged, deleted = sorted((tmp_path / "wfrecovery" / "active").iterdir())
+    shutil.rmtree(tmp_path / "wfrecovery" / "graphs")
+    damaged.write_bytes(b"{")
+    deleted.unlink()
+    queue.recorder.heal()
+    table = DatabaseManager(tmp_path).table
+    assert table.get(deleted.stem).stage is Stage.QUEUED
+    assert table.graph(deleted.stem) is not None
 
 
 def test_a_number_that_another_prompt_has_got_by_now_is_that_one_s(tmp_path: Path) -> None:
