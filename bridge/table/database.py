@@ -257,8 +257,10 @@ class WorkflowDatabase:
         for task_id in self.files.ids_in(self.files.active):
             by_month.setdefault(month_of(task_id), []).append(task_id)
         for month in sorted({*by_month, *self.files.months()}, reverse=True):
-            everything = {*by_month.get(month, ()), *self.files.ids_in(self.files.done / month)}
-            yield from sorted(everything, key=id_sort_key, reverse=True)
+            done = self.files.ids_in(self.files.done / month)
+            # What has come back meanwhile was in neither when that was looked at.
+            back = (task_id for task_id in self.files.ids_in(self.files.active) if month_of(task_id) == month)
+            yield from sorted({*by_month.get(month, ()), *done, *back}, key=id_sort_key, reverse=True)
 
     # ---------------------------------------------------------------- what the index follows
 
@@ -372,7 +374,8 @@ class WorkflowDatabase:
 
     def own_folders(self) -> list[Path]:
         """The folder of the table, and those in it that are there and are written to."""
-        inner = (self.files.active, self.files.graphs, self.files.done)
+        months = self.files.months() if self.files.done.is_dir() else ()
+        inner = (self.files.active, self.files.graphs, self.files.done, *(self.files.done / month for month in months))
         return [self.folder, *(path for path in inner if self._disk.exists(path))]
 
     def sweep(self) -> None:

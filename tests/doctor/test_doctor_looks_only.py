@@ -117,6 +117,21 @@ def test_a_table_that_somebody_holds_is_told_and_left(tmp_path: Path, monkeypatc
     assert "table.lock" in checks["table"].detail.en
 
 
+@pytest.mark.parametrize("place", ["active", "done", "done/2026-11"])
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path, place: str) -> None:
+    """Nothing is recorded or listed then."""
+    WorkflowDatabase(tmp_path).create(job(1))
+    folder = tmp_path / "wfrecovery" / place
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a person's")
+    before = everything(tmp_path)
+    check = looked_at(tmp_path)["table"]
+    assert everything(tmp_path) == before
+    assert check.ok is False
+    assert str(folder) in check.detail.en
+
+
 @POSIX_ONLY
 def test_a_disk_without_locks_is_told_in_both_languages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno  # noqa: PLC0415

@@ -501,6 +501,20 @@ def test_where_a_record_lies_is_found_while_it_moves_there_and_back(tmp_path: Pa
     assert left == [0]
 
 
+def test_a_record_that_comes_back_between_two_looks_is_listed(tmp_path: Path) -> None:
+    other = WorkflowDatabase(tmp_path)
+    other.create(job(1))
+    other.update(job_id(1), fail)
+
+    class ComesBackMeanwhile(Disk):
+        def names(self, folder: Path, *, must_be_folder: bool = False) -> list[str]:
+            if folder.name == MONTH and other.files.done_path(job_id(1)).exists():
+                other.update(job_id(1), lambda record: record.entering(Stage.QUEUED))
+            return super().names(folder, must_be_folder=must_be_folder)
+
+    assert list(WorkflowDatabase(tmp_path, disk=ComesBackMeanwhile()).ids()) == [job_id(1)]
+
+
 def test_one_record_that_cannot_be_read_stops_nobody_and_is_not_moved(tmp_path: Path) -> None:
     """A disk error now is no proof of damage: the file stays where it is."""
     table = WorkflowDatabase(tmp_path)
