@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 from .secret_names import names_secret, names_secret_in_address
 
@@ -12,14 +14,32 @@ HIDDEN: Final = "[hidden]"
 #: Longer texts than this are no error messages, but dumps of a prompt.
 MAX_MESSAGE: Final = 2000
 
-#: A name and what separates it from its value.
-_NAME: Final = re.compile(r"""(?<![\w.-])(?P<name>[\w.-]+)(?:\\?["'])?\s*[:=：]\s*""")
-#: Its value: in quotes up to their end, else up to the next blank or sign; of a cookie all that follows.
-_QUOTED: Final = re.compile(r"""(?P<before>\\?(?P<quote>["']))(?P<value>(?:\\[^"'\n]|(?!\\?(?P=quote))[^\n])+)""")
+#: A name and what separates it from its value. Of a key its kind is a part of the name.
+_NAME: Final = re.compile(
+    r"""(?<![\w.-])(?P<name>(?:[\w.-]+[ ](?=[Kk]eys?\b))?[\w.-]+)(?:[ ]provided|\\?["'])?\s*[:=：]\s*"""
+)
+#: Its value: in quotes up to their end, several of them up to their bracket, else up to the next blank or sign; of a
+#: cookie all that follows, and after a scheme what proves it.
+_QUOTED: Final = re.compile(
+    r"""(?P<before>[bruBRU]{0,2}\\?(?P<quote>\'{3}|"{3}|["']))(?P<value>(?:\\[^"'\n]|(?!\\?(?P=quote))[^\n])+)"""
+)
+_SEVERAL: Final = re.compile(r"""(?P<before>[\[({]\s*)(?P<value>[bruBRU]{0,2}\\?["'][^\])}\n]{3,})""")
 _PLAIN: Final = re.compile(
-    r"""(?i)(?P<before>)(?P<value>(?:(?:bearer|basic|digest|token)\s+)?(?!\[hidden\])[^\s"',;&)}\]]{4,})"""
+    r"""(?i)(?P<before>)(?P<value>(?:(?:bearer|basic|digest|token)\s+)?(?![\[({\s]*\[hidden\])[^\s"',;&)}\]]{4,})"""
+)
+_AFTER_SCHEME: Final = re.compile(
+    r"""(?P<before>)(?P<value>(?:[A-Za-z][\w-]*[ ]+)?(?![\[({\s]*\[hidden\])[^\s"',;&)}\]]{4,})"""
 )
 _COOKIE: Final = re.compile(r"""(?P<before>)(?P<value>[^\r\n"']{4,})""")
+#: A header as a list or an object, as Python and JSON write them.
+_HEADER: Final = re.compile(
+    r"""(?x)
+    (?P<before> (?: (?P<list>[\[(]\s*) | \\?["'](?:name|key|header|field|variable)\\?["']\s*:\s* )
+        b?(?P<quote>\\?["']) (?P<name>[\w.-]{1,100}) (?P=quote)\s*,\s*
+        (?(list)|\\?["'](?:value|val|content|default)\\?["']\s*:\s*) b?(?P=quote) )
+    (?P<value> (?!\[hidden\]) (?:(?!(?P=quote))[^\n])+ )
+    (?= (?P=quote) (?(list)\s*[\])]) )"""
+)
 _BEARER: Final = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
 _KNOWN_SHAPES: Final = re.compile(
     r"""(?x)
@@ -30,11 +50,14 @@ _KNOWN_SHAPES: Final = re.compile(
         | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*
     )"""
 )
+_PRIVATE_KEY: Final = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----.*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 #: How Python shows an object that has no words of its own.
 _OBJECT: Final = re.compile(r"<([\w.]+)(?: object)?(?: [^<>]{0,200})? at 0x[0-9a-fA-F]+>")
 #: In addresses: who calls, with his password; a parameter; a robot in a group.
 _USER: Final = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#:@"'<>]*:[^\s/?#"'<>]+@""")
-_PARAMETER: Final = re.compile(r"""(?P<name>(?<=[?&;])[\w.%-]+)=(?P<value>(?!\[hidden\])[^\s&;,#"'<>)}\]]{4,})""")
+_PARAMETER: Final = re.compile(r"""(?P<name>(?<=[?&;#])[\w.%-]+)=(?P<value>(?!\[hidden\])[^\s&;,#"'<>)}\]]{4,})""")
 _HOOK: Final = re.compile(r"(/bot/(?:v2/)?hook/)[\w-]+")
 #: What tells a row apart is compared with what stands in the sheet; what a graph is made from is not changed.
 _AS_THEY_ARE: Final = frozenset(
@@ -55,10 +78,12 @@ _TELLING: Final = 8
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without `secrets` and without what looks like a secret, cut to a readable length."""
-    for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
+    written = {form for secret in secrets for form in _forms(secret)}
+    for secret in sorted(written, key=len, reverse=True):  # one may be a part of another
         if len(secret) >= 4:
             text = text.replace(secret, HIDDEN)
-    text = _without_named(hidden_in_addresses(text))
+    text = _PRIVATE_KEY.sub(HIDDEN, text)
+    text = _HEADER.sub(_header, _without_named(hidden_in_addresses(text)))
     text = _BEARER.sub(rf"\1{HIDDEN}", text)
     text = _KNOWN_SHAPES.sub(HIDDEN, text)
     text = _OBJECT.sub(lambda match: match[1].rpartition(".")[2], text)
@@ -144,6 +169,22 @@ def _with_clean_text(key: Any, value: Any) -> Any:
     return [_with_clean_text(None, item) for item in value] if isinstance(value, list) else value
 
 
+def _forms(secret: str) -> set[str]:
+    """A secret as messages quote it: as it is, as Python and JSON write it, and in an address."""
+    plain = secret.strip()
+    addressed = {
+        quote(plain, safe="", errors="replace"),
+        quote_plus(plain, errors="replace"),
+        quote(plain, errors="replace"),
+    }
+    return {secret, plain, *(form(plain)[1:-1] for form in (repr, json.dumps, ascii)), *addressed}
+
+
+def _header(found: re.Match[str]) -> str:
+    secret = names_secret(found["name"], _number_or_text(found["value"]))
+    return f"{found['before']}{HIDDEN}" if secret else found[0]
+
+
 def _parameter(found: re.Match[str]) -> str:
     secret = names_secret_in_address(found["name"], _number_or_text(found["value"]))
     return f"{found['name']}={HIDDEN}" if secret else found[0]
@@ -154,8 +195,7 @@ def _without_named(text: str) -> str:
     for name in _NAME.finditer(text):
         if name.start() < end or not names_secret(name["name"]):
             continue
-        plain = _COOKIE if name["name"].lower().endswith(("cookie", "cookies")) else _PLAIN
-        value = _QUOTED.match(text, name.end()) or plain.match(text, name.end())
+        value = next(filter(None, (form.match(text, name.end()) for form in _values_of(name["name"].lower()))), None)
         if value is None or not names_secret(name["name"], _number_or_text(value["value"])):
             continue
         if value["value"].startswith(HIDDEN):
@@ -163,6 +203,12 @@ def _without_named(text: str) -> str:
         parts += [text[end : name.end()], value["before"], HIDDEN]
         end = value.end()
     return "".join((*parts, text[end:]))
+
+
+def _values_of(name: str) -> tuple[re.Pattern[str], ...]:
+    """How the value of that name may be written."""
+    cookie, header = name.endswith(("cookie", "cookies")), "authori" in name
+    return _QUOTED, _SEVERAL, _COOKIE if cookie else _AFTER_SCHEME if header else _PLAIN
 
 
 def _number_or_text(text: str) -> Any:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,14 @@ VALUE = "Zx9-abcdef0123456789"
         "OpenAI says sk-Zx9abcdef0123456789 is wrong",
         "t-Zx9abcdef0123456789 is not valid",
         "hf-Zx9abcdef0123456789",
+        f"API key: {VALUE}",
+        f"secret key = {VALUE}",
+        f"Incorrect API key provided: {VALUE}. You can find",
+        f"Authorization: Key {VALUE}",
+        f"Authorization: ApiKey {VALUE}",
+        f"api_key: '''{VALUE}'''",
+        f"-----BEGIN RSA PRIVATE KEY-----\\n{VALUE}\\n-----END RSA PRIVATE KEY-----",
+        f"-----BEGIN PRIVATE KEY-----\n{VALUE}\nand cut off",
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
@@ -62,6 +71,9 @@ def test_the_rest_of_the_line_stays() -> None:
         "产品名 '杯子' · 模特名 '小林' stands in no row",
         "expected 3 tokens, got 5",
         "task-1234567890123 is lost",
+        "missing: ['api_key', 'model', 'prompt'], (width, height) of [\"1\", 0]",
+        "the sort key: name; a monkey: 5; Press any key: it goes on",
+        "[('row_number', 'product_name')] {'name': 'seed', 'value': 'fixed'}",
     ],
 )
 def test_ordinary_messages_are_left_as_they_are(text: str) -> None:
@@ -96,6 +108,33 @@ def test_a_dump_is_cut_and_a_secret_at_the_cut_is_not_half_shown() -> None:
     assert redact("y" * MAX_MESSAGE) == "y" * MAX_MESSAGE
 
 
+@pytest.mark.parametrize(
+    "secret", ["-----BEGIN X-----\nMIIEvA\n-----END X-----\n", 'ab/c=="q\\x', "pä ß/word+1", "o'neill"]
+)
+@pytest.mark.parametrize(
+    "quoted", [str, str.strip, repr, ascii, json.dumps, quote, quote_plus, lambda text: quote(text, safe="")]
+)
+def test_a_known_secret_is_hidden_however_a_message_quotes_it(secret: str, quoted: Any) -> None:
+    """As Python and JSON write a text, and as it stands in an address."""
+    message = redact(f"the node says {quoted(secret)} is wrong", secret_values({"api_key": secret}))
+    assert HIDDEN in message
+    assert not any(part in message for part in ("MIIEvA", "ab", "c=", "word", "neill"))
+
+
+@given(
+    st.lists(
+        st.sampled_from(["api key", "token", "Authorization", ":", "=", " ", "'", '"', "[", "(", "{", ",", "]", HIDDEN])
+        | st.sampled_from(
+            ["name", "value", "Key", "b", "\\", "#", "?", "&", "abcdef0123", "-----BEGIN PRIVATE KEY-----"]
+        ),
+        max_size=14,
+    )
+)
+def test_once_is_enough_whatever_it_is_made_of(parts: list[str]) -> None:
+    once = redact("".join(parts))
+    assert redact(once) == once
+
+
 # ------------------------------------------------------------------ addresses
 
 KEY = "abcdef0123456789"
@@ -113,6 +152,7 @@ ADDRESSES = {
     f"https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key={KEY}": "webhook/send?key",
     f"https://open.feishu.cn/open-apis/bot/v2/hook/{KEY}": f"/bot/v2/hook/{HIDDEN}",
     f"https://open.feishu.cn/open-apis/bot/hook/{KEY}": f"/bot/hook/{HIDDEN}",
+    f"https://a.com/back#access_token={KEY}&expires_in=7200": f"#access_token={HIDDEN}&expires_in",
 }
 
 
@@ -273,6 +313,13 @@ def test_a_secret_s_name_means_the_same_everywhere(name: str) -> None:
         f"GET https://host/x?{name}={VALUE}&page=2",
         f"{name}: Basic {VALUE}",
         f"{name}='two words {VALUE}' is wrong",
+        str([(name, VALUE)]),
+        str({"headers": [[name, VALUE]], "on": True}),
+        json.dumps({"headers": [[name, VALUE]]}, ensure_ascii=False),
+        str([{"name": name, "value": VALUE, "on": True}]),
+        json.dumps(json.dumps([{"key": name, "value": VALUE}], ensure_ascii=False), ensure_ascii=False),
+        str({name: [VALUE, f"b{VALUE}"]}),
+        str({name: VALUE.encode()}),
     ):
         assert VALUE not in redact(text), text
 
@@ -282,7 +329,7 @@ def test_what_only_sounds_like_a_secret_stays(name: str) -> None:
     data = {"in": [{name: "boxcnABCDEF123"}], "headers": [{"name": name, "value": "x"}], "pairs": [[name, "x"]]}
     assert without_secrets(data) == data
     assert secret_values(data) == []
-    text = f'{name}: boxcnABCDEF123, {{"{name}": "boxcnABCDEF123"}}'
+    text = f'{name}: boxcnABCDEF123, {{"{name}": "boxcnABCDEF123"}}, {data["headers"]}, {data["pairs"]}'
     assert redact(text) == text
 
 
@@ -375,7 +422,9 @@ def test_any_text_can_be_cleaned_and_once_is_enough(text: str) -> None:
 
 
 def test_a_long_text_takes_no_long_time() -> None:
-    for text in ("a" * 300_000, "a:" * 100_000, "token=" * 50_000, "'\"" * 100_000, "key: " + " " * 200_000):
+    listed = ("['a','" * 30_000, "{'name':'" * 30_000, "api key " * 30_000, "-----BEGIN PRIVATE KEY-----" * 10_000)
+    plain = ("a" * 300_000, "a:" * 100_000, "token=" * 50_000, "'\"" * 100_000, "key: " + " " * 200_000)
+    for text in (*plain, *listed, "Authorization: " + "a " * 100_000, "token: [" * 30_000):
         started = time.monotonic()
         redact(text)
         assert time.monotonic() - started < 5
