@@ -21,6 +21,9 @@ from .disk import Disk
 _NO_LOCKS: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
 
 
+_given_before: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
+
+
 class NoLocksError(OSError):
     """Nothing on this file system keeps two programs apart; `wording` says what to do."""
 
@@ -59,14 +62,15 @@ def process_lock(path: Path, *, timeout: float, poll_interval: float = 0.05, thr
 @contextlib.contextmanager
 def held(lock: FileLock, disk: Disk, timeout: float | None = None) -> Iterator[None]:
     """Hold `lock`. Raises filelock's Timeout after `timeout` seconds (None: the lock's own), NoLocksError, or another
-    OSError."""
+    OSError: a network drive that has given the lock before will do so again."""
     disk.make_lock_file(Path(lock.lock_file))
     try:
         lock.acquire(timeout)
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in _NO_LOCKS and lock not in _given_before:
             raise NoLocksError(Path(lock.lock_file), error.errno) from error
         raise
+    _given_before.add(lock)
     try:
         yield
     finally:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from publishing_support import Team
-from table_support import job, table_files
+from table_support import add_attempt, job, job_id, table_files
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.locks import NoLocksError, held, process_lock
+from wfrecovery.server_routes.queue.writing import Writer
 
 if sys.platform == "win32":
     pytest.skip("Windows has locks on every disk", allow_module_level=True)
@@ -50,6 +52,20 @@ def test_another_refusal_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match="as a drive without locks says") as raised:
         WorkflowDatabase(tmp_path).create(job(1))
     assert not isinstance(raised.value, NoLocksError)
+
+
+def test_what_a_drive_refuses_that_has_given_the_lock_before_is_written_later(
+    tmp_path: Path,
+) -> None:
+    """A network drive whose lock service is being started anew: it is no drive without locks."""
+    table = WorkflowDatabase(tmp_path)
+    table.create(job(1))
+    tries = itertools.count(1)
+    with pytest.MonkeyPatch.context() as patch:
+        refuse_locks(patch, errno.ENOLCK)
+        writer = Writer(pause=lambda _: patch.undo() if next(tries) == 3 else None, takes_others=table.takes_others)
+        assert writer.submit(table.update, job_id(1), add_attempt).result().attempts == 1
+    assert next(tries) == 4
 
 
 def test_the_publisher_takes_no_soft_lock_either(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
