@@ -91,8 +91,11 @@ def _made(path: Path) -> bytes:
         from PIL import Image  # noqa: PLC0415 - ComfyUI has it; a process that shows no thumbnail needs none
     except ImportError:
         raise NoThumbnailError("Pillow is not installed") from None
-    if kind_of(path) is Kind.VIDEO:
+    kind = kind_of(path)
+    if kind is Kind.VIDEO:
         return _small(_first_frame(path))
+    if kind is not Kind.PICTURE:  # by its content: Pillow has Ghostscript run what a file called .png may hold
+        raise NoThumbnailError(f"{path.name} is no picture")
     if path.stat().st_size > MAX_BYTES:
         raise NoThumbnailError(f"{path.name} is larger than {MAX_BYTES} bytes")
     with warnings.catch_warnings():
@@ -125,7 +128,7 @@ def _first_frame(path: Path) -> Any:
     except ImportError:
         raise NoThumbnailError("PyAV is not installed") from None
     end = time.monotonic() + _VIDEO_SECONDS
-    with av.open(str(path)) as video:
+    with av.open(str(path), timeout=_VIDEO_SECONDS) as video:  # of a damaged one it looks for a beginning to its end
         stream = video.streams.video[0]
         _check_size(path, (stream.width or 0, stream.height or 0), MAX_PIXELS)
         for packet in itertools.islice(video.demux(stream), _MAX_PACKETS):

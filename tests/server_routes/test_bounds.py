@@ -197,6 +197,43 @@ def test_many_at_once_are_made_one_after_the_other(comfy: Comfy) -> None:
     assert peak_memory(comfy) - before < 350 * MIB
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a file with a hole would take its whole room")
+def test_a_damaged_video_holds_up_the_others_for_a_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that a recorder has set room aside for before it was killed is looked through to its end, for minutes."""
+    av = pytest.importorskip("av")
+    opened: list[Any] = []
+    real = av.open
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        opened.append(options.get("timeout"))
+        return real(*arguments, **{**options, "timeout": options.get("timeout") or 0.1})
+
+    monkeypatch.setattr(av, "open", noted)
+    monkeypatch.setattr(thumbnails, "_VIDEO_SECONDS", 0.2)
+    file = tmp_path / "room.avi"
+    file.write_bytes(b"RIFF\xff\xff\xff\x7fAVI LIST")
+    os.truncate(file, 16 * 1024 * MIB)
+    with pytest.raises(thumbnails.NoThumbnailError):
+        thumbnails.Thumbnails()._of(file, "a mark")
+    assert opened == [0.2]
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", b"P6 1 1 255 abc", b"%PDF-1.4\n"]
+)
+def test_only_pictures_are_handed_to_who_reads_pictures(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program in PostScript would be run, whatever its file is called."""
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("it is opened"))
+    file = tmp_path / "a.png"
+    file.write_bytes(content)
+    with pytest.raises(thumbnails.NoThumbnailError, match="no picture"):
+        thumbnails.Thumbnails()._of(file, "a mark")
+
+
 def test_what_has_none_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Path] = []
     made = thumbnails._made
