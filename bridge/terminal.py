@@ -38,6 +38,11 @@ def cut(text: str, cells: int) -> str:
     return f"{kept}…"
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: a cell of the sheet, or a node's message, may hold anything."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], widest: int = 40) -> list[str]:
     """Lines with aligned columns, the titles first; longer cells than `widest` are cut."""
     cells = [[cut(" ".join(cell.split()), widest) for cell in row] for row in (titles, *rows)]

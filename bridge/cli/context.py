@@ -14,7 +14,7 @@ from ..engines.comfyui import ComfyUIClient, ComfyUIError
 from ..settings import Settings, SettingsError, load_settings
 from ..table.files import FOLDER_NAME
 from ..table.manager import DatabaseManager
-from ..terminal import ProgressBar
+from ..terminal import ProgressBar, printable
 from ..wording import Wording, wording_of
 
 #: Exit codes.
@@ -76,7 +76,7 @@ class Context:
 
     def show(self, data: Any, lines: Sequence[str]) -> None:
         """Print for a script or for a person."""
-        print(json.dumps(data, ensure_ascii=False, indent=1) if self.arguments.json else "\n".join(lines))
+        print(json.dumps(data, ensure_ascii=False, indent=1) if self.arguments.json else printable("\n".join(lines)))
 
     @contextlib.contextmanager
     def progress(self, what: Wording) -> Iterator[ProgressBar]:

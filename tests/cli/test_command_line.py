@@ -91,6 +91,17 @@ def test_a_failed_task_of_main_py_is_shown_and_asks_for_attention(comfy: ComfyPr
     assert wfrecovery("status", url=comfy.url, folder=tmp_path).returncode == 1
 
 
+def test_what_a_terminal_would_obey_is_not_shown(tmp_path: Path) -> None:
+    """A cell of the sheet, or a node's message, may hold anything."""
+    db = bridge.DatabaseManager(tmp_path / "output")
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "\x1b[2J杯\x07子\x9b1m"}, "图片合成")
+    db.mark_task_failed(task_id, "boom\x1b]0;mine\x07 and\non")
+    shown = wfrecovery("tasks", "--local", url=NOWHERE, folder=tmp_path).stdout
+    assert "杯子" in shown
+    assert "boom" in shown
+    assert [letter for letter in shown if not letter.isprintable() and letter != "\n"] == []
+
+
 def test_push_without_settings_names_what_is_missing(tmp_path: Path) -> None:
     bridge.DatabaseManager(tmp_path / "output").add_workflow_task({"row_number": 3}, "图生视频")
     ended = wfrecovery("push", url=NOWHERE, folder=tmp_path)
