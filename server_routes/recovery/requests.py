@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from ...bridge.results.contents import Contents
 from ...bridge.table.changes import CANCELLED, cancelled, sent_once_more, wished_away
+from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
 from ...bridge.table.values import FeishuState
@@ -23,6 +25,8 @@ from ..queue.keeping import as_wished
 from ..queue.recording import ENGINE
 from ..queue.writing import WISH_SECONDS, Writer
 from .requeueing import Requeued, Requeueing
+
+log = logging.getLogger("wfrecovery")
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,21 @@ class Requests:
             change = _refused if there else change
         again = partial(_unless_finished_since, task, change)
         if elsewhere:
-            self._on_change(await asyncio.to_thread(self._db.table.update, task_id, again))
+            self._on_change(await asyncio.to_thread(self._updated, task_id, again))
             return Requeued.ELSEWHERE
-        queued = await asyncio.to_thread(self._db.table.update, task_id, partial(self._asked_for_anew, again))
+        queued = await asyncio.to_thread(self._updated, task_id, partial(self._asked_for_anew, again))
         try:
             return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
         except Exception:
             self._requeueing.undone = True
             raise
+
+    def _updated(self, task_id: str, change: Callable[[TaskRecord], TaskRecord]) -> TaskRecord:
+        try:
+            return self._db.table.update(task_id, change)
+        except DurabilityUnknownError as error:  # it is ours by then, and has to come into the queue
+            log.warning("[wfrecovery] %s: %s", task_id, error)
+            return self._db.table.get(task_id)
 
     def _asked_for_anew(self, change: Callable[[TaskRecord], TaskRecord], task: TaskRecord) -> TaskRecord:
         self._db.owners.check(task)

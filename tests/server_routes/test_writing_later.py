@@ -27,6 +27,7 @@ from plugin_support import ONE_HOST, Comfy, picture, row, until
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
+from wfrecovery.bridge.table.values import OwnerKind
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.page.actions import Action, Selection, TaskActions
 from wfrecovery.server_routes.queue.intake import Intake
@@ -195,6 +196,29 @@ def test_what_asks_is_cancelled_as_soon_as_that_can_be_written(tmp_path: Path) -
         asyncio.run(cancelled(requests, task_id))
     writer.submit(lambda: None).result()
     assert db.table.get(task_id).stage is Stage.CANCELLED
+
+
+def test_what_is_asked_for_again_is_queued_also_where_the_disk_does_not_confirm_that(tmp_path: Path) -> None:
+    """It is this ComfyUI's by then: nobody else would ever queue it."""
+
+    class Unconfirmed(Disk):
+        def sync_folder(self, folder: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(folder))
+
+    (task_id,) = entered(tmp_path, 2)
+    before = DatabaseManager(tmp_path)
+    before.table.write_graph(task_id, {"prompt": {}})
+    before.mark_task_failed(task_id, "boom")
+    queued: list[Stage] = []
+
+    async def requeue(task: TaskRecord, _: Any, **__: Any) -> None:
+        queued.append(task.stage)
+
+    requeueing, nobody = SimpleNamespace(requeue=requeue, undone=False), Any
+    db = DatabaseManager(tmp_path, disk=Unconfirmed(), kind=OwnerKind.COMFYUI)
+    ask: dict[str, Any] = {"may_be_whole": lambda _: False, "on_change": lambda _: None}
+    asyncio.run(Requests(cast(Any, nobody), db, Writer(), cast(Requeueing, requeueing), **ask).retry(task_id))
+    assert queued == [Stage.QUEUED]
 
 
 class RefusingDisk(Disk):
