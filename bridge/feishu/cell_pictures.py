@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LARGEST_PICTURE: Final = 20 * 1024 * 1024
 #: The formats that the page of `values_image` lists, as far as they are known here; webp is not among them.
 _TAKEN: Final = frozenset({"png", "jpeg", "gif", "bmp", "tiff", "heic"})
+#: How PostScript begins, which Pillow has Ghostscript run.
+_PROGRAMS: Final = (b"%!", b"\xc5\xd0\xd3\xc6")
 #: Decoded for a conversion, a picture takes 4 bytes a pixel, twice.
 MOST_PIXELS: Final = 100_000_000
 #: Longest side in pixels and JPEG quality, tried one after the other until the picture is small enough.
@@ -88,6 +90,8 @@ def _opened(name: str, content: bytes) -> Image:
             ),
             remedy=Remedy.FINAL,
         ) from None
+    if content.startswith(_PROGRAMS):
+        raise _no_picture(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below Pillow's
@@ -95,19 +99,23 @@ def _opened(name: str, content: bytes) -> Image:
         _check_pixels(name, picture.width * picture.height)
         picture.load()
     except UnidentifiedImageError:
-        raise FeishuError(
-            Wording(
-                f"{name} cannot be converted for the cell: it is no picture that can be read",
-                f"{name} 无法转换成单元格图片：它不是可以读取的图片",
-            ),
-            remedy=Remedy.FINAL,
-        ) from None
+        raise _no_picture(name) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FeishuError(
             Wording(f"{name} cannot be converted for the cell: {error}", f"{name} 无法转换成单元格图片：{error}"),
             remedy=Remedy.FINAL,
         ) from None
     return picture.convert("RGBA" if "transparency" in picture.info or "A" in picture.getbands() else "RGB")
+
+
+def _no_picture(name: str) -> FeishuError:
+    return FeishuError(
+        Wording(
+            f"{name} cannot be converted for the cell: it is no picture that can be read",
+            f"{name} 无法转换成单元格图片：它不是可以读取的图片",
+        ),
+        remedy=Remedy.FINAL,
+    )
 
 
 def _check_pixels(name: str, pixels: int) -> None:

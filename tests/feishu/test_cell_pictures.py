@@ -76,6 +76,14 @@ def test_what_is_no_picture_is_said_to_be_none(tmp_path: Path) -> None:
     assert caught.value.remedy is Remedy.FINAL
 
 
+@pytest.mark.parametrize("begins", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"\xc5\xd0\xd3\xc6"])
+def test_a_program_is_not_run_to_see_a_picture(begins: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow has Ghostscript run PostScript, whatever its file is called."""
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("it is opened"))
+    with pytest.raises(FeishuError, match="no picture"):
+        picture_for_cell("a.png", begins + bytes(100))
+
+
 @pytest.mark.parametrize(
     ("content", "name", "kind"),
     [
