@@ -120,6 +120,8 @@ class Keeper:
     def heal(self) -> None:
         """Make anew what somebody has deleted of what waits and runs here. Soon it is looked again."""
         try:
+            if self._db.table.table_id is None:  # with it goes the beat, by which others know that this is our folder
+                self._db.owners.beat()
             self._db.table.keep_table_id()
             for prompt in self._prompts.recorded():
                 try:

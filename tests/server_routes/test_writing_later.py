@@ -433,6 +433,15 @@ def test_a_folder_that_was_emptied_heals(comfy: Comfy) -> None:
     assert sorted(path.name for path in comfy.whole_pictures()) == [f"row{number}_00001_.png" for number in (2, 3, 4)]
 
 
+def test_who_shares_an_emptied_folder_sees_that_as_soon_as_the_table_is_there_again(comfy: Comfy) -> None:
+    """Else it would take it for its own alone, and what ComfyUI has there for lost."""
+    db = DatabaseManager(comfy.output)
+    until(lambda: db.is_shared_with(comfy.status()))
+    shutil.rmtree(comfy.table, ignore_errors=True)
+    until((comfy.table / "table_id").exists)
+    assert db.is_shared_with(comfy.status())
+
+
 def test_graphs_that_were_deleted_come_back(comfy: Comfy) -> None:
     """A clean-up of old files finds them first: they are written once."""
     prompts = {number: comfy.queue(picture(f"row{number}", gate="row"), row(number)) for number in (2, 3, 4)}
