@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from ..engines.in_use import EngineInUse
 from ..table.manager import DatabaseManager
@@ -12,6 +13,8 @@ log = logging.getLogger("wfrecovery")
 
 #: Seconds between two looks at a record.
 LOOK_SECONDS = 1.0
+#: So many records are read in that time.
+_READ: Final = 100
 
 
 class Obeying:
@@ -30,7 +33,7 @@ class Obeying:
     async def _obey(self, task_id: str) -> None:
         try:
             while not await self._is_over(task_id):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(LOOK_SECONDS * max(1.0, len(self._all) / _READ))
         except Exception:  # the program goes on
             log.exception("[wfrecovery] whether a person wants the end of %s is not looked for any more", task_id)
 
