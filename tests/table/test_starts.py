@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,8 @@ def test_how_it_ended_is_known_for_as_long_as_somebody_asks(
     db.table.update(task_id, lambda task: dataclasses.replace(task, owner=None))
     DatabaseManager(tmp_path, around=AROUND).sweep()
     assert db.take_lost(task_id).attempts == attempts
+    for told, _ in db.owners.known():
+        os.utime(db.owners.folder / f"{told.boot}.json", (0, 0))  # some minutes later
     db.sweep()
     assert [told.boot for told, _ in db.owners.known()] == [db.owners.me.boot]
 
