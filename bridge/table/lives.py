@@ -161,10 +161,11 @@ class Lives:
         age = self._age(boot)
         return age is not None and age > _FORGOTTEN_SECONDS
 
-    def was_seen_lately(self, boot: str) -> bool:
-        """Whether its beat has moved a few minutes ago, by the time of the day: clocks that do not agree say no."""
+    def may_be_restarted(self, boot: str) -> bool:
+        """Whether a dead one has ended in good order, or with its kernel, and its beat has moved a few minutes ago, by
+        the time of the day: clocks that do not agree say no."""
         age = self._age(boot)
-        return age is not None and abs(age) < _BACK_SECONDS
+        return age is not None and abs(age) < _BACK_SECONDS and self.ended_well(boot)
 
     def _age(self, boot: str) -> float | None:
         stamp = self._stamp(boot)

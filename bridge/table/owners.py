@@ -208,9 +208,9 @@ class Owners:
         return Life.ALIVE if _local(owner.boot) is not None else self._lives.of(owner.boot)
 
     def may_come_back(self, told: OwnerFile) -> bool:
-        """Whether a dead one has ended so short a time ago that it may just be starting again, as another owner. What
-        goes by our name was this program itself, which is back."""
-        return (told.name, told.host) != (self.name, self.host) and self._lives.was_seen_lately(told.boot)
+        """Whether a dead one may just be starting again, as another owner. What goes by our name was this program
+        itself, which is back."""
+        return (told.name, told.host) != (self.name, self.host) and self._lives.may_be_restarted(told.boot)
 
     def ended_well(self, owner: Owner | None) -> bool:
         """Whether a dead owner is not to be blamed on what ran in it: it ended in good order, or with its kernel."""
@@ -248,15 +248,16 @@ class Owners:
         return Wording(f"{told.name} on {told.host}", f"{told.host} 上的 {told.name}")
 
     def sweep(self, named: set[str]) -> None:
-        """Remove the files of the dead that no record names any more, some minutes after their end, and beats that they
-        have half written; and those of whoever may be dead, and was not heard of for a day. Under the table's lock."""
+        """Remove the files of the dead that no record names any more, and that are not just being restarted, and beats
+        that they have half written; and those of whoever may be dead, and was not heard of for a day. Under the table's
+        lock."""
         names = self._disk.names(self.folder)
         half_written = {name: name[1:].partition(".")[0] for name in names if name.endswith(TEMP_SUFFIX)}
         for boot in {*(name.partition(".")[0] for name in names), *half_written.values()}:
             life = self.life(Owner("", boot)) if is_token(boot) else Life.ALIVE
             for name in (name for name, whose in half_written.items() if life is Life.DEAD and whose == boot):
                 self._files.atomic.discard(self.folder / name)
-            dead = life is Life.DEAD and not self._lives.was_seen_lately(boot)
+            dead = life is Life.DEAD and not self._lives.may_be_restarted(boot)
             gone = dead or (life is Life.DOUBT and self._lives.is_forgotten(boot))
             for kind in ("lock", "ended", "json") if gone and boot not in named else ():
                 self._files.atomic.discard(self._path(boot, kind))

@@ -174,12 +174,6 @@ def decided(record: dict[str, Any]) -> bool:
     return record["status"] == "失败" or "refused_by" in record["metadata"]
 
 
-def ends_for_good(comfy: Comfy, boot: str) -> None:
-    """SIGKILL, longer ago than a start takes."""
-    comfy.kill()
-    os.utime(comfy.table / "owners" / f"{boot}.json", (0, 0))
-
-
 def test_a_graph_whose_nodes_are_missing_waits_for_one_that_is_being_restarted(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "output").mkdir(parents=True)
@@ -217,15 +211,14 @@ def test_a_graph_whose_nodes_are_missing_waits_for_one_that_has_them(tmp_path: P
         second.recovered()
         third.start()
         third.recovered()
-        boots = [comfy.status()["owner"] for comfy in (first, third)]
         stuck = first.queue(picture("row2", seconds=600), row(2))  # no file of it is there
         first.until_stage(stuck, "running")
         with third.table_locked():  # else it could be stopped with the table's lock in its hands
             os.kill(third.pid, signal.SIGSTOP)  # alive, and takes nothing
-        ends_for_good(first, boots[0])
+        first.kill()
         until(lambda: second.record(stuck)["metadata"].get("refused_by") == [second.status()["owner"]])
         assert second.stage(stuck) in ("queued", "running")
-        ends_for_good(third, boots[1])
+        third.kill()
         record = second.until_stage(stuck, "failed")
         assert "WfrSleep" in record["error_message"]
         assert record["metadata"]["attempts"] == 1

@@ -357,7 +357,6 @@ def test_where_locks_do_not_exclude_the_beat_decides(owner: OwnerProcess, doubte
 
 def test_who_goes_on_after_he_was_given_up_is_an_owner_again(owner: OwnerProcess, doubter: Looker) -> None:
     owner.send(signal.SIGSTOP)
-    os.utime(owner.file("json"), (0, 0))  # long ago
     assert doubter.waits_for(owner.boot) == SILENCE_SECONDS
     doubter.owners.sweep(set())
     assert not owner.file("lock").exists()
