@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -15,6 +15,7 @@ from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord
 from ...bridge.table.values import FeishuState
+from ...bridge.wording import Wording
 from ..recovery.requests import Requests, Wish
 from ..recovery.startup import StartupRecovery
 from .errors import BadRequestError
@@ -135,10 +136,16 @@ class TaskActions:
     async def _wishes(self, action: Action, task_ids: Sequence[str]) -> Mapping[str, Wish]:
         return await self._requests.wish(task_ids) if action is Action.CANCEL else {}
 
-    async def _act(self, action: Action, task_id: str, wishes: Mapping[str, Wish]) -> TaskRecord:
+    async def _act(
+        self,
+        action: Action,
+        task_id: str,
+        wishes: Mapping[str, Wish],
+        is_wanted: Callable[[str], bool] = lambda _: True,
+    ) -> TaskRecord:
         match action:
             case Action.RETRY:
-                await self._requests.retry(task_id)
+                await self._retry(task_id, is_wanted)
             case Action.PUSH:
                 self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
             case Action.CANCEL:
@@ -159,22 +166,36 @@ class TaskActions:
         done: list[str] = []
         refused: dict[str, str] = {}
         wishes = await self._wishes(action, chosen)
-        for task_id in chosen:
-            try:
-                record = await self._act(action, task_id, wishes)
-            except TaskError as error:
-                refused[task_id] = error.wording.text(language)
-            except OSError as error:
-                refused[task_id] = str(error)
-            except Exception as error:  # ComfyUI's own handler, or another plugin's
-                log.exception("[wfrecovery] %s of %s failed", action.value, task_id)
-                refused[task_id] = f"{type(error).__name__}: {error}"
-            else:
-                if action is Action.RETRY and record.stage is Stage.FAILED:
-                    refused[task_id] = record.error_message or "it cannot be queued again"
+        retried = await asyncio.to_thread(self._records, chosen) if action is Action.RETRY else []
+        with self._requests.coming(retried) as is_wanted:
+            for task_id in chosen:
+                try:
+                    record = await self._act(action, task_id, wishes, is_wanted)
+                except TaskError as error:
+                    refused[task_id] = error.wording.text(language)
+                except OSError as error:
+                    refused[task_id] = str(error)
+                except Exception as error:  # ComfyUI's own handler, or another plugin's
+                    log.exception("[wfrecovery] %s of %s failed", action.value, task_id)
+                    refused[task_id] = f"{type(error).__name__}: {error}"
                 else:
-                    done.append(task_id)
+                    if action is Action.RETRY and record.stage is Stage.FAILED:
+                        refused[task_id] = record.error_message or "it cannot be queued again"
+                    else:
+                        done.append(task_id)
         return {"done": done, "refused": refused, "left": left}
+
+    def _records(self, task_ids: Iterable[str]) -> list[TaskRecord]:
+        return [task for task_id in task_ids if (task := self._db.table.look(task_id)) is not None]
+
+    async def _retry(self, task_id: str, is_wanted: Callable[[str], bool]) -> None:
+        """Also many are retried one after the other: who clears the queue meanwhile means them all."""
+        if is_wanted(task_id):
+            await self._requests.retry(task_id)
+            if is_wanted(task_id):
+                return
+            self._requests.stop(await asyncio.to_thread(self._db.table.get, task_id))
+        raise TaskError(Wording("it was taken out of the queue", "已从队列中移除"))
 
     def _chosen(self, action: Action, selection: Selection) -> tuple[Sequence[str], int]:
         if selection.task_ids is not None:

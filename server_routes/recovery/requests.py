@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +54,26 @@ class Requests:
         self._may_be_whole = may_be_whole
         self._host, self._db, self._writer, self._requeueing, self._on_change = host, db, writer, requeueing, on_change
         self._contents = Contents(db.table.files, db.output_dir)
+        #: what is about to be queued again, by task id: each as the item that it will be there
+        self._coming: dict[str, tuple[Any, ...]] = {}
+
+    @contextlib.contextmanager
+    def coming(self, tasks: Iterable[TaskRecord]) -> Iterator[Callable[[str], bool]]:
+        """Many are queued again one after the other; whether that is still wanted of one, by its task id: who clears
+        the queue meanwhile means them all."""
+        items: dict[str, tuple[Any, ...]] = {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
+        self._coming.update(items)
+        try:
+            yield self._coming.__contains__
+        finally:
+            for task_id in items:
+                self._coming.pop(task_id, None)
+
+    def unwanted(self, meant: Callable[[Any], bool]) -> None:
+        """A person wants to be taken out what is about to be queued again."""
+        for task_id, item in list(self._coming.items()):
+            if meant(item):
+                self._coming.pop(task_id, None)
 
     async def retry(self, task_id: str) -> Requeued:
         """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew. What a cloud

@@ -121,6 +121,7 @@ class StartupRecovery:
     def unwanted(self, meant: Meant) -> list[Future[Any]]:
         """A person wants to be taken out what is about to be queued again: the writes that note it. What runs here is
         in no queue: that is interrupted, or goes on."""
+        self._requests.unwanted(meant)
         if self._early is not None:
             noted: Future[None] = Future()
             self._early.append((_as_it_means_now(meant), noted))

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +371,28 @@ def test_the_queue_is_cleared_before_the_recovery_knows_what_it_has_lost(
         stages = {record["row_number"]: record["metadata"]["stage"] for record in comfy.records()}
         assert stages == {**dict.fromkeys(range(2, 8), "cancelled"), 8: "running"}
         assert comfy.pending() == [new]
+
+
+@pytest.mark.parametrize("cancel", [by_clear, by_delete_of_all])
+def test_the_queue_is_cleared_while_many_are_queued_again(comfy: Comfy, cancel: Callable[[Comfy, str], None]) -> None:
+    """A person has asked for them all, and then wants none: what is not in the queue by then does not come into it."""
+    running = comfy.queue(picture("row2", seconds=600), row(2))
+    prompts = [comfy.queue(picture(f"row{number}"), row(number)) for number in range(3, 9)]
+    comfy.call("POST", "/queue", json={"delete": prompts})
+    ids = [comfy.record(prompt)["task_id"] for prompt in prompts]
+    with ThreadPoolExecutor() as pool:
+        with comfy.table_locked():  # so long none is queued
+            address, many = f"{comfy.url}/wfrecovery/tasks/retry", {"task_ids": ids}
+            retried = pool.submit(requests.post, address, json=many)
+            assert not wait([retried], timeout=0.5).done
+            cleared = pool.submit(cancel, comfy, "")
+            assert not wait([cleared, retried], timeout=0.5).done
+        cleared.result()
+        answer = retried.result().json()
+    assert comfy.pending() in ([], [running])
+    assert (answer["done"], sorted(answer["refused"])) == ([], ids)
+    assert [comfy.stage(prompt) for prompt in prompts] == ["cancelled"] * 6
+    assert [comfy.times(prompt, "started") for prompt in prompts] == [0] * 6
 
 
 def test_a_cancelled_task_runs_again_when_a_person_wants_that(tmp_path: Path) -> None:
