@@ -147,7 +147,7 @@ class Lives:
             stamp = self._stamp(boot)
             proof = self._proof(self._read_at(boot, stamp))
             if proof is Life.ALIVE:  # its silence before does not count any more
-                self._watched[boot] = _Watched(stamp, now, moved=True)
+                self._watched.pop(boot, None)
             life = proof if proof is not None else self._by_beat(boot, stamp)
             self._known[boot] = now, life
             return life

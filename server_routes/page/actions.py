@@ -141,11 +141,11 @@ class TaskActions:
         action: Action,
         task_id: str,
         wishes: Mapping[str, Wish],
-        is_wanted: Callable[[str], bool] = lambda _: True,
+        is_taken_out: Callable[[str], bool] = lambda _: False,
     ) -> TaskRecord:
         match action:
             case Action.RETRY:
-                await self._retry(task_id, is_wanted)
+                await self._retry(task_id, is_taken_out)
             case Action.PUSH:
                 self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
             case Action.CANCEL:
@@ -167,10 +167,10 @@ class TaskActions:
         refused: dict[str, str] = {}
         wishes = await self._wishes(action, chosen)
         retried = await asyncio.to_thread(self._records, chosen) if action is Action.RETRY else []
-        with self._requests.coming(retried) as is_wanted:
+        with self._requests.coming(retried) as is_taken_out:
             for task_id in chosen:
                 try:
-                    record = await self._act(action, task_id, wishes, is_wanted)
+                    record = await self._act(action, task_id, wishes, is_taken_out)
                 except TaskError as error:
                     refused[task_id] = error.wording.text(language)
                 except OSError as error:
@@ -188,11 +188,11 @@ class TaskActions:
     def _records(self, task_ids: Iterable[str]) -> list[TaskRecord]:
         return [task for task_id in task_ids if (task := self._db.table.look(task_id)) is not None]
 
-    async def _retry(self, task_id: str, is_wanted: Callable[[str], bool]) -> None:
-        """Also many are retried one after the other: who clears the queue meanwhile means them all."""
-        if is_wanted(task_id):
+    async def _retry(self, task_id: str, is_taken_out: Callable[[str], bool]) -> None:
+        """Of many one comes after the other: who clears the queue meanwhile means them all."""
+        if not is_taken_out(task_id):
             await self._requests.retry(task_id)
-            if is_wanted(task_id):
+            if not is_taken_out(task_id):
                 return
             self._requests.stop(await asyncio.to_thread(self._db.table.get, task_id))
         raise TaskError(Wording("it was taken out of the queue", "已从队列中移除"))

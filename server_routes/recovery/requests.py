@@ -59,12 +59,12 @@ class Requests:
 
     @contextlib.contextmanager
     def coming(self, tasks: Iterable[TaskRecord]) -> Iterator[Callable[[str], bool]]:
-        """Many are queued again one after the other; whether that is still wanted of one, by its task id: who clears
-        the queue meanwhile means them all."""
+        """Many are queued again one after the other; whether somebody has taken one out meanwhile, by its task id: who
+        clears the queue means them all."""
         items: dict[str, tuple[Any, ...]] = {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
         self._coming.update(items)
         try:
-            yield self._coming.__contains__
+            yield lambda task_id: task_id in items and task_id not in self._coming
         finally:
             for task_id in items:
                 self._coming.pop(task_id, None)

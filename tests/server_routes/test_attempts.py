@@ -31,7 +31,9 @@ def by_term(comfy: Comfy) -> None:
 
 def by_ctrl_c(comfy: Comfy) -> None:
     os.kill(comfy.pid, signal.SIGINT)
-    assert comfy.wait() == 0
+    ended = comfy.wait()
+    # a thread of PyTorch's, say, that is still there at the very end
+    assert ended == 0 or (comfy.real and "terminate called without an active exception" in comfy.log())
     comfy.start()
 
 
