@@ -5,6 +5,7 @@ from __future__ import annotations
 import locale
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Final, TextIO
 
@@ -39,8 +40,13 @@ def cut(text: str, cells: int) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` without what a terminal would obey: a cell of the sheet, or a node's message, may hold anything."""
-    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+    """`text` without what a terminal would obey: a cell of the sheet, or a node's message, may hold anything. Blanks of
+    any width stay, and what joins two emojis to one."""
+    return "".join(
+        letter
+        for letter in text
+        if letter.isprintable() or letter in "\n\u200d" or unicodedata.category(letter) == "Zs"
+    )
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], widest: int = 40) -> list[str]:

@@ -94,12 +94,12 @@ def test_a_failed_task_of_main_py_is_shown_and_asks_for_attention(comfy: ComfyPr
 def test_what_a_terminal_would_obey_is_not_shown(tmp_path: Path) -> None:
     """A cell of the sheet, or a node's message, may hold anything."""
     db = bridge.DatabaseManager(tmp_path / "output")
-    task_id = db.add_workflow_task({"row_number": 2, "product_name": "\x1b[2J杯\x07子\x9b1m"}, "图片合成")
-    db.mark_task_failed(task_id, "boom\x1b]0;mine\x07 and\non")
+    task_id = db.add_workflow_task({"row_number": 2, "product_name": "\x1b[2J杯\x07子　👩\u200d💻\x9b1m"}, "图片合成")
+    db.mark_task_failed(task_id, "boom\x1b]0;mine\x07 and\u3000\non")
     shown = wfrecovery("tasks", "--local", url=NOWHERE, folder=tmp_path).stdout
-    assert "杯子" in shown
-    assert "boom" in shown
-    assert [letter for letter in shown if not letter.isprintable() and letter != "\n"] == []
+    assert "杯子 👩\u200d💻" in shown
+    assert "boom]0;mine and\u3000" in shown
+    assert [letter for letter in shown if not letter.isprintable() and letter not in "\n\u200d\u3000"] == []
 
 
 def test_push_without_settings_names_what_is_missing(tmp_path: Path) -> None:
