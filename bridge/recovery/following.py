@@ -33,7 +33,7 @@ from .next_start import is_plugin_s
 from .plugin import is_nowhere, seen_with_plugin
 from .searching import Search
 from .starts import gone, was_put
-from .submitting import SHARED_ENGINE, Submitting, is_submitted
+from .submitting import SHARED_ENGINE, Submitting, is_submitted, sent_since
 from .turns import Turns
 from .writing import if_ours, written
 
@@ -296,6 +296,12 @@ class Following:
 
     async def act(self, task: TaskRecord, seen: Sighting) -> Decision:
         """Decide, and do it. Whether the task has ended by that is in its record. Raises LookAgainError."""
+        async with self._db.owners.work.deciding(task.task_id):
+            if sent_since(task, await self.read(task.task_id)):
+                raise LookAgainError
+            return await self._act(task, seen)
+
+    async def _act(self, task: TaskRecord, seen: Sighting) -> Decision:
         self.losses.was_seen(task, seen.place)
         graph, whole = await self.at_hand(task, seen)
         if seen.place is Place.ABSENT and whole is None:

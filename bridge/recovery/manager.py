@@ -197,7 +197,7 @@ class TaskRecoveryManager:
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
         self._db.owners.work.begin(task_id)
         try:
-            async with self._submitting.turn(task_id):
+            async with self._db.owners.work.deciding(task_id):
                 task = await written_at_once(self._db, task_id, self._submitting.beginning)
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from ..engines.address import same_engine
 from ..engines.comfyui import new_prompt_id
@@ -71,7 +70,6 @@ class Submitting:
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
         self._one_by_one = OfLoop(asyncio.Lock)
-        self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         #: what the engine said when a task was sent the last time, and how many questions were unanswered before that
         self._unsent: dict[str, tuple[Wording, int]] = {}
         self.allowance = Allowance(limits.max_renders, db.unsent)
@@ -145,11 +143,6 @@ class Submitting:
         if task.stage is not Stage.CREATED:
             return False
         return task.sending is not None if self._engine.makes_own_ids else task.comfyui_task_id == prompt_id
-
-    def turn(self, task_id: str) -> asyncio.Lock:
-        """Of those in this program who submit one task at the same time, one after the other."""
-        key = (task_id, id(asyncio.get_running_loop()))
-        return self._turns.setdefault(key, asyncio.Lock())
 
     def in_turn(self) -> AbstractAsyncContextManager[object]:
         """What is sent to a ComfyUI, one after the other, from the note on disk to the answer: they stand in its queue
@@ -263,6 +256,12 @@ def is_of(named: str | None, engine: EngineInUse) -> bool:
     if named is None or engine.engine is None or same_engine(named, engine.engine):
         return True
     return named == SHARED_ENGINE and not engine.makes_own_ids  # a cloud knows nothing of a ComfyUI's prompts
+
+
+def sent_since(before: TaskRecord, now: TaskRecord) -> bool:
+    """Whether somebody has sent a task since its record was read, or is about to."""
+    sent = now.sending not in (None, before.sending) or now.queue not in (None, before.queue)
+    return sent or now.comfyui_task_id != before.comfyui_task_id
 
 
 def is_submitted(task: TaskRecord) -> bool:

@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
+
+#: Seconds between two looks whether somebody else here has decided.
+_LOOK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Work:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._workers: dict[str, _Worker] = {}
+        #: who decides about a task just now
+        self._deciding: dict[str, _Worker] = {}
 
     def begin(self, task_id: str) -> None:
         """Whoever calls is at work on it: the asyncio task, or else the thread, until that has ended."""
@@ -54,6 +59,27 @@ class Work:
             yield
         finally:
             self.end(task_id)
+
+    @contextlib.asynccontextmanager
+    async def deciding(self, task_id: str) -> AsyncIterator[None]:
+        """Alone in this process, in whatever thread and loop, for as long as the block lasts: of two who see that a task
+        was not sent, both would send it."""
+        me = _caller()
+        while not self._may_decide(task_id, me):
+            await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            yield
+        finally:
+            with self._mutex:
+                if self._deciding.get(task_id) is me:
+                    del self._deciding[task_id]
+
+    def _may_decide(self, task_id: str, me: _Worker) -> bool:
+        with self._mutex:
+            other = self._deciding.get(task_id, _NOBODY)
+            if not other.still():  # its loop may have ended in the middle
+                self._deciding[task_id] = me
+            return self._deciding[task_id] is me
 
     def end_of_thread(self) -> None:
         """Who calls begins anew: what his thread was at work on outside of asyncio is no longer worked on."""

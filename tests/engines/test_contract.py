@@ -296,6 +296,44 @@ def test_two_at_once_submit_a_task_once(office: Office, service: Service) -> Non
     assert service.paid(2) == 1
 
 
+@pytest.mark.parametrize("several", ["finish", "recover", "recover in two managers", "finish and submit"])
+@pytest.mark.parametrize("service", ENGINES[:2], indirect=True)
+def test_several_at_once_that_find_it_unsent_send_it_once(several: str, office: Office, service: Scripted) -> None:
+    service.down()
+    task_id = office.main_py().enters(2)
+    service.up()
+    main = office.main_py()
+    one, other = main.recovery, bridge.TaskRecoveryManager(main.db, service.client(), settings=bridge.Settings())
+
+    def begin() -> list[Any]:
+        if several == "finish":
+            return [one.finish(task_id) for _ in range(3)]
+        if several == "recover":
+            return [one.check_and_recover_tasks() for _ in range(3)]
+        if several == "finish and submit":
+            return [one.finish(task_id), one.submit(task_id, service.client_workflow(2))]
+        return [one.check_and_recover_tasks(), other.check_and_recover_tasks()]
+
+    async def program() -> None:
+        await asyncio.gather(*begin())
+        await asyncio.gather(one.wait_until_done(), other.wait_until_done())
+        await one.finish(task_id)
+
+    async def story() -> None:
+        running = asyncio.create_task(program())
+        while not running.done():
+            await asyncio.wait({running}, timeout=0.01)
+            service.finish()
+        await running
+
+    asyncio.run(story())
+    assert service.paid(2) == 1
+    task = office.task(task_id)
+    assert task["status"] == "已完成"
+    assert service.is_result(office.folder / task["output_files"][0], 2)
+    assert task["metadata"]["results"][0]["kind"] == "picture"
+
+
 def test_another_engine_s_recovery_leaves_it_alone(office: Office, service: Service) -> None:
     task_id = office.main_py().enters(2)
     before = office.task(task_id)
