@@ -163,13 +163,18 @@ class DatabaseManager:
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
         """The task is 失败, for the reason given. What waits for a person goes on waiting: nobody knows whether it was
-        rendered; and what surely was not sent goes on with the next run."""
+        rendered; what surely was not sent goes on with the next run; and what another living process is at work on is
+        that one's."""
         if task_id in self.unsent:
             log.warning("[wfrecovery] %s was not sent, which is no failure: the next run sends it", task_id)
             return False
         said = wording_of(error_message if isinstance(error_message, Wording) else str(error_message))
         # what a program hands on is what some service told it, its addresses and headers included
-        return self._change(task_id, partial(failed_by_program, said.changed(redact)))
+        return self._change(task_id, partial(self._failed_here, said.changed(redact)))
+
+    def _failed_here(self, reason: Wording, task: TaskRecord) -> TaskRecord:
+        self.owners.check(task)
+        return failed_by_program(reason, task)
 
     def get_task(self, task_id: str) -> dict[str, Any] | None:
         """The task's record, or None when there is no such task."""

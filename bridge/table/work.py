@@ -62,10 +62,10 @@ class Work:
 
     @contextlib.asynccontextmanager
     async def deciding(self, task_id: str) -> AsyncIterator[None]:
-        """Alone in this process, in whatever thread and loop, for as long as the block lasts: of two who see that a task
-        was not sent, both would send it."""
+        """Alone in this process, in whatever thread and loop, for as long as the block lasts: two who see that a task
+        was not sent would both send it."""
         me = _caller()
-        while not self._may_decide(task_id, me):
+        while not self._may_decide(task_id, me):  # noqa: ASYNC110 - the other one may run in another loop
             await asyncio.sleep(_LOOK_SECONDS)
         try:
             yield
