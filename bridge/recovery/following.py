@@ -129,6 +129,9 @@ class Following:
             if whose is not Whose.OURS:
                 await asyncio.sleep(self._turns.one.pause(LOOK_SECONDS))
                 continue
+            if not self._submitting.is_ours(task):  # whoever had it there is gone, and here it is not known
+                log.info("[wfrecovery] %s is left alone: %s renders it", task_id, task.engine)
+                return task
             try:
                 task = await self.take(task)
                 seen = await self._seen(task)

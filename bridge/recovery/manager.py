@@ -190,8 +190,9 @@ class TaskRecoveryManager:
         Returns the prompt_id, or None when ComfyUI refuses the graph (the task is then 失败 with its reason) or a
         person has cancelled the task. When no answer comes, the task keeps its prompt_id: `finish` or the next recovery
         finds out whether it arrived. A task that was submitted before is not submitted twice: its prompt_id is
-        returned. Raises OwnedError where another living process is at work on it, and RenderLimitError where this run
-        has sent as many as the setting WFRECOVERY_MAX_RENDERS allows: the task then is the next run's to send.
+        returned. Raises OwnedError where another living process is at work on it, TaskError where another engine was
+        sent it, and RenderLimitError where this run has sent as many as the setting WFRECOVERY_MAX_RENDERS allows: the
+        task then is the next run's to send.
         """
         prompt_id = new_prompt_id()
         graph = {"prompt_id": prompt_id, "prompt": dict(workflow)}
@@ -202,7 +203,8 @@ class TaskRecoveryManager:
                 if task.stage.final or is_submitted(task):
                     return task.comfyui_task_id
                 if workflow:  # else nothing can be kept of it, and what is lost is the next batch's
-                    await asyncio.to_thread(self._db.table.write_graph, task_id, graph)
+                    anew = task.comfyui_task_id is None and task.sending is None
+                    await asyncio.to_thread(self._db.table.write_graph, task_id, graph, replace=anew)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 async with self._submitting.in_turn():
                     self._submitting.allowance.hold(task_id)

@@ -22,7 +22,7 @@ from ..table.disk import DurabilityUnknownError
 from ..table.manager import DatabaseManager
 from ..table.names import UnknownTaskError
 from ..table.record_json import record_to_json
-from ..table.records import RecordError, Stage, TaskRecord, now_text
+from ..table.records import RecordError, Stage, TaskError, TaskRecord, now_text
 from ..wording import Wording
 from .decisions import ID_GIVEN_AWAY, UNANSWERED
 from .delivering import RunDelivery
@@ -92,7 +92,11 @@ class Submitting:
 
     def beginning(self, task: TaskRecord) -> TaskRecord:
         """The same for one that may be submitted already: whoever is at work on that, it stays as it is. Its engine is
-        named before its graph is on disk: another one's recovery would send that."""
+        named before its graph is on disk: another one's recovery would send that. Raises TaskError for what another
+        engine has been sent, and may render."""
+        if not task.stage.final and not self.is_ours(task) and (is_submitted(task) or task.sending is not None):
+            self._db.unsent.add(task.task_id)
+            raise TaskError(_elsewhere(task))
         if is_submitted(task):
             return task
         taken = self.taking(task)
@@ -271,6 +275,15 @@ def is_submitted(task: TaskRecord) -> bool:
 
 def _accepted(db: DatabaseManager, prompt_id: str, at: str, task: TaskRecord) -> TaskRecord:
     return submitted(db.owners.me, dataclasses.replace(answered(task), comfyui_task_id=prompt_id), at)
+
+
+def _elsewhere(task: TaskRecord) -> Wording:
+    return Wording(
+        f"{task.task_id} was sent to {task.engine}, which may have rendered it: it is not sent to another one → run "
+        "main.py with that one, or decide (wfrecovery decide)",
+        f"{task.task_id} 已发送给 {task.engine}，可能已经生成，不再发送给别处 → 请用它再运行一次 main.py，或做决定"
+        "（wfrecovery decide）",
+    )
 
 
 def _refused(reason: Wording, task: TaskRecord) -> TaskRecord:

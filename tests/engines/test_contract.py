@@ -334,6 +334,37 @@ def test_several_at_once_that_find_it_unsent_send_it_once(several: str, office: 
     assert task["metadata"]["results"][0]["kind"] == "picture"
 
 
+@pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
+def test_who_is_not_at_work_on_it_does_not_fail_it(office: Office, service: Scripted) -> None:
+    main, other = office.main_py(), office.main_py()
+
+    async def story() -> dict[str, Any]:
+        task_id = main.db.add_workflow_task(row(2), "图片合成")
+        await main.recovery.submit(task_id, service.client_workflow(2))
+        finishing = asyncio.create_task(main.recovery.finish(task_id))
+        assert other.db.add_workflow_task(row(2), "图片合成") == task_id
+        assert not await asyncio.to_thread(other.db.mark_task_failed, task_id, "there was nothing to wait for")
+        service.finish()
+        return await finishing
+
+    assert asyncio.run(story())["status"] == "已完成"
+    assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
+def test_what_was_sent_is_what_is_sent_again(office: Office, service: Scripted) -> None:
+    """Not what a former run could not send: its program, or its row, said something else then."""
+    service.down()
+    task_id = office.main_py().enters(2)
+    service.up()
+    main = office.main_py()
+    asyncio.run(main.recovery.submit(task_id, service.client_workflow(3)))
+    main.db.release_task(task_id)
+    service.forget()
+    office.main_py(unknown="again").looks()
+    assert (service.paid(2), service.paid(3)) == (0, 2)
+
+
 def test_another_engine_s_recovery_leaves_it_alone(office: Office, service: Service) -> None:
     task_id = office.main_py().enters(2)
     before = office.task(task_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud_support import Cloud, Office, hurry, row
+from cloud_support import Cloud, Office, PlainEngine, Scripted, hurry, row
 
 from wfrecovery import bridge
 from wfrecovery.bridge.table.database import WorkflowDatabase
@@ -69,3 +69,54 @@ def test_a_cloud_is_not_asked_about_what_a_plugin_has_recorded(office: Office) -
     recover(office.folder, office.service.client())
     assert office.task(task_id)["metadata"]["stage"] == "queued"
     assert sum(office.service.cloud.calls.values()) == 0
+
+
+class Elsewhere(PlainEngine):
+    """Another service, which takes our ids."""
+
+    engine = "elsewhere"
+    makes_own_ids = False
+
+    def submit(self, workflow: Any, task: Any) -> str:
+        self.service.create(workflow)
+        return str(task["comfyui_task_id"])
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_one_engine_was_sent_is_neither_sent_to_another_nor_followed_there(
+    answered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a program that takes all rows that say 否, without `rows_to_do`, and has another engine today."""
+    hurry(monkeypatch)
+    first, second = Scripted(plain=True), Scripted(plain=True)
+    office = Office(first, tmp_path)
+    if not answered:
+        first.answer_lost(accepted=True)
+    task_id = office.main_py().enters(2)
+    db = bridge.DatabaseManager(tmp_path)
+    if not answered:  # killed before it could note even that
+
+        def killed(task: TaskRecord) -> TaskRecord:
+            return dataclasses.replace(task, stage=Stage.CREATED, error_message=None, error_message_zh=None)
+
+        db.table.update(task_id, killed)
+    recovery = bridge.TaskRecoveryManager(db, Elsewhere(second), settings=bridge.Settings())
+
+    async def story() -> dict[str, Any]:
+        await recovery.check_and_recover_tasks()
+        assert db.add_workflow_task(row(2), "图片合成") == task_id
+        with pytest.raises(bridge.TaskError, match="theirs"):
+            await recovery.submit(task_id, {"what": "row 2"})
+        db.mark_task_failed(task_id, "it could not be sent")
+        return await asyncio.wait_for(recovery.finish(task_id), 60)
+
+    assert asyncio.run(story())["status"] == "在处理中"
+    assert (first.paid(2), second.paid(2)) == (1, 0)
+    db.release_task(task_id)
+    first.finish()
+    office.main_py().recovers()
+    task = office.task(task_id)
+    assert (task["status"], task["metadata"]["stage"]) == (
+        ("已完成", "finished") if answered else ("在处理中", "asking")
+    )
+    assert (first.paid(2), second.paid(2)) == (1, 0)
