@@ -13,12 +13,12 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from uuid import UUID
 
 import aiohttp
 
 from ..in_time import within
 from ..redact import redact
+from ..table.changes import job_id_in
 from .downloads import fetch
 from .errors import EngineError, FileUnavailableError, NotSentError, UnreachableError
 from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
@@ -122,10 +122,10 @@ class EngineInUse:
             self.unanswered += _broke_off(error)
             kind = NotSentError if _never_connected(error) else UnreachableError
             raise kind(f"{self.name}: {_named(error)}") from error
-        job_id = getattr(answer, "task_id", answer)
-        if isinstance(job_id, bool) or not isinstance(job_id, str | int | UUID) or job_id == "":
+        job_id = job_id_in(getattr(answer, "task_id", answer))
+        if job_id is None:
             raise UnreachableError(f"{self.name} answered without an id: {redact(repr(answer))}")
-        return str(job_id)
+        return job_id
 
     async def cancel(self, job_id: str) -> bool:
         """Stop a task; False where it goes on as far as is known, and is to be told again."""

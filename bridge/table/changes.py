@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import UUID
 
+from ..redact import redact
 from ..wording import Wording, wording_of
 from .records import Stage, TaskError, TaskRecord, TransitionError, WorkflowStatus, now_text, stage_zh
 from .row_identity import RowIdentity
@@ -38,6 +40,21 @@ def taken_over(me: Owner, boot: str, task: TaskRecord) -> TaskRecord:
         return task
     elsewhere = task.stage is Stage.CREATED or task.engine not in (None, OwnerKind.COMFYUI.value)
     return dataclasses.replace(task, owner=None) if me.kind == OwnerKind.COMFYUI and elsewhere else taken_up(me, task)
+
+
+def job_id_in(value: object) -> str | None:
+    """The id of a task where it is rendered, as records hold it; None for what is none."""
+    known = isinstance(value, str | int | UUID) and not isinstance(value, bool)
+    return (str(value) or None) if known else None
+
+
+def with_job_id(value: object, task: TaskRecord) -> TaskRecord:
+    """`task` with that id. Raises TaskError for what is none: the one that it has stays."""
+    job_id = job_id_in(value)
+    if job_id is None:
+        shown = redact(repr(value))
+        raise TaskError(Wording(f"{task.task_id}: {shown} is no id", f"{task.task_id}：{shown} 不是任务 ID"))
+    return dataclasses.replace(task, comfyui_task_id=job_id)
 
 
 def let_go(owner: Owner, task: TaskRecord) -> TaskRecord:

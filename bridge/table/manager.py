@@ -18,12 +18,14 @@ from .changes import (
     cancelled,
     failed_by_program,
     finished,
+    job_id_in,
     new_task,
     pending_again,
     pushed_again,
     start_settled,
     taken_over,
     taken_up,
+    with_job_id,
 )
 from .content import taken
 from .current import Submit, make_current
@@ -112,7 +114,7 @@ class DatabaseManager:
             raise ValueError(f"a row needs its number in the sheet (1, 2, …), not {row.row_number!r}")
         kind = workflow_type_of(workflow_type).value
         self._know_sheet()
-        task_id = self._entered(row, identity, kind, comfyui_task_id)
+        task_id = self._entered(row, identity, kind, job_id_in(comfyui_task_id))
         make_current(self, task_id)
         return task_id
 
@@ -148,8 +150,8 @@ class DatabaseManager:
             return task_id
 
     def update_task_comfyui_id(self, task_id: str, comfyui_task_id: str) -> bool:
-        """Note the prompt_id under which the task is (about to be) submitted."""
-        return self._change(task_id, lambda task: dataclasses.replace(task, comfyui_task_id=comfyui_task_id))
+        """Note the id under which the task is (about to be) submitted: a text, or a number."""
+        return self._change(task_id, partial(with_job_id, comfyui_task_id))
 
     def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
         """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
@@ -162,9 +164,8 @@ class DatabaseManager:
         return self._change(task_id, lambda task: finished(task, results))
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
-        """The task is 失败, for the reason given. What waits for a person goes on waiting: nobody knows whether it was
-        rendered; what surely was not sent goes on with the next run; and what another living process is at work on is
-        that one's."""
+        """The task is 失败, for the reason given; not what waits for a person, for nobody knows whether it was rendered,
+        what surely was not sent, which the next run does, or what another living process is at work on."""
         if task_id in self.unsent:
             log.warning("[wfrecovery] %s was not sent, which is no failure: the next run sends it", task_id)
             return False

@@ -13,6 +13,7 @@ import random
 import socket
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -349,6 +350,21 @@ def test_who_is_not_at_work_on_it_does_not_fail_it(office: Office, service: Scri
 
     assert asyncio.run(story())["status"] == "已完成"
     assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("answer", [7, uuid.UUID(int=7), None, "", ["7"], 7.5])
+@pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
+def test_an_id_of_any_kind_that_a_program_notes_costs_no_record(answer: Any, office: Office, service: Scripted) -> None:
+    """What its service has answered it hands on as it is."""
+    main = office.main_py()
+    task_id = main.enters(2)
+    (job_id,) = service.ids_there()
+    is_id = isinstance(answer, int | uuid.UUID)
+    assert main.db.update_task_comfyui_id(task_id, answer) is is_id
+    assert office.task(task_id)["comfyui_task_id"] == (str(answer) if is_id else job_id)
+    assert main.db.get_incomplete_tasks()
+    entered = main.db.add_workflow_task(row(3), "图片合成", answer)
+    assert office.task(entered)["comfyui_task_id"] == (str(answer) if is_id else None)
 
 
 @pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
