@@ -33,9 +33,17 @@ class _Background:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="wfrecovery-run", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="wfrecovery-run", daemon=True)
         self._thread.start()
         atexit.register(self._end)
+
+    def _serve(self) -> None:
+        """What wants to end the program, as `sys.exit` does, leaves the loop; it is for who awaits that."""
+        stopped = False
+        while not stopped:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
+                stopped = True
 
     @property
     def runs(self) -> bool:

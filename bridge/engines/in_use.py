@@ -315,10 +315,24 @@ class EngineInUse:
 
 
 async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The result of a function that may be asynchronous or plain; a plain one runs in a thread."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*arguments, **named)
-    result = await _in_thread(partial(function, *arguments, **named))
+    """The result of a function that may be asynchronous or plain; a plain one runs in a thread. That something within
+    it was cancelled is an error as any other: nobody has stopped who calls it."""
+    calling = asyncio.ensure_future(_called(partial(function, *arguments, **named)))
+    try:
+        await asyncio.wait({calling})
+    except asyncio.CancelledError:
+        calling.cancel()
+        await asyncio.wait({calling})
+        raise
+    if calling.cancelled():
+        raise RuntimeError("something within it was cancelled")
+    return calling.result()
+
+
+async def _called(function: partial[Any]) -> Any:
+    if inspect.iscoroutinefunction(function.func):
+        return await function()
+    result = await _in_thread(function)
     return await result if inspect.isawaitable(result) else result
 
 

@@ -164,8 +164,8 @@ class DatabaseManager:
         return self._change(task_id, lambda task: finished(task, results))
 
     def mark_task_failed(self, task_id: str, error_message: Wording | str) -> bool:
-        """The task is 失败, for the reason given; not what waits for a person, for nobody knows whether it was rendered,
-        what surely was not sent, which the next run does, or what another living process is at work on."""
+        """The task is 失败, for the reason given; not what waits for a person (nobody knows whether it was rendered),
+        what surely was not sent (the next run does that), or what another living process is at work on."""
         if task_id in self.unsent:
             log.warning("[wfrecovery] %s was not sent, which is no failure: the next run sends it", task_id)
             return False

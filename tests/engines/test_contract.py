@@ -352,6 +352,38 @@ def test_who_is_not_at_work_on_it_does_not_fail_it(office: Office, service: Scri
     assert service.paid(2) == 1
 
 
+@pytest.mark.parametrize("method", ["create", "where", "fetch"])
+@pytest.mark.parametrize("service", ENGINES[:2], indirect=True)
+def test_what_is_cancelled_within_a_client_costs_its_own_row_at_most(
+    method: str, office: Office, service: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it awaits a task of its own that somebody has stopped. Nobody has stopped the batch."""
+    errors = [asyncio.CancelledError()]
+    does = getattr(service, method)
+
+    def stopped(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return does(*arguments)
+
+    monkeypatch.setattr(service, method, stopped)
+    main = office.main_py()
+
+    async def process(number: int) -> dict[str, Any]:
+        task_id = main.db.add_workflow_task(row(number), "图片合成")
+        await main.recovery.submit(task_id, service.client_workflow(number))
+        service.finish()
+        return await main.recovery.finish(task_id)
+
+    async def story() -> list[dict[str, Any]]:
+        return [await process(number) for number in (2, 3)]
+
+    first, second = asyncio.run(story())
+    assert first["metadata"]["stage"] == ("asking" if method == "create" else "finished")
+    assert second["status"] == "已完成"
+    assert service.paid(3) == 1
+
+
 @pytest.mark.parametrize("answer", [7, uuid.UUID(int=7), None, "", ["7"], 7.5])
 @pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
 def test_an_id_of_any_kind_that_a_program_notes_costs_no_record(answer: Any, office: Office, service: Scripted) -> None:

@@ -152,6 +152,31 @@ def test_ctrl_c_in_the_moment_in_which_it_begins(has_begun: bool, monkeypatch: p
     assert bridge.run(asyncio.sleep(0, "menu")) == "menu"
 
 
+def test_what_ends_the_program_ends_it_and_nobody_waits_for_ever() -> None:
+    """A client of theirs calls `sys.exit`, which asyncio lets out of its loop; a program that catches that lives on."""
+    with program(
+        """
+import sys
+async def ends():
+    sys.exit(3)
+async def long():
+    await asyncio.sleep(0.01)
+    return "lives on"
+async def begin():
+    global task
+    task = asyncio.create_task(long())
+bridge.run(begin())
+try:
+    bridge.run(ends())
+except SystemExit:
+    print(bridge.run(asyncio.wait_for(task, 60)), flush=True)
+bridge.run(ends())
+"""
+    ) as process:
+        out, err = process.communicate(timeout=120)
+        assert (out, err, process.returncode) == ("lives on\n", "", 3)
+
+
 def test_at_the_program_s_end_what_runs_is_put_away() -> None:
     with program(
         """
