@@ -6,6 +6,7 @@ it certain that its writer closed it; after a crash nothing else counts as a res
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 from collections.abc import Callable, Mapping
@@ -39,6 +40,9 @@ _CHECKS: Final[Mapping[str, Callable[[Reader], bool]]] = {
 #: What pictures are called. Content that is no picture's is no result there.
 _PICTURES: Final = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 _SUFFIXES: Final = SUFFIXES | _PICTURES | {".tif"}
+#: How a page begins, and what a service says instead of a file: no picture, sound or film begins like that.
+_PAGE: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_ANSWER: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*[<{]")
 #: What the first bytes of every format fit into.
 _SHORTEST: Final = 16
 
@@ -85,9 +89,14 @@ def _judge(path: Path) -> bool:
 
 
 def _check_unknown(suffix: str, head: bytes) -> None:
-    """A file with content that we do not know is broken where its name promises what we know."""
+    """A file with content that we do not know is broken where its name promises what we know, or where it is what comes
+    in the place of a file: a page that asks for a login."""
+    if not suffix and _PAGE.match(head):
+        raise BrokenFileError("it is a web page")
     if suffix not in _SUFFIXES:
         return
+    if _ANSWER.match(head):
+        raise BrokenFileError(f"it is a text, and no {suffix[1:].upper()}")
     if not head.strip(b"\0"):  # what a crash of the machine leaves of a file that was not on the disk yet
         raise BrokenFileError("it holds nothing but zeros")
     if len(head) < _SHORTEST:

@@ -30,7 +30,7 @@ from wfrecovery.bridge.engines import runninghub
 from wfrecovery.bridge.recovery import following, submitting
 from wfrecovery.bridge.recovery.decisions import ID_GIVEN_AWAY, UNANSWERED
 from wfrecovery.bridge.table.changes import asking
-from wfrecovery.demo.runninghub_host.stand_in import Fault, Switches
+from wfrecovery.demo.runninghub_host.stand_in import Fault, Output, Switches
 
 #: whose lost answers a person is asked about; and who takes our id, so that it is looked up
 ASKING = ["scripted", "scripted, plain", "cloud"]
@@ -531,6 +531,18 @@ def test_a_download_that_fails_is_tried_again_and_nothing_is_paid_for(fault: str
     assert cloud.is_result(tmp_path / name, 2)
     assert cloud.paid(2) == 1
     assert not list(tmp_path.rglob("*.part*"))
+
+
+def test_a_login_page_is_no_film(cloud: Cloud, tmp_path: Path) -> None:
+    """With 200, from a proxy before the service's files. The film was paid for, and is fetched."""
+    films = dataclasses.replace(cloud.cloud.workflows["101"], outputs=(Output(kind="mp4"),))
+    cloud.cloud.workflows["101"] = films
+    office = Office(cloud, tmp_path)
+    task_id = office.main_py().enters(2)
+    cloud.finish()
+    cloud.cloud.faults.add(Fault.HTML_200, match="download", times=2)
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    assert [result["kind"] for result in office.task(task_id)["metadata"]["results"]] == ["video"]
 
 
 @pytest.mark.parametrize("fault", ["KEY_802", "WALLET_416", "NOT_SAVED_810", "WORKFLOW_380"])

@@ -121,6 +121,20 @@ def test_a_text_is_no_picture(tmp_path: Path) -> None:
     assert why_not_whole(path) == "it does not begin like a PNG picture, nor like another one"
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.wav", "a.png", "download"])
+def test_what_comes_in_the_place_of_a_file_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\n<!DOCTYPE HTML>\n<html><title>please log in</title></html>")
+    assert why_not_whole(tmp_path / name) is not None
+    (tmp_path / name).write_bytes(b'{"code": 401, "msg": "please log in"}')
+    assert (why_not_whole(tmp_path / name) is None) == (name == "download")
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.json", "a.txt"])
+def test_a_text_that_is_one_is_whole(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"<!doctype html><p>hello</p>" if name == "a.html" else b'{"seed": 7, "steps": 20}')
+    assert why_not_whole(tmp_path / name) is None
+
+
 # ------------------------------------------------------------------ each format
 
 
