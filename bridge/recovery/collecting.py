@@ -4,8 +4,8 @@ when there is none."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from ..results.choice import chosen, row_nodes_of
 from ..results.contents import Contents
 from ..results.embedded import embedded_tag
 from ..results.find import find_results
+from ..results.formats import kind_by_name
 from ..results.reported import resolve
 from ..results.whole import why_not_whole
 from ..table.changes import failed, finished
@@ -30,12 +31,18 @@ _NO_FILE: Final = Wording("finished, but it wrote no file", "已完成，但没�
 
 @dataclass(frozen=True)
 class Fetched:
-    """The files of a prompt as they lie in our folder, each with its node; and why some of them could not be had."""
+    """The files of a prompt as they lie in our folder, or would, each with its node, in the order of the nodes."""
 
     paths: tuple[tuple[Path, str | None], ...] = ()
     #: among them those that lie where ComfyUI wrote them, and where it may write others over them
     here: frozenset[Path] = frozenset()
-    problems: tuple[str, ...] = ()
+    #: and those that cannot be had, with the reason
+    lost: Mapping[Path, str] = field(default_factory=dict)
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether there is none."""
+        return len(self.lost) == len(self.paths)
 
 
 def files_here(output_dir: Path, task: TaskRecord, file: ResultFile) -> list[Path]:
@@ -52,30 +59,40 @@ def files_here(output_dir: Path, task: TaskRecord, file: ResultFile) -> list[Pat
 def collected(db: DatabaseManager, task: TaskRecord, fetched: Fetched) -> Change:
     """The change that records the end of a prompt that ComfyUI calls a success. Reads the files."""
     names = {name: node for path, node in fetched.paths for name in db.relative_files([path])}
-    if not names and task.comfyui_task_id is not None:  # no node has named a file: the disk is asked
+    lost = {name: why for path, why in fetched.lost.items() for name in db.relative_files([path])}
+    if fetched.all_lost and task.comfyui_task_id is not None:  # the disk is asked
         since = parse_time(task.created_at)
-        found = find_results(db.output_dir, {task.task_id: task.comfyui_task_id}, since)
-        names = dict.fromkeys((file.path for file in found.get(task.task_id, ())), None)
+        found = find_results(db.output_dir, {task.task_id: task.comfyui_task_id}, since).get(task.task_id)
+        names, lost = (dict.fromkeys((file.path for file in found), None), {}) if found else (names, lost)
     if names:
-        results = tuple(stamped(db.output_dir, name, node) for name, node in names.items())
-        fetched_only = bool(fetched.paths) and not fetched.here
-        return _finishing(db, task, results, keep=not fetched_only)
-    reason = Wording("finished, but ", "已完成，但") + fetched.problems[0] if fetched.problems else _NO_FILE
-    return lambda record: failed(record, reason)
+        results = tuple(
+            Result(name, kind_by_name(name), node=node) if name in lost else stamped(db.output_dir, name, node)
+            for name, node in names.items()
+        )
+        return _finishing(db, task, results, keep=fetched.all_lost or bool(fetched.here), lost=lost)
+    return lambda record: failed(record, _NO_FILE)
 
 
 def adopted(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) -> Change:
     """The change for a prompt whose whole result was found after a crash."""
-    finishing = _finishing(db, task, results, keep=True)
+    finishing = _finishing(db, task, results, keep=True, lost={})
     return lambda record: dataclasses.replace(finishing(record), adopted=True)
 
 
-def _finishing(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...], *, keep: bool) -> Change:
+def _finishing(
+    db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...], *, keep: bool, lost: Mapping[str, str]
+) -> Change:
+    """What is delivered is chosen among all that were named: where it is `lost`, no other one takes its place."""
     contents = Contents(db.table.files, db.output_dir)
-    read = tuple(contents.hashed(result) for result in results)
+    named = tuple(result if result.path in lost else contents.hashed(result) for result in results)
+    read = tuple(result for result in named if result.path not in lost)
     graph = db.table.graph(task.task_id)
     row_nodes = row_nodes_of(graph["prompt"]) if graph else []
-    file = chosen(dataclasses.replace(task.with_outbox(file=None), results=read), db.output_dir, row_nodes)
+    file = chosen(dataclasses.replace(task.with_outbox(file=None), results=named), db.output_dir, row_nodes)
+    why = lost.get(file.path) if file is not None else next(iter(lost.values()), None) if not read else None
+    if why is not None:
+        reason = Wording("finished, but ", "已完成，但") + why
+        return lambda record: failed(record, reason)
     if file is not None and keep:
         contents.keep(task.task_id, file)
 

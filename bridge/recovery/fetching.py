@@ -15,13 +15,13 @@ from .collecting import Fetched, files_here
 
 async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, seen: Sighting) -> Fetched:
     """Where each of the named files is: where ComfyUI wrote it, if that is our output folder, else a copy in the house
-    style. One that cannot be had does not keep the others.
+    style. One that cannot be had does not keep the others, nor does another one take its place.
 
     Raises EngineError, or OSError, where another try may bring one.
     """
     paths: list[tuple[Path, str | None]] = []
     here: set[Path] = set()
-    problems: list[str] = []
+    lost: dict[Path, str] = {}
     for index, file in enumerate(seen.files):
         there = await asyncio.to_thread(files_here, output_dir, task, file)
         if there:
@@ -34,7 +34,6 @@ async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, see
         try:
             await engine.download(file, target)
         except FileUnavailableError as error:
-            problems.append(str(error))
-        else:
-            paths.append((target, file.node))
-    return Fetched(tuple(paths), frozenset(here), tuple(problems))
+            lost[target] = str(error)
+        paths.append((target, file.node))
+    return Fetched(tuple(paths), frozenset(here), lost)

@@ -533,6 +533,31 @@ def test_a_download_that_fails_is_tried_again_and_nothing_is_paid_for(fault: str
     assert not list(tmp_path.rglob("*.part*"))
 
 
+@pytest.mark.parametrize(("gone", "status"), [("row 9.png", "已完成"), ("row 2.png", "失败")])
+def test_no_other_file_takes_the_place_of_the_one_that_is_gone(gone: str, status: str, tmp_path: Path) -> None:
+    """A mask, or a preview, would stand in the row as its picture."""
+    service = Scripted(plain=True)
+    office = Office(service, tmp_path)
+    task_id = office.main_py().enters(2)
+    service.finish()
+    where, fetch = service.where, service.fetch
+    files = tuple(map(bridge.ResultFile, ("row 9.png", "row 2.png")))
+
+    def fetched(file: bridge.ResultFile, target: Path) -> None:
+        if file.filename == gone:
+            raise bridge.FileUnavailableError(f"there is no file {gone}")
+        fetch(file, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "where", lambda job_id: dataclasses.replace(where(job_id), files=files))
+        patch.setattr(service, "fetch", fetched)
+        office.main_py().recovers()
+    task = office.task(task_id)
+    assert task["status"] == status
+    assert [service.is_result(tmp_path / name, 2) for name in task["output_files"]] == [True] * (status == "已完成")
+    assert status == "已完成" or gone in task["error_message"]
+
+
 def test_a_login_page_is_no_film(cloud: Cloud, tmp_path: Path) -> None:
     """With 200, from a proxy before the service's files. The film was paid for, and is fetched."""
     films = dataclasses.replace(cloud.cloud.workflows["101"], outputs=(Output(kind="mp4"),))
