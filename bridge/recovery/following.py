@@ -341,8 +341,8 @@ class Following:
             async with self._submitting.in_turn():
                 if not await is_nowhere(self._engine, task, self._db.owners.is_me):
                     raise LookAgainError  # whoever waits for his turn may be overtaken, in a shared folder
-                self._submitting.allowance.hold(task.task_id)
-                task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
+                with self._submitting.allowance.held(task.task_id):
+                    task = await written(self._db, task.task_id, partial(self._submitting.again, prompt_id, naming))
                 await self._submitting.send(task, graph["prompt"])
 
     async def _end(self, task: TaskRecord, change: Change) -> None:

@@ -207,8 +207,8 @@ class TaskRecoveryManager:
                     await asyncio.to_thread(self._db.table.write_graph, task_id, graph, replace=anew)
                 submitting = partial(self._submitting.first, prompt_id, await self._submitting.naming(task))
                 async with self._submitting.in_turn():
-                    self._submitting.allowance.hold(task_id)
-                    task = await written_at_once(self._db, task_id, submitting)
+                    with self._submitting.allowance.held(task_id):
+                        task = await written_at_once(self._db, task_id, submitting)
                     if not self._submitting.is_on_its_way(task, prompt_id):
                         self._submitting.allowance.give_back(task_id)
                         return task.comfyui_task_id

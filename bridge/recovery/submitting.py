@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final
@@ -46,13 +46,22 @@ class Allowance:
         #: for whom one is held that may not have been accepted yet
         self._held: set[str] = set()
 
-    def hold(self, task_id: str) -> None:
-        """One for a task that is about to be sent. Raises RenderLimitError."""
-        if task_id not in self._held and 0 < self._limit <= self._spent + len(self._held):
+    @contextlib.contextmanager
+    def held(self, task_id: str) -> Iterator[None]:
+        """One for a task whose record is to say that it is sent; given back where that cannot be written. Raises
+        RenderLimitError."""
+        before = task_id in self._held
+        if not before and 0 < self._limit <= self._spent + len(self._held):
             self.unsent.add(task_id)
             raise RenderLimitError(self._limit)
         self._held.add(task_id)
         self.unsent.discard(task_id)
+        try:
+            yield
+        except BaseException:
+            if not before:
+                self.give_back(task_id)
+            raise
 
     def spend(self, task_id: str) -> None:
         """It was accepted, or may have been."""

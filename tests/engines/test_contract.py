@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import itertools
 import random
 import socket
@@ -30,6 +31,8 @@ from wfrecovery.bridge.engines import runninghub
 from wfrecovery.bridge.recovery import following, submitting
 from wfrecovery.bridge.recovery.decisions import ID_GIVEN_AWAY, UNANSWERED
 from wfrecovery.bridge.table.changes import asking
+from wfrecovery.bridge.table.database import WorkflowDatabase
+from wfrecovery.bridge.table.records import TaskRecord
 from wfrecovery.demo.runninghub_host.stand_in import Fault, Output, Switches
 
 #: whose lost answers a person is asked about; and who takes our id, so that it is looked up
@@ -700,6 +703,32 @@ def test_what_may_have_been_accepted_counts_against_the_cap(service: Scripted, o
     run.enters(2)
     run.looks()
     assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
+def test_what_the_disk_does_not_let_be_sent_costs_nothing_of_the_cap(
+    service: Scripted, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = [2, 3]
+    update = WorkflowDatabase.update
+
+    def refuses(table: WorkflowDatabase, task_id: str, change: Any) -> TaskRecord:
+        record = change(table.get(task_id))
+        if record.sending and record.row_number in refused:
+            refused.remove(record.row_number)
+            raise OSError(errno.ENOSPC, "the disk is full")
+        return update(table, task_id, change)
+
+    monkeypatch.setattr(WorkflowDatabase, "update", refuses)
+    run = office.main_py(max_renders="2")
+    for number in (2, 3):
+        with pytest.raises(OSError, match="full"):
+            run.enters(number)
+    for number in (4, 5):
+        run.enters(number)
+    with pytest.raises(bridge.EngineError, match="WFRECOVERY_MAX_RENDERS"):
+        run.enters(6)
+    assert [service.paid(number) for number in range(2, 7)] == [0, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize("service", ["scripted", "scripted, plain"], indirect=True)
