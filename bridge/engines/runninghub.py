@@ -17,6 +17,7 @@ import aiohttp
 
 from ..redact import redact
 from ..settings import Settings, SettingsError
+from ..table.changes import job_id_in
 from ..table.records import WorkflowType, workflow_type_of
 from ..wording import Wording, wording_of
 from .engine import Engine
@@ -57,6 +58,8 @@ _FOR_ALL: Final[Mapping[int, Wording]] = {
         ),
     ),
 }
+#: HTTP statuses that say: nothing was done, ask at another address.
+_ELSEWHERE: Final = frozenset({307, 308})
 #: A success may be told before its files are: so many looks are waited for them.
 _LOOKS_FOR_FILES: Final = 5
 
@@ -165,10 +168,10 @@ class RunningHubClient(Engine):
         answer = await self._post("create", json={"apiKey": self.api_key, **workflow})
         code, said = answer["code"], _said(answer)
         if code == 0:
-            task_id = _data(answer).get("taskId")
-            if not task_id:
+            task_id = job_id_in(_data(answer).get("taskId"))
+            if task_id in (None, "0"):
                 raise UnreachableError(f"RunningHub accepted without an id: {said}")
-            return str(task_id)
+            return task_id
         if code in _BUSY:
             raise BusyError(f"RunningHub takes no more tasks now: {said}")
         if code in _REFUSED:
@@ -225,11 +228,15 @@ class RunningHubClient(Engine):
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-                session.post(f"{self.base_url}/task/openapi/{call}", **body) as response,
+                session.post(f"{self.base_url}/task/openapi/{call}", allow_redirects=False, **body) as response,
             ):
+                if response.status in _ELSEWHERE:  # followed, the key would go there
+                    raise NotSentError(f"RunningHub is not at {self.base_url} (HTTP {response.status}): look at that")
                 if response.status == 429:
                     raise BusyError("RunningHub: too many requests", seconds_in(response.headers.get("Retry-After")))
                 answer = await response.json(content_type=None)
+        except EngineError:
+            raise
         except aiohttp.ClientConnectorError as error:
             raise NotSentError(f"RunningHub cannot be reached at {self.base_url}: {redact(str(error))}") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, ConnectionError) as error:
