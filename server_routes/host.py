@@ -52,8 +52,16 @@ class Host:
 
     def __init__(self, server: Any) -> None:
         self.server = server
-        self.queue = server.prompt_queue
-        self._originals = {name: getattr(self.queue, name) for name in ("get_current_queue_volatile", "get_history")}
+        self._use(server.prompt_queue)
+
+    def _use(self, queue: Any) -> None:
+        self.queue = queue
+        self._originals = {name: getattr(queue, name) for name in ("get_current_queue_volatile", "get_history")}
+
+    def all_loaded(self) -> None:
+        """A plugin that came after this one may have put a queue of its own there: the worker takes from that."""
+        if self.server.prompt_queue is not self.queue:
+            self._use(self.server.prompt_queue)
 
     @property
     def version(self) -> str:
@@ -224,6 +232,6 @@ def _frames(path: Path) -> int | None:
 
 
 def _is_foreign(queue: Any, name: str) -> bool:
-    own = type(queue).__module__
+    own: str = sys.modules["execution"].PromptQueue.__module__
     method = vars(queue).get(name) or getattr(type(queue), name, None)
     return getattr(method, "__module__", own) != own

@@ -61,6 +61,7 @@ class QueueListener(Protocol):
 
 def install_hooks(host: Host, listener: QueueListener) -> None:
     """Wrap the queue's methods on the instance, outermost; what was put before is heard of now."""
+    host.all_loaded()
     queue = host.queue
     _wrap_put(queue, listener)
     _wrap_get(host, listener)

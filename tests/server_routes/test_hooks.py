@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from wfrecovery.demo.comfyui_host import execution
 from wfrecovery.demo.comfyui_host.execution import PromptQueue
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.queue.hooks import install_hooks
@@ -33,12 +35,22 @@ class Heard:
         return lambda *_: None
 
 
-def queue_of(count: int) -> tuple[PromptQueue, Heard]:
-    server = SimpleNamespace(queue_updated=lambda: None, send_sync=lambda *_: None)
-    queue, heard = PromptQueue(server), Heard()
-    host = Host(SimpleNamespace(prompt_queue=queue, send_sync=server.send_sync))
+def listening_to(host: Host) -> Heard:
+    heard = Heard()
     host.hear_interrupts = lambda *_: None  # type: ignore[method-assign]
     install_hooks(host, heard)  # type: ignore[arg-type]
+    return heard
+
+
+def server_with(queue: type[PromptQueue]) -> SimpleNamespace:
+    server = SimpleNamespace(queue_updated=lambda: None, send_sync=lambda *_: None)
+    server.prompt_queue = queue(server)
+    return server
+
+
+def queue_of(count: int) -> tuple[PromptQueue, Heard]:
+    server = server_with(PromptQueue)
+    queue, heard = server.prompt_queue, listening_to(Host(server))
     for number in range(count):
         queue.put((number, f"p{number}", {}, {}, [], {}))
     return queue, heard
@@ -74,3 +86,30 @@ def test_after_a_deletion_that_raises_a_wipe_is_a_wipe() -> None:
         queue.delete_queue_item(odd)
     queue.wipe_queue()
     assert heard.wiped_count == 1
+
+
+class OwnQueue(PromptQueue):
+    """Another plugin's, which leaves everything as it is."""
+
+
+class HidingQueue(PromptQueue):
+    """Another plugin's, which keeps what waits to itself."""
+
+    def get_current_queue_volatile(self) -> tuple[list[Any], list[Any]]:
+        return super().get_current_queue_volatile()[0], []
+
+
+@pytest.mark.parametrize(("queue", "hides"), [(OwnQueue, False), (HidingQueue, True)])
+def test_a_queue_that_a_later_plugin_puts_in_the_place_of_comfyui_s_is_the_one_that_is_heard(
+    queue: type[PromptQueue], hides: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what that one lists is all there is, unless it lists in its own way."""
+    monkeypatch.setitem(sys.modules, "execution", execution)
+    server = server_with(PromptQueue)
+    host = Host(server)
+    server.prompt_queue = queue(server)
+    heard = listening_to(host)
+    server.prompt_queue.put((0, "p0", {}, {}, [], {}))
+    server.prompt_queue.wipe_queue()
+    assert heard.deleted_ids == ["p0"]
+    assert host.hides_pending == hides
