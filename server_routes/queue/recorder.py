@@ -245,8 +245,10 @@ class Recorder:
 
     @_guarded
     def interrupted(self) -> None:
-        """Somebody wants what runs to stop: that is on disk before the answer, should ComfyUI die before it stops."""
-        for prompt in self._prompts.all_running(self._host.queued()[0]):
+        """Somebody wants what runs to stop: that is on disk before the answer, should ComfyUI die before it stops.
+        Where another plugin has several run at once, ComfyUI stops one of them, and its end tells which."""
+        running = self._prompts.all_running(self._host.queued()[0])
+        for prompt in running if len(running) == 1 else ():
             prompt.interrupted = True
             if prompt.recorded:
                 awaited(self._writer.submit(self._keeper.change, prompt, wished_away))

@@ -160,12 +160,39 @@ class QuietHost(Host):
         """Nobody interrupts."""
 
 
+def listen(
+    server: Any, db: DatabaseManager, intake: Intake, prompts: Prompts, writer: Writer, on_change: Callable[..., None]
+) -> Recorder:
+    recorder = Recorder(
+        QuietHost(server),
+        db,
+        writer,
+        intake=intake,
+        prompts=prompts,
+        endings=Endings(db.output_dir, Contents(db.table.files, db.output_dir)),
+        boot="boot",
+        document=lambda: None,
+        on_change=on_change,
+        on_progress=lambda *_: None,
+        on_start=lambda: None,
+        unwanted=lambda _: [],
+        pool=lambda _: AtOnce(),
+    )
+    recorder.install()
+    return recorder
+
+
+def server_with_queue() -> Any:
+    server = SimpleNamespace(send_sync=lambda *_: None, queue_updated=lambda: None)
+    server.prompt_queue = execution.PromptQueue(cast(Any, server))
+    return server
+
+
 def test_what_is_asked_for_anew_as_soon_as_its_part_has_failed_is_not_ended_with_its_next_part(tmp_path: Path) -> None:
     """Whoever sees that it has failed finds nothing of it in the queue; nothing of it ends it once more."""
     db, prompts = DatabaseManager(tmp_path), Prompts()
-    server = SimpleNamespace(send_sync=lambda *_: None, queue_updated=lambda: None)
-    server.prompt_queue = queue = execution.PromptQueue(cast(Any, server))
-    writer = Writer(lambda _: AtOnce())
+    server = server_with_queue()
+    queue, writer = server.prompt_queue, Writer(lambda _: AtOnce())
     intake = Intake(db, writer, prompts, lambda: True)
     seen: list[bool] = []
 
@@ -174,22 +201,7 @@ def test_what_is_asked_for_anew_as_soon_as_its_part_has_failed_is_not_ended_with
             seen.append(intake.has_task(task.task_id))
             db.table.update(task.task_id, lambda now: now.entering(Stage.QUEUED))
 
-    recorder = Recorder(
-        QuietHost(server),
-        db,
-        writer,
-        intake=intake,
-        prompts=prompts,
-        endings=Endings(tmp_path, Contents(db.table.files, tmp_path)),
-        boot="boot",
-        document=lambda: None,
-        on_change=person,
-        on_progress=lambda *_: None,
-        on_start=lambda: None,
-        unwanted=lambda _: [],
-        pool=lambda _: AtOnce(),
-    )
-    recorder.install()
+    listen(server, db, intake, prompts, writer, on_change=person)
     body: dict[str, Any] = {"prompt": {}, "prompt_id": str(uuid.uuid4()), "extra_data": {"wfrecovery": row(2)}}
     intake.on_prompt(body)
     queue.put((0, body["prompt_id"], {}, body["extra_data"], [], {}))
@@ -201,6 +213,27 @@ def test_what_is_asked_for_anew_as_soon_as_its_part_has_failed_is_not_ended_with
     (task_id,) = db.table.ids()
     assert (seen, queue.queue) == ([False], [])
     assert (db.table.get(task_id).stage, db.table.get(task_id).cancel_requested) == (Stage.QUEUED, None)
+
+
+def test_of_several_that_another_plugin_runs_at_once_an_interruption_ends_one(tmp_path: Path) -> None:
+    """Which, ComfyUI knows: what is not stopped by it is not wanted to end, and stops no other in its turn."""
+    db, prompts, server = DatabaseManager(tmp_path), Prompts(), server_with_queue()
+    queue, writer = server.prompt_queue, Writer(lambda _: AtOnce())
+    intake = Intake(db, writer, prompts, lambda: True)
+    recorder = listen(server, db, intake, prompts, writer, on_change=lambda _: None)
+    for number in (2, 3):
+        body: dict[str, Any] = {"prompt": {}, "prompt_id": str(uuid.uuid4()), "extra_data": {"wfrecovery": row(number)}}
+        intake.on_prompt(body)
+        queue.put((number, body["prompt_id"], {}, body["extra_data"], [], {}))
+    first, second = queue.get(), queue.get()
+    recorder.interrupted()
+    queue.task_done(first[1], {}, execution.ExecutionStatus("error", False, [("execution_interrupted", {})]))
+    wishes = {task.row_number: (task.stage, task.cancel_requested) for task in map(db.table.get, db.table.ids())}
+    assert wishes[2][0] is Stage.CANCELLED
+    assert wishes[3] == (Stage.RUNNING, None)
+    recorder.interrupted()
+    assert [db.table.get(task_id).cancel_requested for task_id in db.table.ids()].count(None) == 1
+    queue.task_done(second[1], {}, execution.ExecutionStatus("success", True, [("execution_success", {})]))
 
 
 @pytest.mark.parametrize(
