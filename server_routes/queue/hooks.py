@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 from ..host import Host
 
 #: ComfyUI says what single nodes have made only where a prompt names a client: to one that names none this is lent.
-LENT_CLIENT: Final = "wfrecovery"
+#: (No name that a program would choose for itself: who has that one is told nothing.)
+LENT_CLIENT: Final = "wfrecovery: no client"
 #: What it then says to that client, and otherwise to nobody; all else goes to every page, as without a client.
 _TO_CLIENT_ALONE: Final = frozenset(
     {"execution_start", "execution_cached", "execution_success", "executing", "executed"}

@@ -68,13 +68,16 @@ def _bodies(client: str | None) -> list[Mapping[str, Any]]:
 
 
 @all_hosts
-@pytest.mark.parametrize("client", [None, "a-page", "another-page"])
+@pytest.mark.parametrize(
+    ("client", "page"),
+    [(None, "a-page"), ("a-page", "a-page"), ("another-page", "a-page"), ("wfrecovery", "wfrecovery")],
+)
 def test_a_page_hears_the_same_of_a_prompt_with_us_and_without(
-    host: Any, client: str | None, shops: Shops, plain: Any
+    host: Any, client: str | None, page: str, shops: Shops, plain: Any
 ) -> None:
     """Twice the same prompt (the second comes from the cache), and one that fails."""
-    with_us = asyncio.run(_heard(shops(host).comfy.url, _bodies(client), "a-page"))
-    without = asyncio.run(_heard(plain(host).url, _bodies(client), "a-page"))
+    with_us = asyncio.run(_heard(shops(host).comfy.url, _bodies(client), page))
+    without = asyncio.run(_heard(plain(host).url, _bodies(client), page))
     for ours, theirs in zip(with_us[:2], without[:2], strict=True):
         assert _in_any_order(ours) == _in_any_order(theirs)
     # Which nodes have run before one fails is ComfyUI's choice, and another one at each start.
