@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import logging
 import socket
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextvars import copy_context
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,6 +14,7 @@ import aiohttp
 from ..in_time import within
 from ..redact import redact
 from ..table.changes import job_id_in
+from .calling import called, said_by, taken
 from .downloads import fetch
 from .errors import EngineError, FileUnavailableError, NotSentError, UnreachableError
 from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
@@ -114,14 +110,14 @@ class EngineInUse:
                 answer = await called(self.client.submit, workflow, task)
             else:
                 submit = self.client.submit_workflow
-                answer = await called(submit, workflow, **_taken(submit, prompt_id=task["comfyui_task_id"], task=task))
+                answer = await called(submit, workflow, **taken(submit, prompt_id=task["comfyui_task_id"], task=task))
         except EngineError as error:
             self.unanswered += _broke_off(error)
             raise
         except Exception as error:
             self.unanswered += _broke_off(error)
             kind = NotSentError if _never_connected(error) else UnreachableError
-            raise kind(f"{self.name}: {_named(error)}") from error
+            raise kind(f"{self.name}: {said_by(error)}") from error
         job_id = job_id_in(getattr(answer, "task_id", answer))
         if job_id is None:
             raise UnreachableError(f"{self.name} answered without an id: {redact(repr(answer))}")
@@ -182,9 +178,9 @@ class EngineInUse:
             return seen
         wait = self.client.wait_for_completion
         try:
-            seen = await called(wait, job_id, **_taken(wait, on_progress=on_progress))
+            seen = await called(wait, job_id, **taken(wait, on_progress=on_progress))
         except Exception as error:  # it has given up, or its service was away
-            self._say_once(f"{self.name}: {_named(error)}", of=job_id)
+            self._say_once(f"{self.name}: {said_by(error)}", of=job_id)
             return await self.look_up(job_id)
         return seen if isinstance(seen, Sighting) else await self.look_up(job_id)
 
@@ -197,7 +193,7 @@ class EngineInUse:
             if told is not None:
                 on_progress(int(told[0]), int(told[1]))
         except (EngineError, TypeError, ValueError, IndexError) as error:  # only shown
-            self._say_once(f"no progress: {_named(error)}", of=job_id)
+            self._say_once(f"no progress: {said_by(error)}", of=job_id)
 
     @property
     def _first_pause(self) -> float:
@@ -219,7 +215,7 @@ class EngineInUse:
         except (EngineError, OSError):
             raise
         except Exception as error:
-            raise UnreachableError(f"{file.path}: {_named(error)}") from error
+            raise UnreachableError(f"{file.path}: {said_by(error)}") from error
 
     # ------------------------------------------------------------------ what only a ComfyUI has
 
@@ -265,7 +261,7 @@ class EngineInUse:
         try:
             found: Mapping[str, Any] | None = None if ask is None else await called(ask, prompt)
         except Exception as error:
-            self._say_once(f"{self.name}: {_named(error)}")
+            self._say_once(f"{self.name}: {said_by(error)}")
             return None
         return found
 
@@ -290,7 +286,7 @@ class EngineInUse:
             self._was_silent(clock() - asked, nobody_listens=_never_connected(error))
             if isinstance(error, EngineError):
                 raise
-            raise UnreachableError(f"{self.name}: {_named(error)} after {clock() - asked:.0f} s") from error
+            raise UnreachableError(f"{self.name}: {said_by(error)} after {clock() - asked:.0f} s") from error
         if answer == UNKNOWN:
             self._was_silent(clock() - asked)
         else:
@@ -312,66 +308,6 @@ class EngineInUse:
         if text not in self._said:
             self._said.add(text)
             log.warning("[wfrecovery] %s", f"{of}: {text}" if of else text)
-
-
-async def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The result of a function that may be asynchronous or plain; a plain one runs in a thread. That something within
-    it was cancelled is an error as any other: nobody has stopped who calls it."""
-    calling = asyncio.ensure_future(_called(partial(function, *arguments, **named)))
-    try:
-        await asyncio.wait({calling})
-    except asyncio.CancelledError:
-        calling.cancel()
-        await asyncio.wait({calling})
-        raise
-    if calling.cancelled():
-        raise RuntimeError("something within it was cancelled")
-    return calling.result()
-
-
-async def _called(function: partial[Any]) -> Any:
-    if inspect.iscoroutinefunction(function.func):
-        return await function()
-    result = await _in_thread(function)
-    return await result if inspect.isawaitable(result) else result
-
-
-def _taken(function: Callable[..., Any], **offered: Any) -> dict[str, Any]:
-    """What a client's method takes of the arguments that are offered: not every client's knows them."""
-    parameters = inspect.signature(function).parameters
-    takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    return {name: value for name, value in offered.items() if takes_all or name in parameters}
-
-
-def _in_thread(function: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Its result. One that hangs takes nobody's place in a pool, and is not waited for at the program's end."""
-    loop = asyncio.get_running_loop()
-    future, context = loop.create_future(), copy_context()
-
-    def settle(result: Any, error: BaseException | None) -> None:
-        if future.done():  # nobody waits any more
-            return
-        if error is None:
-            future.set_result(result)
-        else:  # a future takes no StopIteration
-            future.set_exception(RuntimeError(_named(error)) if isinstance(error, StopIteration) else error)
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = context.run(function)
-        except BaseException as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # its loop has ended
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="wfrecovery-engine", daemon=True).start()
-    return future
-
-
-def _named(error: BaseException) -> str:
-    text = redact(str(error)).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _never_connected(error: BaseException) -> bool:

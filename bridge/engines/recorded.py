@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from ..redact import without_secrets
 from ..running import run
+from .calling import called
 from .comfyui import ComfyUIClient
 from .engine import Engine
 from .history import UNKNOWN
-from .in_use import called
 from .submitted import submit_for_current
 
 #: What is theirs as it is, where they have it.

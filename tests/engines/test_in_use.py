@@ -13,7 +13,7 @@ import pytest
 from cloud_support import Office, Scripted, hurry, row
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines import in_use
+from wfrecovery.bridge.engines import calling, in_use
 from wfrecovery.bridge.engines.history import UNKNOWN
 from wfrecovery.bridge.engines.in_use import EngineInUse
 from wfrecovery.bridge.recovery import submitting
@@ -160,7 +160,7 @@ def test_eight_that_wait_leave_room_for_the_table(impatient: threading.Event, tm
     used = EngineInUse(Silent(impatient.wait))
 
     async def story() -> None:
-        asking = [asyncio.create_task(in_use.called(used.client.look_up, "7")) for _ in range(64)]
+        asking = [asyncio.create_task(calling.called(used.client.look_up, "7")) for _ in range(64)]
         await asyncio.wait_for(asyncio.to_thread(lambda: None), 60)
         assert not any(task.done() for task in asking)
         for task in asking:
@@ -175,7 +175,7 @@ def test_whatever_a_client_raises_comes_to_an_end(error: BaseException) -> None:
         raise error
 
     async def story() -> Any:
-        return await asyncio.wait_for(in_use.called(raises), 60)
+        return await asyncio.wait_for(calling.called(raises), 60)
 
     with pytest.raises(BaseException, match=r".*") as told:
         asyncio.run(story())
