@@ -127,13 +127,17 @@ class Writer:
         await self.wait([self._thread.submit(lambda: None)])
 
     async def wait(self, writes: Sequence[Future[Any]], most: float = PATIENCE_SECONDS) -> None:
-        """Wait until these are written, or could not be, or for `most` seconds; hardly at all while nothing can be."""
+        """Wait until these are written, or could not be, or for `most` seconds in which none of them was, in all for
+        `PATIENCE_SECONDS`: many take their time. Hardly at all while nothing can be written."""
         left = [asyncio.wrap_future(write) for write in writes]
         loop = asyncio.get_running_loop()
+        last = loop.time() + PATIENCE_SECONDS
         ends = loop.time() + most
         while left and (rest := min(BEHIND_SECONDS, ends - loop.time())) > 0:
-            _, pending = await asyncio.wait(left, timeout=rest)
+            done, pending = await asyncio.wait(left, timeout=rest)
             left = list(pending)
+            if done:
+                ends = min(loop.time() + most, last)
             if self.behind:
                 return
 

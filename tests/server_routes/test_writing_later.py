@@ -500,3 +500,23 @@ def test_a_full_disk_makes_room_again(tmp_path: Path) -> None:
             comfy.finished(new)
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_wish_for_many_is_answered_when_all_of_them_are_written() -> None:
+    """The disk answers, one after the other: ComfyUI may die after the answer, and none of them may come back."""
+    written: list[int] = []
+
+    async def cleared() -> list[int]:
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        loop.time = lambda: clock() + len(written) * WISH_SECONDS * 0.75  # type: ignore[method-assign]
+
+        def write(number: int) -> None:
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(60)  # the one before is known
+            written.append(number)
+
+        writer = Writer()
+        await writer.wait([writer.submit(write, number) for number in range(8)], WISH_SECONDS)
+        return list(written)
+
+    assert asyncio.run(cleared()) == list(range(8))
