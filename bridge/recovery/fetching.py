@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ..engines.errors import FileUnavailableError
-from ..engines.history import Sighting
+from ..engines.errors import FileUnavailableError, UnreachableError
+from ..engines.history import ResultFile, Sighting
 from ..engines.in_use import EngineInUse
 from ..results.file_names import result_path
+from ..results.whole import why_not_whole
 from ..table.records import TaskRecord
 from .collecting import Fetched, files_here
 
@@ -35,5 +36,14 @@ async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, see
             await engine.download(file, target)
         except FileUnavailableError as error:
             lost[target] = str(error)
+        else:
+            await asyncio.to_thread(_check_whole, file, target)
         paths.append((target, file.node))
     return Fetched(tuple(paths), frozenset(here), lost)
+
+
+def _check_whole(file: ResultFile, target: Path) -> None:
+    """A client's own way of fetching may return without it. Raises UnreachableError."""
+    reason = why_not_whole(target)
+    if reason:
+        raise UnreachableError(f"{file.path} did not come whole: {reason}")

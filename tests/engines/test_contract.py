@@ -561,6 +561,32 @@ def test_no_other_file_takes_the_place_of_the_one_that_is_gone(gone: str, status
     assert status == "已完成" or gone in task["error_message"]
 
 
+@pytest.mark.parametrize("fetched", [None, b"", b"<html>please log in</html>"], ids=["nothing", "empty", "a page"])
+def test_what_their_own_way_of_fetching_does_not_bring_whole_is_fetched_again(
+    fetched: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It returned, as if all were well. The address lives for a day only: later there is nothing to be had."""
+    hurry(monkeypatch)
+    service = Scripted(plain=True)
+    office = Office(service, tmp_path)
+    task_id = office.main_py().enters(2)
+    service.finish()
+    fetch, tries = service.fetch, iter([fetched, fetched])
+
+    def fetches(file: bridge.ResultFile, target: Path) -> None:
+        for content in tries:
+            if content is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            return
+        fetch(file, target)
+
+    monkeypatch.setattr(service, "fetch", fetches)
+    assert office.main_py().recovers()[0]["status"] == "已完成"
+    (name,) = office.task(task_id)["output_files"]
+    assert service.is_result(tmp_path / name, 2)
+
+
 def test_a_login_page_is_no_film(cloud: Cloud, tmp_path: Path) -> None:
     """With 200, from a proxy before the service's files. The film was paid for, and is fetched."""
     films = dataclasses.replace(cloud.cloud.workflows["101"], outputs=(Output(kind="mp4"),))
