@@ -67,8 +67,13 @@ class ResultFile:
 
     @classmethod
     def from_url(cls, url: str, node: str | None = None) -> ResultFile:
-        """A file that lies at an address: its name is the end of the path, whatever query comes after that."""
-        name = unquote(urlsplit(url).path).replace("\\", "/").rstrip("/").rpartition("/")[2]
+        """A file that lies at an address: its name is the end of the path, whatever query comes after that. What is no
+        address cannot be fetched, which is told then."""
+        try:
+            path = unquote(urlsplit(url).path)
+        except ValueError:
+            path = ""
+        name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
         return cls(name or "result", url=url, node=node)
 
 

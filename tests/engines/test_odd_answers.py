@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from wfrecovery import bridge
 
 
 class Proxy:
-    """Answers `create` as it is told to."""
+    """What lies before the service, or in its place."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -90,3 +91,21 @@ def test_a_key_does_not_follow_to_another_address(
         task = submitted(url, tmp_path)
     assert (asked_there, len(asked)) == ([], 1)
     assert (task["metadata"]["stage"], task["comfyui_task_id"]) == (stage, None)
+
+
+@pytest.mark.parametrize("address", ["http://[files/a.png", "no address", "/a.png", ""])
+def test_a_result_at_no_address_is_not_followed_for_ever(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run looks again: it was paid for."""
+    hurry(monkeypatch)
+    body = json.dumps({"code": 0, "data": [{"fileUrl": address}]}).encode()
+    with answering(200, {}, b'{"code": 0, "data": {"taskId": "5"}}') as (url, _):
+        task_id = submitted(url, tmp_path)["task_id"]
+    with answering(200, {}, body) as (url, _):
+        run = Office(Proxy(url), tmp_path).main_py()
+
+        async def story() -> dict[str, Any]:
+            return await asyncio.wait_for(run.recovery.finish(task_id), 60)
+
+        assert asyncio.run(story())["status"] != "已完成"
