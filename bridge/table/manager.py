@@ -174,7 +174,7 @@ class DatabaseManager:
         return self._change(task_id, partial(self._failed_here, said.changed(redact)))
 
     def _failed_here(self, reason: Wording, task: TaskRecord) -> TaskRecord:
-        self.owners.check(task)
+        self.owners.check_program(task)
         return failed_by_program(reason, task)
 
     def get_task(self, task_id: str) -> dict[str, Any] | None:

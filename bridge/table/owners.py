@@ -201,6 +201,11 @@ class Owners:
         if owner is not None:
             raise OwnedError(task.task_id, owner, self.name_of(owner))
 
+    def check_program(self, task: TaskRecord) -> None:
+        """The same where that is another program: one program may have several owners."""
+        if task.owner is None or _local(task.owner.boot) is None:
+            self.check(task)
+
     def life(self, owner: Owner) -> Life:
         """Whether an owner lives. To be asked every few seconds: silence is only what was looked at."""
         if self.is_me(owner):

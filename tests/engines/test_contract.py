@@ -30,6 +30,7 @@ from wfrecovery import bridge
 from wfrecovery.bridge.engines import runninghub
 from wfrecovery.bridge.recovery import following, submitting
 from wfrecovery.bridge.recovery.decisions import ID_GIVEN_AWAY, UNANSWERED
+from wfrecovery.bridge.table import owners
 from wfrecovery.bridge.table.changes import asking
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.records import TaskRecord
@@ -339,20 +340,32 @@ def test_several_at_once_that_find_it_unsent_send_it_once(several: str, office: 
 
 
 @pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
-def test_who_is_not_at_work_on_it_does_not_fail_it(office: Office, service: Scripted) -> None:
+def test_who_is_not_at_work_on_it_does_not_fail_it(
+    office: Office, service: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main, other = office.main_py(), office.main_py()
 
     async def story() -> dict[str, Any]:
         task_id = main.db.add_workflow_task(row(2), "图片合成")
         await main.recovery.submit(task_id, service.client_workflow(2))
         finishing = asyncio.create_task(main.recovery.finish(task_id))
-        assert other.db.add_workflow_task(row(2), "图片合成") == task_id
-        assert not await asyncio.to_thread(other.db.mark_task_failed, task_id, "there was nothing to wait for")
+        with monkeypatch.context() as patch:
+            patch.setattr(owners, "_here", {})  # another program, which has no other owners
+            assert other.db.add_workflow_task(row(2), "图片合成") == task_id
+            assert not await asyncio.to_thread(other.db.mark_task_failed, task_id, "there was nothing to wait for")
         service.finish()
         return await finishing
 
     assert asyncio.run(story())["status"] == "已完成"
     assert service.paid(2) == 1
+
+
+@pytest.mark.parametrize("service", ENGINES[:1], indirect=True)
+def test_a_program_with_several_managers_may_fail_by_one_what_another_one_has_entered(office: Office) -> None:
+    one, other = office.main_py(), office.main_py()
+    task_id = one.db.add_workflow_task(row(2), "图片合成")
+    assert other.db.mark_task_failed(task_id, "there is no picture of the model")
+    assert office.task(task_id)["status"] == "失败"
 
 
 @pytest.mark.parametrize("method", ["create", "where", "fetch"])
