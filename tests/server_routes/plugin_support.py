@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,6 +97,18 @@ def failing(prefix: str, message: str) -> dict[str, Any]:
     return graph
 
 
+class AtOnce(Executor):
+    """In the place of the writing thread: what is written is seen before anything else happens."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class Comfy(ComfyProcess):
     """A ComfyUI with our plugin and the demo's nodes, and what the tests ask of it."""
 
@@ -151,6 +164,12 @@ class Comfy(ComfyProcess):
     def open_gate(self, gate: str) -> None:
         """Let go on what waits there, now or later, also after a restart."""
         (self.base / "input" / f"{gate}.open").touch()
+
+    def until_at_gate(self, gate: str) -> None:
+        """Wait until a prompt has come there; it computes no more then."""
+        reached = self.base / "input" / f"{gate}.reached"
+        until(reached.exists, what=f"a prompt at the gate {gate}")
+        reached.unlink()
 
     def idle(self) -> None:
         """Clear the queue and interrupt what runs; returns when nothing does."""

@@ -7,13 +7,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from plugin_support import picture, row
+from plugin_support import AtOnce, picture, row
 
 from wfrecovery.bridge.results.contents import Contents
 from wfrecovery.bridge.table.disk import Disk
@@ -52,18 +51,6 @@ class StepDisk(Disk):
 
     def sync_folder(self, folder: Path) -> None:
         folder.stat()
-
-
-class AtOnce(Executor):
-    """In the place of the writing thread."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            done.set_exception(error)
-        return done
 
 
 class Queue:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from plugin_support import ONE_HOST, Comfy, picture, row, until
+from plugin_support import ONE_HOST, AtOnce, Comfy, picture, row, until
 
 from wfrecovery.bridge.engines.history import Place
 from wfrecovery.bridge.results.contents import Contents
@@ -139,18 +138,6 @@ def test_a_part_that_fails_ends_the_task_with_its_next_parts(comfy: Comfy, tmp_p
     assert comfy.act(record["task_id"], "retry").status_code == 202
     ends(tmp_path, "a.2")
     assert comfy.finished(prompt)["output_files"] == ["a_part1.png", "a_part2.png"]
-
-
-class AtOnce(Executor):
-    """In the place of the writing thread: what is written is seen before anything else happens."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            done.set_exception(error)
-        return done
 
 
 class QuietHost(Host):

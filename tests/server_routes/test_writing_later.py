@@ -102,9 +102,9 @@ def test_the_lock_is_held_while_a_row_ends_one_is_deleted_and_one_comes(comfy: C
 @pytest.mark.parametrize("for_good", [True, False])
 def test_ctrl_c_ends_comfyui_also_while_the_lock_is_held(comfy: Comfy, for_good: bool) -> None:
     """By a process that was stopped, say. What can be written by then is, and that it ended well is noted anyhow."""
-    held = comfy.queue(picture("held", seconds=600), row(2))
+    comfy.queue(picture("held", gate="held"), row(2))
     gone = comfy.queue(picture("gone"), row(3))
-    comfy.until_stage(held, "running")
+    comfy.until_at_gate("held")
     task_id = comfy.record(gone)["task_id"]
     with contextlib.ExitStack() as until_then:
         until_then.enter_context(comfy.table_locked())

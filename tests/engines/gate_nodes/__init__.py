@@ -27,6 +27,7 @@ class TryGate:
 
     def wait(self, image: Any, gate: str) -> tuple[Any]:
         opened = Path(import_module("folder_paths").get_input_directory(), gate)
+        opened.with_suffix(".reached").touch()
         bar = import_module("comfy.utils").ProgressBar(1_000_000)
         while not opened.exists():
             bar.update(1)
