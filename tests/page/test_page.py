@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -486,12 +487,24 @@ HEARS_TOASTS = """() => {
 }"""
 
 
+@contextmanager
+def telling(site: Site) -> Iterator[None]:
+    """A failure says how things stand in the page."""
+    try:
+        yield
+    except AssertionError as error:
+        shown, toasts = site.setting("wfrecovery.lostPrompts"), site.page.evaluate("() => window.toastsHeard")
+        seen = site.page.evaluate("() => document.visibilityState")
+        raise AssertionError(f"{error}; the page is {seen} and has {shown!r}; {toasts}; {site.problems}") from error
+
+
 @on_real
 def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> None:
     assert site.setting("wfrecovery.maxAttempts") == 4
-    site.set("wfrecovery.lostPrompts", "auto")
-    until(lambda: site.server_settings()["lost_prompts"] == "auto", what="the server's setting")
     site.page.evaluate(HEARS_TOASTS)  # one goes by itself, on a slow machine before anybody looks
+    site.set("wfrecovery.lostPrompts", "auto")
+    with telling(site):
+        until(lambda: site.server_settings()["lost_prompts"] == "auto", what="the server's setting")
     site.set("wfrecovery.maxAttempts", 9)
     said = "() => window.toastsHeard.some((text) => text.includes('WFRECOVERY_MAX_ATTEMPTS'))"
     until(lambda: site.page.evaluate(said), what="a toast that says what fixes it")
