@@ -16,16 +16,16 @@ log = logging.getLogger("wfrecovery")
 
 
 class LettingGo:
-    """Who ends a task says so; what is left by who was cancelled, or has raised, is found with a beat."""
+    """Who ends a task says so; what is left by who was cancelled, or has raised, is found between two beats."""
 
     def __init__(self, table: WorkflowDatabase, owners: Owners) -> None:
         self._table, self._owners = table, owners
         find = weakref.WeakMethod(self._find)  # held here, the owner would not be gone with who has made it
-        owners.at_beat = lambda: _called(find)
+        owners.between_beats = lambda: _called(find)
 
     def of(self, task_id: str) -> None:
         """Let go of one, unless somebody here has begun again. Raises TaskError, TableBusyError after a second, or
-        OSError: then it is tried again with the next beat."""
+        OSError: then it is tried again after the next beat."""
         with self._table.locked(1.0):
             if self._owners.work.on(task_id):
                 return

@@ -16,7 +16,9 @@ import dataclasses
 import logging
 import os
 import platform
+import random
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
@@ -70,8 +72,8 @@ class Owners:
         self.name = f"{_PROGRAMS.get(kind, kind.value)} on {self.host or 'this computer'} (process {os.getpid()})"
         self._files, self._disk, self._around = files, files.disk, around or Surroundings()
         self.work = Work()
-        #: called with each beat, under no lock of ours
-        self.at_beat: Callable[[], object] = lambda: None
+        #: called now and then by the thread that moves the beats, under no lock of ours
+        self.between_beats: Callable[[], object] = lambda: None
         self._mutex = threading.RLock()
         self._me: OwnerFile | None = None
         self._lock: FileLock | None = None
@@ -98,10 +100,8 @@ class Owners:
     def beat(self) -> None:
         """Show that this process lives; files that somebody has deleted are made again."""
         with self._mutex:
-            if self._me is None or self._pid != os.getpid():
-                return
-            self._show(self._me)
-        self.at_beat()
+            if self._me is not None and self._pid == os.getpid():
+                self._show(self._me)
 
     def ending(self) -> None:
         """Note that this process ends in good order: what runs in it is not to blame."""
@@ -292,9 +292,23 @@ def _beat_all() -> None:
     pause = threading.Event()
     while True:
         pause.wait(BEAT_SECONDS)
-        for owners in list(_with_beat):
-            try:
-                owners.beat()
-            except Exception:  # whatever it is: the others' beats, and its next one, must move
-                log.exception("[wfrecovery] a beat did not move")
-            del owners  # or the last one of the round would never go
+        _round(list(_with_beat))
+
+
+def _round(everyone: list[Owners], clock: Callable[[], float] = time.monotonic) -> None:
+    """All beats; then what each of them does between two, as long as the next beats need not wait for that: a table
+    whose lock is held costs each of hundreds a second."""
+    for owners in everyone:
+        _guarded(owners.beat)
+    random.shuffle(everyone)  # each has its turn some time
+    end = clock() + BEAT_SECONDS
+    for owners in everyone:
+        if clock() < end:
+            _guarded(owners.between_beats)
+
+
+def _guarded(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except Exception:  # whatever it is: the others' beats, and its next one, must move
+        log.exception("[wfrecovery] a beat did not move")

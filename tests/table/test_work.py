@@ -8,6 +8,7 @@ import os
 import threading
 import weakref
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from owner_processes import QuickDisk
@@ -133,6 +134,22 @@ def test_many_managers_leave_no_thread_and_no_open_file(tmp_path: Path) -> None:
     until(nothing_is_left)
 
 
+def test_the_beats_of_all_come_first_and_need_not_wait_for_what_is_done_between_two() -> None:
+    """As in a `main.py` that makes a manager for each row, while a stopped program holds the table's lock."""
+    now, done = [0.0], []
+
+    class Busy:
+        def beat(self) -> None:
+            done.append("beat")
+
+        def between_beats(self) -> None:
+            done.append("tries")
+            now[0] += 1.0
+
+    owners._round(cast(Any, [Busy() for _ in range(300)]), clock=lambda: now[0])
+    assert done == ["beat"] * 300 + ["tries"] * int(owners.BEAT_SECONDS)
+
+
 def test_the_beats_of_all_move_on_whatever_one_of_them_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,7 +182,7 @@ def test_what_was_left_by_who_lives_on_is_free_for_other_programs(
 
     def on_disk() -> list[bool]:
         """Of which tasks a record says, to other processes, that this one is at work on them."""
-        db.owners.beat()
+        db.owners.between_beats()
         return [db.table.get(task_id).owner == db.owners.me for task_id in task_ids]
 
     async def story() -> None:
