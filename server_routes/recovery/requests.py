@@ -54,26 +54,26 @@ class Requests:
         self._may_be_whole = may_be_whole
         self._host, self._db, self._writer, self._requeueing, self._on_change = host, db, writer, requeueing, on_change
         self._contents = Contents(db.table.files, db.output_dir)
-        #: what is about to be queued again, by task id: each as the item that it will be there
-        self._coming: dict[str, tuple[Any, ...]] = {}
+        #: what each of those who queue many again has still to queue: by task id the item that it will be there
+        self._coming: list[dict[str, tuple[Any, ...]]] = []
 
     @contextlib.contextmanager
     def coming(self, tasks: Iterable[TaskRecord]) -> Iterator[Callable[[str], bool]]:
         """Many are queued again one after the other; whether somebody has taken one out meanwhile, by its task id: who
         clears the queue means them all."""
-        items: dict[str, tuple[Any, ...]] = {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
-        self._coming.update(items)
+        wanted: dict[str, tuple[Any, ...]] = {task.task_id: (0, task.comfyui_task_id, {}, {}, []) for task in tasks}
+        all_of_them = frozenset(wanted)
+        self._coming.append(wanted)
         try:
-            yield lambda task_id: task_id in items and task_id not in self._coming
+            yield lambda task_id: task_id in all_of_them and task_id not in wanted
         finally:
-            for task_id in items:
-                self._coming.pop(task_id, None)
+            self._coming = [one for one in self._coming if one is not wanted]
 
     def unwanted(self, meant: Callable[[Any], bool]) -> None:
         """A person wants to be taken out what is about to be queued again."""
-        for task_id, item in list(self._coming.items()):
-            if meant(item):
-                self._coming.pop(task_id, None)
+        for wanted in self._coming:
+            for task_id in [task_id for task_id, item in wanted.items() if meant(item)]:
+                del wanted[task_id]
 
     async def retry(self, task_id: str) -> Requeued:
         """Queue a lost, failed or cancelled task again because the user says so; its attempts begin anew. What a cloud

@@ -17,6 +17,7 @@ from plugin_support import EVERYWHERE, HOSTS, ONE_HOST, Comfy, picture, row, slo
 from wfrecovery import bridge
 from wfrecovery.bridge.table.changes import wished_away
 from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.server_routes.recovery.requests import Requests
 
 DEAF_NODES = Path(__file__).with_name("deaf_nodes")
 HELD_WORKER = Path(__file__).with_name("held_worker")
@@ -392,6 +393,20 @@ def test_the_queue_is_cleared_while_many_are_queued_again(comfy: Comfy, cancel: 
     assert (answer["done"], sorted(answer["refused"])) == ([], ids)
     assert [comfy.stage(prompt) for prompt in prompts] == ["cancelled"] * 6
     assert [comfy.times(prompt, "started") for prompt in prompts] == [0] * 6
+
+
+def test_two_who_queue_the_same_again_take_nothing_out_for_each_other(tmp_path: Path) -> None:
+    """Two pages, or a second click: who is done first has not cleared the queue."""
+    db = DatabaseManager(tmp_path)
+    task = db.table.get(db.add_workflow_task({"row_number": 2, "product_name": "杯"}, "图片合成"))
+    nobody: Any = None
+    asked = Requests(nobody, db, nobody, nobody, may_be_whole=lambda _: False, on_change=lambda _: None)
+    with asked.coming([task]) as is_taken_out:
+        with asked.coming([task]) as by_the_other:
+            assert not by_the_other(task.task_id)
+        assert not is_taken_out(task.task_id)
+        asked.unwanted(lambda _: True)
+        assert is_taken_out(task.task_id)
 
 
 def test_a_cancelled_task_runs_again_when_a_person_wants_that(tmp_path: Path) -> None:
