@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed:
         report.sections += [("this worker", _burden())]
         report.sections += [(f"printed by the ComfyUI in {comfy.base}", comfy.log()[-4000:]) for comfy in RUNNING]
+        report.sections += [("at first", text) for text in _at_first(call.excinfo)]
 
 
 def _burden() -> str:
     """What a process may have too many of."""
     listed = Path("/proc/self/fd")
     files = len(list(listed.iterdir())) if listed.is_dir() else "?"
-    return f"{files} open files, {threading.active_count()} threads"
+    return f"{files} open files, {threading.active_count()} threads: {', '.join(t.name for t in threading.enumerate())}"
+
+
+def _at_first(found: pytest.ExceptionInfo[BaseException] | None) -> list[str]:
+    """What an example has failed with that was right when it was tried again: elsewhere it stands amid pages."""
+    raised = getattr(found and found.value, "exceptions", ())
+    return ["".join(traceback.format_exception(error))[-4000:] for error in raised]
 
 
 @pytest.fixture
