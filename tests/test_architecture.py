@@ -49,6 +49,7 @@ ROOMS = (
     "bridge.redact",
     "bridge.secret_names",
     "bridge.wording",
+    "bridge.chance",
     "bridge.version",
 )
 #: Rooms that stand beside each other: neither imports the other, although one has to be named first.

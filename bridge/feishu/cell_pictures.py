@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -93,14 +92,12 @@ def _opened(name: str, content: bytes) -> Image:
     if content.startswith(_PROGRAMS):
         raise _no_picture(name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is below Pillow's
-            picture = Image.open(io.BytesIO(content))
+        picture = Image.open(io.BytesIO(content))
         _check_pixels(name, picture.width * picture.height)
         picture.load()
     except UnidentifiedImageError:
         raise _no_picture(name) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise FeishuError(
             Wording(f"{name} cannot be converted for the cell: {error}", f"{name} 无法转换成单元格图片：{error}"),
             remedy=Remedy.FINAL,

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ..chance import CHANCE
 from ..table.manager import DatabaseManager
 from ..table.publishers import may_deliver
 from ..table.records import Stage, TaskRecord, is_task_id
@@ -130,7 +130,7 @@ class RowNumbers:
             self._left.update(task.task_id for task in tasks)
             return
         self._failures += 1
-        self._next_try = self._clock() + backoff(self._failures, error.wait, random.random())  # noqa: S311 - jitter
+        self._next_try = self._clock() + backoff(self._failures, error.wait, CHANCE.random())
         self.again = True
 
     # ------------------------------------------------------------------ what goes where

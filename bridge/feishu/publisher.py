@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from filelock import Timeout
 
+from ..chance import CHANCE
 from ..results.contents import ResultGoneError
 from ..table.changes import pushed, superseded
 from ..table.manager import DatabaseManager
@@ -345,7 +345,7 @@ class Publisher:
 
     def _put_all_off(self, tasks: Sequence[TaskRecord], error: Exception, report: FlushReport) -> None:
         """What went wrong concerns them all: they wait for the same moment, or for a person."""
-        unit = random.random()  # noqa: S311 - jitter, no secret
+        unit = CHANCE.random()
         for task in tasks:
             self._put_off(task, error, report, unit=unit)
         if tasks:
@@ -370,7 +370,7 @@ class Publisher:
             report.blocked[task.task_id] = reason.en
         else:
             server_wait = error.wait if isinstance(error, FeishuError) else None
-            wait = backoff(attempts, server_wait, random.random() if unit is None else unit)  # noqa: S311 - jitter
+            wait = backoff(attempts, server_wait, CHANCE.random() if unit is None else unit)
             change["next_try_at"] = self._later(wait)
             if server_wait:
                 self._asked_until = self._clock() + min(server_wait, LONGEST_SERVER_WAIT)

@@ -16,7 +16,6 @@ import dataclasses
 import logging
 import os
 import platform
-import random
 import threading
 import time
 import uuid
@@ -27,6 +26,7 @@ from typing import Final
 
 from filelock import FileLock
 
+from ..chance import CHANCE
 from ..wording import Wording
 from .disk import TEMP_SUFFIX
 from .files import TableFiles
@@ -300,7 +300,7 @@ def _round(everyone: list[Owners], clock: Callable[[], float] = time.monotonic) 
     whose lock is held costs each of hundreds a second."""
     for owners in everyone:
         _guarded(owners.beat)
-    random.shuffle(everyone)  # each has its turn some time
+    CHANCE.shuffle(everyone)  # each has its turn some time
     end = clock() + BEAT_SECONDS
     for owners in everyone:
         if clock() < end:

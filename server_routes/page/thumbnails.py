@@ -7,7 +7,6 @@ import hashlib
 import io
 import itertools
 import time
-import warnings
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,10 +97,7 @@ def _made(path: Path) -> bytes:
         raise NoThumbnailError(f"{path.name} is no picture")
     if path.stat().st_size > MAX_BYTES:
         raise NoThumbnailError(f"{path.name} is larger than {MAX_BYTES} bytes")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bounds are below Pillow's
-        picture = Image.open(path)
-    with picture:
+    with Image.open(path) as picture:
         _check_size(path, picture.size, MAX_PIXELS_JPEG if picture.format == "JPEG" else MAX_PIXELS)
         picture.draft("RGB", (SIZE, SIZE))  # JPEG: decode no more than needed
         _check_size(path, picture.size, MAX_PIXELS)
