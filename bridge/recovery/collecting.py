@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..engines.history import ResultFile
-from ..results.choice import chosen, row_nodes_of
+from ..results.choice import Savers, chosen, nothing_saved
 from ..results.contents import Contents
 from ..results.embedded import embedded_tag
 from ..results.find import find_results
@@ -86,9 +86,11 @@ def _finishing(
     contents = Contents(db.table.files, db.output_dir)
     named = tuple(result if result.path in lost else contents.hashed(result) for result in results)
     read = tuple(result for result in named if result.path not in lost)
-    graph = db.table.graph(task.task_id)
-    row_nodes = row_nodes_of(graph["prompt"]) if graph else []
-    file = chosen(dataclasses.replace(task.with_outbox(file=None), results=named), db.output_dir, row_nodes)
+    savers = Savers.of_graph(db.table.graph(task.task_id))
+    file = chosen(dataclasses.replace(task.with_outbox(file=None), results=named), db.output_dir, savers)
+    if file is None and (nameless := savers.nameless(named)):
+        nothing = nothing_saved(nameless)
+        return lambda record: failed(record, nothing)
     why = lost.get(file.path) if file is not None else next(iter(lost.values()), None) if not read else None
     if why is not None:
         reason = Wording("finished, but ", "已完成，但") + why

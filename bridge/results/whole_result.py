@@ -6,13 +6,17 @@ node classes (`expected.py`); a number that nobody knows is no number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..table.records import TaskRecord
 from ..table.values import NodeReport, Result
+from .choice import wanted_kinds
 from .contents import Contents, ResultGoneError
 from .find import Found
+from .formats import kind_by_name
 
 
 def whole_result(
@@ -51,7 +55,30 @@ def whole_result(
         if len(free) < wanted or (len(free) > wanted != 1 and not loose):
             return None
         free = free[len(free) - wanted :] if wanted else []
-    return (*named, *(contents.stamped(path) for path in free)) or None
+    whose = _whose(graph, [node for node in silent if counts.get(node) != 0], free)
+    loose_ones = [kind_by_name(path) for path, node in whose.items() if node is None]
+    if task.row_number is not None and any(loose_ones.count(kind) > 1 for kind in wanted_kinds(task)):
+        return None  # which of them is the row's nobody can tell
+    return (*named, *(replace(contents.stamped(path), node=node) for path, node in whose.items())) or None
+
+
+def _whose(graph: Mapping[str, Any], makers: Sequence[str], free: Sequence[str]) -> dict[str, str | None]:
+    """Which of the nodes wrote each file, where that can be told: by the prefix in the graph, or no other is left."""
+    whose: dict[str, str | None] = {}
+    for path in free:
+        fitting = [node for node in makers if _is_named_by(graph, node, path)]
+        whose[path] = fitting[0] if len(fitting) == 1 else None
+    left = [node for node in makers if node not in whose.values()]
+    return {path: left[0] if node is None and len(left) == 1 else node for path, node in whose.items()}
+
+
+def _is_named_by(graph: Mapping[str, Any], node: str, path: str) -> bool:
+    """Whether ComfyUI's savers would call it so: prefix and number."""
+    try:
+        prefix = graph["prompt"][node]["inputs"]["filename_prefix"].replace("\\", "/").strip("/")
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return re.fullmatch(re.escape(prefix) + r"_\d+_?\.\w+", path) is not None
 
 
 def _counts(graph: Mapping[str, Any]) -> dict[str, int]:

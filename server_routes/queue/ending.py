@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...bridge.engines.history import INTERRUPTED, Place, Sighting
 from ...bridge.inside import inside
 from ...bridge.redact import redact, secret_values
-from ...bridge.results.choice import chosen, row_nodes_of
+from ...bridge.results.choice import Savers, chosen, nothing_saved
 from ...bridge.results.contents import HASHED_AT_ONCE, Contents
 from ...bridge.results.find import find_results
 from ...bridge.results.formats import kind_by_name
@@ -79,7 +79,14 @@ class Endings:
     def __init__(self, output_dir: Path, contents: Contents) -> None:
         self._output_dir, self._contents = output_dir, contents
 
-    def change(self, task: TaskRecord, ended: Ended, prompt: Mapping[str, Any], secrets: Sequence[str] = ()) -> Change:
+    def change(
+        self,
+        task: TaskRecord,
+        ended: Ended,
+        prompt: Mapping[str, Any],
+        outputs: Collection[Any],
+        secrets: Sequence[str] = (),
+    ) -> Change:
         """The change that records how `task` ended. A success counts only with files that are whole.
 
         The files are read here, before the table is locked for the change.
@@ -91,21 +98,22 @@ class Endings:
             hidden = (*secrets, *secret_values(prompt))  # what a key's widget holds is quoted by nodes as well
             error = (message or Wording("failed", "失败")).changed(lambda text: redact(text, hidden))
             return _unless_final(lambda record: failed(record, error))
+        savers = Savers.of(prompt, outputs)
         results = self.read(ended.results)
-        if not ended.from_cache and self._is_one_missing(task, ended, results, prompt):
+        if not ended.from_cache and self._is_one_missing(task, ended, results, savers):
             named = {result.path for result in results}
             results = (*results, *(result for result in self._on_disk(task, ended) if result.path not in named))
         broken = {result.path: why for result in results if (why := self._why_not_whole(result))}
         whole = tuple(result for result in results if result.path not in broken)
-        reason = self._why_failed(task, ended, results, broken, prompt)
+        reason = self._why_failed(task, ended, results, broken, prompt=prompt, savers=savers)
         if reason is not None:
             return _unless_final(lambda record: failed(record, reason))
-        return self.finishing(task, whole, prompt)
+        return self.finishing(task, whole, savers)
 
-    def finishing(self, task: TaskRecord, results: tuple[Result, ...], prompt: Mapping[str, Any]) -> Change:
+    def finishing(self, task: TaskRecord, results: tuple[Result, ...], savers: Savers) -> Change:
         """The change to 已完成 with these files, the one to deliver among them chosen, and kept while it waits."""
         bare = replace(task.with_outbox(file=None), results=results)
-        file = chosen(bare, self._output_dir, row_nodes_of(prompt)) if task.row_number is not None else None
+        file = chosen(bare, self._output_dir, savers) if task.row_number is not None else None
         if file is not None:
             self._contents.keep(task.task_id, file)
 
@@ -125,13 +133,11 @@ class Endings:
         found = (self._contents.hashed(result) for result in results if result.sha256 is None)
         return {result.path: result.sha256 for result in found if result.sha256 is not None}
 
-    def _is_one_missing(
-        self, task: TaskRecord, ended: Ended, results: tuple[Result, ...], prompt: Mapping[str, Any]
-    ) -> bool:
+    def _is_one_missing(self, task: TaskRecord, ended: Ended, results: tuple[Result, ...], savers: Savers) -> bool:
         """Whether the nodes have named nothing that can be delivered, or not what the node behind Row Task wrote."""
-        if task.row_number is not None and ended.silent.intersection(row_nodes_of(prompt)):
+        if task.row_number is not None and ended.silent & savers.behind:
             return True
-        return chosen(replace(task.with_outbox(file=None), results=results), self._output_dir) is None
+        return chosen(replace(task.with_outbox(file=None), results=results), self._output_dir, savers) is None
 
     def _on_disk(self, task: TaskRecord, ended: Ended) -> tuple[Result, ...]:
         """What no node has named: the files that carry this task's id, of the run that has ended."""
@@ -155,15 +161,18 @@ class Endings:
         ended: Ended,
         results: tuple[Result, ...],
         broken: Mapping[str, str],
+        *,
         prompt: Mapping[str, Any],
+        savers: Savers,
     ) -> Wording | None:
         """Why a success of ComfyUI is none for us; None where it is one. What is delivered is chosen among all that was
         named: where that one is not there, or broken, no other one takes its place."""
         lost = {*ended.missing, *ended.replaced} - {result.path for result in results}
         all_named = replace(task.with_outbox(file=None), results=_with_lost(results, ended.named, lost))
-        file = chosen(all_named, self._output_dir, row_nodes_of(prompt)) if task.row_number is not None else None
+        file = chosen(all_named, self._output_dir, savers) if task.row_number is not None else None
+        barred = task.row_number is not None and file is None and bool(savers.nameless(all_named.results))
         wanted = file.path if file is not None else None
-        some, any_will_do = len(results) > len(broken), task.row_number is None or not broken
+        some, any_will_do = len(results) > len(broken), task.row_number is None or not (broken or barred)
         if some and wanted not in {*broken, *lost} and (wanted is not None or any_will_do):
             return None
         for name, why in _first(broken, wanted):
@@ -184,6 +193,9 @@ class Endings:
             )
         if task.row_number is None:
             return None
+        nameless = savers.nameless(ended.named) - {savers.root_of(node) for node in ended.outside.values()}
+        if some and nameless:
+            return nothing_saved(nameless)
         if ended.outside:
             return outside_reason(ended.outside, prompt)
         for name in ended.shown:

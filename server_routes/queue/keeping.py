@@ -179,9 +179,12 @@ class Keeper:
             return
         try:
             task = self._db.table.get(prompt.task_id)
-            prompt.ending = self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+            prompt.ending = self._changed_by(prompt, task, ended)
         except (OSError, TaskError) as error:
             log.info("[wfrecovery] %s: what it wrote is read later: %s", prompt.task_id, error)
+
+    def _changed_by(self, prompt: Prompt, task: TaskRecord, ended: Ended) -> Change:
+        return self._endings.change(task, ended, prompt.item.prompt, prompt.item.outputs, prompt.secrets)
 
     def end(self, prompt: Prompt, ended: Ended) -> None:
         """Record how it ended."""
@@ -195,7 +198,7 @@ class Keeper:
         if task.queue is not None and task.queue.parts:  # what its earlier parts have written is its as well
             named = {result.path for result in ended.results}
             ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
-        ending = prompt.ending = prompt.ending or self._endings.change(task, ended, prompt.item.prompt, prompt.secrets)
+        ending = prompt.ending = prompt.ending or self._changed_by(prompt, task, ended)
         record = self._updated(prompt, lambda now: ending(now) if self._ours(now) else now)
         if record.results and not ended.from_cache:
             self._own_files.found(prompt, record.results)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
 from ...bridge.recovery.decisions import Action, Decision, decide
+from ...bridge.results.choice import Savers
 from ...bridge.results.contents import Contents
 from ...bridge.results.find import Found, find_results
 from ...bridge.results.whole_result import whole_result
@@ -301,12 +302,12 @@ class StartupRecovery:
         graph: Mapping[str, Any] | None,
         results: tuple[Result, ...],
     ) -> Callable[[TaskRecord], TaskRecord]:
-        prompt = graph["prompt"] if graph else {}
+        prompt, outputs = (graph["prompt"], graph.get("outputs_to_execute") or ()) if graph else ({}, ())
         match decision.action:
             case Action.COLLECT:
-                return self._endings.change(task, look(self._db.output_dir, sighting), prompt)
+                return self._endings.change(task, look(self._db.output_dir, sighting), prompt, outputs)
             case Action.ADOPT:
-                finishing = self._endings.finishing(task, self._endings.read(results), prompt)
+                finishing = self._endings.finishing(task, self._endings.read(results), Savers.of(prompt, outputs))
                 return lambda record: dataclasses.replace(finishing(record), adopted=True)
             case Action.ASK:
                 return lambda task: task.entering(Stage.ASKING)

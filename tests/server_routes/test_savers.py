@@ -215,6 +215,51 @@ def test_what_the_node_behind_row_task_saved_goes_before_what_others_name(host: 
     _in_the_sheet(shop, tag, mark)
 
 
+def _behind_row_task(shop: Shop, tag: Mapping[str, Any], saver: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A graph whose saver takes its file name from Row Task, and one more that saves what it saw on the way, last."""
+    names = ("row_number", "product_name", "model_name", "workflow_type")
+    graph: dict[str, Any] = {**core("SaveImage", shop.name(), shop.mark())}
+    graph["11"] = {"class_type": "WfrecoveryRowTask", "inputs": {**{key: tag[key] for key in names}, "prompt": ""}}
+    graph["12"] = {"class_type": saver["class_type"], "inputs": {**saver["inputs"], name: ["11", 1]}}
+    return {**graph, "9": graph.pop("9")}
+
+
+@one_host
+def test_nothing_takes_the_place_of_what_the_saver_behind_row_task_did_not_save(host: Any, shops: Shops) -> None:
+    shop = shops(host)
+    tag = shop.row()
+    graph = _behind_row_task(shop, tag, saved("no_file", shop.name(), shop.mark())["9"], "output_path")
+    record = shop.ended(shop.comfy.queue(graph))
+    assert record["status"] == "失败"
+    assert "node 12" in readable(record["error_message"])
+    until(lambda: shop.feishu.sheet.row(tag["row_number"])[STATUS] == "失败")
+    assert shop.shown(tag["row_number"]) is None
+
+
+@real_only
+def test_nor_of_what_was_blocked(host: Any, shops: Shops) -> None:
+    shop = shops(host)
+    tag = shop.row()
+    graph = _behind_row_task(shop, tag, core("SaveImage", shop.name(), shop.mark())["9"], "filename_prefix")
+    graph["13"] = {"class_type": "TryBlocks", "inputs": {"images": ["1", 0]}}
+    graph["12"]["inputs"]["images"] = ["13", 0]
+    record = shop.ended(shop.comfy.queue(graph))
+    assert record["status"] == "失败"
+    assert "node 12" in readable(record["error_message"])
+    assert shop.shown(tag["row_number"]) is None
+
+
+@real_only
+def test_what_is_behind_row_task_may_make_the_nodes_that_save(host: Any, shops: Shops) -> None:
+    shop = shops(host)
+    tag, mark = shop.row(), shop.mark()
+    expands = {"class_type": "TryExpands", "inputs": {"images": ["14", 0], "savers": 1}}
+    graph = _behind_row_task(shop, tag, expands, "filename_prefix")
+    graph["14"] = core("SaveImage", "", mark)["1"]
+    shop.pushed(shop.comfy.queue(graph))
+    _in_the_sheet(shop, tag, mark)
+
+
 @one_host
 def test_what_is_left_of_a_broken_result_goes_nowhere(host: Any, shops: Shops) -> None:
     shop = shops(host)

@@ -615,6 +615,22 @@ class TryExpands:
         return {"result": (images,), "expand": graph.finalize()}
 
 
+class TryBlocks:
+    """Hands nothing on: what needs it does not run, and the prompt is a success all the same."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "wfrecovery/tests", "check", _PICTURE
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """Inputs."""
+        return {"required": {"images": _PICTURE}}
+
+    def check(self, images: Any) -> tuple[Any]:
+        """Check."""
+        blocker: Any = importlib.import_module("comfy_execution.graph").ExecutionBlocker
+        return (blocker("not for children"),)
+
+
 NODE_CLASS_MAPPINGS: dict[str, type] = {
     class_.__name__: class_
     for class_ in (
@@ -626,5 +642,6 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         TryShowText,
         TryShowFile,
         TryExpands,
+        TryBlocks,
     )
 }
