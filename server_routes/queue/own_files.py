@@ -8,6 +8,7 @@ the name of a file.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +36,8 @@ class OwnFiles:
         kept, replaced, shown = [], [], []
         known = signatures(prompt.item.prompt) if ended.results else {}
         for result in ended.results:
-            root = (result.node or "").partition(".")[0]  # the node of the graph, where that has made others
-            signature = f"{known.get(root)}/{result.node if result.node != root else ''}"
+            root = _root(result)
+            signature = f"{known.get(root or '')}/{result.node if result.node != root else ''}"
             sure = result.path not in ended.unsure
             if root not in cached:
                 if self._only_shown(prompt, result, sure):
@@ -53,17 +54,39 @@ class OwnFiles:
             kept.append(result)
         return replace(ended, results=tuple(kept), replaced=tuple(replaced), shown=tuple(shown))
 
-    def before(self, prompt: Prompt, ended: Ended) -> Ended:
-        """An answer from the cache alone, which names no file: with what was written when the same was really run. Of
-        nodes that others have made, ComfyUI's cache tells nothing."""
-        written = self._origins.found_before(signature_of(prompt.item.prompt, prompt.item.outputs))
-        there = tuple(result for result in written if unchanged(self._output_dir, result))
-        gone = tuple(result.path for result in written if result not in there)
-        return replace(ended, results=there, replaced=gone, named=written)
+    def before(self, prompt: Prompt, ended: Ended, cached: frozenset[str]) -> Ended:
+        """With what was written when the same was really run, for each output node that ComfyUI took from its cache
+        without naming a file: of nodes that others have made, its cache tells nothing."""
+        told = {_root(result) for result in (*ended.named, *ended.results)} | set(ended.outside.values())
+        quiet = [node for node in prompt.item.outputs if node in cached and node not in told]
+        known = signatures(prompt.item.prompt) if quiet else {}
+        written = [
+            result
+            if _root(result) == node
+            else replace(result, node=node)  # another prompt's node, with the same inputs
+            for node in quiet
+            for result in self._origins.found_before(known.get(node, ""))
+        ]
+        if quiet == list(prompt.item.outputs):
+            written += self._origins.found_before(signature_of(prompt.item.prompt, quiet))
+        there = [result for result in written if unchanged(self._output_dir, result)]
+        gone = [result.path for result in written if result not in there]
+        return replace(
+            ended,
+            results=(*ended.results, *there),
+            replaced=(*ended.replaced, *gone),
+            named=(*ended.named, *written),
+        )
 
     def found(self, prompt: Prompt, results: Iterable[Result]) -> None:
-        """A prompt that really ran has written these."""
-        self._origins.found(signature_of(prompt.item.prompt, prompt.item.outputs), tuple(results))
+        """A prompt that really ran has written these: each node its own; whose the others are, nobody knows."""
+        known, by_node = signatures(prompt.item.prompt), defaultdict[str, list[Result]](list)
+        for result in results:
+            by_node[known.get(_root(result) or "", "")].append(result)
+        others = by_node.pop("", [])
+        for signature, written in by_node.items():
+            self._origins.found(signature, tuple(written))
+        self._origins.found(signature_of(prompt.item.prompt, prompt.item.outputs), tuple(others))
 
     def _only_shown(self, prompt: Prompt, result: Result, sure: bool) -> bool:
         """Whether a file was there before the prompt began, and nothing says that it is the prompt's all the same."""
@@ -95,6 +118,11 @@ def nodes_in(data: Any) -> frozenset[str]:
     """The nodes that ComfyUI's message `execution_cached` names."""
     nodes = data.get("nodes") if isinstance(data, Mapping) else None
     return frozenset(map(str, nodes)) if isinstance(nodes, list | tuple | set) else frozenset()
+
+
+def _root(result: Result) -> str | None:
+    """The node of the graph, where that has made others."""
+    return result.node and result.node.partition(".")[0]
 
 
 def _newest(status: os.stat_result) -> int:

@@ -325,10 +325,8 @@ class Recorder:
         """With the prompt's own files alone."""
         cached = cached_nodes(status.get("messages") if isinstance(status, Mapping) else None)
         outputs = frozenset(prompt.item.outputs)
-        ended = self._own_files.of(prompt, ended, cached)
+        ended = self._own_files.before(prompt, self._own_files.of(prompt, ended, cached), cached)
         ended = replace(ended, from_cache=bool(outputs) and cached >= outputs)
-        if ended.from_cache and not (ended.results or ended.replaced or ended.shown):
-            return self._own_files.before(prompt, ended)
         named = {(result.node or "").partition(".")[0] for result in ended.results}
         return replace(ended, silent=outputs - cached - named)
 

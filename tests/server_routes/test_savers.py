@@ -250,6 +250,22 @@ def test_nor_of_what_was_blocked(host: Any, shops: Shops) -> None:
 
 
 @real_only
+def test_what_comes_from_the_cache_without_a_name_is_known_beside_what_is_made_anew(host: Any, shops: Shops) -> None:
+    """A node that makes savers: of those ComfyUI's cache tells nothing."""
+    shop = shops(host)
+    prefix, mark = shop.name(), shop.mark()
+    own, other = core("SaveImage", prefix, mark), core("SaveImage", "", shop.mark())
+    expands = {"class_type": "TryExpands", "inputs": {"images": ["1", 0], "savers": 1, "filename_prefix": prefix}}
+    for _ in range(2):
+        tag = shop.row()
+        graph = {"1": own["1"], "8": other["1"], "9": core("SaveImage", shop.name(), 0)["9"], "30": expands}
+        graph["9"]["inputs"]["images"] = ["8", 0]
+        shop.pushed(shop.comfy.queue(graph, tag))
+        _in_the_sheet(shop, tag, mark)
+    assert shop.runs(prefix) == 1
+
+
+@real_only
 def test_what_is_behind_row_task_may_make_the_nodes_that_save(host: Any, shops: Shops) -> None:
     shop = shops(host)
     tag, mark = shop.row(), shop.mark()
