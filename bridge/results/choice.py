@@ -105,13 +105,14 @@ def fits(task: TaskRecord, output_dir: Path, result: Result) -> bool:
     return chosen(alone, output_dir) is not None
 
 
-def nothing_saved(nodes: Collection[str]) -> Wording:
-    """Why a success without the row's own file is none."""
+def nothing_saved(nodes: Collection[str], said: str | None = None) -> Wording:
+    """Why a success without the row's own file is none. `said`: by the node that blocked it."""
     names = ", ".join(sorted(nodes))
+    words = f" ({said})" if said else ""
     return Wording(
         f"ComfyUI says it finished, but the saver behind Row Task (node {names}) saved nothing: it was blocked, or a "
-        "node before it was → look at what that node checks, then render the row again",
-        f"ComfyUI 报告已完成，但 Row Task 后面的保存节点（节点 {names}）没有保存文件：它或它前面的节点被阻止 → "
+        f"node before it was{words} → look at what that node checks, then render the row again",
+        f"ComfyUI 报告已完成，但 Row Task 后面的保存节点（节点 {names}）没有保存文件：它或它前面的节点被阻止{words} → "
         "请检查该节点的条件，再重新生成该行",
     )
 

@@ -54,6 +54,8 @@ class Ended:
     unsure: frozenset[str] = frozenset()
     #: output nodes that ran and named no file
     silent: frozenset[str] = frozenset()
+    #: what a node said that blocked others, in its own words
+    blocked: str | None = None
     #: every node came from ComfyUI's cache: nothing was written
     from_cache: bool = False
 
@@ -94,8 +96,8 @@ class Endings:
         place, message = ended.sighting.place, ended.sighting.message
         if place is Place.INTERRUPTED:
             return _unless_final(lambda record: cancelled(record, message or INTERRUPTED))
+        hidden = (*secrets, *secret_values(prompt))  # what a key's widget holds is quoted by nodes as well
         if place is not Place.SUCCEEDED:
-            hidden = (*secrets, *secret_values(prompt))  # what a key's widget holds is quoted by nodes as well
             error = (message or Wording("failed", "失败")).changed(lambda text: redact(text, hidden))
             return _unless_final(lambda record: failed(record, error))
         savers = Savers.of(prompt, outputs)
@@ -107,7 +109,8 @@ class Endings:
         whole = tuple(result for result in results if result.path not in broken)
         reason = self._why_failed(task, ended, results, broken, prompt=prompt, savers=savers)
         if reason is not None:
-            return _unless_final(lambda record: failed(record, reason))
+            told = reason.changed(lambda text: redact(text, hidden))
+            return _unless_final(lambda record: failed(record, told))
         return self.finishing(task, whole, savers)
 
     def finishing(self, task: TaskRecord, results: tuple[Result, ...], savers: Savers) -> Change:
@@ -195,7 +198,7 @@ class Endings:
             return None
         nameless = savers.nameless(ended.named) - {savers.root_of(node) for node in ended.outside.values()}
         if some and nameless:
-            return nothing_saved(nameless)
+            return nothing_saved(nameless, ended.blocked)
         if ended.outside:
             return outside_reason(ended.outside, prompt)
         for name in ended.shown:

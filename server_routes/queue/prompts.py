@@ -81,6 +81,8 @@ class Prompt:
     #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
     cached: frozenset[str] = frozenset()
     named: set[str] = field(default_factory=set)
+    #: what a node said that handed nothing on, so that the rest did not run
+    blocked: str | None = None
 
     @property
     def is_part(self) -> bool:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...bridge.engines.history import files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
@@ -31,6 +31,8 @@ from .writing import Pool, Writer, one_thread
 
 log = logging.getLogger("wfrecovery")
 
+#: How ComfyUI says that a node handed nothing on, which is no error: the prompt goes on without what needs it.
+_BLOCKED: Final = "ExecutionBlocked"
 
 _Answer = TypeVar("_Answer")
 
@@ -277,6 +279,8 @@ class Recorder:
             self._on_progress(prompt.task_id, *progress[1:])
         if event == "execution_cached":
             prompt.cached = nodes_in(data)
+        elif event == "execution_error" and data.get("exception_type") == _BLOCKED:
+            prompt.blocked = str(data.get("exception_message"))
         for node, ended in nodes_of(event, data, prompt.item):
             # One that came from the cache wrote nothing: what it stands for is known only where it names that.
             told = node not in prompt.cached or node in prompt.named
@@ -328,7 +332,7 @@ class Recorder:
         ended = self._own_files.before(prompt, self._own_files.of(prompt, ended, cached), cached)
         ended = replace(ended, from_cache=bool(outputs) and cached >= outputs)
         named = {(result.node or "").partition(".")[0] for result in ended.results}
-        return replace(ended, silent=outputs - cached - named)
+        return replace(ended, silent=outputs - cached - named, blocked=prompt.blocked)
 
 
 def _goes_on_with(prompt: Prompt, raw: Any) -> bool:

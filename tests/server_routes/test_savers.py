@@ -246,6 +246,7 @@ def test_nor_of_what_was_blocked(host: Any, shops: Shops) -> None:
     record = shop.ended(shop.comfy.queue(graph))
     assert record["status"] == "失败"
     assert "node 12" in readable(record["error_message"])
+    assert "not for children" in record["error_message"]
     assert shop.shown(tag["row_number"]) is None
 
 
