@@ -37,6 +37,8 @@ def whole_result(
     reports = {node: task.nodes.get(node, NodeReport()) for node in dict.fromkeys((*map(str, outputs), *counts))}
     if task.nodes.keys() - reports.keys():  # nodes that others have made: what else is to come, nobody knows
         return None
+    if any(report.unlisted for report in reports.values()):  # more than the record holds
+        return None
     named = _named(task, reports, contents)
     if named is None:
         return None

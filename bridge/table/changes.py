@@ -95,8 +95,10 @@ def sent_once_more(task: TaskRecord) -> TaskRecord:
                 f"{task.task_id} {stage_zh(task.stage)}，不需要决定",
             )
         )
-    fresh: dict[str, Any] = {"comfyui_task_id": None, "cancel_requested": None, "finished_at": None, "results": ()}
-    anew = dataclasses.replace(answered(task), stage=Stage.CREATED, owner=None, queue=None, attempts=0, **fresh)
+    fresh: dict[str, Any] = {"comfyui_task_id": None, "cancel_requested": None, "finished_at": None}
+    anew = dataclasses.replace(
+        answered(task).with_results(()), stage=Stage.CREATED, owner=None, queue=None, attempts=0, **fresh
+    )
     state = FeishuState.OFF if task.row_number is None else FeishuState.PENDING
     return dataclasses.replace(anew, earlier_runs=task.runs, outbox=Outbox(state, sent=task.outbox.sent))
 
@@ -160,13 +162,20 @@ def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> Tas
     """`task` as 已完成 with its files; finishing what is finished changes nothing."""
     if task.stage is Stage.FINISHED:
         return task
-    results = task.results if results is None else results
-    record = task.entering(Stage.FINISHED, results=results, error_message=None, finished_at=now_text())
+    if results is not None:
+        task = task.with_results(results, _of_parts_unlisted(task))
+    record = task.entering(Stage.FINISHED, error_message=None, finished_at=now_text())
     record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None, writing=None, spoiled=False)
     told = task.stage is Stage.FAILED and task.row_number is not None and not task.outbox.declined
     if told:  # what the sheet heard was the failure
         record = record.with_outbox(state=FeishuState.PENDING)
     return record
+
+
+def _of_parts_unlisted(task: TaskRecord) -> int:
+    """How many files of a prompt in parts nobody names any more at its end: only its record knew them."""
+    in_parts = task.queue is not None and task.queue.parts
+    return sum(report.unlisted for report in task.nodes.values()) if in_parts else 0
 
 
 def given(task: TaskRecord, result: Result) -> TaskRecord:
@@ -178,6 +187,7 @@ def given(task: TaskRecord, result: Result) -> TaskRecord:
         task,
         stage=Stage.FINISHED,
         results=(dataclasses.replace(result, given=True),),
+        unlisted=0,
         error_message=None,
         error_message_zh=None,
         finished_at=now_text(),

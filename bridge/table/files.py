@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .disk import AtomicFiles, Disk, FileStamp, TooLargeError
-from .limits import bounded
+from .limits import RECORD_BYTES, bounded
 from .names import path_named
 from .plain_json import from_plain, to_plain
 from .record_json import parsed, record_from_json, record_to_json
@@ -67,7 +67,7 @@ class TableFiles:
     def read(self, path: Path) -> TaskRecord:
         """The record in a file; raises RecordError, or OSError."""
         try:
-            raw = self.disk.read(path)
+            raw = self.disk.read(path, RECORD_BYTES)
         except TooLargeError as error:
             raise RecordError(str(error.strerror)) from error
         try:
@@ -91,7 +91,7 @@ class TableFiles:
         for task_id in self.ids_in(self.active):
             if known(task_id) is None:
                 with contextlib.suppress(OSError, ValueError, RecursionError):  # damaged: others say so
-                    data = json.loads(self.disk.read(self.active_path(task_id)))
+                    data = json.loads(self.disk.read(self.active_path(task_id), RECORD_BYTES))
                     schema = data.get("schema") if isinstance(data, dict) else None
                     found += [parsed(data)] if type(schema) is int and schema > SCHEMA else []
         return found

@@ -1,28 +1,40 @@
 """How much of a record is kept: what is too large or too deep for it is left out, the task itself never.
 
-A client may send anything along with a prompt. A record that could not be read again would be set aside and rebuilt at
-every look.
+A client may send anything along with a prompt, and a prompt may write any number of files. A record that could not be
+read again would be set aside and rebuilt at every look: without its attempts, and without its owner.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from ..redact import without_secret_texts
+from .record_json import value_to_json
 from .records import TaskRecord
 from .row_identity import PICTURES, TEXTS
+from .values import MADE_BY_NODES, NodeReport, Result
 
-#: Letters of a name, and of any other text of our own; a cell of a sheet holds 50 000.
+_T = TypeVar("_T")
+
+#: Bytes of a record's file: more than all that is let through here can come to.
+RECORD_BYTES: Final = 16 * 1024 * 1024
+#: Letters of a name, of the name of a node in a list, and of any other text of our own; a cell of a sheet holds 50 000.
 _NAME: Final = 1_000
+_NODE: Final = 100
 _TEXT: Final = 60_000
 #: Bytes of the row's cells, and of what a newer program has added.
 _ROW_BYTES: Final = 256 * 1024
 _MORE_BYTES: Final = 256 * 1024
 #: Bytes of all cells of a row as main.py has read them: a record is written again and again.
 _CELLS_BYTES: Final = 32 * 1024
+#: Bytes of what a prompt lists: its files, the same as they come, node by node (each some 300: a film of two minutes,
+#: picture by picture), those that are found after a crash, and ids.
+_FILES_BYTES: Final = 1024 * 1024
+_FOUND_BYTES: Final = 128 * 1024
+_IDS_BYTES: Final = 64 * 1024
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _ROW: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
@@ -33,12 +45,17 @@ _DEPTH: Final = 40
 
 def bounded(record: TaskRecord) -> TaskRecord:
     """`record` as it is written: unchanged, apart from what no person and no sheet would hold, and without secrets."""
+    results = _kept(map(_with_short_node, record.results), _FILES_BYTES, record.outbox.file)
     return dataclasses.replace(
-        record,
-        product_name=record.product_name[:_NAME],
-        model_name=record.model_name[:_NAME],
-        title=record.title and record.title[:_NAME],
-        problem=record.problem and record.problem[:_NAME],
+        _with_short_texts(record, _NAME),
+        results=results,
+        unlisted=record.unlisted + len(record.results) - len(results),
+        nodes=_kept_reports(record.nodes),
+        found=_kept(record.found, _FOUND_BYTES),
+        refused_by=_newest(record.refused_by),
+        queue=record.queue and dataclasses.replace(record.queue, parts=_newest(record.queue.parts)),
+        row=record.row and _with_short_texts(record.row, _TEXT),
+        outbox=_with_short_texts(record.outbox, _TEXT),
         error_message=record.error_message and record.error_message[:_TEXT],
         error_message_zh=record.error_message_zh and record.error_message_zh[:_TEXT],
         row_data=bounded_row(without_secret_texts(record.row_data)),
@@ -89,14 +106,62 @@ def bounded_tag(tag: Any) -> Any:
     return tag if bound == tag else bound
 
 
+def _with_short_texts(value: _T, most: int) -> _T:
+    """One of a record's values, or the record: no text in it is longer than that."""
+    held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}  # type: ignore[arg-type]
+    long = {name: text[:most] for name, text in held.items() if isinstance(text, str) and len(text) > most}
+    return dataclasses.replace(value, **long) if long else value  # type: ignore[type-var]
+
+
+def _with_short_node(result: Result) -> Result:
+    """The name of a node that others have made, turn by turn, begins with the one that is in the graph."""
+    return dataclasses.replace(result, node=result.node and result.node[:_NODE])
+
+
+def _kept(values: Iterable[_T], most: int, always: str | None = None) -> tuple[_T, ...]:
+    """The first of them, for as many bytes; the file with the path `always` in any case."""
+    kept = []
+    for value in values:
+        most -= _size(value) if most >= 0 else 0
+        if most >= 0 or (always is not None and getattr(value, "path", None) == always):
+            kept.append(value)
+    return tuple(kept)
+
+
+def _newest(ids: tuple[str, ...]) -> tuple[str, ...]:
+    return _kept(reversed(ids), _IDS_BYTES)[::-1]
+
+
+def _kept_reports(nodes: Mapping[str, NodeReport]) -> dict[str, NodeReport]:
+    """What ComfyUI has said of single nodes, the first of them. A node of which nothing is kept is one that has not
+    ended; that nodes were made is never left out."""
+    kept: dict[str, NodeReport] = {}
+    room = _FILES_BYTES
+    for node in sorted(nodes, key=lambda node: node != MADE_BY_NODES):
+        report = nodes[node]
+        room -= _size(node) + _size(dataclasses.replace(report, results=()))
+        if room < 0 and node != MADE_BY_NODES:
+            break
+        results = _kept(map(_with_short_node, report.results), room)
+        room -= sum(map(_size, results))
+        left = len(report.results) - len(results)
+        kept[node] = dataclasses.replace(report, results=results, unlisted=report.unlisted + left)
+    return kept
+
+
 def _fits(value: Any, most: int) -> bool:
     """Whether it can be written, and is of a size and depth that can be read again."""
-    if not _shallow(value):
-        return False
     try:
-        return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")) <= most
+        return _shallow(value) and _size(value) <= most
     except (TypeError, ValueError, RecursionError):
         return False
+
+
+def _size(value: Any) -> int:
+    """In bytes, as it is written: line by line, and at most as far to the right as the files of a node."""
+    plain = value_to_json(value) if dataclasses.is_dataclass(value) else value
+    text = json.dumps([[[[[[plain]]]]]], ensure_ascii=False, indent=1)
+    return len(text.encode("utf-8", "backslashreplace"))
 
 
 def _shallow(value: Any) -> bool:

@@ -156,7 +156,7 @@ class DatabaseManager:
     def update_task_with_files(self, task_id: str, output_files: Sequence[str | Path]) -> bool:
         """Note result files, relative to the output folder (or absolute inside it), without finishing the task."""
         results = self._taken(output_files)
-        return self._change(task_id, lambda task: dataclasses.replace(task, results=results))
+        return self._change(task_id, lambda task: task.with_results(results))
 
     def complete_task(self, task_id: str, output_files: Sequence[str | Path] | None = None) -> bool:
         """The task is 已完成; with a row, its result now waits in the outbox. One write."""

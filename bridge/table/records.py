@@ -225,6 +225,8 @@ class TaskRecord:
     #: what tells the row apart; None where an older program has entered it
     row: RowIdentity | None = None
     results: tuple[Result, ...] = ()
+    #: how many more files it has than a record holds
+    unlisted: int = 0
     outbox: Outbox = field(default_factory=Outbox)
     queue: QueuePlace | None = None
     #: who is at work on it now
@@ -299,6 +301,10 @@ class TaskRecord:
         """Why it failed or was cancelled, in both languages where it has them."""
         message = self.error_message
         return Wording(message, self.error_message_zh or message) if message else None
+
+    def with_results(self, results: tuple[Result, ...], unlisted: int = 0) -> TaskRecord:
+        """A copy with other files."""
+        return dataclasses.replace(self, results=results, unlisted=unlisted)
 
     def with_outbox(self, **changes: Any) -> TaskRecord:
         """A copy with some of the outbox entry changed."""

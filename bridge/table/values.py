@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from ..wording import Wording
 from .disk import FileStamp
@@ -65,6 +65,11 @@ class QueuePlace:
     rest: Rest = field(default_factory=dict, repr=False)
 
 
+#: Among the nodes of a prompt, all those that are not in its graph: others have made them, and may make more. A loop
+#: makes thousands, with names that grow from turn to turn.
+MADE_BY_NODES: Final = "made by nodes"
+
+
 @dataclass(frozen=True)
 class NodeReport:
     """What ComfyUI has said of one output node of a prompt that had not ended yet."""
@@ -73,6 +78,8 @@ class NodeReport:
     results: tuple[Result, ...] = ()
     #: the node has ended: it writes nothing more
     done: bool = False
+    #: how many more it named than a record holds: what is listed is not all
+    unlisted: int = 0
     rest: Rest = field(default_factory=dict, repr=False)
 
 

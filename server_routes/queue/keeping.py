@@ -15,7 +15,7 @@ from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.names import UnknownTaskError
 from ...bridge.table.records import TaskError, TaskRecord
-from ...bridge.table.values import Result
+from ...bridge.table.values import MADE_BY_NODES, Result
 from ...bridge.wording import Wording
 from ..host import Host
 from .ending import DELETED, Change, Ended, Endings
@@ -102,6 +102,8 @@ class Keeper:
             self._db.owners.beat()  # else the record would name nobody who can be seen to live, or to be dead
             with self._claimed(prompt, task_id) as claimed:
                 record = self._written(prompt, claimed, runs=prompt.counted)
+                if MADE_BY_NODES in prompt.done:  # else the record could show that all files are there
+                    record = self._db.table.update(claimed, functools.partial(with_node, node=MADE_BY_NODES))
             prompt.task_id = claimed
             self._on_change(record)
 
@@ -218,8 +220,12 @@ class Keeper:
     def end_part(self, prompt: Prompt, ended: Ended) -> None:
         """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on, unless somebody
         has taken out what is left of it."""
-        for node in {result.node or "" for result in ended.results}:
-            self.node_wrote(prompt, node, tuple(result for result in ended.results if (result.node or "") == node))
+        named: dict[str, list[Result]] = {}
+        for result in ended.results:
+            node = result.node if result.node in prompt.item.prompt else MADE_BY_NODES
+            named.setdefault(str(node), []).append(result)
+        for node, results in named.items():
+            self.node_wrote(prompt, node, tuple(results))
         if all(part.taken_out for part in prompt.left):
             self.unwanted(prompt, DELETED)
 

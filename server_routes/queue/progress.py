@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...bridge.table.values import MADE_BY_NODES
 from .item import QueueItem
 
 
@@ -33,12 +34,12 @@ def progress_of(event: object, data: object) -> tuple[str, float, float, str] | 
 
 def nodes_of(event: object, data: object, item: QueueItem) -> Iterator[tuple[str, bool]]:
     """What a message tells of the nodes that decide whether a result is whole: an output node has ended (True); a node
-    runs that another one has made, so that nobody knows what else is to come (False)."""
+    runs that another one has made, so that nobody knows what else is to come (False): one word for all of these."""
     if event != "progress_state" or not isinstance(data, Mapping):
         return
     for node_id, state in _states(data).items():
         if node_id not in item.prompt:
-            yield node_id, False
+            yield MADE_BY_NODES, False
         elif node_id in item.outputs and state.get("state") == "finished":
             yield node_id, True
 

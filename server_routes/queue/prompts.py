@@ -76,7 +76,7 @@ class Prompt:
     #: somebody wants it to stop; and ComfyUI's executor has begun it, which forgets that
     interrupted: bool = False
     begun: bool = False
-    #: output nodes of which it is noted that they have ended
+    #: output nodes of which it is noted that they have ended; and `MADE_BY_NODES`, where that is
     done: set[str] = field(default_factory=set)
     #: nodes that ComfyUI took from its cache, and nodes that have named files of the prompt's own
     cached: frozenset[str] = frozenset()

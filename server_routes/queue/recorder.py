@@ -284,8 +284,8 @@ class Recorder:
         for node, ended in nodes_of(event, data, prompt.item):
             # One that came from the cache wrote nothing: what it stands for is known only where it names that.
             told = node not in prompt.cached or node in prompt.named
-            if told and node not in prompt.done and (ended or f"{node}…" not in prompt.done):
-                prompt.done.add(node if ended else f"{node}…")
+            if told and node not in prompt.done:
+                prompt.done.add(node)
                 change = functools.partial(with_node, node=node, done=ended)
                 write = self._writer.submit(self._keeper.change, prompt, change)
                 if not ended:  # on disk before that node can save anything: it tells that nobody knows what is to come
@@ -298,7 +298,10 @@ class Recorder:
             found = self._own_files.of(prompt, named, prompt.cached)
             if found.results:
                 prompt.named.add(node)
-                self._writer.submit(self._keeper.node_wrote, prompt, node, found.results)
+                if (
+                    node in prompt.item.prompt
+                ):  # of what others have made, no file shows after a crash that all is there
+                    self._writer.submit(self._keeper.node_wrote, prompt, node, found.results)
 
     # ------------------------------------------------------------------ on ComfyUI's threads
 

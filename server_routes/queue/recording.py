@@ -173,13 +173,12 @@ def _as_sent(prompt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
-    return task.entering(
+    return task.with_results(()).entering(
         Stage.QUEUED,
         comfyui_task_id=prompt_id,
         error_message=None,
         error_message_zh=None,
         finished_at=None,
-        results=(),
         nodes={},
         queue=queue,
         engine=ENGINE,

@@ -666,6 +666,41 @@ def test_what_nodes_of_nodes_have_made(host: Any, shops: Shops) -> None:
     _in_the_sheet(shop, tag, mark)
 
 
+def looped(kind: str, turns: int, prefix: str, mark: int) -> dict[str, Any]:
+    """A picture that goes through a loop before it is saved."""
+    graph = core("SaveImage", prefix, mark)
+    graph["5"] = {"class_type": kind, "inputs": {"image": ["1", 0], "turns": turns}}
+    graph["9"]["inputs"]["images"] = ["5", 0]
+    return graph
+
+
+@newer_stand_in
+def test_a_long_loop_costs_no_attempt_and_one_write(host: Any, shops: Shops) -> None:
+    """It makes nodes, turn by turn, and each gets a longer name. With all these names the record became too large to be
+    read, and was begun anew while the prompt ran."""
+    _loop(shops(host), "TryLongLoop", 600)
+
+
+@real_only
+def test_a_loop_costs_one_write(host: Any, shops: Shops) -> None:
+    """That there are nodes which others have made is all that is noted of them."""
+    _loop(shops(host), "TryLoop", 10)
+
+
+def _loop(shop: Shop, kind: str, turns: int) -> None:
+    prefix, mark, tag = shop.name(), shop.mark(), shop.row()
+    shop.stop_after(prefix, 1)
+    prompt = shop.comfy.queue(looped(kind, turns, prefix, mark), tag)
+    recovery = shop.kill_when_stopped(prompt)
+    # though its one file lies there: what the nodes of the loop may have saved, nobody knows
+    assert recovery["requeued"] == 1
+    record = shop.pushed(prompt)
+    assert record["metadata"]["attempts"] == 2
+    assert record["revision"] < 25
+    assert shop.comfy.status()["corrupt"] == 0
+    _in_the_sheet(shop, tag, mark)
+
+
 # ------------------------------------------------------------------ what is told is JSON
 
 

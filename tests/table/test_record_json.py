@@ -150,7 +150,13 @@ PLACES = built(
 )
 #: also of a kind that only a newer program knows
 OWNERS = built(Owner, kind=st.sampled_from(OwnerKind) | TEXTS, boot=TEXTS, rest=RESTS)
-REPORTS = built(NodeReport, results=st.lists(RESULTS, max_size=2).map(tuple), done=st.booleans(), rest=RESTS)
+REPORTS = built(
+    NodeReport,
+    results=st.lists(RESULTS, max_size=2).map(tuple),
+    done=st.booleans(),
+    unlisted=NUMBERS,
+    rest=RESTS,
+)
 LINES = built(
     StoryLine,
     at=TEXTS,
@@ -199,6 +205,7 @@ RECORDS = built(
         rest=RESTS,
     ),
     results=st.lists(RESULTS, max_size=3, unique_by=lambda result: result.path).map(tuple),
+    unlisted=NUMBERS,
     outbox=OUTBOXES,
     queue=st.none() | PLACES,
     owner=st.none() | OWNERS,

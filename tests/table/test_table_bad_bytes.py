@@ -16,8 +16,8 @@ import pytest
 from table_support import GRAPH, MONTH, WatchedDisk, add_attempt, finish, img, job, job_id, table_files
 
 from wfrecovery.bridge.table.database import WorkflowDatabase
-from wfrecovery.bridge.table.disk import MOST_BYTES
 from wfrecovery.bridge.table.index import TaskIndex
+from wfrecovery.bridge.table.limits import RECORD_BYTES
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.record_json import record_from_json, record_to_json
 from wfrecovery.bridge.table.records import NewerSchemaError, RecordError, Stage
@@ -196,12 +196,11 @@ def test_a_record_without_one_of_its_fields_stops_nobody(table: WorkflowDatabase
         check_set_aside(table, without(name))
 
 
-def test_10_mb_are_no_record(table: WorkflowDatabase) -> None:
+def test_so_many_mb_are_no_record(table: WorkflowDatabase) -> None:
     """B4."""
-    data = changed(metadata={"x": "x" * 10_000_000})
+    data = changed(metadata={"x": "x" * RECORD_BYTES})
     put(table, data)
     assert f"{len(data)} bytes" in check_set_aside(table, data)
-    assert len(data) > MOST_BYTES
 
 
 @pytest.mark.parametrize("name", [NAME, f"{job_id(1)}.json"], ids=["without a graph", "with a graph"])

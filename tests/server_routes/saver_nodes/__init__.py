@@ -615,6 +615,38 @@ class TryExpands:
         return {"result": (images,), "expand": graph.finalize()}
 
 
+class TryLoop(TryCropFaces):
+    """Makes the nodes of a turn, and with them the loop that makes those of the next one."""
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        """Inputs."""
+        return {"required": {"image": _PICTURE, "turns": _INT}}
+
+    def crop(self, image: Any, turns: int) -> dict[str, Any]:
+        """One turn."""
+        graph = importlib.import_module("comfy_execution.graph_utils").GraphBuilder()
+        for _ in range(4):
+            image = graph.node("ImageInvert", image=image).out(0)
+        if turns > 1:
+            image = graph.node("TryLoop", image=image, turns=turns - 1).out(0)
+        return {"result": (image,), "expand": graph.finalize()}
+
+
+class TryLongLoop(TryLoop):
+    """ComfyUI says of it what it says of nodes that others have made: in a long loop their names are long."""
+
+    def crop(self, image: Any, turns: int) -> Any:
+        """All turns."""
+        server = importlib.import_module("server").PromptServer.instance
+        for turn in range(turns):
+            node = "5." + f"{turn:04}.0.Recurse." * 500
+            state = {"value": 0.0, "max": 1.0, "state": "running", "node_id": node, "display_node_id": "5"}
+            told = {"prompt_id": server.last_prompt_id, "nodes": {node: state}}
+            server.send_sync("progress_state", told, server.client_id)
+        return (image,)
+
+
 class TryBlocks:
     """Hands nothing on: what needs it does not run, and the prompt is a success all the same."""
 
@@ -643,5 +675,7 @@ NODE_CLASS_MAPPINGS: dict[str, type] = {
         TryShowFile,
         TryExpands,
         TryBlocks,
+        TryLoop,
+        TryLongLoop,
     )
 }
