@@ -379,4 +379,4 @@ def sighting_of_record(record: TaskRecord) -> Sighting:
     """What the plugin's record says of a prompt."""
     place = _PLACES[record.stage]
     files = tuple(map(ResultFile.from_path, record.output_files)) if place is Place.SUCCEEDED else ()
-    return Sighting(place, files, record.reason)
+    return Sighting(place, files, record.reason, record.unlisted)

@@ -84,6 +84,8 @@ class Sighting:
     place: Place
     files: tuple[ResultFile, ...] = ()
     message: Wording | None = None
+    #: how many more files it has than are named here
+    unlisted: int = 0
 
 
 UNKNOWN: Final = Sighting(Place.UNKNOWN)

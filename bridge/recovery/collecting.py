@@ -38,6 +38,8 @@ class Fetched:
     here: frozenset[Path] = frozenset()
     #: and those that cannot be had, with the reason
     lost: Mapping[Path, str] = field(default_factory=dict)
+    #: how many more there are, of which nobody has the names
+    unlisted: int = 0
 
     @property
     def all_lost(self) -> bool:
@@ -69,7 +71,8 @@ def collected(db: DatabaseManager, task: TaskRecord, fetched: Fetched) -> Change
             Result(name, kind_by_name(name), node=node) if name in lost else stamped(db.output_dir, name, node)
             for name, node in names.items()
         )
-        return _finishing(db, task, results, keep=fetched.all_lost or bool(fetched.here), lost=lost)
+        keep = fetched.all_lost or bool(fetched.here)
+        return _finishing(db, task, results, keep=keep, lost=lost, unlisted=fetched.unlisted)
     return lambda record: failed(record, _NO_FILE)
 
 
@@ -80,7 +83,13 @@ def adopted(db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...]) 
 
 
 def _finishing(
-    db: DatabaseManager, task: TaskRecord, results: tuple[Result, ...], *, keep: bool, lost: Mapping[str, str]
+    db: DatabaseManager,
+    task: TaskRecord,
+    results: tuple[Result, ...],
+    *,
+    keep: bool,
+    lost: Mapping[str, str],
+    unlisted: int = 0,
 ) -> Change:
     """What is delivered is chosen among all that were named: where it is `lost`, no other one takes its place."""
     contents = Contents(db.table.files, db.output_dir)
@@ -99,7 +108,7 @@ def _finishing(
         contents.keep(task.task_id, file)
 
     def change(record: TaskRecord) -> TaskRecord:
-        done = finished(record.with_outbox(file=None), read)
+        done = finished(record.with_outbox(file=None), read, unlisted)
         return done if file is None else done.with_outbox(file=file.path)
 
     return change

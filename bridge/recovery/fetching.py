@@ -39,7 +39,7 @@ async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, see
         else:
             await asyncio.to_thread(_check_whole, file, target)
         paths.append((target, file.node))
-    return Fetched(tuple(paths), frozenset(here), lost)
+    return Fetched(tuple(paths), frozenset(here), lost, seen.unlisted)
 
 
 def _check_whole(file: ResultFile, target: Path) -> None:

@@ -158,12 +158,12 @@ def submitted(owner: Owner, task: TaskRecord, at: str | None = None) -> TaskReco
     return task.entering(Stage.QUEUED, queue=QueuePlace(queued_at=at or now_text()))
 
 
-def finished(task: TaskRecord, results: tuple[Result, ...] | None = None) -> TaskRecord:
-    """`task` as 已完成 with its files; finishing what is finished changes nothing."""
+def finished(task: TaskRecord, results: tuple[Result, ...] | None = None, unlisted: int = 0) -> TaskRecord:
+    """`task` as 已完成 with its files, and how many more it has; finishing what is finished changes nothing."""
     if task.stage is Stage.FINISHED:
         return task
     if results is not None:
-        task = task.with_results(results, _of_parts_unlisted(task))
+        task = task.with_results(results, unlisted + _of_parts_unlisted(task))
     record = task.entering(Stage.FINISHED, error_message=None, finished_at=now_text())
     record = record.with_outbox(order=0, sends=0, status_sends=0, status_before=None, writing=None, spoiled=False)
     told = task.stage is Stage.FAILED and task.row_number is not None and not task.outbox.declined

@@ -25,14 +25,14 @@ from owner_processes import OwnerProcess
 from PIL import Image
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines.comfyui import PromptRefusedError
+from wfrecovery.bridge.engines.comfyui import PromptRefusedError, sighting_of_record
 from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.recovery import following
 from wfrecovery.bridge.table.changes import started, wished_away
 from wfrecovery.bridge.table.lives import Life, Surroundings
 from wfrecovery.bridge.table.owners import OwnedError
 from wfrecovery.bridge.table.records import Stage, TaskRecord
-from wfrecovery.bridge.table.values import Owner, OwnerKind
+from wfrecovery.bridge.table.values import Owner, OwnerKind, Result
 
 STEPS = ["add", "submit", "finish", "wait"]
 
@@ -728,3 +728,13 @@ def test_main_py_works_in_a_copy_of_the_folder_of_a_comfyui(tmp_path: Path, engi
         assert (ended["status"], engine.sent) == ("已完成", [])
         assert not db.is_shared_with(told)
         assert all(beside.is_shared_with(told) for _ in range(20))
+
+
+def test_what_the_plugin_does_not_list_is_missing_from_main_s_record_as_well(tmp_path: Path, engine: Engine) -> None:
+    """Of thousands of files a record lists the first: what is fetched is not taken for all of them."""
+    db, recovery = main_py(tmp_path, engine)
+    plugins = TaskRecord("img_20261123_001", stage=Stage.FINISHED, results=(Result("r.png"),), unlisted=7)
+    engine.at_first = sighting_of_record(plugins)
+    task_id = asyncio.run(submitted(db, recovery, 2))
+    told = asyncio.run(recovery.finish(task_id))
+    assert (len(told["output_files"]), told["metadata"]["unlisted"]) == (1, 7)

@@ -27,12 +27,13 @@ from plugin_support import ONE_HOST, Comfy, picture, row, until
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
-from wfrecovery.bridge.table.values import OwnerKind
+from wfrecovery.bridge.table.values import MADE_BY_NODES, OwnerKind
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.page.actions import Action, Selection, TaskActions
 from wfrecovery.server_routes.queue.intake import Intake
 from wfrecovery.server_routes.queue.item import QueueItem
 from wfrecovery.server_routes.queue.keeping import Keeper
+from wfrecovery.server_routes.queue.progress import nodes_of
 from wfrecovery.server_routes.queue.prompts import Prompt, Prompts
 from wfrecovery.server_routes.queue.writing import WISH_SECONDS, EndedError, Writer
 from wfrecovery.server_routes.recovery.requests import Requests
@@ -284,6 +285,40 @@ def test_a_table_whose_id_cannot_be_read_gets_no_other(tmp_path: Path, number: i
     assert DatabaseManager(tmp_path).table.table_id == table_id
 
 
+def keeper_of(db: DatabaseManager, writer: Writer, prompts: Prompts) -> Keeper:
+    """Of a ComfyUI that runs nothing."""
+    host: Any = SimpleNamespace(sensitive_keys=())
+    nobody = cast(Any, None)
+    return Keeper(
+        host,
+        db,
+        writer,
+        prompts=prompts,
+        endings=nobody,
+        own_files=nobody,
+        boot="boot",
+        document=lambda: None,
+        on_change=lambda _: None,
+        reader=nobody,
+    )
+
+
+def test_a_record_that_is_made_anew_says_that_nodes_were_made(tmp_path: Path) -> None:
+    """Else it would show, after a crash, that the files of the graph's own nodes are all. It is said once, when the
+    first of these nodes begins; then somebody empties the folder."""
+    db, prompts, prompt_id = DatabaseManager(tmp_path), Prompts(), str(uuid.uuid4())
+    raw = (0, prompt_id, {"5": {"class_type": "Loop", "inputs": {}}}, {}, ["5"])
+    item = QueueItem.of(raw)
+    assert item is not None
+    prompt = Prompt(raw, item)
+    keeper = keeper_of(db, Writer(), prompts)
+    keeper.record(prompt, True)
+    prompt.done.update(node for node, _ in nodes_of("progress_state", {"nodes": {"5.0.0.1": {}}}, item))
+    shutil.rmtree(tmp_path / "wfrecovery")
+    keeper.change(prompt, lambda task: task)
+    assert list(db.table.get(prompt.task_id or "").nodes) == [MADE_BY_NODES]
+
+
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.EIO])
 @pytest.mark.parametrize("times", [1, 2, 20])
 def test_a_prompt_whose_record_cannot_be_read_now_goes_on_as_its_task(tmp_path: Path, number: int, times: int) -> None:
@@ -292,8 +327,7 @@ def test_a_prompt_whose_record_cannot_be_read_now_goes_on_as_its_task(tmp_path: 
     prompt_id = str(uuid.uuid4())
     DatabaseManager(tmp_path).update_task_comfyui_id(task_id, prompt_id)
     disk = RefusingDisk(number, lambda path: path.stem == task_id, times)
-    db, prompts, writer, nobody = DatabaseManager(tmp_path, disk=disk), Prompts(), Writer(pause=lambda _: None), Any
-    host: Any = SimpleNamespace(sensitive_keys=())
+    db, prompts, writer = DatabaseManager(tmp_path, disk=disk), Prompts(), Writer(pause=lambda _: None)
     body = {"prompt": {}, "prompt_id": prompt_id, "extra_data": {"wfrecovery": row(2, task_id=task_id)}}
     Intake(db, writer, prompts, lambda: True).on_prompt(body)
     raw = (0, prompt_id, {}, body["extra_data"], [])
@@ -301,18 +335,7 @@ def test_a_prompt_whose_record_cannot_be_read_now_goes_on_as_its_task(tmp_path: 
     assert item is not None
     prompt = Prompt(raw, item)
     prompts.add(prompt)
-    keeper = Keeper(
-        host,
-        db,
-        writer,
-        prompts=prompts,
-        endings=cast(Any, nobody),
-        own_files=cast(Any, nobody),
-        boot="boot",
-        document=lambda: None,
-        on_change=lambda _: None,
-        reader=cast(Any, nobody),
-    )
+    keeper = keeper_of(db, writer, prompts)
     writer.submit(keeper.record, prompt, False).result()
     assert prompt.task_id == task_id
     assert list(DatabaseManager(tmp_path).table.ids()) == [task_id]

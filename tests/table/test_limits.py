@@ -10,7 +10,10 @@ from typing import Any, Final
 import pytest
 from table_support import img
 
+from wfrecovery.bridge.results.contents import Contents
+from wfrecovery.bridge.results.whole_result import whole_result
 from wfrecovery.bridge.table.changes import finished, started
+from wfrecovery.bridge.table.content import taken
 from wfrecovery.bridge.table.database import WorkflowDatabase
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.row_identity import RowIdentity
@@ -114,3 +117,18 @@ def test_the_files_of_parts_that_are_not_listed_are_counted_at_the_end(tmp_path:
     table.update(task_id, lambda task: finished(task, known))
     record = table.get(task_id)
     assert len(record.results) + record.unlisted == MANY
+
+
+def test_a_list_that_is_not_all_shows_no_whole_result(tmp_path: Path) -> None:
+    """ComfyUI has named a node's files and said that it has ended, and dies. All those that are listed lie there."""
+    table = WorkflowDatabase(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"a")
+    graph = {"outputs_to_execute": ["9"], "files": {"9": None}}
+    task_id = table.create(img(1, stage=Stage.RUNNING)).task_id
+    named = [taken(tmp_path, "a.png", "9"), *FILES]
+    for results, whole in ((named[:1], True), (named, False)):
+        table.update(task_id, with_fields(nodes={"9": NodeReport(tuple(results), done=True)}))
+        task = table.get(task_id)
+        listed = dataclasses.replace(task.nodes["9"], results=task.nodes["9"].results[:1])  # the rest may lie there too
+        found = whole_result(with_fields(nodes={"9": listed})(task), graph, [], Contents(table.files, tmp_path))
+        assert (found is not None) == whole
