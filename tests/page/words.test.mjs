@@ -19,6 +19,7 @@ import {
   stageText,
   storyNote,
   titleOf,
+  unlistedText,
   whoDelivers,
 } from '../../web/wfrecovery/words.mjs'
 import { record } from './support.mjs'
@@ -99,6 +100,12 @@ test('of several files the one that goes into the sheet is marked', () => {
   assert.deepEqual(marks(withFiles(two, 'b.png', 'pushed')), ['', 'In the sheet'])
   assert.deepEqual(marks(withFiles({ 'a.png': 'picture' }, 'a.png')), [''])
   assert.deepEqual(marks(withFiles(two, undefined, 'off')), ['', ''])
+})
+
+test('what a record does not list of its files is counted', () => {
+  const two = withFiles({ 'a.png': 'picture', 'b.png': 'picture' })
+  assert.equal(unlistedText(two), '')
+  assert.equal(unlistedText({ ...two, metadata: { ...two.metadata, unlisted: 9 } }), '… and 9 more')
 })
 
 test('the story names the file that was chosen, and else gives reasons', async () => {

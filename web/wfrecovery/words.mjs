@@ -177,6 +177,12 @@ export function goneText(state) {
   )
 }
 
+/** That a task has more files than its record lists; empty where those are all. */
+export function unlistedText(record) {
+  const n = record.metadata?.unlisted ?? 0
+  return n ? t('… and {n} more', { n }) : ''
+}
+
 /** Where the file goes that was chosen of several; empty for the others. */
 export function deliveredText(record, result) {
   if (!result.delivered || resultsOf(record).length < 2) return ''

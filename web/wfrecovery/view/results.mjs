@@ -3,7 +3,7 @@
 import { h, icon } from './dom.mjs'
 import { fileThumbnail, showThumbnail } from './thumbnail.mjs'
 import { t } from '../texts.mjs'
-import { canBeShown, deliveredText, foundOf, goneText, isGone, mainResult, resultsOf, stageOf } from '../words.mjs'
+import { canBeShown, deliveredText, foundOf, goneText, isGone, mainResult, resultsOf, stageOf, unlistedText } from '../words.mjs'
 
 /** The picture or video that stands for a task, or that it is gone; `told`: what the server says of the files. */
 export function resultPart(record, told, { routes, onOpen }) {
@@ -36,7 +36,8 @@ export function fileList(record, told, routes) {
       delivered && h('span', { class: 'wfr-file-delivered' }, icon('table'), delivered),
     )
   }
-  return [h('h3', {}, t('Files')), h('ul', { class: 'wfr-files' }, results.map(entry))]
+  const more = unlistedText(record)
+  return [h('h3', {}, t('Files')), h('ul', { class: 'wfr-files' }, results.map(entry), more && h('li', { class: 'wfr-muted' }, more))]
 }
 
 /** What lies in the output folder of a task that waits for a decision, as a person has to see it before. */
