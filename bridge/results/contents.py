@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -60,13 +61,15 @@ class Contents:
         path = inside(self._output_dir, result.path)
         return dataclasses.replace(result, kind=kind_of(path)) if path is not None else result
 
-    def hashed(self, result: Result) -> Result:
+    def hashed(self, result: Result, ends: Callable[[], bool] = lambda: False) -> Result:
         """The same with kind and hash; without a hash where its file is another one by now, or cannot be read."""
         path = inside(self._output_dir, result.path)
         if path is None or result.stamp is None or stamp_of(path) != result.stamp:
             return result
         try:
-            digest = hash_of(path)
+            digest = hash_of(path, ends)
+        except InterruptedError:
+            return result
         except OSError as error:
             log.warning("[wfrecovery] %s cannot be read: %s", path, error)
             return result

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -36,11 +37,14 @@ def opened(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def hash_of(path: Path) -> str:
-    """SHA-256 of the content, in hex; raises OSError, also for what is no file."""
+def hash_of(path: Path, ends: Callable[[], bool] = lambda: False) -> str:
+    """SHA-256 of the content, in hex; raises OSError, also for what is no file, and where nobody waits for it any more
+    (`ends`)."""
     digest = hashlib.sha256()
     with opened(path) as file:
         while block := file.read(_BLOCK):
+            if ends():
+                raise InterruptedError(errno.EINTR, "not read to its end", str(path))
             digest.update(block)
     return digest.hexdigest()
 

@@ -131,9 +131,10 @@ class Endings:
             found.append(self._contents.hashed(result) if room >= 0 else self._contents.looked_at(result))
         return tuple(found)
 
-    def read_later(self, results: Sequence[Result]) -> dict[str, str]:
-        """The hashes that are still missing, by path; of a file that was replaced meanwhile there is none."""
-        found = (self._contents.hashed(result) for result in results if result.sha256 is None)
+    def read_later(self, results: Sequence[Result], ends: Callable[[], bool]) -> dict[str, str]:
+        """The hashes that are still missing, by path; of a file that was replaced meanwhile there is none, nor of those
+        that are not read when ComfyUI `ends`."""
+        found = (self._contents.hashed(result, ends) for result in results if result.sha256 is None)
         return {result.path: result.sha256 for result in found if result.sha256 is not None}
 
     def _is_one_missing(self, task: TaskRecord, ended: Ended, results: tuple[Result, ...], savers: Savers) -> bool:

@@ -209,13 +209,18 @@ class Keeper:
             self._reader.submit(self._read_later, record)
 
     def _read_later(self, task: TaskRecord) -> None:
-        """Large files are read while the next prompt runs."""
+        """Large files are read while the next prompt runs; Python waits for who reads, however slow the disk is, before
+        ComfyUI has ended."""
+        if self._writer.ends():
+            return
         try:
-            hashes = self._endings.read_later(task.results)
+            hashes = self._endings.read_later(task.results, self._writer.ends)
         except Exception as error:
             self._writer.report(f"{task.task_id}: a result could not be read", error)
             return
-        self._writer.submit(lambda: self._db.table.update(task.task_id, functools.partial(with_hashes, hashes=hashes)))
+        if not self._writer.ends():
+            change = functools.partial(with_hashes, hashes=hashes)
+            self._writer.submit(lambda: self._db.table.update(task.task_id, change))
 
     def end_part(self, prompt: Prompt, ended: Ended) -> None:
         """One part of a prompt that a node has queued again: what it wrote is noted, the task goes on, unless somebody

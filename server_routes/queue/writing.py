@@ -95,7 +95,7 @@ class Writer:
         ends: Callable[[], bool] = _ending.is_set,
     ) -> None:
         self._thread = pool("wfrecovery-writer")
-        self._pause, self._takes_others, self._ends = pause, takes_others, ends
+        self._pause, self._takes_others, self.ends = pause, takes_others, ends
         self._mutex = threading.Lock()
         #: by what they are about; on the writing thread
         self._aside: dict[Any, _Aside] = {}
@@ -154,7 +154,7 @@ class Writer:
         """Log an error of ours; ComfyUI goes on."""
         self.last_error = redact(f"{what}: {error}")
         expected = isinstance(error, OSError | TaskError)
-        then = "" if self._ends() else " ComfyUI goes on without it."
+        then = "" if self.ends() else " ComfyUI goes on without it."
         log.error("[wfrecovery] %s.%s", self.last_error, then, exc_info=None if expected else error)
 
     def _until_written(self, about: Any, write: Callable[[], Any]) -> Any:
@@ -169,7 +169,7 @@ class Writer:
                     self._over()
                     raise
                 refused += self._is_refused_alone(error)
-                ends = self._ends()
+                ends = self.ends()
                 if refused == ALONE_TRIES or (ends and refused):
                     self._aside[about] = _Aside(error)
                 elif ends:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import io
 import itertools
 import json
 import os
@@ -24,18 +25,23 @@ from typing import Any, cast
 import pytest
 from plugin_support import ONE_HOST, Comfy, picture, row, until
 
+from wfrecovery.bridge.engines.history import Place, ResultFile, Sighting
+from wfrecovery.bridge.results.contents import HASHED_AT_ONCE, Contents
+from wfrecovery.bridge.table import content
 from wfrecovery.bridge.table.disk import Disk
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.bridge.table.values import MADE_BY_NODES, OwnerKind
 from wfrecovery.server_routes.host import Host
 from wfrecovery.server_routes.page.actions import Action, Selection, TaskActions
+from wfrecovery.server_routes.queue.ending import Endings, look
 from wfrecovery.server_routes.queue.intake import Intake
 from wfrecovery.server_routes.queue.item import QueueItem
 from wfrecovery.server_routes.queue.keeping import Keeper
+from wfrecovery.server_routes.queue.own_files import OwnFiles
 from wfrecovery.server_routes.queue.progress import nodes_of
 from wfrecovery.server_routes.queue.prompts import Prompt, Prompts
-from wfrecovery.server_routes.queue.writing import WISH_SECONDS, EndedError, Writer
+from wfrecovery.server_routes.queue.writing import WISH_SECONDS, EndedError, Writer, one_thread
 from wfrecovery.server_routes.recovery.requests import Requests
 from wfrecovery.server_routes.recovery.requeueing import Requeueing
 
@@ -285,21 +291,20 @@ def test_a_table_whose_id_cannot_be_read_gets_no_other(tmp_path: Path, number: i
     assert DatabaseManager(tmp_path).table.table_id == table_id
 
 
-def keeper_of(db: DatabaseManager, writer: Writer, prompts: Prompts) -> Keeper:
+def keeper_of(db: DatabaseManager, writer: Writer, prompts: Prompts, reader: Any = None) -> Keeper:
     """Of a ComfyUI that runs nothing."""
     host: Any = SimpleNamespace(sensitive_keys=())
-    nobody = cast(Any, None)
     return Keeper(
         host,
         db,
         writer,
         prompts=prompts,
-        endings=nobody,
-        own_files=nobody,
+        endings=Endings(db.output_dir, Contents(db.table.files, db.output_dir)),
+        own_files=OwnFiles(db.output_dir),
         boot="boot",
         document=lambda: None,
         on_change=lambda _: None,
-        reader=nobody,
+        reader=reader,
     )
 
 
@@ -317,6 +322,33 @@ def test_a_record_that_is_made_anew_says_that_nodes_were_made(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "wfrecovery")
     keeper.change(prompt, lambda task: task)
     assert list(db.table.get(prompt.task_id or "").nodes) == [MADE_BY_NODES]
+
+
+def test_comfyui_does_not_wait_for_large_files_when_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python waits for the thread that reads them: for minutes where the drive is slow."""
+    ending, reads = threading.Event(), itertools.count(1)
+
+    class Film(io.BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            number = next(reads)
+            if number == 3:
+                ending.set()
+            return b"x" if number < 10_000 else b""
+
+    with (tmp_path / "film.bin").open("wb") as file:
+        file.truncate(HASHED_AT_ONCE + 1)
+    db, reader = DatabaseManager(tmp_path), one_thread("reader")
+    item = QueueItem.of((0, str(uuid.uuid4()), {"9": {"class_type": "Film", "inputs": {}}}, {}, ["9"]))
+    assert item is not None
+    prompt = Prompt(None, item)
+    keeper = keeper_of(db, Writer(ends=ending.is_set), Prompts(), reader)
+    keeper.record(prompt, True)
+    monkeypatch.setattr(content, "opened", lambda _: Film())
+    keeper.end(prompt, look(tmp_path, Sighting(Place.SUCCEEDED, (ResultFile("film.bin", node="9"),))))
+    reader.shutdown()
+    assert next(reads) < 20
+    (result,) = db.table.get(prompt.task_id or "").results
+    assert (result.path, result.sha256) == ("film.bin", None)
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.EIO])
