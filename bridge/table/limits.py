@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from ..redact import without_secret_texts
-from .record_json import value_to_json
 from .records import TaskRecord
 from .row_identity import PICTURES, TEXTS
 from .values import MADE_BY_NODES, NodeReport, Result
 
 _T = TypeVar("_T")
+_Listed = TypeVar("_Listed", Result, str)
 
 #: Bytes of a record's file: more than all that is let through here can come to.
-RECORD_BYTES: Final = 16 * 1024 * 1024
+RECORD_BYTES: Final = 32 * 1024 * 1024
 #: Letters of a name, of the name of a node in a list, and of any other text of our own; a cell of a sheet holds 50 000.
 _NAME: Final = 1_000
 _NODE: Final = 100
@@ -30,11 +30,14 @@ _ROW_BYTES: Final = 256 * 1024
 _MORE_BYTES: Final = 256 * 1024
 #: Bytes of all cells of a row as main.py has read them: a record is written again and again.
 _CELLS_BYTES: Final = 32 * 1024
-#: Bytes of what a prompt lists: its files, the same as they come, node by node (each some 300: a film of two minutes,
-#: picture by picture), those that are found after a crash, and ids.
-_FILES_BYTES: Final = 1024 * 1024
-_FOUND_BYTES: Final = 128 * 1024
-_IDS_BYTES: Final = 64 * 1024
+#: Letters of what a prompt lists: its files, the same as they come, node by node (2 500 or so: a film of a minute and a
+#: half, picture by picture), those that are found after a crash, and ids.
+_FILES: Final = 1024 * 1024
+_FOUND: Final = 128 * 1024
+_IDS: Final = 64 * 1024
+#: And of one of these, beside its name.
+_FILE: Final = 300
+_LINE: Final = 50
 #: What tells the row apart stays, also where the other cells are left out.
 _IDENTITY: Final = ("row_number", *TEXTS, *PICTURES, "record_id", "document")
 _ROW: Final = ("row_number", "product_name", "model_name", "workflow_type", "task_id", "feishu_row_data")
@@ -45,13 +48,13 @@ _DEPTH: Final = 40
 
 def bounded(record: TaskRecord) -> TaskRecord:
     """`record` as it is written: unchanged, apart from what no person and no sheet would hold, and without secrets."""
-    results = _kept(map(_with_short_node, record.results), _FILES_BYTES, record.outbox.file)
+    results = _kept(map(_with_short_node, record.results), _FILES, record.outbox.file)
     return dataclasses.replace(
         _with_short_texts(record, _NAME),
         results=results,
         unlisted=record.unlisted + len(record.results) - len(results),
         nodes=_kept_reports(record.nodes),
-        found=_kept(record.found, _FOUND_BYTES),
+        found=_kept(record.found, _FOUND),
         refused_by=_newest(record.refused_by),
         queue=record.queue and dataclasses.replace(record.queue, parts=_newest(record.queue.parts)),
         row=record.row and _with_short_texts(record.row, _TEXT),
@@ -83,7 +86,7 @@ def kept_cells(cells: Mapping[str, Any]) -> dict[str, Any]:
     for title, cell in without_secret_texts(cells).items():
         fits = _fits({"feishu_row_data": {"original_data": [cell]}}, _CELLS_BYTES)  # as deep as it will lie
         value = cell if fits else str(cell)[:_NAME]
-        size = len(json.dumps([title, value], ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        size = len(_json([title, value]))
         if size > room:
             left_out.append(str(title)[:_NAME])
         else:
@@ -115,35 +118,36 @@ def _with_short_texts(value: _T, most: int) -> _T:
 
 def _with_short_node(result: Result) -> Result:
     """The name of a node that others have made, turn by turn, begins with the one that is in the graph."""
-    return dataclasses.replace(result, node=result.node and result.node[:_NODE])
+    node = result.node or ""
+    return dataclasses.replace(result, node=node[:_NODE]) if len(node) > _NODE else result
 
 
-def _kept(values: Iterable[_T], most: int, always: str | None = None) -> tuple[_T, ...]:
-    """The first of them, for as many bytes; the file with the path `always` in any case."""
+def _kept(values: Iterable[_Listed], most: int, always: str | None = None) -> tuple[_Listed, ...]:
+    """The first of them, for so many letters; the file with the path `always` in any case."""
     kept = []
     for value in values:
-        most -= _size(value) if most >= 0 else 0
+        most -= _letters(value) if most >= 0 else 0
         if most >= 0 or (always is not None and getattr(value, "path", None) == always):
             kept.append(value)
     return tuple(kept)
 
 
 def _newest(ids: tuple[str, ...]) -> tuple[str, ...]:
-    return _kept(reversed(ids), _IDS_BYTES)[::-1]
+    return _kept(reversed(ids), _IDS)[::-1]
 
 
 def _kept_reports(nodes: Mapping[str, NodeReport]) -> dict[str, NodeReport]:
     """What ComfyUI has said of single nodes, the first of them. A node of which nothing is kept is one that has not
     ended; that nodes were made is never left out."""
     kept: dict[str, NodeReport] = {}
-    room = _FILES_BYTES
+    room = _FILES
     for node in sorted(nodes, key=lambda node: node != MADE_BY_NODES):
         report = nodes[node]
-        room -= _size(node) + _size(dataclasses.replace(report, results=()))
+        room -= _letters(node)
         if room < 0 and node != MADE_BY_NODES:
             break
         results = _kept(map(_with_short_node, report.results), room)
-        room -= sum(map(_size, results))
+        room -= sum(map(_letters, results))
         left = len(report.results) - len(results)
         kept[node] = dataclasses.replace(report, results=results, unlisted=report.unlisted + left)
     return kept
@@ -152,16 +156,18 @@ def _kept_reports(nodes: Mapping[str, NodeReport]) -> dict[str, NodeReport]:
 def _fits(value: Any, most: int) -> bool:
     """Whether it can be written, and is of a size and depth that can be read again."""
     try:
-        return _shallow(value) and _size(value) <= most
+        return _shallow(value) and len(_json(value)) <= most
     except (TypeError, ValueError, RecursionError):
         return False
 
 
-def _size(value: Any) -> int:
-    """In bytes, as it is written: line by line, and at most as far to the right as the files of a node."""
-    plain = value_to_json(value) if dataclasses.is_dataclass(value) else value
-    text = json.dumps([[[[[[plain]]]]]], ensure_ascii=False, indent=1)
-    return len(text.encode("utf-8", "backslashreplace"))
+def _letters(value: Result | str) -> int:
+    """How many one thing in a list takes, about: a file stands there by its name, and with all that is known of it."""
+    return _FILE + 2 * len(value.path) if isinstance(value, Result) else _LINE + len(value)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _shallow(value: Any) -> bool:

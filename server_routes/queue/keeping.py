@@ -202,7 +202,7 @@ class Keeper:
             ended = replace(ended, results=(*(part for part in parts if part.path not in named), *ended.results))
         ending = prompt.ending = prompt.ending or self._changed_by(prompt, task, ended)
         record = self._updated(prompt, lambda now: ending(now) if self._ours(now) else now)
-        if record.results and not ended.from_cache:
+        if record.results and not record.unlisted and not ended.from_cache:
             self._own_files.found(prompt, record.results)
         self._on_change(record)
         if any(result.sha256 is None for result in record.results):
