@@ -20,8 +20,8 @@ from wfrecovery.bridge.table.row_identity import RowIdentity
 from wfrecovery.bridge.table.values import MADE_BY_NODES, FileStamp, Kind, NodeReport, Owner, QueuePlace, Result
 
 OWNER: Final = Owner("comfyui", "somebody")
-#: the pictures of a film of eight minutes
-MANY: Final = 12_000
+#: the pictures of a film of ten minutes
+MANY: Final = 14_000
 FILES: Final = tuple(
     Result(f"video/2026-11-23/frame_{n:05}_.png", Kind.PICTURE, "9", 1_234_567, f"{n:064x}", FileStamp(n, 1_234_567, n))
     for n in range(MANY)
