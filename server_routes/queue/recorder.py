@@ -298,9 +298,8 @@ class Recorder:
             found = self._own_files.of(prompt, named, prompt.cached)
             if found.results:
                 prompt.named.add(node)
-                if (
-                    node in prompt.item.prompt
-                ):  # of what others have made, no file shows after a crash that all is there
+                # of what others have made, no file shows after a crash that all is there
+                if node in prompt.item.prompt:
                     self._writer.submit(self._keeper.node_wrote, prompt, node, found.results)
 
     # ------------------------------------------------------------------ on ComfyUI's threads
