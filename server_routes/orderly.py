@@ -1,7 +1,8 @@
 """An orderly stop counts for nothing: noticed here, so that the prompt it cuts off is not blamed for it.
 
 Orderly is: Ctrl-C, SIGTERM, SIGHUP, a closed console window, logging off, shutting down, `sys.exit`, the end of
-`main.py`, and a restart by `os.exec*`. Not orderly: SIGKILL, a crash, `os._exit`, an exception that ends `main.py`.
+`main.py`, and a restart by `os.exec*`. Not orderly: SIGKILL, a crash, `os._exit`, an exception that ends `main.py`, and
+what the running prompt does itself, whichever way: a node that restarts ComfyUI would be run again for ever.
 ComfyUI ends exactly as it would without us, with the same exit status.
 
 Ctrl-C keeps its own handler: it ends as KeyboardInterrupt in `main.py`, which we hear of when the interpreter stops,
@@ -35,6 +36,9 @@ _KILL_FOLLOWS: Final = 120.0
 _CTRL_C, _CTRL_BREAK = 0, 1
 _CONSOLE_ENDS: Final = frozenset({2, 5, 6})
 
+#: By these a prompt may ask its own process to end.
+_ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+
 Nothing = Callable[[], None]
 
 
@@ -42,19 +46,27 @@ def _nothing() -> None:
     pass
 
 
+def _never() -> bool:
+    return False
+
+
 class OrderlyEnd:
     """Calls `mark` when this process is asked to end, or ends by itself, in good order; once.
 
     `mark` runs in a thread of its own: no Ctrl-C cuts it off, and a lock that the main thread holds at that moment
     costs a wait of two seconds, not a deadlock. What it raises is logged. `unmark` takes it back where the process
-    goes on after all: `exec` failed, or the request was not obeyed.
+    goes on after all: `exec` failed, or the request was not obeyed. `in_prompt` tells whether the calling thread is at
+    work on a prompt: what that one asks for is marked as nothing.
     """
 
-    def __init__(self, mark: Nothing, *, unmark: Nothing = _nothing) -> None:
+    def __init__(self, mark: Nothing, *, unmark: Nothing = _nothing, in_prompt: Callable[[], bool] = _never) -> None:
         self._mark = mark
         self._unmark = unmark
+        self._in_prompt = in_prompt
         #: when it was marked; changed in the marking thread only
         self._marked_at: float | None = None
+        #: the prompt that runs has asked for the end
+        self._by_prompt = False
         self._asked: SimpleQueue[tuple[Nothing, threading.Lock]] = SimpleQueue()
         self._previous: dict[int, Any] = {}
         #: per thread that forks
@@ -73,6 +85,7 @@ class OrderlyEnd:
         threading.Thread(target=self._serve, name="wfrecovery-orderly", daemon=True).start()
         self._watch_exit()
         self._watch_exec()
+        self._watch_kill()
         self._watch_signals()
         if sys.platform == "win32":
             self._watch_console(ctypes.windll.kernel32, ctypes.WINFUNCTYPE)
@@ -82,7 +95,9 @@ class OrderlyEnd:
             )
 
     def goes_on(self) -> None:
-        """To be called when the next prompt starts: a request to end that nobody obeyed for long was none."""
+        """To be called when the next prompt starts: a request to end that nobody obeyed for long was none, and one by
+        the prompt before is not this one's."""
+        self._by_prompt = False
         if self._marked_at is not None and time.monotonic() - self._marked_at > _KILL_FOLLOWS:
             self._have_done(self._take_back)
 
@@ -110,7 +125,7 @@ class OrderlyEnd:
             done.acquire(timeout=_PATIENCE)
 
     def _note(self) -> None:
-        if self._marked_at is None:
+        if self._marked_at is None and not self._by_prompt:
             self._mark()
             self._marked_at = time.monotonic()
 
@@ -144,6 +159,27 @@ class OrderlyEnd:
         top = trace and trace.tb_frame.f_code
         return top is not None and (top.co_name == "<module>" or "runpy" in top.co_filename)  # runpy: `python -m`
 
+    # ------------------------------------------------------------------ by the prompt that runs
+
+    def _prompt_asks(self) -> bool:
+        """Whether it is the prompt that runs that asks for the end. A forked child runs none."""
+        if os.getpid() != self._pid or not self._in_prompt():
+            return False
+        log.warning("[wfrecovery] the prompt that runs ends ComfyUI itself: that counts as one of its attempts")
+        return True
+
+    def _watch_kill(self) -> None:
+        """Who has sent a signal Python does not tell: a prompt that sends one to its own process is noticed before."""
+        send = os.kill
+
+        @functools.wraps(send)
+        def kill(pid: int, number: int, /) -> None:
+            if pid == self._pid and number in _ENDING:
+                self._by_prompt = self._by_prompt or self._prompt_asks()
+            send(pid, number)
+
+        os.kill = kill
+
     # ------------------------------------------------------------------ exec
 
     def _watch_exec(self) -> None:
@@ -158,11 +194,13 @@ class OrderlyEnd:
     def _marked_before(self, replace_process: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(replace_process)
         def call(*args: Any, **kwargs: Any) -> Any:
-            asked_before = self._marked_at is not None
+            asked_before, by_prompt_before = self._marked_at is not None, self._by_prompt
+            self._by_prompt = by_prompt_before or self._prompt_asks()
             self._have_done(self._note)
             try:
                 return replace_process(*args, **kwargs)
             finally:  # back here: it failed
+                self._by_prompt = by_prompt_before
                 if not asked_before:
                     self._have_done(self._take_back)
 

@@ -93,7 +93,11 @@ class Plugin:
         self._writer = Writer(around.pool, pause=around.pause, takes_others=self._db.table.takes_others)
         self._prompts = Prompts()
         self._intake = Intake(self._db, self._writer, self._prompts, self._records_others)
-        self._orderly = OrderlyEnd(self._ends_well, unmark=self._db.owners.not_ending)
+        self._orderly = OrderlyEnd(
+            self._ends_well,
+            unmark=self._db.owners.not_ending,
+            in_prompt=lambda: self._recorder.in_prompt(),  # noqa: PLW0108 - it is made below
+        )
         endings = Endings(self._db.output_dir, Contents(self._db.table.files, self._db.output_dir))
         self._events = Events(
             self._db,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ..engines.history import INTERRUPTED, Place, Sighting
 from ..settings import MAX_ATTEMPTS, LostPrompts
@@ -26,6 +27,10 @@ ID_GIVEN_AWAY = Wording(
     "tasks, then decide (wfrecovery decide)",
     "服务把它的任务 ID 给了后来的任务：可能已经生成并计费 → 请查看云端的任务列表，再决定（wfrecovery decide）",
 )
+#: So often a task begins again that was cut off each time by an end that is no fault of its own, as far as anybody can
+#: tell. Nobody stops ComfyUI so often within one render; a service that stops it for that very task does (when memory
+#: is short, say), and so does a node that does it from a thread of its own, and each time is paid for.
+MOST_CUT_OFF: Final = 10
 LOST_UNSUBMITTED = Wording("lost before it was submitted", "提交之前就已丢失")
 
 
@@ -116,24 +121,37 @@ def decide(
         return Decision(Action.ASK, FORGOTTEN)
     if not has_graph:
         return Decision(Action.FAIL, LOST_UNSUBMITTED, row_stays_open=True)
-    if task.attempts >= max_attempts and task.sending is not None and task.comfyui_task_id is None:
-        times = Wording(
-            f"it was sent {task.attempts + 1} times, and no answer came; not sent again by itself",
-            f"已发送 {task.attempts + 1} 次，没有收到应答，不再自动重试",
-        )
-        return Decision(Action.FAIL, times)
-    if task.attempts >= max_attempts:
-        times = Wording(
-            f"{who} went down {task.attempts} times while it ran; not tried again by itself",
-            f"运行它时 {who} 已崩溃 {task.attempts} 次，不再自动重试",
-        )
-        return Decision(Action.FAIL, times)
+    given_up = _given_up(task, max_attempts, who)
+    if given_up is not None:
+        return Decision(Action.FAIL, given_up)
     if task.row_number is None and lost_prompts is LostPrompts.OFF:
         kept_out = Wording("; the setting says not to queue it again", "；按设置不再重新排队")
         return Decision(Action.CANCEL, lost + kept_out)
     if not can_queue or (task.row_number is None and lost_prompts is LostPrompts.ASK):
         return Decision(Action.ASK, lost + Wording("; waits for your decision", "，等待你的决定"))
     return Decision(Action.REQUEUE, lost + Wording("; queued again", "，已重新排队"))
+
+
+def _given_up(task: TaskRecord, max_attempts: int, who: str) -> Wording | None:
+    """Why it is not started again by itself, however well it could be."""
+    if task.attempts >= max_attempts and task.sending is not None and task.comfyui_task_id is None:
+        return Wording(
+            f"it was sent {task.attempts + 1} times, and no answer came; not sent again by itself",
+            f"已发送 {task.attempts + 1} 次，没有收到应答，不再自动重试",
+        )
+    if task.attempts >= max_attempts:
+        return Wording(
+            f"{who} went down {task.attempts} times while it ran; not tried again by itself",
+            f"运行它时 {who} 已崩溃 {task.attempts} 次，不再自动重试",
+        )
+    if task.cut_off >= MOST_CUT_OFF:
+        return Wording(
+            f"{who} was stopped, or its computer went down, {task.cut_off} times while it ran; not tried again by "
+            "itself → find out why (a node that restarts it, a service when memory is short), then render again",
+            f"运行它时 {who} 或电脑已被停止 {task.cut_off} 次，不再自动重试 → "
+            "请查明原因（重启它的节点，或内存不足时停止它的服务），再重新生成",
+        )
+    return None
 
 
 def _of(who: str, wording: Wording) -> Wording:

@@ -96,11 +96,10 @@ def sent_once_more(task: TaskRecord) -> TaskRecord:
             )
         )
     fresh: dict[str, Any] = {"comfyui_task_id": None, "cancel_requested": None, "finished_at": None}
-    anew = dataclasses.replace(
-        answered(task).with_results(()), stage=Stage.CREATED, owner=None, queue=None, attempts=0, **fresh
-    )
+    before = counted_anew(answered(task).with_results(()))
+    anew = dataclasses.replace(before, stage=Stage.CREATED, owner=None, queue=None, **fresh)
     state = FeishuState.OFF if task.row_number is None else FeishuState.PENDING
-    return dataclasses.replace(anew, earlier_runs=task.runs, outbox=Outbox(state, sent=task.outbox.sent))
+    return dataclasses.replace(anew, outbox=Outbox(state, sent=task.outbox.sent))
 
 
 def has_arrived(task: TaskRecord, job_id: str) -> TaskRecord:
@@ -125,9 +124,14 @@ def followed_again(revision: int, task: TaskRecord) -> TaskRecord:
     record of that revision since."""
     if task.revision != revision or task.status is not WorkflowStatus.FAILED:
         return task
-    fresh: dict[str, Any] = {"cancel_requested": None, "finished_at": None, "queue": None, "attempts": 0}
-    again = task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, earlier_runs=task.runs, **fresh)
+    fresh: dict[str, Any] = {"cancel_requested": None, "finished_at": None, "queue": None}
+    again = counted_anew(task).entering(Stage.QUEUED, error_message=None, error_message_zh=None, **fresh)
     return again.with_outbox(state=FeishuState.PENDING, last_error=None, last_error_zh=None, status_before=None)
+
+
+def counted_anew(task: TaskRecord) -> TaskRecord:
+    """`task` as a person asks for it anew: nothing counts that was before."""
+    return dataclasses.replace(task, attempts=0, cut_off=0, earlier_runs=task.runs)
 
 
 def started(task: TaskRecord) -> TaskRecord:
@@ -139,7 +143,8 @@ def blameless(task: TaskRecord) -> TaskRecord:
     """`task` whose last start does not count: what ended it was no crash of its making. Its files keep their run."""
     if task.stage is not Stage.RUNNING or task.attempts < 1:
         return task
-    return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=task.earlier_runs + 1)
+    earlier, cut_off = task.earlier_runs + 1, task.cut_off + 1
+    return dataclasses.replace(task, attempts=task.attempts - 1, earlier_runs=earlier, cut_off=cut_off)
 
 
 def start_settled(task: TaskRecord, *, counts: bool) -> TaskRecord:

@@ -205,8 +205,10 @@ class TaskRecord:
     stage: Stage = Stage.CREATED
     #: how often ComfyUI began to run it
     attempts: int = 0
-    #: how often before a person asked for it anew, which lets `attempts` begin anew
+    #: how often before a person asked for it anew, which lets `attempts` begin anew; and what was cut off since
     earlier_runs: int = 0
+    #: how often since then its running was cut off by what is no fault of its own, and counts as no attempt
+    cut_off: int = 0
     #: when it began the last time
     started_at: str | None = None
     finished_at: str | None = None

@@ -181,6 +181,10 @@ class Recorder:
             self._prompts.over(prompt)
         return not prompt.refused
 
+    def in_prompt(self) -> bool:
+        """Whether the calling thread is ComfyUI's worker, at work on a prompt."""
+        return self._on_worker() and self._prompts.running() is not None
+
     @_guarded
     def done(self, running: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A prompt has ended, this way or that."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ...bridge.results.contents import Contents
-from ...bridge.table.changes import CANCELLED, cancelled, sent_once_more, wished_away
+from ...bridge.table.changes import CANCELLED, cancelled, counted_anew, sent_once_more, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, stage_zh
@@ -222,5 +222,4 @@ def _anew(task: TaskRecord) -> TaskRecord:
     # its place in the queue is a new one, not one that was lost
     if task.stage is Stage.FINISHED:  # but what it made is gone, or can be delivered nowhere: as if it never had been
         task = dataclasses.replace(task, stage=Stage.RUNNING)
-    again = task.entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None)
-    return dataclasses.replace(again, attempts=0, earlier_runs=task.runs)
+    return counted_anew(task).entering(Stage.QUEUED, error_message=None, error_message_zh=None, queue=None)

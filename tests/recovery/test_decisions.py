@@ -13,9 +13,12 @@ from wfrecovery.bridge.engines.history import (
     Place,
     Sighting,
 )
-from wfrecovery.bridge.recovery.decisions import Action, decide
+from wfrecovery.bridge.recovery.decisions import MOST_CUT_OFF, Action, Decision, decide
+from wfrecovery.bridge.recovery.following import gone_with_power
 from wfrecovery.bridge.settings import MAX_ATTEMPTS, LostPrompts
+from wfrecovery.bridge.table.changes import counted_anew, start_settled, started
 from wfrecovery.bridge.table.records import TaskRecord
+from wfrecovery.bridge.table.values import QueuePlace
 from wfrecovery.bridge.wording import Wording
 
 ROW_TASK = TaskRecord("img_20261123_001", row_number=67, product_name="产品A", model_name="模特B")
@@ -98,6 +101,29 @@ def test_the_limit_of_attempts_is_a_setting() -> None:
     once = attempted(ROW_TASK, 1)
     assert decide(once, ABSENT, on_disk=False, has_graph=True, max_attempts=1).action is Action.FAIL
     assert decide(once, ABSENT, on_disk=False, has_graph=True, max_attempts=2).action is Action.REQUEUE
+
+
+@pytest.mark.parametrize("task", [ROW_TASK, OTHER_TASK])
+def test_what_is_cut_off_in_good_order_again_and_again_is_not_started_for_ever(task: TaskRecord) -> None:
+    """A power cut in between is no end either. Until a person asks for it anew."""
+    for time in range(MOST_CUT_OFF):
+        assert decided(task).action is Action.REQUEUE, "nobody is blamed for some restarts"
+        begun = started(dataclasses.replace(task, queue=QueuePlace("boot", started_by="a ComfyUI")))
+        task = gone_with_power(dataclasses.replace(begun, queue=QueuePlace())) if time == 3 else settled(begun)
+    assert decided(task).action is Action.FAIL
+    assert f"{MOST_CUT_OFF} times" in decided(task).reason.en
+    assert f"{MOST_CUT_OFF} 次" in decided(task).reason.zh
+    again = counted_anew(task)
+    assert decided(again).action is Action.REQUEUE
+    assert again.runs == task.runs == MOST_CUT_OFF, "by which the files of its runs are told apart"
+
+
+def decided(task: TaskRecord) -> Decision:
+    return decide(task, ABSENT, on_disk=False, has_graph=True, lost_prompts=LostPrompts.AUTO)
+
+
+def settled(task: TaskRecord) -> TaskRecord:
+    return start_settled(task, counts=False)
 
 
 @pytest.mark.parametrize(

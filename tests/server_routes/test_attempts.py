@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 from plugin_support import EVERYWHERE, NO_REAL, ONE_HOST, REAL, Comfy, all_hosts, one_host, picture, row, until
+
+from wfrecovery.bridge.recovery.decisions import MOST_CUT_OFF
 
 EXEC_NODES = Path(__file__).with_name("exec_route")
 LATE_WORKER = Path(__file__).with_name("late_worker")
@@ -89,6 +92,53 @@ def test_ctrl_c_counts_for_nothing_although_pytorch_takes_the_process_down_with_
         comfy.start()
         comfy.recovered()
         assert comfy.until_stage(prompt, "running", "finished")["metadata"]["attempts"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("how", ["exec", "term"] if EVERYWHERE else ["term"])
+@one_host
+def test_a_prompt_that_ends_comfyui_itself_is_not_run_for_ever(host: str | int, how: str, tmp_path: Path) -> None:
+    """In whatever good order: it would be rendered, and paid for, once more after each restart."""
+    graph = picture("row2")
+    graph["2"] = {"class_type": "TryEnd", "inputs": {"image": ["1", 0], "how": how}}
+    graph["9"]["inputs"]["images"] = ["2", 0]
+    last_attempt = {"WFRECOVERY_MAX_ATTEMPTS": "1"}
+    with Comfy(tmp_path / "comfyui", host, plugins=[EXEC_NODES], env=last_attempt) as comfy:
+        before = comfy.status()["boot_id"]
+        with contextlib.suppress(requests.ConnectionError):  # nobody may be left to answer
+            comfy.queue(graph, row(2))
+        if how == "exec":
+            until(lambda: _boot_of(comfy) not in (None, before), what=comfy.log()[-2000:])
+        else:
+            assert comfy.wait() == -signal.SIGTERM  # as without us
+            comfy.start()
+        comfy.recovered()
+        [record] = comfy.records()
+        record = comfy.until_stage(record["comfyui_task_id"], "failed", "finished")
+        assert "went down 1 times" in str(record["error_message"]), record
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_row_that_is_cut_off_again_and_again_asks_a_person_at_last(tmp_path: Path) -> None:
+    """A service stops ComfyUI in good order for what that row needs, and starts it again: each time it is paid for."""
+    with Comfy(tmp_path / "comfyui") as comfy:
+        prompt = comfy.queue(picture("row2", gate="row"), row(2))
+        comfy.until_at_gate("row")
+        os.kill(comfy.pid, signal.SIGTERM)
+        comfy.wait()
+        record = comfy.record(prompt)
+        record["metadata"]["cut_off"] = MOST_CUT_OFF - 1  # so often before
+        (comfy.table / "active" / f"{record['task_id']}.json").write_text(json.dumps(record), "utf-8")
+        comfy.start()
+        comfy.recovered()
+        given_up = comfy.until_stage(prompt, "failed", "running")
+        assert f"was stopped, or its computer went down, {MOST_CUT_OFF} times" in str(given_up["error_message"])
+        comfy.act(record["task_id"], "retry")
+        comfy.until_at_gate("row")
+        by_term(comfy)
+        comfy.recovered()
+        comfy.open_gate("row")
+        assert comfy.finished(prompt)["metadata"]["cut_off"] == 1, "counted anew"
 
 
 def test_an_orderly_stop_is_no_start_in_the_story(tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ def mark():
 def install():
     global end
     if sys.argv[1] == "ours":
-        end = orderly.OrderlyEnd(lambda: mark(), unmark=lambda: os.write(1, b"taken back\\n"))
+        end = orderly.OrderlyEnd(
+            lambda: mark(),
+            unmark=lambda: os.write(1, b"taken back\\n"),
+            in_prompt=lambda: threading.current_thread().name == "worker",
+        )
         end.install()
 
 def say(*words):
@@ -467,6 +471,94 @@ os._exit(0)
 @posix
 def test_exec_of_a_descriptor_is_still_offered() -> None:
     assert as_without("install(); say(os.execve in os.supports_fd); os._exit(0)").said == ["True"]
+
+
+# ---------------------------------------------------------------------- what the running prompt does itself
+
+#: ComfyUI's worker at work on a prompt.
+IN_PROMPT = """
+NEW = [sys.executable, '-c', 'print("started anew")']
+
+wait = threading.Event().wait
+
+def in_prompt(*steps):
+    threading.Thread(target=lambda: [step() for step in steps], name="worker", daemon=True).start()
+"""
+
+
+@posix
+@pytest.mark.parametrize("number", [15, 1, 2])
+def test_a_prompt_that_signals_its_own_process_ends_it_as_a_crash_does(number: int) -> None:
+    ended = as_without(IN_PROMPT + f"install(); in_prompt(lambda: os.kill(os.getpid(), {number})); wait()")
+    assert (ended.status, ended.marks) == (-number, [])
+
+
+@posix
+def test_also_where_a_handler_of_another_plugin_ends_it_in_good_order() -> None:
+    handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); "
+    ended = as_without(IN_PROMPT + handler + "install(); in_prompt(lambda: os.kill(os.getpid(), 15)); wait()")
+    assert (ended.status, ended.marks) == (7, [])
+
+
+@posix
+def test_a_prompt_that_restarts_comfyui_ends_it_as_a_crash_does() -> None:
+    body = "install(); in_prompt(lambda: os.execv(sys.executable, NEW)); wait()"
+    ended = as_without(IN_PROMPT + body)
+    assert (ended.status, ended.lines) == (0, ["started anew"])
+
+
+@posix
+def test_a_prompt_whose_restart_fails_may_be_cut_off_in_good_order_later() -> None:
+    body = """
+def fails():
+    try:
+        os.execv("/no/such/python", ["python"])
+    except FileNotFoundError:
+        say("ready")
+
+install()
+in_prompt(fails)
+wait()
+"""
+    ended = as_without(IN_PROMPT + body, 15)
+    assert (ended.status, ended.marks) == (-15, ["marked"])
+
+
+@posix
+def test_what_the_prompt_before_asked_for_is_not_the_next_one_s() -> None:
+    """Who was asked takes his time: he ends in good order, as far as the next prompt is concerned."""
+    body = """
+asked = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: asked.set())
+install()
+goes_on = end.goes_on if sys.argv[1] == "ours" else str
+in_prompt(lambda: os.kill(os.getpid(), 15), asked.wait, goes_on, lambda: say("ready"))
+wait()
+"""
+    ended = as_without(IN_PROMPT + body, 2)
+    assert (ended.status, ended.marks) == (-2, ["marked"])
+
+
+@posix
+def test_a_child_that_a_prompt_forks_ends_as_it_likes() -> None:
+    """What a prompt is at work on is not looked up there: whoever held its lock is not there to let go of it."""
+    body = """
+def forks():
+    for end_it in (lambda: os.execv(sys.executable, NEW), lambda: os.kill(os.getpid(), 15)):
+        pid = os.fork()
+        if pid == 0:
+            if sys.argv[1] == "ours":
+                end._in_prompt = lambda: say("asked")
+            end_it()
+        reap(pid)
+    say("ready")
+
+install()
+in_prompt(forks)
+wait()
+"""
+    ended = as_without(IN_PROMPT + body, 15)
+    assert (ended.said, ended.marks) == (["started anew", "child 0", "child -15", "ready"], ["marked"])
 
 
 # ---------------------------------------------------------------------- fork

@@ -194,6 +194,7 @@ RECORDS = built(
     stage=st.sampled_from(Stage),
     attempts=NUMBERS,
     earlier_runs=NUMBERS,
+    cut_off=NUMBERS,
     adopted=st.booleans(),
     row_data=OBJECTS,
     row=st.none()
