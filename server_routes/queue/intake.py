@@ -29,18 +29,26 @@ _READS: Final = 3
 
 @dataclass
 class Post:
-    """One request: ids claimed for it, and writes that its answer waits for."""
+    """One request: ids claimed for it, and writes that its answer waits for. What its handler has started goes on in
+    this context when it is answered, for days perhaps: nothing is kept for that."""
 
     claimed: set[str] = field(default_factory=set)
     writes: list[Future[Any]] = field(default_factory=list)
+    answered: bool = False
 
 
 _post: contextvars.ContextVar[Post | None] = contextvars.ContextVar("wfrecovery_post", default=None)
 
 
+def _handled() -> Post | None:
+    """The request that is being handled."""
+    post = _post.get()
+    return None if post is None or post.answered else post
+
+
 def awaited(write: Future[Any], task_id: str | None = None) -> None:
     """The answer to the request that is being handled waits for this write; an id that it claimed is used up."""
-    post = _post.get()
+    post = _handled()
     if post is not None:
         post.claimed.discard(task_id or "")
         post.writes.append(write)
@@ -63,7 +71,8 @@ class Intake:
             yield post
         finally:
             _post.reset(token)
-            for task_id in post.claimed:
+            post.answered = True
+            for task_id in tuple(post.claimed):  # a thread that it has started may just be claiming one
                 self._writer.submit(self._release, task_id)
 
     def has_task(self, task_id: str) -> bool:
@@ -132,7 +141,7 @@ class Intake:
                 if record.comfyui_task_id == prompt_id and self._goes_on(record):
                     return wanted, record.runs + 1
                 wanted = None
-        post = _post.get()
+        post = _handled()
         task_id = self._db.table.claim_id(tag.workflow_type, wanted=wanted)
         if post is not None:
             post.claimed.add(task_id)

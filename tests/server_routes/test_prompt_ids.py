@@ -8,6 +8,7 @@ import math
 import time
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ import aiohttp
 import pytest
 import requests
 from PIL import Image
-from plugin_support import PATIENCE, Comfy, all_hosts, gated, stand_ins, until
+from plugin_support import PATIENCE, Comfy, all_hosts, gated, picture, stand_ins, until
 from saver_support import Shop, Shops, readable, same_mark, saved, strict
+
+from wfrecovery.bridge.table.manager import DatabaseManager
+from wfrecovery.server_routes.queue.intake import Intake, Post, awaited
+from wfrecovery.server_routes.queue.prompts import Prompts
+from wfrecovery.server_routes.queue.writing import Writer
 
 
 def send(comfy: Comfy, graph: Mapping[str, Any], tag: Any = None, **body: Any) -> requests.Response:
@@ -53,6 +59,34 @@ def own_pictures(shop: Shop, tags: list[dict[str, Any]], marks: list[int]) -> No
 
 def _shows(picture: bytes | None, mark: int) -> bool:
     return picture is not None and same_mark(picture, mark)
+
+
+# ------------------------------------------------------------------ a request that is over
+
+
+def test_what_a_request_has_started_leaves_nothing_with_it_once_it_is_answered(tmp_path: Path) -> None:
+    """A plugin's scheduler, say, that queues prompts for days: ComfyUI would grow with each of them."""
+    intake = Intake(DatabaseManager(tmp_path), Writer(), Prompts(), lambda: True)
+
+    async def play() -> Post:
+        answered = asyncio.Event()
+
+        async def schedule() -> None:
+            await answered.wait()
+            intake.on_prompt({"prompt": picture("later")})
+            awaited(Future())
+
+        with intake.post() as post:
+            later = asyncio.create_task(schedule())
+            intake.on_prompt({"prompt": picture("now")})
+            awaited(Future())
+            assert (len(post.claimed), len(post.writes)) == (1, 1)
+        answered.set()
+        await later
+        return post
+
+    post = asyncio.run(play())
+    assert (len(post.claimed), len(post.writes)) == (1, 1)
 
 
 # ------------------------------------------------------------------ one id, several prompts
