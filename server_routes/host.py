@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import json
 import logging
 import sys
@@ -168,6 +169,30 @@ class Host:
             return result
 
         management.interrupt_current_processing = interrupt_current_processing
+
+    def hide_from_nodes(self, client: str) -> None:
+        """Have no client be named while a node works where `client` is: what a pack then tells its own client alone it
+        tells nobody, and what it tells everybody it goes on to tell, as if that were not there.
+
+        A node that goes on beside others (an ``async`` one, as it waits) may see it all the same.
+        """
+        execution: Any = sys.modules.get("execution")
+        original = getattr(execution, "get_output_data", None)
+        if not inspect.iscoroutinefunction(original):  # this ComfyUI runs its nodes in another way
+            return
+
+        @functools.wraps(original)
+        async def get_output_data(*args: Any, **kwargs: Any) -> Any:
+            hidden = self.server.client_id == client
+            if hidden:
+                self.server.client_id = None
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                if hidden and self.server.client_id is None:
+                    self.server.client_id = client
+
+        execution.get_output_data = get_output_data
 
     def wake_worker(self) -> None:
         """Have the worker ask for the next prompt once more: it waits in the `get` that it called before ours was

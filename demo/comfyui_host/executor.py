@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 import time
 import traceback
+from functools import partial
 from typing import Any
 
 from . import model_management, nodes
@@ -132,7 +134,7 @@ class _Run:
             if self.server.client_id is not None:
                 self.server.last_node_id = node_id
             self._tell_client("executing", node_id)
-            entry = await self._call(node_id, inputs)
+            entry = await sys.modules["execution"].get_output_data(partial(self._call, node_id, inputs))
         except Exception as error:
             raise _Failed(node_id, inputs) from error
         if entry.ui is not None:

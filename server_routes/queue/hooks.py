@@ -72,6 +72,7 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     _wrap_wipe(queue, listener, deleting)
     _wrap_send(host.server, listener)
     host.hear_interrupts(listener.interrupted, listener.begins)
+    host.hide_from_nodes(LENT_CLIENT)
     for items in host.queued():
         for item in items:
             listener.put(item)

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from plugin_support import PATIENCE, REAL, RENDER_NODES, all_hosts
+from plugin_support import GATE_NODES, PATIENCE, REAL, RENDER_NODES, all_hosts
 from saver_support import Graph, Shops, core, saved, with_slow_branch
 
 from wfrecovery.demo.launch import ComfyProcess
@@ -61,8 +61,9 @@ def _plain(event: Mapping[str, Any], prompt: str) -> Any:
 def _bodies(client: str | None) -> list[Mapping[str, Any]]:
     more = {} if client is None else {"client_id": client}
     good = with_slow_branch(saved("plain", "m", 0x407020), 0.3)
-    del good["9"]
+    good["8"] = {"class_type": "TryTell", "inputs": {"image": ["1", 0]}}
     good["9"] = core("SaveImage", "m", 0x407020)["9"]
+    good["9"]["inputs"]["images"] = ["8", 0]
     bad: Graph = {**good, "21": {"class_type": "WfrFail", "inputs": {"image": ["20", 0], "message": "no such light"}}}
     return [{"prompt": graph, **more} for graph in (good, good, bad)]
 
@@ -84,7 +85,7 @@ def test_a_page_hears_the_same_of_a_prompt_with_us_and_without(
     failed, failed_without = ({kind for kind, _ in events} & _ALWAYS for events in (with_us[2], without[2]))
     assert failed == failed_without
     if client is None:
-        assert {kind for kind, _ in with_us[0]} == {"progress", "progress_state"}
+        assert {kind for kind, _ in with_us[0]} == {"progress", "progress_state", "try.all"}
 
 
 #: They come as often as a node ticks.
@@ -111,7 +112,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if host not in running:
             chosen: dict[str, Any] = {"real": REAL} if host == "real" else {"shape": int(host)}
             base: Path = tmp_path_factory.mktemp(f"plain-{host}")
-            running[host] = ComfyProcess(base, plugins=[RENDER_NODES], **chosen)
+            running[host] = ComfyProcess(base, plugins=[RENDER_NODES, GATE_NODES], **chosen)
             running[host].start()
         return running[host]
 

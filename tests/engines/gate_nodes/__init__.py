@@ -1,4 +1,4 @@
-"""A node that renders until the test says how that ends: by a file at the place that it is given."""
+"""A node that renders until the test says how that ends, by a file at the place that it is given; one that tells."""
 
 from __future__ import annotations
 
@@ -39,4 +39,25 @@ class TryGate:
         return (image,)
 
 
-NODE_CLASS_MAPPINGS = {"TryGate": TryGate}
+class TryTell:
+    """Tells pages of its work in the two ways in which packs do: what is its client's alone where there is one, and
+    what is for whoever listens."""
+
+    CATEGORY = "wfrecovery/tests"
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "tell"
+    WFRECOVERY_MAKES = "same"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
+        return {"required": {"image": ("IMAGE",)}}
+
+    def tell(self, image: Any) -> tuple[Any]:
+        server = import_module("server").PromptServer.instance
+        if server.client_id is not None:
+            server.send_sync("try.own", {"key": "its client's"}, server.client_id)
+        server.send_sync("try.all", {"asks": "whoever is there"}, server.client_id)
+        return (image,)
+
+
+NODE_CLASS_MAPPINGS = {"TryGate": TryGate, "TryTell": TryTell}
