@@ -95,7 +95,7 @@ def test_ctrl_c_counts_for_nothing_although_pytorch_takes_the_process_down_with_
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("how", ["exec", "term"] if EVERYWHERE else ["term"])
+@pytest.mark.parametrize("how", ["exec", "exit", "term"] if EVERYWHERE else ["exit", "term"])
 @one_host
 def test_a_prompt_that_ends_comfyui_itself_is_not_run_for_ever(host: str | int, how: str, tmp_path: Path) -> None:
     """In whatever good order: it would be rendered, and paid for, once more after each restart."""
@@ -110,6 +110,9 @@ def test_a_prompt_that_ends_comfyui_itself_is_not_run_for_ever(host: str | int, 
         if how == "exec":
             until(lambda: _boot_of(comfy) not in (None, before), what=comfy.log()[-2000:])
         else:
+            if how == "exit":  # a person stops what does not go on
+                until(lambda: not comfy.status()["comfyui"]["worker_alive"], what="the end of ComfyUI's worker")
+                os.kill(comfy.pid, signal.SIGTERM)
             assert comfy.wait() == -signal.SIGTERM  # as without us
             comfy.start()
         comfy.recovered()

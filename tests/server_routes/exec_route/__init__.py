@@ -28,7 +28,7 @@ class TryEnd:
     CATEGORY = "wfrecovery/tests"
     RETURN_TYPES = ("IMAGE",)
     FUNCTION = "end"
-    WAYS = ("exec", "term")
+    WAYS = ("exec", "exit", "term")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802 - ComfyUI's name
@@ -40,6 +40,8 @@ class TryEnd:
             been_here.touch()
             if how == "exec":
                 restart()
+            if how == "exit":
+                sys.exit()  # of the thread that runs it, and of no other
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
         return (image,)
