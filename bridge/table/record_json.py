@@ -383,9 +383,8 @@ _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
     "queue": ("queue", _one(QueuePlace)),
     "owner": ("owner", _owner),
     **{name: (name, _text) for name in _NAMES},
-    "refused_by": ("refused_by", _texts),
+    **{name: (name, _texts) for name in ("refused_by", "found")},
     "nodes": ("nodes", _nodes),
-    "found": ("found", _texts),
     "story": ("story", _story),
 }
 #: Made once: thousands of records are read when a program starts.
