@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mock, test } from 'node:test'
 
 import { MISSING, OFFLINE, routesOf } from '../../web/wfrecovery/data/server.mjs'
 import { record } from './support.mjs'
@@ -74,4 +74,14 @@ test('what became of a picture is told apart from other trouble', async () => {
   ]) {
     assert.equal(await routesAnswering(respond).routes.goneThumbnail(record(1)), expected)
   }
+})
+
+test('what others wait for counts as not answered when it hangs', async () => {
+  const patience = mock.method(AbortSignal, 'timeout', () => AbortSignal.abort(new DOMException('it took too long', 'TimeoutError')))
+  const hanging = (path, { signal }) => new Promise((_, reject) => signal?.aborted && reject(signal.reason))
+  const routes = routesOf({ fetchApi: hanging })
+  for (const ask of [routes.status, routes.settings, () => routes.saveSettings({ keep_days: 3 })]) {
+    await assert.rejects(ask(), { kind: OFFLINE })
+  }
+  patience.mock.restore()
 })

@@ -27,7 +27,7 @@ from page_support import (
     until,
 )
 from PIL import Image
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Request, Route, expect
 from plugin_support import NO_REAL, REAL, REAL_SHAPE, failing, picture, row
 
 from wfrecovery.demo.screenshots.browser import BrowserMissingError, browser
@@ -490,27 +490,67 @@ HEARS_TOASTS = """() => {
 @contextmanager
 def telling(site: Site) -> Iterator[None]:
     """A failure says how things stand in the page."""
+    unanswered: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/wfrecovery/settings" in request.url:
+            unanswered.append(f"{request.method}: {request.failure}")
+
+    site.page.on("requestfailed", note)
     try:
         yield
     except AssertionError as error:
         shown, toasts = site.setting("wfrecovery.lostPrompts"), site.page.evaluate("() => window.toastsHeard")
         seen = site.page.evaluate("() => document.visibilityState")
-        raise AssertionError(f"{error}; the page is {seen} and has {shown!r}; {toasts}; {site.problems}") from error
+        said = f"the page is {seen} and has {shown!r}; {toasts}; {site.problems}; without an answer: {unanswered}"
+        raise AssertionError(f"{error}; {said}") from error
+    finally:
+        site.page.remove_listener("requestfailed", note)
 
 
 @on_real
 def test_settings_are_the_servers_and_what_is_fixed_says_where(site: Site) -> None:
     assert site.setting("wfrecovery.maxAttempts") == 4
     site.page.evaluate(HEARS_TOASTS)  # one goes by itself, on a slow machine before anybody looks
-    site.set("wfrecovery.lostPrompts", "auto")
     with telling(site):
+        site.set("wfrecovery.lostPrompts", "auto")
         until(lambda: site.server_settings()["lost_prompts"] == "auto", what="the server's setting")
-    site.set("wfrecovery.maxAttempts", 9)
-    said = "() => window.toastsHeard.some((text) => text.includes('WFRECOVERY_MAX_ATTEMPTS'))"
-    until(lambda: site.page.evaluate(said), what="a toast that says what fixes it")
-    until(lambda: site.setting("wfrecovery.maxAttempts") == 4, what="the setting as it is")
-    site.set("wfrecovery.lostPrompts", "ask")
-    until(lambda: site.server_settings()["lost_prompts"] == "ask", what="the server's setting")
+        site.set("wfrecovery.maxAttempts", 9)
+        said = "() => window.toastsHeard.some((text) => text.includes('WFRECOVERY_MAX_ATTEMPTS'))"
+        until(lambda: site.page.evaluate(said), what="a toast that says what fixes it")
+        until(lambda: site.setting("wfrecovery.maxAttempts") == 4, what="the setting as it is")
+        site.set("wfrecovery.lostPrompts", "ask")
+        until(lambda: site.server_settings()["lost_prompts"] == "ask", what="the server's setting")
+
+
+@on_real
+def test_who_comes_back_to_the_page_sees_what_another_one_has_set(site: Site) -> None:
+    site.comfy.call("POST", "/wfrecovery/settings", json={"keep_days": 77})
+    site.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    until(lambda: site.setting("wfrecovery.keepDays") == 77, what="the other page's setting")
+
+
+@on_real
+def test_a_setting_counts_also_where_the_page_is_closed_at_once(site: Site) -> None:
+    site.page.evaluate(
+        """() => {
+          window.app.extensionManager.setting.set('wfrecovery.standstillMinutes', 21)
+          window.location.replace('about:blank')
+        }"""
+    )
+    site.page.wait_for_url("about:blank")
+    site.open()
+    until(lambda: site.server_settings()["standstill_minutes"] == 21, what="the server's setting")
+
+
+def test_a_setting_that_comfyui_did_not_answer_for_is_sent_again_by_itself(site: Site) -> None:
+    with (
+        site.answering(r"/wfrecovery/settings\?", lambda route: route.abort()),
+        site.page.expect_event("requestfailed", lambda request: "/wfrecovery/settings" in request.url),
+    ):
+        site.set("wfrecovery.keepDays", 88)
+    until(lambda: site.server_settings()["keep_days"] == 88, what="the server's setting")
+    assert site.setting("wfrecovery.keepDays") == 88
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])

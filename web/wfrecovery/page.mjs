@@ -34,6 +34,7 @@ export class Page {
       routes: this.routes,
       dialog: () => app.extensionManager.setting,
       complain: (summary, detail) => this._toast({ severity: 'warn', summary, detail }),
+      trouble: (error) => this.state.trouble(error),
     })
     const tell = (message) => this._toast(message)
     this._recovery = new RecoveryWatch({ state: this.state, routes: this.routes, storage, tell })
@@ -50,13 +51,16 @@ export class Page {
     this.state.on('connection', ({ connection, before }) => {
       if (connection !== CONNECTION.online) return
       if (before === CONNECTION.starting) this._loadFirstTasks()
-      else this._loadSettings()
+      else this.settings.load()
     })
     this.state.listenTo(this._api)
     this._app.ui?.settings?.addEventListener?.('Comfy.Locale.change', () => setTimeout(() => this._useLanguage()))
     onLanguageChange(() => this._build())
     this._useLanguage()
-    this._loadSettings()
+    window.addEventListener('pagehide', () => this.settings.flush())
+    // Another page may have changed them meanwhile.
+    document.addEventListener('visibilitychange', () => document.hidden || this.settings.load())
+    this.settings.load()
     this.state.load()
   }
 
@@ -169,14 +173,6 @@ export class Page {
     if (this.pages.total !== null) return
     try {
       await this.pages.setFilter(queryOf(this.chosen))
-    } catch (error) {
-      this.state.trouble(error)
-    }
-  }
-
-  async _loadSettings() {
-    try {
-      await this.settings.load()
     } catch (error) {
       this.state.trouble(error)
     }

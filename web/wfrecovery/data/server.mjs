@@ -6,6 +6,9 @@ import { serverLanguage } from '../texts.mjs'
 export const OFFLINE = 'offline'
 export const MISSING = 'missing'
 
+/** Milliseconds after which a request that others wait for counts as not answered. */
+const PATIENCE = 60_000
+
 /** A request that was not answered as wished; `kind` is the server's `error.type`, or OFFLINE or MISSING. */
 export class ServerError extends Error {
   constructor(kind, message, status = 0) {
@@ -20,11 +23,17 @@ export class ServerError extends Error {
 export function routesOf(api) {
   const get = (path, options) => request(api, path, options)
   // What is refused is shown to people.
-  const post = (path, body = {}) =>
-    request(api, `${path}?lang=${serverLanguage()}`, { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } })
+  const post = (path, body = {}, options = {}) =>
+    request(api, `${path}?lang=${serverLanguage()}`, {
+      ...options,
+      method: 'POST',
+      body: JSON.stringify(body),
+      headers: { 'Content-Type': 'application/json' },
+    })
+  const patiently = () => ({ signal: AbortSignal.timeout(PATIENCE) })
   const task = (id) => `/tasks/${encodeURIComponent(id)}`
   return {
-    status: () => get('/status'),
+    status: () => get('/status', patiently()),
     tasks: (query, signal) => get(`/tasks${queryText(query)}`, { signal }),
     task: (id) => get(task(id)),
     graph: (id) => get(`${task(id)}/graph`),
@@ -33,8 +42,9 @@ export function routesOf(api) {
     act: (id, action, named) => post(`${task(id)}/${action}`, named),
     actOnAll: (action, what) => post(`/tasks/${action}`, what),
     preview: () => get('/preview'),
-    settings: () => get('/settings'),
-    saveSettings: (changes) => post('/settings', changes),
+    settings: () => get('/settings', patiently()),
+    /** Arrives also from a page that is being closed. */
+    saveSettings: (changes) => post('/settings', changes, { ...patiently(), keepalive: true }),
     sheet: (language) => get(`/sheet?lang=${language}`),
     doctor: (language) => get(`/doctor?lang=${language}`),
     translations: async () => {

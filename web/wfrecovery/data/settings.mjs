@@ -1,6 +1,7 @@
 /** The plugin's settings in ComfyUI's own dialog. The server's values count; the page's copies follow them. */
 
 import { t } from '../texts.mjs'
+import { OFFLINE } from './server.mjs'
 
 /** Milliseconds of quiet before a change is sent: a number is typed digit by digit. */
 const QUIET = 400
@@ -73,16 +74,21 @@ const SETTINGS = [
 ]
 
 export class Settings {
-  /** `dialog`: ComfyUI's `{get(id), set(id, value)}`, asked for when needed; `complain(summary, detail)`. */
-  constructor({ routes, dialog, complain }) {
+  /**
+   * `dialog`: ComfyUI's `{get(id), set(id, value)}`, asked for when needed; `complain(summary, detail)`;
+   * `trouble(error)`: a request was not answered as wished. Who hears that calls `load` when ComfyUI answers again.
+   */
+  constructor({ routes, dialog, complain, trouble }) {
     this._routes = routes
     this._dialog = dialog
     this._complain = complain
-    this._values = null
+    this._trouble = trouble
+    this._values = {}
     this._fixed = {}
     this._timers = new Map()
-    /** changes made before the server's values were known */
-    this._early = new Map()
+    /** by id: what a person has set, until the server has taken or refused it */
+    this._wanted = new Map()
+    this._stale = this._busy = false
   }
 
   /** What `registerExtension` takes as `settings`. */
@@ -95,50 +101,94 @@ export class Settings {
     }))
   }
 
-  /** Show the server's values. */
+  /** Show the server's values, and send what it could not be told before. Never throws. */
   async load() {
-    this._take(await this._routes.settings())
-    for (const [id, value] of this._early) this._dialog().set(id, value)
-    this._early.clear()
+    this._stale = true
+    await this._talk()
   }
 
-  _take({ settings, fixed }) {
-    this._values = settings
-    this._fixed = fixed ?? {}
-    // What has just been changed, and waits to be sent, is newer than what the server says.
-    for (const { id, key } of SETTINGS) if (!this._timers.has(id)) this._show(id, key)
-  }
-
-  _show(id, key) {
-    const value = this._values[key]
-    if (value !== undefined && this._dialog().get(id) !== value) this._dialog().set(id, value)
+  /** The page goes: what the server has not confirmed is sent at once. */
+  flush() {
+    for (const { id, key } of SETTINGS) {
+      // Nobody hears the answer. A page that comes back after all sends it again.
+      if (this._wanted.has(id)) this._routes.saveSettings({ [key]: this._wanted.get(id) }).catch(() => {})
+    }
   }
 
   /** ComfyUI calls this when a setting is registered (without a value before), when the user changes it, and when we do. */
   _changed(id, key, value, before) {
+    if (before === undefined || (value === this._values[key] && !this._wanted.has(id))) return
+    this._wanted.set(id, value)
     clearTimeout(this._timers.get(id))
-    this._timers.delete(id)
-    if (this._values === null) {
-      if (before !== undefined && value !== before) this._early.set(id, value)
-    } else if (value !== this._values[key]) {
-      this._timers.set(id, setTimeout(() => this._send(id, key, value), QUIET))
+    const send = () => {
+      this._timers.delete(id)
+      this._talk()
     }
+    this._timers.set(id, setTimeout(send, QUIET))
   }
 
-  async _send(id, key, value) {
-    this._timers.delete(id)
-    const where = this._fixed[key]
-    if (where) {
-      const place = where === 'environment' ? t('the environment (WFRECOVERY_{name})', { name: key.toUpperCase() }) : where
-      this._complain(t('This setting is fixed'), t('It is set by {place}, and can be changed there.', { place }))
-    } else {
+  /** One request at a time: an answer from before a change must not come after that one's. */
+  async _talk() {
+    if (this._busy) return
+    this._busy = true
+    let answers = true
+    while (answers && (this._stale || this._due())) {
       try {
-        this._take(await this._routes.saveSettings({ [key]: value }))
-        return
+        await (this._stale ? this._read() : this._write(this._due()))
       } catch (error) {
-        this._complain(t('The setting could not be saved'), error.message)
+        this._trouble(error)
+        answers = error.kind !== OFFLINE
       }
     }
-    this._show(id, key)
+    this._busy = false
+  }
+
+  /** A setting whose change is to be sent now. */
+  _due() {
+    return SETTINGS.find(({ id }) => this._wanted.has(id) && !this._timers.has(id))
+  }
+
+  async _read() {
+    this._stale = false
+    this._take(await this._routes.settings())
+    this._show()
+  }
+
+  async _write({ id, key }) {
+    const value = this._wanted.get(id)
+    let complaint = this._whyFixed(key)
+    if (!complaint) {
+      try {
+        this._take(await this._routes.saveSettings({ [key]: value }))
+      } catch (error) {
+        if (error.kind === OFFLINE) throw error
+        complaint = [t('The setting could not be saved'), error.message]
+      }
+    }
+    // It may have been changed again meanwhile.
+    if (this._wanted.get(id) === value) this._wanted.delete(id)
+    this._show()
+    if (complaint) this._complain(...complaint)
+  }
+
+  _whyFixed(key) {
+    const where = this._fixed[key]
+    if (!where) return null
+    const place = where === 'environment' ? t('the environment (WFRECOVERY_{name})', { name: key.toUpperCase() }) : where
+    return [t('This setting is fixed'), t('It is set by {place}, and can be changed there.', { place })]
+  }
+
+  _take({ settings, fixed }) {
+    if (!settings) throw new TypeError(t('The answer has no settings.'))
+    this._values = settings
+    this._fixed = fixed ?? {}
+  }
+
+  /** What a person has set, and the server has not confirmed, is newer than what it says. */
+  _show() {
+    for (const { id, key } of SETTINGS) {
+      const value = this._values[key]
+      if (value !== undefined && !this._wanted.has(id) && this._dialog().get(id) !== value) this._dialog().set(id, value)
+    }
   }
 }
