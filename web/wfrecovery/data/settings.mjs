@@ -165,8 +165,8 @@ export class Settings {
         complaint = [t('The setting could not be saved'), error.message]
       }
     }
-    // It may have been changed again meanwhile.
-    if (this._wanted.get(id) === value) this._wanted.delete(id)
+    // It may have been changed again meanwhile. A field without a number may say NaN.
+    if (Object.is(this._wanted.get(id), value)) this._wanted.delete(id)
     this._show()
     if (complaint) this._complain(...complaint)
   }
