@@ -30,7 +30,7 @@ from .fetching import fetch_all
 from .holding import Holding
 from .losses import LookAgainError, Losses
 from .next_start import is_plugin_s
-from .plugin import is_nowhere, seen_with_plugin
+from .plugin import is_nowhere, seen_with_plugin, shares_table
 from .searching import Search
 from .starts import gone, was_put
 from .submitting import SHARED_ENGINE, Submitting, is_submitted, sent_since
@@ -170,7 +170,7 @@ class Following:
         for _ in range(_LOOKS_FOR_PLUGIN):
             with contextlib.suppress(UnknownTaskError):
                 return await self.read(before.task_id)
-            if not await self.plugin_shares_table():
+            if not await shares_table(self._engine, self._db):
                 break
             await asyncio.sleep(LOOK_SECONDS)
         log.warning("[wfrecovery] the record of %s is gone: it is made anew", before.task_id)
@@ -194,7 +194,7 @@ class Following:
             return Whose.OURS
         if task.engine not in (None, SHARED_ENGINE):  # sent by `main.py`, and never heard of by a plugin
             return Whose.OURS
-        shared = await self.plugin_shares_table()
+        shared = await shares_table(self._engine, self._db)
         if shared is None and is_plugin_s(task):
             self._say_waits(task)
             return Whose.UNKNOWN
@@ -205,15 +205,6 @@ class Following:
             self._said.add(task.task_id)
             number = task.row_number
             log.warning("[wfrecovery] %s (row %s) waits for ComfyUI, whose plugin had it", task.task_id, number)
-
-    async def plugin_shares_table(self) -> bool | None:
-        """Whether the plugin in ComfyUI works in our table; it then recovers by itself what it has accepted. None where
-        ComfyUI does not answer."""
-        try:
-            status = await self._engine.plugin_lately()
-        except EngineError:
-            return None
-        return await asyncio.to_thread(self._db.is_shared_with, status)
 
     # ------------------------------------------------------------------ what is seen
 

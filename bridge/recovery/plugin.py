@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from ..engines.errors import EngineError
 from ..engines.history import UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse
+from ..table.manager import DatabaseManager
 from ..table.record_json import delivery_in, parsed, publishing_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import FeishuState, Owner
@@ -62,6 +64,21 @@ async def plugin_of(ask: Callable[[], Awaitable[Mapping[str, Any] | None]]) -> P
     except EngineError:
         return None
     return Plugin.of(status or {})
+
+
+async def shares_table(engine: EngineInUse, db: DatabaseManager) -> bool | None:
+    """Whether the plugin in ComfyUI works in this table; it then recovers by itself what it has accepted. None where
+    ComfyUI does not answer. Who is seen to be dead may have answered before that: who answers after it, too, works in a
+    copy of the folder."""
+    try:
+        status = await engine.plugin_lately()
+        while not await asyncio.to_thread(db.is_shared_with, status):
+            before, status = status, await engine.plugin_status()
+            if Plugin.of(status or {}).owner == Plugin.of(before or {}).owner:
+                return False
+    except EngineError:
+        return None
+    return True
 
 
 async def record_of(engine: EngineInUse, prompt_id: str | None) -> Mapping[str, Any] | None:

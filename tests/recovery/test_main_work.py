@@ -25,7 +25,8 @@ from owner_processes import OwnerProcess
 from PIL import Image
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines.comfyui import PromptRefusedError, sighting_of_record
+from wfrecovery.bridge.engines import in_use
+from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError, PromptRefusedError, sighting_of_record
 from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.recovery import following
 from wfrecovery.bridge.table.changes import started, wished_away
@@ -738,3 +739,39 @@ def test_what_the_plugin_does_not_list_is_missing_from_main_s_record_as_well(tmp
     task_id = asyncio.run(submitted(db, recovery, 2))
     told = asyncio.run(recovery.finish(task_id))
     assert (len(told["output_files"]), told["metadata"]["unlisted"]) == (1, 7)
+
+
+def test_what_a_comfyui_has_said_before_it_went_down_is_not_believed(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row was sent a moment before, so that its plugin was asked just then: what that has is its own all the same.
+    Taken by `main.py`, some rows came back behind those that the plugin had queued again."""
+    monkeypatch.setattr(in_use, "FRESH_SECONDS", 600.0)
+    seconds, asked_again = itertools.count(step=10.0), list[bool]()
+    around = Surroundings(lambda: next(seconds), lambda: "here", lambda _: True)
+
+    def silent() -> None:
+        asked_again.append(True)
+        raise ComfyUIUnreachableError("no answer")
+
+    with OwnerProcess(tmp_path) as comfyui:
+        db, recovery = main_py(tmp_path, engine, around=around)
+        owner = Owner(OwnerKind.COMFYUI, comfyui.boot)
+        told = {"table_id": db.table.keep_table_id(), "owner": comfyui.boot}
+        engine.plugin_status = lambda: told  # type: ignore[method-assign]
+
+        async def story() -> Owner | None:
+            await recovery.submit(enter(db, 2), GRAPH)
+            task_id = enter(db, 3)
+            queued = {"stage": Stage.QUEUED, "engine": "comfyui", "comfyui_task_id": str(uuid.uuid4())}
+            db.table.update(task_id, lambda task: dataclasses.replace(task, owner=owner, batch=None, **queued))
+            comfyui.kill()
+            engine.reachable, engine.plugin_status = False, silent  # type: ignore[method-assign]
+            following_it = asyncio.create_task(recovery.finish(task_id))
+            await until(lambda: asked_again or db.table.get(task_id).owner != owner)
+            found = db.table.get(task_id).owner
+            following_it.cancel()
+            await asyncio.wait({following_it})
+            return found
+
+        assert asyncio.run(story()) == owner
