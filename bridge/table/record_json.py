@@ -299,6 +299,11 @@ def _stamp(value: Any) -> FileStamp:
     return FileStamp(changed_at, size, inode)
 
 
+def _lost_place(value: Any) -> tuple[str, float | None]:
+    boot, number = _list(value)
+    return _text(boot), None if number is None else _finite(number)
+
+
 def _kind(value: Any) -> str:
     """An owner of a kind that we do not know is an owner all the same."""
     known = [item for item in OwnerKind if item.value == value]
@@ -353,7 +358,12 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "stamp": _stamp,
         "given": _flag,
     },
-    QueuePlace: {"boot": _text, "number": _finite, "queued_at": _text, "parts": _texts, "started_by": _text},
+    QueuePlace: {
+        **dict.fromkeys(("boot", "queued_at", "started_by"), _text),
+        "number": _finite,
+        "lost": _lost_place,
+        "parts": _texts,
+    },
     RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id", "task_id"), lambda value: sys.intern(_text(value))),
     Owner: {"kind": _kind, "boot": _text},
     NodeReport: {"results": _many(Result), "done": _flag, "unlisted": _number},

@@ -58,6 +58,8 @@ class QueuePlace:
     #: lower runs first; None where a client sent what is no number
     number: float | None = None
     queued_at: str | None = None
+    #: boot and number of the place with which a ComfyUI has lost it at first; where it stands by a person's wish, None
+    lost: tuple[str, float | None] | None = None
     #: other prompt_ids under which the task went on, when a node queued its own prompt again
     parts: tuple[str, ...] = ()
     #: the owner, by its token, in which it began; None again when it is settled whether that start counts

@@ -344,11 +344,14 @@ def _as_it_means_now(meant: Meant) -> Meant:
     return FunctionType(meant.__code__, meant.__globals__, meant.__name__, meant.__defaults__, cells)
 
 
-def _queue_order(task: TaskRecord) -> tuple[bool, float, str, float, float]:
+def _queue_order(task: TaskRecord) -> tuple[bool, bool, float, str, float, float]:
     queue = task.queue or QueuePlace()
-    started = parse_time(queue.boot.partition("/")[0])  # of several ComfyUIs each may have its time zone
-    # what runs may have been overtaken by what was put to the front
-    return task.stage is not Stage.RUNNING, started, queue.boot, queue.number or 0.0, parse_time(task.created_at)
+    boot, number = queue.lost or (queue.boot, queue.number)
+    started = parse_time(boot.partition("/")[0])  # of several ComfyUIs each may have its time zone
+    # What was put to the front overtakes what other starts have left, too; but not what runs.
+    front = number is not None and number < 0
+    place = -started if front else started, boot, number or 0.0
+    return task.stage is not Stage.RUNNING, not front, *place, parse_time(task.created_at)
 
 
 def summary(state: RecoveryState) -> str:

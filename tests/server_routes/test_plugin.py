@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections import Counter
@@ -13,6 +14,7 @@ from plugin_support import Comfy, Shared, Start, all_hosts, embedded, failing, p
 
 from wfrecovery.demo.feishu_host.cells import Picture
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
+from wfrecovery.demo.launch import ComfyNotStartedError
 
 # ------------------------------------------------------------------ the story
 
@@ -216,6 +218,62 @@ def test_three_kills_end_a_task_and_the_others_go_on(start: Start) -> None:
     until(lambda: comfy.stage(deadly) == "running")
     assert comfy.record(deadly)["metadata"]["attempts"] == 1
     assert comfy.record(deadly)["error_message"] is None
+
+
+_FALLING = """
+import os, time
+import folder_paths
+
+
+class Falling:
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "run", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "color": ("INT",)}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, color):
+        falls = os.path.join(folder_paths.get_input_directory(), "falls")
+        while os.path.exists(falls):
+            if os.path.exists(os.path.join(os.path.dirname(falls), "row2.reached")):
+                os._exit(1)
+            time.sleep(0.01)
+        return True
+
+    def run(self, image, color):
+        return (image,)
+
+
+NODE_CLASS_MAPPINGS = {"WfrFalling": Falling}
+"""
+
+
+def test_a_recovery_that_is_broken_off_costs_no_row_its_turn(start: Start, tmp_path: Path) -> None:
+    """It had queued some rows again and runs the first, and ComfyUI goes down once more."""
+    pack = tmp_path / "falling_nodes"
+    pack.mkdir()
+    (pack / "__init__.py").write_text(_FALLING)
+    comfy = start(plugins=[pack])
+    falling = picture("row5", color=5)
+    falling["2"] = {"class_type": "WfrFalling", "inputs": {"image": ["1", 0], "color": 5}}
+    falling["9"]["inputs"]["images"] = ["2", 0]
+    first = comfy.queue(picture("row2", gate="row2"), row(2))
+    comfy.until_at_gate("row2")
+    rest = [comfy.queue(falling if n == 5 else picture(f"row{n}", color=n), row(n)) for n in (3, 4, 5, 6)]
+    front = comfy.queue(picture("row7", color=7), row(7), front=True)
+    comfy.kill()
+    falls = comfy.base / "input" / "falls"
+    falls.touch()
+    with contextlib.suppress(ComfyNotStartedError, OSError):  # it may go down before that is over
+        comfy.start()
+    comfy.wait()
+    falls.unlink()
+    boots = [comfy.record(prompt)["metadata"]["queue"]["boot"] for prompt in (first, front, *rest)]
+    assert boots[0] == boots[3] != boots[4] == boots[5]
+    comfy.start()
+    comfy.recovered()
+    assert comfy.pending() == [first, front, *rest]
 
 
 @pytest.mark.parametrize(("setting", "stage"), [("auto", "finished"), ("off", "cancelled")])

@@ -139,11 +139,13 @@ RESULTS = built(
     given=st.booleans(),
     rest=RESTS,
 )
+PLACE_NUMBERS = st.none() | NUMBERS | st.floats(allow_nan=False, allow_infinity=False)
 PLACES = built(
     QueuePlace,
     boot=TEXTS,
-    number=st.none() | NUMBERS | st.floats(allow_nan=False, allow_infinity=False),
+    number=PLACE_NUMBERS,
     queued_at=MAYBE_TEXTS,
+    lost=st.none() | st.tuples(TEXTS, PLACE_NUMBERS),
     parts=st.lists(TEXTS, max_size=3).map(tuple),
     started_by=MAYBE_TEXTS,
     rest=RESTS,
