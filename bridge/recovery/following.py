@@ -20,7 +20,7 @@ from ..table.changes import asking, blameless, cancelled, failed, started, unsub
 from ..table.manager import DatabaseManager
 from ..table.names import UnknownTaskError
 from ..table.owners import OwnedError
-from ..table.records import RecordError, Stage, TaskRecord, id_sort_key
+from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import Owner, Result
 from ..wording import Wording
 from .collecting import Change, adopted, collected
@@ -32,7 +32,7 @@ from .losses import LookAgainError, Losses
 from .next_start import is_plugin_s
 from .plugin import is_nowhere, seen_with_plugin, shares_table
 from .searching import Search
-from .starts import gone, was_put
+from .starts import gone, is_lost, was_put
 from .submitting import SHARED_ENGINE, Submitting, is_submitted, sent_since
 from .turns import Turns
 from .writing import if_ours, written
@@ -89,7 +89,7 @@ class Following:
 
     async def to_the_end(self, task_id: str) -> TaskRecord:
         """Follow a task until it has ended, or waits for a person; over crashes of ComfyUI and of its other owners."""
-        with self.holding.of(task_id), self._turns.one.followed():
+        with self.holding.of(task_id), self._turns.one.followed(task_id):
             task = await self._to_the_end(task_id)
             if not task.stage.final:
                 await asyncio.to_thread(self.holding.let_go, task_id)
@@ -99,7 +99,7 @@ class Following:
         """Decide what happens to a task of a former run, and do that; what is left for later is let go of. Its record
         as it is then."""
         task_id = task.task_id
-        with self.holding.of(task_id):
+        with self.holding.of(task_id), self._turns.one.followed(task_id):
             if not await self._can_be_told(task):
                 return task, self.decided(task, UNKNOWN, None, None)
             decision = await self._looked_and_decided(task)
@@ -214,6 +214,11 @@ class Following:
             return await self._looked_up(task.comfyui_task_id) if task.comfyui_task_id else ABSENT
         if not task.comfyui_task_id:
             return ABSENT
+        if is_lost(task):  # it need not wait to be waited for
+            at_first = await self.look(task)
+            if at_first.place is Place.ABSENT:
+                return at_first
+            self.losses.was_seen(task, at_first.place)
         seen: list[Place] = []
         in_turn = asyncio.Event()
         waiting = asyncio.create_task(self._waited_for(task.comfyui_task_id, seen, in_turn))
@@ -226,6 +231,8 @@ class Following:
                     return await seen_with_plugin(self._engine, task, waiting.result(), self._db.owners.is_me)
                 record = await self.read(task.task_id)
                 if record.stage.final or record.cancel_requested or not self._db.owners.is_me(record.owner):
+                    return None
+                if is_lost(record) and not is_lost(task):  # as somebody else has seen by now
                     return None
                 waits = record.stage is Stage.QUEUED and in_turn.is_set()
                 if counting and waits and await self._runs(record, seen):
@@ -301,6 +308,7 @@ class Following:
         if seen.place is Place.ABSENT and whole is None:
             task = await self.losses.counted(task)
         decision = self.decided(task, seen, graph, whole)
+        self.losses.lost.discard(task.task_id)
         log.info("[wfrecovery] %s (row %s): %s", task.task_id, task.row_number, decision.reason)
         match decision.action:
             case Action.ADOPT:
@@ -327,7 +335,7 @@ class Following:
         own: that is waited for. Only then its record says that it is sent. Raises RenderLimitError, LookAgainError."""
         # it may have died between writing the graph and noting its prompt_id
         prompt_id = str(graph.get("prompt_id") or new_prompt_id())
-        async with self._turns.one.sending(id_sort_key(task.task_id), 2 * LOOK_SECONDS):
+        async with self._turns.one.sending(task.task_id, 2 * LOOK_SECONDS, self.losses.lost):
             naming = await self._submitting.naming(task)
             async with self._submitting.in_turn():
                 if not await is_nowhere(self._engine, task, self._db.owners.is_me):

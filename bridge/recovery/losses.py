@@ -42,11 +42,15 @@ class Losses:
         self._db, self._engine, self._submitting = db, engine, submitting
         self._judging = OfLoop(asyncio.Lock)
         self.queue = QueueLooks(engine)
+        #: ids of tasks with which the engine has gone down, and of which nothing was decided since
+        self.lost: set[str] = set()
         #: those that were seen in the engine's history last
         self._ended: list[TaskRecord] = []
 
     def was_seen(self, task: TaskRecord, place: Place) -> None:
-        """What has ended is known to the engine until that goes down."""
+        """What has ended is known to the engine until that goes down; what is known to it was not lost."""
+        if place in _KNOWN:
+            self.lost.discard(task.task_id)
         if place in _ENDED and was_put(task):
             others = [other for other in self._ended if other.task_id != task.task_id]
             self._ended = [*others, task][-_WITNESSES:]
@@ -100,6 +104,7 @@ class Losses:
         if not lost:
             return gone
         gone_with_it = {one.task_id: _its_place(one) for one in ours if one.comfyui_task_id not in in_queue}
+        self.lost |= gone_with_it.keys()
         return partial(went_down, self._db, lambda one: gone_with_it.get(one.task_id) == _its_place(one))
 
     async def _place_of(self, task: TaskRecord) -> Place:

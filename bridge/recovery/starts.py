@@ -40,6 +40,12 @@ def was_put(task: TaskRecord) -> bool:
     return task.queue is not None and not task.queue.boot
 
 
+def is_lost(task: TaskRecord) -> bool:
+    """Whether a ComfyUI without the plugin had it and has gone down with it, which was judged, and nobody has sent it
+    again since."""
+    return task.stage in (Stage.QUEUED, Stage.RUNNING) and task.queue is None and task.sending is None
+
+
 def _was_seen_running(task: TaskRecord) -> bool:
     return task.stage is Stage.RUNNING and was_put(task)
 

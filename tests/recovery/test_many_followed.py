@@ -17,7 +17,7 @@ import pytest
 from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, until
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines.history import Sighting
+from wfrecovery.bridge.engines.history import ABSENT, Sighting
 from wfrecovery.bridge.table.changes import wished_away
 from wfrecovery.bridge.table.database import TableBusyError
 from wfrecovery.bridge.table.records import TaskRecord
@@ -178,6 +178,49 @@ def test_a_few_are_stopped_at_the_same_time(tmp_path: Path, engine: Waited, way:
     assert sorted(engine.cancelled) == sorted(engine.sent)
     assert engine.most_stops <= 8
     assert not db.get_incomplete_tasks()
+
+
+# ------------------------------------------------------------------ lost together
+
+
+class Late(Waited):
+    """It answers late for one prompt: at first, so that others have its place; and then that it is lost."""
+
+    poll_seconds = 0.01
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = ""
+        self.others_wait = asyncio.Event()
+
+    async def look_up(self, prompt_id: str) -> Sighting:
+        seen = await super().look_up(prompt_id)
+        if prompt_id == self.late:
+            await self.others_wait.wait()
+            if seen == ABSENT:
+                await asyncio.sleep(0.3)
+        return seen
+
+
+@ROWS
+def test_what_was_lost_together_comes_back_in_its_order_however_late_one_is_seen(tmp_path: Path, rows: int) -> None:
+    """The first of a few, and of so many that it has to wait until it can be waited for."""
+    engine = Late()
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> None:
+        tasks = await submitted(db, recovery, rows)
+        engine.late = engine.sent[0]
+        running = await followed("finish", recovery, tasks)
+        await until(lambda: engine.waits == min(rows - 1, 8))
+        engine.others_wait.set()
+        engine.crash()
+        await until(lambda: len(engine.sent) == 2 * rows)
+        engine.end_all()
+        await asyncio.gather(*running)
+
+    asyncio.run(story())
+    assert engine.sent[rows:] == engine.sent[:rows]
 
 
 # ------------------------------------------------------------------ let go of
