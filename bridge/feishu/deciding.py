@@ -16,10 +16,10 @@ from ..results.contents import Contents
 from ..table.changes import given, left, meant_for
 from ..table.manager import DatabaseManager, shown_by
 from ..table.publishers import back_in_outbox, delivered_here
-from ..table.record_json import value_to_json
 from ..table.records import Stage, TaskError, TaskRecord, WorkflowStatus, stage_zh
 from ..table.row_identity import RowIdentity, made_of_same, resembles, same_labels, short
 from ..table.rows import RowData
+from ..table.value_json import value_to_json
 from ..table.values import FeishuState
 from ..wording import Wording
 from .client import FeishuClient

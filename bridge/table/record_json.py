@@ -1,4 +1,4 @@
-"""A record as JSON: the one place that reads and writes it.
+"""A record as JSON: with `value_json.py`, the one place that reads and writes it.
 
 What cannot be read of the parts that are only shown (story, place in the queue) is kept as it is and does no harm; what
 decides something (stage, attempts, outbox state, results) makes the record unreadable, so that it is set aside.
@@ -6,14 +6,9 @@ decides something (stage, attempts, outbox state, results) makes the record unre
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from .disk import FileStamp
 from .records import (
     KINDS,
     SCHEMA,
@@ -23,22 +18,21 @@ from .records import (
     TaskRecord,
     WorkflowStatus,
 )
-from .row_identity import PICTURES, TEXTS, RowIdentity
-from .values import (
-    FeishuState,
-    Kind,
-    NodeReport,
-    Outbox,
-    Owner,
-    OwnerKind,
-    QueuePlace,
-    Result,
-    Sent,
-    StoryLine,
+from .row_identity import RowIdentity
+from .value_json import (
+    Reader,
+    flag,
+    json_list,
+    json_object,
+    number,
+    one,
+    plain,
+    text,
+    texts,
+    value_from_json,
+    value_to_json,
 )
-
-_T = TypeVar("_T")
-Reader = Callable[[Any], Any]
+from .values import FeishuState, NodeReport, Outbox, Owner, QueuePlace, Result, StoryLine
 
 # ---------------------------------------------------------------------- writing
 
@@ -61,14 +55,14 @@ def record_to_json(record: TaskRecord) -> dict[str, Any]:
         "error_message": record.error_message,
         "metadata": _metadata_to_json(record),
     }
-    return {**data, **_plain({key: value for key, value in record.rest.items() if key not in data})}
+    return {**data, **plain({key: value for key, value in record.rest.items() if key not in data})}
 
 
 def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
     # what could not be read stands as it came until there is a value of ours
     unread = record.more.keys() & {"feishu_row_data", "processing_start_time"}
     data: dict[str, Any] = {
-        "feishu_row_data": _plain(record.row_data) or (None if "feishu_row_data" in unread else {}),
+        "feishu_row_data": plain(record.row_data) or (None if "feishu_row_data" in unread else {}),
         "processing_start_time": record.started_at,
         "attempts": record.attempts,
         "stage": record.stage.value,
@@ -96,44 +90,13 @@ def _metadata_to_json(record: TaskRecord) -> dict[str, Any]:
     }
     always = {"feishu_row_data", "processing_start_time", "attempts", "stage", "feishu"} - unread
     kept = {key: value for key, value in data.items() if value is not None or key in always}
-    return {**kept, **_plain({key: value for key, value in record.more.items() if key not in kept})}
+    return {**kept, **plain({key: value for key, value in record.more.items() if key not in kept})}
 
 
 def outbox_to_json(outbox: Outbox) -> dict[str, Any]:
     """`metadata.feishu`."""
     always = {"state": outbox.state.value, "attempts": 0, "last_error": None, "pushed_at": None}
     return {**always, **value_to_json(outbox)}
-
-
-def value_to_json(value: Any) -> dict[str, Any]:
-    """One of the small values: what differs from its default, and what a newer program has written."""
-    found: dict[str, Any] = {}
-    for item in dataclasses.fields(value):
-        held = getattr(value, item.name)
-        if item.name != "rest" and held is not None and (held != item.default or item.default is dataclasses.MISSING):
-            found[item.name] = _json_of(held)
-    return {**_plain(dict(value.rest)), **found}
-
-
-def _json_of(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value):
-        return value_to_json(value)
-    if isinstance(value, tuple):
-        return [_json_of(item) for item in value]
-    return _plain(value)
-
-
-def _plain(value: Any) -> Any:
-    """`value` without numbers that JSON does not know: a page could not read them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 # ---------------------------------------------------------------------- reading
@@ -247,94 +210,34 @@ def _metadata_from_json(metadata: Mapping[str, Any], status: WorkflowStatus, fil
 def outbox_from_json(data: Any) -> Outbox:
     """`metadata.feishu`; raises RecordError."""
     _require(isinstance(data, Mapping) and data.get("state", "off") in _STATES, "metadata.feishu is not an outbox")
-    return _value(Outbox, data)
+    return value_from_json(Outbox, data)
 
 
 def _results(data: Any, files: Sequence[str]) -> tuple[Result, ...]:
     """What is known of each of the output files; of one that a person has entered no more than its name."""
     _require(isinstance(data, list) and all(isinstance(item, Mapping) for item in data), "metadata.results is no list")
     _require(all(isinstance(item.get("path"), str) for item in data), "metadata.results names no path")
-    known = {item["path"]: _value(Result, item) for item in data}
+    known = {item["path"]: value_from_json(Result, item) for item in data}
     return tuple(known.get(path) or Result(path) for path in files)
-
-
-def _value(cls: type[_T], data: Mapping[str, Any]) -> _T:
-    """One of the small values; what cannot be read of it stays in `rest`."""
-    readers = _READERS[cls]
-    found: dict[str, Any] = {}
-    rest = dict(data)
-    for name, reader in readers.items():
-        if rest.get(name) is not None:
-            try:
-                found[name] = reader(rest[name])
-            except (ValueError, TypeError, KeyError):
-                continue
-        rest.pop(name, None)
-    if rest:
-        found["rest"] = rest
-    return cls(**found)
-
-
-def _exactly(*types: type) -> Reader:
-    def read(value: Any) -> Any:
-        if type(value) not in types:
-            raise TypeError(value)
-        return value
-
-    return read
-
-
-def _finite(value: Any) -> float:
-    if type(value) is int or (type(value) is float and math.isfinite(value)):
-        return value
-    raise TypeError(value)
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(item) for item in _list(value))
-
-
-def _stamp(value: Any) -> FileStamp:
-    changed_at, size, inode = map(_number, _list(value))
-    return FileStamp(changed_at, size, inode)
-
-
-def _lost_place(value: Any) -> tuple[str, float | None]:
-    boot, number = _list(value)
-    return _text(boot), None if number is None else _finite(number)
-
-
-def _kind(value: Any) -> str:
-    """An owner of a kind that we do not know is an owner all the same."""
-    known = [item for item in OwnerKind if item.value == value]
-    return known[0] if known else str(_text(value))
 
 
 def _owner(value: Any) -> Owner | None:
     """One whose token we cannot read is somebody of whom nothing proves whether he lives: he is waited for."""
     told = value if isinstance(value, dict) else {}
     named = {name: told[name] if isinstance(told.get(name), str) else "" for name in ("kind", "boot")}
-    return None if value is None else _value(Owner, {**told, **named})
-
-
-def _many(cls: type[_T]) -> Callable[[Any], tuple[_T, ...]]:
-    return lambda value: tuple(_value(cls, _object(item)) for item in _list(value))
-
-
-def _one(cls: type[_T]) -> Callable[[Any], _T]:
-    return lambda value: _value(cls, _object(value))
+    return None if value is None else value_from_json(Owner, {**told, **named})
 
 
 def _story(value: Any) -> tuple[StoryLine, ...]:
     """What is no object among the lines tells nothing; it costs no other line."""
-    lines = tuple(_value(StoryLine, item) for item in _list(value) if isinstance(item, dict))
+    lines = tuple(value_from_json(StoryLine, item) for item in json_list(value) if isinstance(item, dict))
     if not lines:
         raise ValueError(value)
     return lines
 
 
 def _nodes(value: Any) -> dict[str, NodeReport]:
-    return {str(node): _value(NodeReport, _object(report)) for node, report in _object(value).items()}
+    return {str(node): value_from_json(NodeReport, json_object(report)) for node, report in json_object(value).items()}
 
 
 def _old_nodes(outputs: Mapping[str, Any]) -> dict[str, NodeReport]:
@@ -346,54 +249,20 @@ def _old_nodes(outputs: Mapping[str, Any]) -> dict[str, NodeReport]:
     }
 
 
-_text, _number, _flag = _exactly(str), _exactly(int), _exactly(bool)
-_object: Callable[[Any], dict[str, Any]] = _exactly(dict)
-_list: Callable[[Any], list[Any]] = _exactly(list)
-
-_READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
-    Result: {
-        **dict.fromkeys(("path", "node", "sha256"), _text),
-        "kind": Kind,
-        "size": _number,
-        "stamp": _stamp,
-        "given": _flag,
-    },
-    QueuePlace: {
-        **dict.fromkeys(("boot", "queued_at", "started_by"), _text),
-        "number": _finite,
-        "lost": _lost_place,
-        "parts": _texts,
-    },
-    RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id", "task_id"), lambda value: sys.intern(_text(value))),
-    Owner: {"kind": _kind, "boot": _text},
-    NodeReport: {"results": _many(Result), "done": _flag, "unlisted": _number},
-    StoryLine: {"attempt": _number, **dict.fromkeys(("at", "what", "node", "text", "text_zh"), _text)},
-    Sent: dict.fromkeys(("cell", "before", "sha256", "answered_at", "astray"), _text),
-    Outbox: {
-        "state": FeishuState,
-        "writing": _one(Sent),
-        "upload": _object,
-        "sent": _texts,
-        **dict.fromkeys(("spoiled", "row_named"), _flag),
-        **dict.fromkeys(("attempts", "refused", "sends", "status_sends", "order"), _number),
-        **dict.fromkeys(("last_error", "last_error_zh", "pushed_at", "next_try_at", "wait_until"), _text),
-        **dict.fromkeys(("status_before", "file", "by", "asked_at", "superseded_by"), _text),
-    },
-}
 _NAMES: Final = ("cancel_requested", "sending", "batch", "publisher", "document", "sheet", "twin")
 #: Key under `metadata` → field of the record, and how it is read.
 _METADATA: Final[Mapping[str, tuple[str, Reader]]] = {
-    "feishu_row_data": ("row_data", _object),
-    "processing_start_time": ("started_at", lambda value: None if value is None else _text(value)),
-    "row": ("row", _one(RowIdentity)),
-    **{name: (name, _number) for name in ("earlier_runs", "unlisted", "cut_off")},
-    **{name: (name, _text) for name in ("finished_at", "error_message_zh", "title", "rebuilt_at", "engine")},
-    "error_message": ("problem", _text),
-    "adopted": ("adopted", _flag),
-    "queue": ("queue", _one(QueuePlace)),
+    "feishu_row_data": ("row_data", json_object),
+    "processing_start_time": ("started_at", lambda value: None if value is None else text(value)),
+    "row": ("row", one(RowIdentity)),
+    **{name: (name, number) for name in ("earlier_runs", "unlisted", "cut_off")},
+    **{name: (name, text) for name in ("finished_at", "error_message_zh", "title", "rebuilt_at", "engine")},
+    "error_message": ("problem", text),
+    "adopted": ("adopted", flag),
+    "queue": ("queue", one(QueuePlace)),
     "owner": ("owner", _owner),
-    **{name: (name, _text) for name in _NAMES},
-    **{name: (name, _texts) for name in ("refused_by", "found")},
+    **{name: (name, text) for name in _NAMES},
+    **{name: (name, texts) for name in ("refused_by", "found")},
     "nodes": ("nodes", _nodes),
     "story": ("story", _story),
 }

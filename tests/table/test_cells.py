@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wfrecovery.bridge.table.cells import agree, cell_text, pictures_in, read_cell, same_text
-from wfrecovery.bridge.table.record_json import value_to_json
 from wfrecovery.bridge.table.row_identity import Verdict, compare, identity_of, identity_said
 from wfrecovery.bridge.table.rows import RowData
+from wfrecovery.bridge.table.value_json import value_to_json
 
 PICTURE = {"type": "embed-image", "fileToken": "UeZN", "height": 4, "width": 4, "text": "", "link": "https://x"}
 
