@@ -149,6 +149,20 @@ class Host:
         further = {"process_item": lambda done: (*done[:5], *done[6:])} if len(item) > 5 else {}
         self.queue.task_done(item_id, {}, status=noted, **further)
 
+    def hear_verdicts(self, validated: Callable[[Any, Any], Any]) -> None:
+        """Have `validated` called with each prompt that was validated and ComfyUI's verdict, for the one that applies:
+        (valid, error, outputs, node_errors). Valid is a prompt of which one output is; the others are left out."""
+        execution: Any = sys.modules.get("execution")
+        original = getattr(execution, "validate_prompt", None)
+        if original is None:
+            return
+
+        @functools.wraps(original)
+        async def validate_prompt(prompt_id: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
+            return validated(prompt, await original(prompt_id, prompt, *args, **kwargs))
+
+        execution.validate_prompt = validate_prompt
+
     def hear_interrupts(self, interrupted: Callable[[], None], begins: Callable[[], bool]) -> None:
         """Have `interrupted` called before each interruption, whoever asks for it: a route, another plugin, a node.
         All of them come to this function in the end, also those that took ``nodes.interrupt_processing`` earlier.

@@ -20,11 +20,13 @@ from ..results.expected import NodeClass, node_classes_of_object_info
 from ..table.record_json import parsed, publishing_in, row_in
 from ..table.records import RecordError, Stage, TaskRecord
 from ..table.values import OwnerKind
+from ..wording import Wording
 from .address import engine_at, is_this_computer, login_in, without_login
 from .downloads import save
 from .errors import BusyError, EngineError, RefusedError, UnreachableError, seconds_in
-from .history import ABSENT, COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting, sighting_of_history
-from .refusals import refusal_text
+from .history import COME_TO_REST, UNKNOWN, Place, ResultFile, Sighting
+from .in_part import lacks_by_answer, seen_in
+from .refusals import left_out_reason, refusal_text
 from .submitted import SubmittedId, submit_for_current
 
 log = logging.getLogger("wfrecovery")
@@ -52,9 +54,9 @@ class ComfyUIUnreachableError(ComfyUIError, UnreachableError):
 class PromptRefusedError(ComfyUIError, RefusedError):
     """ComfyUI validated the prompt and said no; `reason` is its own words."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Wording | str) -> None:
         super().__init__(reason)
-        self.args = (f"ComfyUI refuses the prompt: {reason}",)
+        self.args = (f"ComfyUI refuses the prompt: {self.reason}",)
 
 
 def new_prompt_id() -> str:
@@ -72,6 +74,8 @@ class ComfyUIClient:
         self.client_id = str(uuid.uuid4())
         self._poll_seconds = poll_seconds
         self._no_plugin_until = float("-inf")
+        #: prompts whose answer was heard: all that makes their result was accepted
+        self._accepted: set[str] = set()
         #: whether the environment's proxy is asked; it has no business with requests to this computer
         self._trust_env = not is_this_computer(self.base_url)
 
@@ -133,7 +137,21 @@ class ComfyUIClient:
                 lost = ConnectionAbortedError(said) if response.status == 502 else None
                 raise ComfyUIUnreachableError(said) from lost
             answer = await self._json(response)
+        if task is not None and answer.get("node_errors"):
+            await self._check_accepted(body["prompt_id"], workflow, answer["node_errors"])
+        self._accepted.add(body["prompt_id"])
         return SubmittedId(answer["prompt_id"])
+
+    async def _check_accepted(self, prompt_id: str, workflow: Mapping[str, Any], node_errors: Any) -> None:
+        """ComfyUI runs what is valid of a prompt. Without what makes the row's result it is stopped, and raises
+        PromptRefusedError; where there is the plugin, that has it end as failed."""
+        lacks = await lacks_by_answer(self.node_classes, workflow, node_errors)
+        if lacks:
+            with contextlib.suppress(ComfyUIError):
+                if await self.plugin_task(prompt_id) is not None:
+                    return
+                await self.cancel(prompt_id)
+            raise PromptRefusedError(left_out_reason(lacks, node_errors))
 
     async def cancel(self, prompt_id: str) -> bool:
         """Take a prompt out of the queue, or interrupt it; nothing where it has ended. Whether it is there no more: a
@@ -211,7 +229,9 @@ class ComfyUIClient:
             history = await self._get(f"/history/{quote(prompt_id, safe='')}")
             if place is not None and history is not None:
                 return Sighting(place)
-            return UNKNOWN if history is None else _in_history(history, prompt_id)
+            if history is None:
+                return UNKNOWN
+            return await seen_in(history, prompt_id, self.node_classes, heard=prompt_id in self._accepted)
         except (ComfyUIError, RecordError, AttributeError, LookupError, TypeError):
             return UNKNOWN
 
@@ -334,10 +354,6 @@ class _Events:
         if self._socket is not None:
             await self._socket.close()
             self._socket = None
-
-
-def _in_history(history: Mapping[str, Any], prompt_id: str) -> Sighting:
-    return sighting_of_history(history[prompt_id]) if prompt_id in history else ABSENT
 
 
 def _places(queue: Mapping[str, Any]) -> dict[str, Place]:

@@ -139,6 +139,13 @@ def expected_files(
     return files
 
 
+def writes_no_file(node: Any, classes: Mapping[str, NodeClass]) -> bool:
+    """Whether a node surely writes nothing into the output folder, whatever it gets: it shows a preview, say."""
+    class_ = _class(node, classes)
+    known = _known(class_) if class_ is not None else None
+    return known is not None and known.writes is not None and known.writes(Inputs(_inputs(node), {}, None)) == 0
+
+
 def _known(class_: NodeClass) -> CoreNode | None:
     if class_.output_is_list or class_.input_is_list:
         return None

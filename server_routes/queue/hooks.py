@@ -26,6 +26,9 @@ _TO_CLIENT_ALONE: Final = frozenset(
 class QueueListener(Protocol):
     """Who hears what happens in the queue. Items are ComfyUI's own, or another plugin's."""
 
+    def validated(self, prompt: Any, verdict: Any) -> Any:
+        """ComfyUI has looked whether a prompt is valid; the verdict that applies."""
+
     def putting(self, raw: Any) -> None:
         """About to be put; not under the mutex."""
 
@@ -71,6 +74,7 @@ def install_hooks(host: Host, listener: QueueListener) -> None:
     _wrap_delete(queue, listener, deleting)
     _wrap_wipe(queue, listener, deleting)
     _wrap_send(host.server, listener)
+    host.hear_verdicts(listener.validated)
     host.hear_interrupts(listener.interrupted, listener.begins)
     host.hide_from_nodes(LENT_CLIENT)
     for items in host.queued():

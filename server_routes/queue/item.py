@@ -20,6 +20,8 @@ class QueueItem:
     prompt: Mapping[str, Any]
     extra_data: Mapping[str, Any]
     outputs: tuple[str, ...]
+    #: outputs that its row needs, and that ComfyUI has not accepted
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, item: Any) -> QueueItem | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bridge.table.records import TaskRecord
+from ...bridge.wording import Wording
 from .item import QueueItem
 
 
@@ -69,6 +70,8 @@ class Prompt:
     #: it was taken out before it ran, or the worker is done with it
     taken_out: bool = False
     ended: bool = False
+    #: why its row gets no result, although it runs: ComfyUI has left out what would make that
+    lacks: Wording | None = None
     #: texts that must not appear in messages
     secrets: list[str] = field(default_factory=list)
     #: nothing that it writes can be older; None while nobody knows

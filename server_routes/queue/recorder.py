@@ -11,8 +11,9 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from ...bridge.engines.history import files_of_node, sighting_of_history
+from ...bridge.engines.history import Place, Sighting, files_of_node, sighting_of_history
 from ...bridge.redact import secret_values
+from ...bridge.results.left_out import lacking, left_out
 from ...bridge.table.changes import wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
@@ -108,6 +109,17 @@ class Recorder:
 
     # ------------------------------------------------------------------ what the hooks tell
 
+    def validated(self, prompt: Any, verdict: Any) -> Any:
+        """ComfyUI has validated a prompt; its verdict, or ours."""
+        return self._validated(prompt, verdict) or verdict
+
+    @_guarded
+    def _validated(self, prompt: Any, verdict: Any) -> Any:
+        valid, _, _, node_errors = verdict
+        left = left_out(node_errors) if valid else []
+        lacks = lacking(prompt, left, self._host.node_classes(prompt)) if left else ()
+        return self._intake.accepted(prompt, verdict, lacks) if valid else verdict
+
     @_guarded
     def putting(self, raw: Any) -> None:
         """A prompt is about to be put: its files get a task's id, also where it came past `POST /prompt`."""
@@ -122,12 +134,17 @@ class Recorder:
         if item is None:
             return
         running = self._continued(item)
+        tag = row_tag_of(item.prompt, item.extra_data)
+        left = self._intake.left_out(item.prompt) if tag.row_number is not None else None
+        if left is not None:
+            item = replace(item, left_out=left.outputs)
         # The worker may still be inside the unwrapped `get`, from which it takes one prompt unseen.
         unseen = self._worker is None and self._early is None
         tagged = running is not None or item.task_id is not None
-        recorded = tagged or self._intake.records(row_tag_of(item.prompt, item.extra_data))
+        recorded = tagged or self._intake.records(tag)
         prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen)
         prompt.began = Moment.now() if unseen else None
+        prompt.lacks = running.lacks if running is not None else left.reason if left is not None else None
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
         prompt.secrets = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
@@ -209,7 +226,10 @@ class Recorder:
             "outputs": self._own_outputs(prompt.item, outputs if isinstance(outputs, Mapping) else {}),
             "status": status._asdict() if isinstance(status, tuple) and hasattr(status, "_asdict") else status,
         }
-        ended = self._ended(prompt, look(self._db.output_dir, sighting_of_history(entry)), entry["status"])
+        sighting = sighting_of_history(entry)
+        if prompt.lacks is not None and sighting.place is Place.SUCCEEDED:  # of what it ran for
+            sighting = Sighting(Place.FAILED, message=prompt.lacks)
+        ended = self._ended(prompt, look(self._db.output_dir, sighting), entry["status"])
         if not prompt.recorded:
             return None
         if prompt.left and ended.sighting.message is None:

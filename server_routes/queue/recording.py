@@ -112,7 +112,8 @@ def _begun(db: DatabaseManager, task: TaskRecord) -> TaskRecord:
 def files_of(item: QueueItem, host: Host) -> dict[str, int | None]:
     """How many files each output node will write; None where nobody can tell. After a crash its class may be gone."""
     try:
-        return expected_files(item.prompt, item.outputs, host.node_classes(item.prompt), host.frames_of)
+        outputs = (*item.outputs, *item.left_out)
+        return expected_files(item.prompt, outputs, host.node_classes(item.prompt), host.frames_of)
     except Exception as error:
         log.debug("[wfrecovery] how many files %s makes cannot be told: %s", item.prompt_id, error)
         return dict.fromkeys(item.outputs)
@@ -156,7 +157,7 @@ def _graph(
         "prompt_id": item.prompt_id,
         "prompt": _as_sent(item.prompt),
         "extra_data": without_secret_texts(item.extra_data, sensitive_keys),
-        "outputs_to_execute": list(item.outputs),
+        "outputs_to_execute": [*item.outputs, *item.left_out],  # without one of them it is neither whole nor queued
         "task": {name: told[name] for name in names},
         "files": dict(files),
     }

@@ -58,8 +58,8 @@ class Requeueing:
         self._under_way: set[str] = set()
 
     async def requeue(self, task: TaskRecord, graph: Mapping[str, Any], *, anew: bool = False) -> Requeued:
-        """Submit a task again under its prompt_id; what ComfyUI refuses is 失败 with its reason, unless another ComfyUI
-        of this table may be able to run it.
+        """Submit a task again under its prompt_id, for all outputs that it had, or not at all; what ComfyUI refuses is
+        失败 with its reason, unless another ComfyUI of this table may be able to run it.
 
         `anew`: not to be answered from ComfyUI's cache, whose file is gone.
         """
@@ -76,7 +76,7 @@ class Requeueing:
         body = {"prompt": prompt, "prompt_id": task.comfyui_task_id, "extra_data": _extra_data(task, graph)}
         if graph.get("outputs_to_execute"):
             body["partial_execution_targets"] = graph["outputs_to_execute"]
-        with self._intake.post() as post:
+        with self._intake.post(whole=graph.get("outputs_to_execute") or ()) as post:
             answer = await self._host.submit(body)
             await self._writer.wait(post.writes)
         if answer.status == 200:

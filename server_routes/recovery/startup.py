@@ -26,7 +26,7 @@ from ...bridge.table.records import Stage, TaskError, TaskRecord, now_text, pars
 from ...bridge.table.values import QueuePlace, Result
 from ..host import Host
 from ..queue.ending import Endings, look
-from ..queue.item import is_of, prompt_id_of
+from ..queue.item import QueueItem, is_of, prompt_id_of
 from ..queue.keeping import ended_by_wish
 from ..queue.recording import ENGINE
 from ..queue.writing import Writer
@@ -251,7 +251,7 @@ class StartupRecovery:
             return
         graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
         whole = await asyncio.to_thread(self._whole, task, graph, files) if graph else None
-        sighting = self._sighting(task)
+        sighting = self._sighting(task, graph or {})
         settings = self._settings()
         decision = decide(
             task,
@@ -277,9 +277,9 @@ class StartupRecovery:
     def _whole(self, task: TaskRecord, graph: Mapping[str, Any], files: Sequence[Found]) -> tuple[Result, ...] | None:
         return whole_result(task, graph, files, self._contents)
 
-    def _sighting(self, task: TaskRecord) -> Sighting:
+    def _sighting(self, task: TaskRecord, graph: Mapping[str, Any]) -> Sighting:
         """In the queue before in the history: a prompt that ends in between is in the second. A prompt of another task
-        may have the same id."""
+        may have the same id. What ran without an output that its row needs is not what is looked for."""
         if task.comfyui_task_id is None:
             return ABSENT
         running, pending = self._host.queued()
@@ -291,6 +291,9 @@ class StartupRecovery:
             return Sighting(Place.RUNNING)
         entry = self._host.history_entry(task.comfyui_task_id)
         if entry is None or ("prompt" in entry and not is_of(task, entry["prompt"])):
+            return ABSENT
+        ran = QueueItem.of(entry.get("prompt"))
+        if ran is not None and not set(graph.get("outputs_to_execute") or ()) <= set(ran.outputs):
             return ABSENT
         return sighting_of_history(entry)
 

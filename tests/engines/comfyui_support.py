@@ -41,7 +41,7 @@ class ComfyService:
         self.silences = self.deafness = 0
         self.stopped: set[str] = set()
         self.silence_status = 502
-        self.refuses = False
+        self.refuses = self.in_part = False
         self.http = requests.Session()
         self.http.trust_env = False
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,11 +60,16 @@ class ComfyService:
 
     def client_workflow(self, number: int) -> dict[str, Any]:
         picture = {"width": 16, "height": 16, "batch_size": 1, "color": number}
-        return {
+        graph: dict[str, Any] = {
             "1": {"class_type": "NoSuchNode" if self.refuses else "EmptyImage", "inputs": picture},
             "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": str(self.folder / "end")}},
             "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": f"row{number}"}},
         }
+        if self.in_part:  # of two savers the one needs what is not there
+            graph["20"] = {"class_type": "SaveImage", "inputs": {**graph["9"]["inputs"], "filename_prefix": "mask"}}
+            graph["7"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}
+            graph["9"]["inputs"]["images"] = ["7", 0]
+        return graph
 
     def paid(self, number: int) -> int:
         return Counter(self.bill)[number]

@@ -120,6 +120,28 @@ def test_refused_is_failed_with_its_words_and_never_sent_again(office: Office, s
     assert office.main_py().recovers() == []
 
 
+@looked_up_ones
+def test_accepted_in_part_is_refused_and_what_else_it_makes_is_stopped(office: Office, service: ComfyService) -> None:
+    service.in_part = True
+    task_id = office.main_py().enters(2)
+    assert office.task(task_id)["status"] == "失败"
+    assert "LoadImage (node 7)" in office.task(task_id)["error_message"]
+    assert service.cancelled() == 1
+    assert office.main_py().recovers() == []
+
+
+@looked_up_ones
+def test_accepted_in_part_without_an_answer_makes_no_result(office: Office, service: ComfyService) -> None:
+    service.in_part = True
+    service.answer_lost(accepted=True)
+    task_id = office.main_py().enters(2)
+    office.main_py().looks()
+    service.finish()
+    assert office.main_py().recovers()[0]["status"] == "失败"
+    assert "node 9" in office.task(task_id)["error_message"]
+    assert service.paid(2) == 1
+
+
 def test_busy_is_waited_for_and_counts_for_nothing(office: Office, service: Service) -> None:
     service.busy(3)
     task_id = office.main_py().enters(2)

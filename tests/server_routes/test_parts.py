@@ -240,4 +240,4 @@ def test_what_the_history_has_of_the_first_part_is_not_the_whole(
     recovery = StartupRecovery(host=host, db=db, **others)
     queue = QueuePlace(parts=parts, started_by=db.owners.me.boot if here else "another boot")
     task = new_task(db.table.claim_id("图片合成"), Stage.RUNNING, comfyui_task_id="part one", queue=queue)
-    assert recovery._sighting(task).place is place
+    assert recovery._sighting(task, {}).place is place
