@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .choice import row_nodes_of
+from .choice import Savers
 from .expected import NodeClass, writes_no_file
 
 
@@ -18,12 +18,14 @@ def left_out(node_errors: Any) -> list[str]:
 
 
 def lacking(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
-    """Those of the outputs left out that may have made the row's result: what takes something from Row Task, where an
-    output does; else whatever may write a file."""
-    behind = [node for node in row_nodes_of(prompt) if _is_output(prompt.get(node), classes)]
-    return tuple(
-        node for node in outputs if (node in behind or not behind) and not writes_no_file(prompt.get(node), classes)
-    )
+    """Those of the outputs left out that would have made the row's result: what takes its file name from Row Task, or
+    else something, or else the last one of the graph that may write a file."""
+    may_write = [
+        node for node, inner in prompt.items() if _is_output(inner, classes) and not writes_no_file(inner, classes)
+    ]
+    savers = Savers.of(prompt, may_write)
+    needed = savers.named or savers.behind.intersection(may_write) or may_write[-1:]
+    return tuple(node for node in outputs if node in needed)
 
 
 def not_run(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass]) -> list[str]:

@@ -106,11 +106,6 @@ def _stamp(value: Any) -> FileStamp:
     return FileStamp(changed_at, size, inode)
 
 
-def _lost_place(value: Any) -> tuple[str, float | None]:
-    boot, number = json_list(value)
-    return text(boot), None if number is None else _finite(number)
-
-
 def _kind(value: Any) -> str:
     """An owner of a kind that we do not know is an owner all the same."""
     known = [item for item in OwnerKind if item.value == value]
@@ -138,9 +133,8 @@ _READERS: Final[Mapping[type, Mapping[str, Reader]]] = {
         "given": flag,
     },
     QueuePlace: {
-        **dict.fromkeys(("boot", "queued_at", "started_by"), text),
-        "number": _finite,
-        "lost": _lost_place,
+        **dict.fromkeys(("boot", "queued_at", "lost_boot", "started_by"), text),
+        **dict.fromkeys(("number", "lost_number"), _finite),
         "parts": texts,
     },
     RowIdentity: dict.fromkeys((*TEXTS, *PICTURES, "record_id", "task_id"), lambda value: sys.intern(text(value))),

@@ -58,13 +58,19 @@ class QueuePlace:
     #: lower runs first; None where a client sent what is no number
     number: float | None = None
     queued_at: str | None = None
-    #: boot and number of the place with which a ComfyUI has lost it at first; where it stands by a person's wish, None
-    lost: tuple[str, float | None] | None = None
+    #: boot and number with which a ComfyUI has lost it at first, where it was queued again because of that
+    lost_boot: str = ""
+    lost_number: float | None = None
     #: other prompt_ids under which the task went on, when a node queued its own prompt again
     parts: tuple[str, ...] = ()
     #: the owner, by its token, in which it began; None again when it is settled whether that start counts
     started_by: str | None = None
     rest: Rest = field(default_factory=dict, repr=False)
+
+    @property
+    def turn(self) -> tuple[str, float | None]:
+        """Boot and number by which its turn comes: what was lost together may not all be queued again yet."""
+        return (self.lost_boot, self.lost_number) if self.lost_boot else (self.boot, self.number)
 
 
 #: Among the nodes of a prompt, all those that are not in its graph: others have made them, and may make more. A loop

@@ -61,8 +61,9 @@ def record_prompt(
 
     def queued(task: TaskRecord) -> TaskRecord:
         check_may_run(db, task, handed_over=True)
-        place = dataclasses.replace(queue, lost=_lost_place(task))
-        record = dataclasses.replace(_queued(db.settled(task), item.prompt_id, place), owner=db.owners.me)
+        boot, number = (task.queue or QueuePlace()).turn
+        kept = dataclasses.replace(queue, lost_boot=boot, lost_number=number)
+        record = dataclasses.replace(_queued(db.settled(task), item.prompt_id, kept), owner=db.owners.me)
         record = _addressed(db, tag, document, record)
         return _begun(db, record) if runs else record
 
@@ -187,12 +188,6 @@ def _queued(task: TaskRecord, prompt_id: str, queue: QueuePlace) -> TaskRecord:
         sending=None,  # it has arrived
         refused_by=(),
     )
-
-
-def _lost_place(task: TaskRecord) -> tuple[str, float | None] | None:
-    """Lost tasks are queued again one after the other: should that be broken off, this is still their order."""
-    before = task.queue or QueuePlace()
-    return before.lost or ((before.boot, before.number) if before.boot else None)
 
 
 def _addressed(db: DatabaseManager, tag: RowTag, document: str | None, task: TaskRecord) -> TaskRecord:

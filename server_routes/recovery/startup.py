@@ -348,8 +348,7 @@ def _as_it_means_now(meant: Meant) -> Meant:
 
 
 def _queue_order(task: TaskRecord) -> tuple[bool, bool, float, str, float, float]:
-    queue = task.queue or QueuePlace()
-    boot, number = queue.lost or (queue.boot, queue.number)
+    boot, number = (task.queue or QueuePlace()).turn
     started = parse_time(boot.partition("/")[0])  # of several ComfyUIs each may have its time zone
     # What was put to the front overtakes what other starts have left, too; but not what runs.
     front = number is not None and number < 0

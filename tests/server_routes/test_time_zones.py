@@ -36,7 +36,8 @@ def test_what_an_earlier_comfyui_had_comes_first(tmp_path: Path) -> None:
     recovery = StartupRecovery(db=db, **others)
     assert recovery.in_queue_order(ids) == [ids[3], ids[2], ids[1], ids[0]]
     again, front = (db.table.claim_id("图片合成") for _ in range(2))
-    places = [QueuePlace(f"{LATER}/b", 5.0, lost=(f"{EARLIER}/a", 0.5)), QueuePlace(f"{LATER}/b", -6.0)]
+    kept = QueuePlace(f"{LATER}/b", 5.0, lost_boot=f"{EARLIER}/a", lost_number=0.5)
+    places = [kept, QueuePlace(f"{LATER}/b", -6.0)]
     for task_id, queue in zip((again, front), places, strict=True):
         db.table.create(new_task(task_id, Stage.QUEUED, queue=queue))
     assert recovery.in_queue_order([*ids, again, front]) == [front, ids[3], ids[2], again, ids[1], ids[0]]
