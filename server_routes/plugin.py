@@ -13,6 +13,7 @@ from typing import Any, Final
 import requests
 from aiohttp import web
 
+from ..bridge.apart import apart
 from ..bridge.doctor.checks import Report
 from ..bridge.feishu.client import FeishuClient
 from ..bridge.feishu.publisher import Publisher
@@ -213,14 +214,14 @@ class Plugin:
     async def _begin(self) -> None:
         await self._host.listening()
         self._db.owners.name = f"ComfyUI {self._host.address}".strip()
-        await asyncio.to_thread(self._be_owner)
+        await apart(self._be_owner)
         self._named.set()
-        found = await asyncio.to_thread(tested, self._db.output_dir)
+        found = await apart(tested, self._db.output_dir)
         log.info("[wfrecovery] %s", found.wording())
         if self._settings.in_wiki:  # Feishu may take its time
-            self._asking = asyncio.create_task(asyncio.to_thread(self._find_document))
+            self._asking = asyncio.create_task(apart(self._find_document))
         else:
-            await asyncio.to_thread(self._decline_others)
+            await apart(self._decline_others)
         if self._settings.feishu_configured:
             self._publishing.start()
             self._group.start()

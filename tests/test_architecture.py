@@ -50,6 +50,7 @@ ROOMS = (
     "bridge.secret_names",
     "bridge.wording",
     "bridge.chance",
+    "bridge.apart",
     "bridge.version",
 )
 #: Rooms that stand beside each other: neither imports the other, although one has to be named first.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from ...bridge.apart import apart
 from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.deciding import give_file, leave, write_anyway
 from ...bridge.table.index import TaskEntry
@@ -124,14 +124,14 @@ class TaskActions:
         document = self._document()
         if action is Action.WRITE:
             where = named.row_number, named.seen
-            self._on_change(await asyncio.to_thread(write_anyway, self._db, self._feishu(), task_id, *where))
+            self._on_change(await apart(write_anyway, self._db, self._feishu(), task_id, *where))
             action = Action.PUSH if document is not None else action
         if action is Action.ADOPT:
-            self._on_change(await asyncio.to_thread(give_file, self._db, task_id, named.path, document))
+            self._on_change(await apart(give_file, self._db, task_id, named.path, document))
         if action is not Action.PUSH or document is None:
             return await self._act(action, task_id, await self._wishes(action, [task_id]))
-        self._on_change(await asyncio.to_thread(self._db.deliver_here, task_id, document))
-        return await asyncio.to_thread(self._db.table.get, task_id)
+        self._on_change(await apart(self._db.deliver_here, task_id, document))
+        return await apart(self._db.table.get, task_id)
 
     async def _wishes(self, action: Action, task_ids: Sequence[str]) -> Mapping[str, Wish]:
         return await self._requests.wish(task_ids) if action is Action.CANCEL else {}
@@ -147,12 +147,12 @@ class TaskActions:
             case Action.RETRY:
                 await self._retry(task_id, is_taken_out)
             case Action.PUSH:
-                self._on_change(await asyncio.to_thread(self._db.put_back, task_id))
+                self._on_change(await apart(self._db.put_back, task_id))
             case Action.CANCEL:
                 await self._requests.cancel(task_id, wishes)
             case Action.LEAVE:
-                self._on_change(await asyncio.to_thread(leave, self._db, task_id))
-        return await asyncio.to_thread(self._db.table.get, task_id)
+                self._on_change(await apart(leave, self._db, task_id))
+        return await apart(self._db.table.get, task_id)
 
     async def act_on_many(self, action: Action, selection: Selection, language: str) -> dict[str, Any]:
         """Do it with many, oldest first, and what is queued again in the order in which it was; one that cannot be
@@ -162,11 +162,11 @@ class TaskActions:
         """
         if action in _FOR_ONE:
             raise BadRequestError("bad_selection", "a row or a file is named for one task at a time")
-        chosen, left = await asyncio.to_thread(self._chosen, action, selection)
+        chosen, left = await apart(self._chosen, action, selection)
         done: list[str] = []
         refused: dict[str, str] = {}
         wishes = await self._wishes(action, chosen)
-        retried = await asyncio.to_thread(self._records, chosen) if action is Action.RETRY else []
+        retried = await apart(self._records, chosen) if action is Action.RETRY else []
         with self._requests.coming(retried) as is_taken_out:
             for task_id in chosen:
                 try:
@@ -194,7 +194,7 @@ class TaskActions:
             await self._requests.retry(task_id)
             if not is_taken_out(task_id):
                 return
-            self._requests.stop(await asyncio.to_thread(self._db.table.get, task_id))
+            self._requests.stop(await apart(self._db.table.get, task_id))
         raise TaskError(Wording("it was taken out of the queue", "已从队列中移除"))
 
     def _chosen(self, action: Action, selection: Selection) -> tuple[Sequence[str], int]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...bridge.apart import apart
 from ...bridge.in_time import within
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
@@ -106,13 +107,13 @@ class Events:
                     await self._tell()
                 elif time.monotonic() - looked > IDLE_SECONDS:
                     looked = time.monotonic()
-                    await asyncio.to_thread(self._note_all)
+                    await apart(self._note_all)
             except Exception:
                 log.exception("[wfrecovery] the page could not be told what changed")
             await asyncio.sleep(STATUS_PAUSE)
 
     async def _tell(self) -> None:
-        records, status = await asyncio.to_thread(self._news)
+        records, status = await apart(self._news)
         if records:
             self._send("wfrecovery.task", {"tasks": records})
         if status != self._last_status:

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from aiohttp import web
 
+from ...bridge.apart import apart
 from ...bridge.doctor.checks import Report
 from ...bridge.feishu.client import FeishuClient
 from ...bridge.feishu.deciding import choices
@@ -78,12 +79,12 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
     async def status(_: web.Request) -> web.Response:
         with contextlib.suppress(asyncio.TimeoutError):
             await within(_NAMING_SECONDS, services.named.wait())
-        return web.json_response(await asyncio.to_thread(services.status.now))
+        return web.json_response(await apart(services.status.now))
 
     @routes.get("/wfrecovery/preview")
     @answering
     async def preview(_: web.Request) -> web.Response:
-        tasks = await asyncio.to_thread(asking_tasks, services.db)
+        tasks = await apart(asking_tasks, services.db)
         return web.json_response({"boot_id": services.status.boot_id, "tasks": tasks})
 
     @routes.post("/wfrecovery/recover")
@@ -94,7 +95,7 @@ def _add_status(routes: web.RouteTableDef, services: Services) -> None:
             started = services.recovery.start()
             return web.json_response({"started": started, "recovery": asdict(services.recovery.state)}, status=202)
         try:
-            taken = await asyncio.to_thread(services.requests.take_over, body["take_over"])
+            taken = await apart(services.requests.take_over, body["take_over"])
         except BadOwnerError as error:
             raise BadRequestError("bad_owner", error.wording) from None
         started = services.recovery.start()
@@ -112,19 +113,19 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def tasks(request: web.Request) -> web.Response:
         query = TaskQuery.of(request.query)
-        return web.json_response(await asyncio.to_thread(query.page, services.db))
+        return web.json_response(await apart(query.page, services.db))
 
     @routes.get("/wfrecovery/tasks/{task_id}")
     @answering
     async def task(request: web.Request) -> web.Response:
-        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        record = await apart(table.get, request.match_info["task_id"])
         return web.json_response(record_to_json(record))
 
     @routes.get("/wfrecovery/tasks/{task_id}/graph")
     @answering
     async def graph(request: web.Request) -> web.Response:
-        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
-        found = await asyncio.to_thread(table.graph, record.task_id)
+        record = await apart(table.get, request.match_info["task_id"])
+        found = await apart(table.graph, record.task_id)
         if found is None:
             said = Wording(f"the graph of {record.task_id} was not recorded", f"没有记录 {record.task_id} 的工作流")
             raise BadRequestError("no_graph", said, 404)
@@ -133,10 +134,10 @@ def _add_tasks(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/tasks/{task_id}/thumbnail")
     @answering
     async def thumbnail(request: web.Request) -> web.StreamResponse:
-        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        record = await apart(table.get, request.match_info["task_id"])
         try:
-            path = await asyncio.to_thread(result_file, contents, record)
-            etag = await asyncio.to_thread(etag_of, path)
+            path = await apart(result_file, contents, record)
+            etag = await apart(etag_of, path)
             # asked for again each time, and mostly answered with 304: a retry makes another picture
             headers = {"Cache-Control": "private, no-cache", "ETag": f'"{etag}"'}
             if any(known.value in (etag, "*") for known in request.if_none_match or ()):
@@ -154,20 +155,20 @@ def _add_results(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/tasks/{task_id}/results")
     @answering
     async def results(request: web.Request) -> web.Response:
-        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
-        told = await asyncio.to_thread(results_of, contents, record, language_of(request))
+        record = await apart(table.get, request.match_info["task_id"])
+        told = await apart(results_of, contents, record, language_of(request))
         return web.json_response({"results": told})
 
     @routes.get("/wfrecovery/tasks/{task_id}/file")
     @answering
     async def file(request: web.Request) -> web.StreamResponse:
-        record = await asyncio.to_thread(table.get, request.match_info["task_id"])
+        record = await apart(table.get, request.match_info["task_id"])
         name = request.query.get("path")
         try:
-            path = await asyncio.to_thread(result_file, contents, record, name)
+            path = await apart(result_file, contents, record, name)
         except NoThumbnailError as error:
             raise BadRequestError("no_file", str(error), 404) from None
-        return web.FileResponse(path, headers=await asyncio.to_thread(headers_of, path, name or path.name))
+        return web.FileResponse(path, headers=await apart(headers_of, path, name or path.name))
 
 
 def _add_choices(routes: web.RouteTableDef, services: Services) -> None:
@@ -179,14 +180,14 @@ def _add_choices(routes: web.RouteTableDef, services: Services) -> None:
     async def rows(request: web.Request) -> web.Response:
         number = row_number_in(request.query)
         with _feishu_refusals():
-            found = await asyncio.to_thread(choices, db, services.feishu, request.match_info["task_id"], number)
+            found = await apart(choices, db, services.feishu, request.match_info["task_id"], number)
         return web.json_response({"rows": [asdict(row) for row in found]})
 
     @routes.get("/wfrecovery/tasks/{task_id}/candidates")
     @answering
     async def files(request: web.Request) -> web.Response:
-        record = await asyncio.to_thread(db.table.get, request.match_info["task_id"])
-        return web.json_response({"files": await asyncio.to_thread(candidates_of, db.output_dir, record)})
+        record = await apart(db.table.get, request.match_info["task_id"])
+        return web.json_response({"files": await apart(candidates_of, db.output_dir, record)})
 
 
 def _add_actions(routes: web.RouteTableDef, services: Services) -> None:
@@ -231,7 +232,7 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     async def change_settings(request: web.Request) -> web.Response:
         values = await json_body(request)
         try:
-            await asyncio.to_thread(services.change_settings, values)
+            await apart(services.change_settings, values)
         except FixedSettingError as error:
             raise BadRequestError("fixed_setting", str(error), 409) from None
         except SettingsError as error:
@@ -242,7 +243,7 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     @answering
     async def sheet(_: web.Request) -> web.Response:
         with _feishu_refusals():
-            url = await asyncio.to_thread(services.feishu.sheet_url)
+            url = await apart(services.feishu.sheet_url)
         if not url:
             said = Wording("Feishu gave no address for the spreadsheet", "飞书没有返回电子表格的网址")
             raise BadRequestError("feishu", said, 502)
@@ -251,7 +252,7 @@ def _add_set_up(routes: web.RouteTableDef, services: Services) -> None:
     @routes.get("/wfrecovery/doctor")
     @answering
     async def doctor(request: web.Request) -> web.Response:
-        report = await asyncio.to_thread(services.examine)
+        report = await apart(services.examine)
         return web.json_response(report.to_json(language_of(request)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import logging
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...bridge.apart import apart
 from ...bridge.results.contents import Contents
 from ...bridge.table.changes import CANCELLED, cancelled, counted_anew, sent_once_more, wished_away
 from ...bridge.table.disk import DurabilityUnknownError
@@ -81,8 +81,8 @@ class Requests:
 
         Raises TaskError when there is no such task, it runs or is finished, or it has no graph.
         """
-        task = await asyncio.to_thread(self._db.table.get, task_id)
-        graph = await asyncio.to_thread(self._db.table.graph, task_id)
+        task = await apart(self._db.table.get, task_id)
+        graph = await apart(self._db.table.graph, task_id)
         if graph is None:
             raise TaskError(
                 Wording(
@@ -93,13 +93,13 @@ class Requests:
         elsewhere = task.engine is not None and not task.engine.startswith(ENGINE)
         change = sent_once_more if elsewhere else _anew
         if task.stage is Stage.FINISHED and task.feishu_state is not FeishuState.BLOCKED:
-            there = await asyncio.to_thread(self._contents.there, task)
+            there = await apart(self._contents.there, task)
             change = _refused if there else change
         again = partial(_unless_finished_since, task, change)
         if elsewhere:
-            self._on_change(await asyncio.to_thread(self._updated, task_id, again))
+            self._on_change(await apart(self._updated, task_id, again))
             return Requeued.ELSEWHERE
-        queued = await asyncio.to_thread(self._updated, task_id, partial(self._asked_for_anew, again))
+        queued = await apart(self._updated, task_id, partial(self._asked_for_anew, again))
         try:
             return await self._requeueing.requeue(queued, graph, anew=task.stage.final)
         except Exception:
@@ -121,7 +121,7 @@ class Requests:
         """Note that a person wants the end of these; what has ended, or is no task, is left out. On disk before all
         else: whoever starts one, queues it again or adopts it looks there first. Where the disk does not answer, that
         is waited for once, for `WISH_SECONDS`."""
-        tasks = await asyncio.to_thread(lambda: [task for task_id in task_ids if (task := self._unended(task_id))])
+        tasks = await apart(lambda: [task for task_id in task_ids if (task := self._unended(task_id))])
         wishes = {task.task_id: Wish(task, self._writer.submit(self._wish, task.task_id)) for task in tasks}
         for wish in wishes.values():
             await self._writer.wait([wish.written], WISH_SECONDS)
@@ -139,7 +139,7 @@ class Requests:
         """Take a task that a person wants to end out of the queue, or interrupt it; its record says cancelled, where
         the disk answers: else as soon as it does. Raises TaskError."""
         if task_id not in wishes:
-            task = await asyncio.to_thread(self._db.table.get, task_id)
+            task = await apart(self._db.table.get, task_id)
             raise TaskError(
                 Wording(f"{task_id} is {task.stage.value} already", f"{task_id} {stage_zh(task.stage)}，不能取消")
             )
@@ -148,7 +148,7 @@ class Requests:
         if not wish.done():
             return
         if not stopped:
-            other = await asyncio.to_thread(self._db.owners.other_at_work, wish.result())
+            other = await apart(self._db.owners.other_at_work, wish.result())
             if other is None:  # else it is that one's to obey
                 wish = self._writer.submit(self._end_as_wished, task_id)
         await self._writer.written()
@@ -184,7 +184,7 @@ class Requests:
 
     async def obey(self, task_id: str) -> None:
         """Another process has written down that a person wants the end of a task that is ours."""
-        task = await asyncio.to_thread(self._db.table.get, task_id)
+        task = await apart(self._db.table.get, task_id)
         wished = task.cancel_requested and not task.stage.final  # it may have ended since, and be asked for anew
         if wished and not self.stop(task):
             self._writer.submit(self._end_as_wished, task_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import uuid
@@ -11,6 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, Final
 
+from ...bridge.apart import apart
 from ...bridge.engines.refusals import refusal_text
 from ...bridge.table.changes import CANCELLED, failed, let_go
 from ...bridge.table.lives import Life
@@ -82,12 +82,12 @@ class Requeueing:
         if answer.status == 200:
             return Requeued.YES
         reason = Wording("it cannot be queued again: ", "无法重新排队：") + refusal_text(answer.body)
-        if await asyncio.to_thread(self.others_may, task):
+        if await apart(self.others_may, task):
             log.warning("[wfrecovery] %s waits for another ComfyUI of this table: %s", task.task_id, reason)
             me = self._db.owners.me
-            await asyncio.to_thread(self._db.table.update, task.task_id, partial(refused_here, me))
+            await apart(self._db.table.update, task.task_id, partial(refused_here, me))
             return Requeued.ELSEWHERE
-        self._on_change(await asyncio.to_thread(self._db.table.update, task.task_id, partial(_refused, reason)))
+        self._on_change(await apart(self._db.table.update, task.task_id, partial(_refused, reason)))
         return Requeued.REFUSED
 
     def others_may(self, task: TaskRecord) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+from ...bridge.apart import apart
 from ...bridge.in_time import within
 from ...bridge.table.index import TaskEntry
 from ...bridge.table.manager import DatabaseManager
@@ -56,11 +57,11 @@ class Retention:
         if days <= 0:
             return 0
         before = self._clock() - days * DAY_SECONDS
-        entries = await asyncio.to_thread(self._db.index.entries)
+        entries = await apart(self._db.index.entries)
         old = (entry.task_id for entry in entries if _settled_before(entry, before))
         removed = 0
         while batch := list(islice(old, BATCH)):
-            removed += await asyncio.to_thread(self._remove, batch, before)
+            removed += await apart(self._remove, batch, before)
             await asyncio.sleep(PAUSE_SECONDS)
         return removed
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import CellType, FunctionType
 from typing import Any, Final
 
+from ...bridge.apart import apart
 from ...bridge.engines.history import ABSENT, Place, Sighting, sighting_of_history
 from ...bridge.recovery.decisions import Action, Decision, decide
 from ...bridge.results.choice import Savers
@@ -145,7 +146,7 @@ class StartupRecovery:
     async def _wish_early(self, order: Sequence[str]) -> None:
         """What was wanted before the queue's loss was known means what was lost; not what has come in since."""
         early, self._early = self._early, None
-        lost = await asyncio.to_thread(self._lost, order) if early else []
+        lost = await apart(self._lost, order) if early else []
         for meant, noted in early or ():
             await self._writer.wait(self._wish_away(meant, lost))
             noted.set_result(None)
@@ -167,12 +168,12 @@ class StartupRecovery:
             self._on_progress()
 
     async def _recover(self) -> None:
-        await asyncio.to_thread(self._db.sweep)
-        order = await asyncio.to_thread(self.to_decide)
-        self.undecided = await asyncio.to_thread(self._as_items, order)
+        await apart(self._db.sweep)
+        order = await apart(self.to_decide)
+        self.undecided = await apart(self._as_items, order)
         await self._wish_early(order)
         self.state.total = len(order)
-        found = await asyncio.to_thread(self._results_on_disk, order)
+        found = await apart(self._results_on_disk, order)
         for task_id in order:
             await self._recover_guarded(task_id, found.get(task_id, ()))
             self.undecided.pop(task_id, None)
@@ -232,11 +233,11 @@ class StartupRecovery:
     async def _recover_guarded(self, task_id: str, files: Sequence[Found]) -> None:
         """One task's trouble does not stop the others."""
         try:
-            task = await asyncio.to_thread(self._get, task_id)
+            task = await apart(self._get, task_id)
             if task is not None and self._db.owners.is_me(task.owner):
                 await self._writer.written()  # what has happened to it here is on its way into its record
                 self._requeueing.undone |= self._writer.behind is not None
-                task = None if self._writer.behind else await asyncio.to_thread(self._get, task_id)
+                task = None if self._writer.behind else await apart(self._get, task_id)
             if task is not None and not task.stage.final:
                 await self._recover_one(task, files)
         except OwnedError as error:  # another ComfyUI was faster
@@ -246,11 +247,11 @@ class StartupRecovery:
             self._writer.report(f"{task_id} could not be recovered; it stays as it is", error)
 
     async def _recover_one(self, task: TaskRecord, files: Sequence[Found]) -> None:
-        task = await asyncio.to_thread(self._db.take_lost, task.task_id)
+        task = await apart(self._db.take_lost, task.task_id)
         if task.stage.final:
             return
-        graph = await asyncio.to_thread(self._db.table.graph, task.task_id)
-        whole = await asyncio.to_thread(self._whole, task, graph, files) if graph else None
+        graph = await apart(self._db.table.graph, task.task_id)
+        whole = await apart(self._whole, task, graph, files) if graph else None
         sighting = self._sighting(task, graph or {})
         settings = self._settings()
         decision = decide(
@@ -271,7 +272,7 @@ class StartupRecovery:
             await self._requeue(task, graph)
         else:
             found = tuple(file.path for file in files)
-            change = await asyncio.to_thread(self._change, task, decision, sighting, graph, whole or ())
+            change = await apart(self._change, task, decision, sighting, graph, whole or ())
             await self._store(task, lambda record: self._mine(dataclasses.replace(change(record), found=found), record))
 
     def _whole(self, task: TaskRecord, graph: Mapping[str, Any], files: Sequence[Found]) -> tuple[Result, ...] | None:
@@ -328,7 +329,7 @@ class StartupRecovery:
         return ended_by_wish(record, CANCELLED) if record.stage.final or wished else changed
 
     async def _store(self, task: TaskRecord, change: Callable[[TaskRecord], TaskRecord]) -> None:
-        record = await asyncio.to_thread(self._db.table.update, task.task_id, change)
+        record = await apart(self._db.table.update, task.task_id, change)
         match record.stage:
             case Stage.FINISHED:
                 self.state.recovered += 1

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Final
 
+from ...bridge.apart import apart
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage
 from ..queue.recorder import Recorder
@@ -64,7 +65,7 @@ class Watch:
         self._recorder.heal()
         last, was_running = self._recovery.state, self._recovery.is_running
         now = asyncio.get_running_loop().time()
-        unwanted, left = await asyncio.to_thread(self._found, now)
+        unwanted, left = await apart(self._found, now)
         for task_id in unwanted:
             await self._requests.obey(task_id)
         # What was left while a recovery was under way it has decided since; a run for nothing would hide what it did.

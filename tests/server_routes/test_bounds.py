@@ -19,8 +19,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from filelock import FileLock
 from PIL import Image
-from plugin_support import Comfy, Shared, newer_stand_in, one_host, picture, row
+from plugin_support import Comfy, Shared, newer_stand_in, one_host, picture, row, until
 
 from wfrecovery.bridge import DatabaseManager
 from wfrecovery.bridge.table.content import taken
@@ -264,3 +265,27 @@ def test_too_many_that_wait_are_told_to_come_back(waiting: int, tmp_path: Path) 
     refused = [answer for answer in answers if isinstance(answer, thumbnails.NoThumbnailError)]
     assert len(refused) == 5
     assert asyncio.run(maker.of(file, "later"))
+
+
+# ------------------------------------------------------------------ a disk that hangs
+
+
+@one_host
+def test_while_nothing_of_ours_can_be_written_comfyui_s_own_page_is_served(host: Any, shared: Shared) -> None:
+    """From the threads that we would wait on, ComfyUI opens each file that it sends."""
+    comfy = shared(host)
+    record = comfy.finished(comfy.queue(picture("hung"), row(7)))
+    name = record["output_files"][0]
+    image = {"filename": Path(name).name, "subfolder": Path(name).parent.as_posix(), "type": "output"}
+    done: list[int] = []
+
+    def wants_it_again(_: int) -> None:
+        done.append(comfy.act(record["task_id"], "retry").status_code)
+
+    with ThreadPoolExecutor(40) as people, FileLock(comfy.output / "wfrecovery" / "table.lock"):
+        asked = [people.submit(wants_it_again, number) for number in range(40)]
+        until(lambda: all(one.running() or one.done() for one in asked))
+        for _ in range(20):
+            assert comfy.call("GET", "/view", params=image).status_code == 200
+            assert len(done) <= 16, "it is served when the others have been"
+    assert set(done) <= {409, 503}, "its result is there"
