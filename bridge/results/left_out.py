@@ -21,7 +21,9 @@ def lacking(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[
     """Those of the outputs left out that would have made the row's result: what takes its file name from Row Task, or
     else something, or else the last one of the graph that may write a file."""
     may_write = [
-        node for node, inner in prompt.items() if _is_output(inner, classes) and not writes_no_file(inner, classes)
+        node
+        for node, inner in prompt.items()
+        if (node in outputs or _is_output(inner, classes)) and not writes_no_file(inner, classes)
     ]
     savers = Savers.of(prompt, may_write)
     needed = savers.named or savers.behind.intersection(may_write) or may_write[-1:]

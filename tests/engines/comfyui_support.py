@@ -65,9 +65,10 @@ class ComfyService:
             "2": {"class_type": "TryGate", "inputs": {"image": ["1", 0], "gate": str(self.folder / "end")}},
             "9": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": f"row{number}"}},
         }
-        if self.in_part:  # of two savers the one needs what is not there
+        if self.in_part:  # of two savers the last one, whose file is the row's, needs what is not there
             graph["20"] = {"class_type": "SaveImage", "inputs": {**graph["9"]["inputs"], "filename_prefix": "mask"}}
             graph["7"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}
+            graph["9"] = graph.pop("9")
             graph["9"]["inputs"]["images"] = ["7", 0]
         return graph
 

@@ -25,7 +25,8 @@ from wfrecovery.server_routes.recovery.startup import StartupRecovery
 
 
 def with_mask(name: str, *, row_task: int | None = None) -> dict[str, Any]:
-    """A graph with two savers: 9 needs a file in the input folder, 20 does not; Row Task names what 9 saves."""
+    """A graph with two savers: 9 needs a file in the input folder, 20 does not. What 9 saves is the row's: Row Task
+    names it, or it is the last one of the graph."""
     graph = picture(name)
     graph["7"] = {"class_type": "LoadImage", "inputs": {"image": f"{name}.png"}}
     graph["9"]["inputs"]["images"] = ["7", 0]
@@ -34,6 +35,8 @@ def with_mask(name: str, *, row_task: int | None = None) -> dict[str, Any]:
         widgets = {**row(row_task), "prompt": "", "product_image": "", "model_image": ""}
         graph["5"] = {"class_type": "WfrecoveryRowTask", "inputs": widgets}
         graph["9"]["inputs"]["filename_prefix"] = ["5", 1]
+        return graph
+    graph["9"] = graph.pop("9")
     return graph
 
 
@@ -88,6 +91,9 @@ def test_what_the_row_does_not_need_may_be_left_out(host: Any, shared: Shared) -
     graph["7"] = {"class_type": "LoadImage", "inputs": {"image": "never.png"}}
     graph["30"] = {"class_type": "PreviewImage", "inputs": {"images": ["7", 0]}}
     assert names(comfy.finished(in_part(comfy, graph, row(2)))) == ["preview"]
+    graph = with_mask("not_last")  # what is not delivered
+    graph["20"] = graph.pop("20")
+    assert names(comfy.finished(in_part(comfy, graph, row(2)))) == ["not_last_mask"]
     graph = with_mask("named", row_task=2)
     graph["9"]["inputs"]["images"], graph["20"]["inputs"]["images"] = ["1", 0], ["7", 0]
     assert len(comfy.finished(in_part(comfy, graph))["output_files"]) == 1

@@ -221,7 +221,8 @@ def _behind_row_task(shop: Shop, tag: Mapping[str, Any], saver: Mapping[str, Any
     graph: dict[str, Any] = {**core("SaveImage", shop.name(), shop.mark())}
     graph["11"] = {"class_type": "WfrecoveryRowTask", "inputs": {**{key: tag[key] for key in names}, "prompt": ""}}
     graph["12"] = {"class_type": saver["class_type"], "inputs": {**saver["inputs"], name: ["11", 1]}}
-    return {**graph, "9": graph.pop("9")}
+    graph["9"] = graph.pop("9")
+    return graph
 
 
 @one_host
