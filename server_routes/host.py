@@ -154,12 +154,14 @@ class Host:
         (valid, error, outputs, node_errors). Valid is a prompt of which one output is; the others are left out."""
         execution: Any = sys.modules.get("execution")
         original = getattr(execution, "validate_prompt", None)
-        if original is None:
+        if not inspect.iscoroutinefunction(original):  # this ComfyUI does it in another way
             return
 
         @functools.wraps(original)
-        async def validate_prompt(prompt_id: Any, prompt: Any, *args: Any, **kwargs: Any) -> Any:
-            return validated(prompt, await original(prompt_id, prompt, *args, **kwargs))
+        async def validate_prompt(*args: Any, **kwargs: Any) -> Any:
+            verdict = await original(*args, **kwargs)
+            prompt = kwargs.get("prompt", args[1] if len(args) > 1 else None)
+            return verdict if prompt is None else validated(prompt, verdict)
 
         execution.validate_prompt = validate_prompt
 
@@ -197,7 +199,7 @@ class Host:
 
         @functools.wraps(original)
         async def get_output_data(*args: Any, **kwargs: Any) -> Any:
-            hidden = self.server.client_id == client
+            hidden = getattr(self.server, "client_id", None) == client
             if hidden:
                 self.server.client_id = None
             try:

@@ -8,6 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
@@ -138,14 +139,16 @@ class ComfyUIClient:
                 raise ComfyUIUnreachableError(said) from lost
             answer = await self._json(response)
         if task is not None and answer.get("node_errors"):
-            await self._check_accepted(body["prompt_id"], workflow, answer["node_errors"])
+            await self._check_accepted(body["prompt_id"], workflow, answer["node_errors"], task.get("workflow_type"))
         self._accepted.add(body["prompt_id"])
         return SubmittedId(answer["prompt_id"])
 
-    async def _check_accepted(self, prompt_id: str, workflow: Mapping[str, Any], node_errors: Any) -> None:
+    async def _check_accepted(
+        self, prompt_id: str, workflow: Mapping[str, Any], node_errors: Any, workflow_type: str | None
+    ) -> None:
         """ComfyUI runs what is valid of a prompt. Without what makes the row's result it is stopped, and raises
         PromptRefusedError; where there is the plugin, that has it end as failed."""
-        lacks = await lacks_by_answer(self.node_classes, workflow, node_errors)
+        lacks = await lacks_by_answer(self.node_classes, workflow, node_errors, workflow_type)
         if lacks:
             with contextlib.suppress(ComfyUIError):
                 if await self.plugin_task(prompt_id) is not None:
@@ -394,5 +397,6 @@ def _says_where(record: TaskRecord) -> bool:
 def sighting_of_record(record: TaskRecord) -> Sighting:
     """What the plugin's record says of a prompt."""
     place = _PLACES[record.stage]
-    files = tuple(map(ResultFile.from_path, record.output_files)) if place is Place.SUCCEEDED else ()
+    results = record.results if place is Place.SUCCEEDED else ()
+    files = tuple(replace(ResultFile.from_path(result.path), node=result.node) for result in results)
     return Sighting(place, files, record.reason, record.unlisted)

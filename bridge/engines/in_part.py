@@ -15,9 +15,11 @@ from .refusals import left_out_reason
 Ask = Callable[[Mapping[str, Any]], Awaitable[dict[str, NodeClass]]]
 
 
-async def lacks_by_answer(ask: Ask, prompt: Mapping[str, Any], node_errors: Any) -> tuple[str, ...]:
+async def lacks_by_answer(
+    ask: Ask, prompt: Mapping[str, Any], node_errors: Any, workflow_type: str | None
+) -> tuple[str, ...]:
     """By what ComfyUI has answered to the prompt."""
-    return lacking(prompt, left_out(node_errors), await _classes(ask, prompt))
+    return lacking(prompt, left_out(node_errors), await _classes(ask, prompt), workflow_type)
 
 
 async def seen_in(history: Mapping[str, Any], prompt_id: str, ask: Ask, *, heard: bool) -> Sighting:
@@ -37,7 +39,9 @@ async def _lacks(entry: Mapping[str, Any], ask: Ask) -> tuple[str, ...]:
     if not isinstance(prompt, Mapping) or not isinstance(extra_data, Mapping) or "wfrecovery" not in extra_data:
         return ()
     classes = await _classes(ask, prompt)
-    return lacking(prompt, not_run(prompt, outputs, classes), classes)
+    tag = extra_data["wfrecovery"]
+    workflow_type = tag.get("workflow_type") if isinstance(tag, Mapping) else None
+    return lacking(prompt, not_run(prompt, outputs, classes), classes, workflow_type)
 
 
 async def _classes(ask: Ask, prompt: Mapping[str, Any]) -> dict[str, NodeClass]:

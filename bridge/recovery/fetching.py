@@ -25,8 +25,9 @@ async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, see
     lost: dict[Path, str] = {}
     for index, file in enumerate(seen.files):
         there = await asyncio.to_thread(files_here, output_dir, task, file)
+        node = None if file.node is None else str(file.node)  # a client may name it by a number
         if there:
-            paths += [(path, file.node) for path in there]
+            paths += [(path, node) for path in there]
             here.update(there)
             continue
         if not file.sure:  # a text that looks like a file's name
@@ -38,7 +39,7 @@ async def fetch_all(engine: EngineInUse, output_dir: Path, task: TaskRecord, see
             lost[target] = str(error)
         else:
             await asyncio.to_thread(_check_whole, file, target)
-        paths.append((target, file.node))
+        paths.append((target, node))
     return Fetched(tuple(paths), frozenset(here), lost, seen.unlisted)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,8 @@ from .formats import kind_of
 
 #: The node that says which row a graph is for.
 ROW_TASK: Final = "WfrecoveryRowTask"
-#: Which of its outputs is the name of the file.
-_FILE_NAME: Final = 1
+#: What inputs are called that say where a file goes, or what it is called.
+_FILE_NAME: Final = re.compile(r"name|prefix|path|file|folder", re.IGNORECASE)
 #: What a workflow makes, the first choice first: a film may also be an animated picture.
 _WANTED: Final[Mapping[str | None, tuple[Kind, ...]]] = {
     WorkflowType.IMAGE_COMPOSITION.value: (Kind.PICTURE,),
@@ -41,21 +42,26 @@ class Savers:
 
     #: of each node in the graph
     places: Mapping[str, int] = field(default_factory=dict)
-    #: take something from Row Task: what they save is the row's before all others
-    behind: frozenset[str] = frozenset()
-    #: output nodes of this prompt that take their file name from it: nothing takes the place of what they save
-    named: frozenset[str] = frozenset()
+    #: which inputs of a node take something from Row Task
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: the output nodes of this prompt that take their file name from it, in the graph's order: nothing takes the place
+    #: of what they save
+    named: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, prompt: Mapping[str, Any], outputs: Collection[Any]) -> Savers:
         """`outputs`: the output nodes that the prompt runs for; none where nobody knows."""
         nodes = {str(node_id): node for node_id, node in prompt.items() if isinstance(node, Mapping)}
         tasks = {node_id for node_id, node in nodes.items() if node.get("class_type") == ROW_TASK}
-        links = {node_id: [link for link in _links(node) if str(link[0]) in tasks] for node_id, node in nodes.items()}
-        named = {node_id for node_id, found in links.items() if any(slot == _FILE_NAME for _, slot in found)}
+        inputs = {node_id: _inputs_from(tasks, node) for node_id, node in nodes.items()}
         places = {node_id: place for place, node_id in enumerate(nodes)}
-        behind = frozenset(node_id for node_id, found in links.items() if found)
-        return cls(places, behind, frozenset(named.intersection(map(str, outputs))))
+        runs = frozenset(map(str, outputs))
+        return cls(places, inputs, tuple(node for node in nodes if node in runs and takes_file_name(inputs[node])))
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """The nodes behind Row Task: what they save is the row's before all others."""
+        return frozenset(node for node, names in self.inputs.items() if names)
 
     @classmethod
     def of_graph(cls, graph: Mapping[str, Any] | None) -> Savers:
@@ -70,9 +76,10 @@ class Savers:
         """Lower is earlier; of unknown nodes nobody knows more than that they have come last."""
         return self.places.get(self.root_of(result.node) or "", math.inf)
 
-    def nameless(self, results: Collection[Result]) -> frozenset[str]:
+    def nameless(self, results: Collection[Result]) -> list[str]:
         """Which of those that have to save the row's file have named none."""
-        return self.named - {self.root_of(result.node) for result in results}
+        made = {self.root_of(result.node) for result in results}
+        return [node for node in self.named if node not in made]
 
 
 def chosen(task: TaskRecord, output_dir: Path, savers: Savers | None = None) -> Result | None:
@@ -82,15 +89,17 @@ def chosen(task: TaskRecord, output_dir: Path, savers: Savers | None = None) -> 
     savers = savers or Savers()
     in_order = sorted(task.results, key=savers.place_of)
     # what is the row's named nothing: it may be among what nobody has named, and is nothing else
-    only_unnamed = bool(savers.nameless(task.results))
+    nameless = savers.nameless(task.results)
     for kind in wanted_kinds(task):
         fitting = [result for result in in_order if _kind(output_dir, result) is kind]
         if task.workflow_type == WorkflowType.IMAGE_TO_VIDEO.value and kind is Kind.PICTURE:
             fitting = [result for result in fitting if _is_animated(inside(output_dir, result.path))]
         if fitting:
             behind = [result for result in fitting if savers.root_of(result.node) in savers.behind]
-            others = [result for result in fitting if result.node is None or not only_unnamed]
-            return behind[-1] if behind else others[-1] if others else None
+            before = savers.place_of(behind[-1]) if behind else -math.inf
+            if all(savers.places[node] < before for node in nameless):
+                return (behind or fitting)[-1]
+            return next((result for result in reversed(fitting) if result.node is None), None)
     return None
 
 
@@ -128,11 +137,18 @@ def none_fits(task: TaskRecord) -> Wording:
     )
 
 
-def _links(node: Mapping[str, Any]) -> list[list[Any]]:
-    """Where its inputs come from: the node and which of its outputs."""
+def takes_file_name(inputs: Iterable[str]) -> bool:
+    """Whether one of these inputs says where a file goes, or what it is called."""
+    return any(_FILE_NAME.search(name) for name in inputs)
+
+
+def _inputs_from(nodes: Collection[str], node: Mapping[str, Any]) -> list[str]:
+    """Which of its inputs come from one of these nodes."""
     inputs = node.get("inputs")
-    values = inputs.values() if isinstance(inputs, Mapping) else ()
-    return [value for value in values if isinstance(value, list) and len(value) == 2]
+    links = inputs.items() if isinstance(inputs, Mapping) else ()
+    return [
+        str(name) for name, value in links if isinstance(value, list) and len(value) == 2 and str(value[0]) in nodes
+    ]
 
 
 def _kind(output_dir: Path, result: Result) -> Kind:

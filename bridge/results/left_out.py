@@ -4,10 +4,16 @@ cannot do without."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from .choice import Savers
+from ..table.records import WorkflowType
+from .choice import Savers, takes_file_name
+from .core_nodes import CORE_NODES
 from .expected import NodeClass, writes_no_file
+
+#: Words in the names of classes that save films, and what no row is for.
+_FILMS: Final = ("video", "webm", "vhs", "animated", "gif")
+_NEITHER: Final = ("audio", "latent", "text")
 
 
 def left_out(node_errors: Any) -> list[str]:
@@ -17,17 +23,34 @@ def left_out(node_errors: Any) -> list[str]:
     return list(dict.fromkeys(outputs))
 
 
-def lacking(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass]) -> tuple[str, ...]:
-    """Those of the outputs left out that would have made the row's result: what takes its file name from Row Task, or
-    else something, or else the last one of the graph that may write a file."""
-    may_write = [
+def lacking(
+    prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass], workflow_type: str | None
+) -> tuple[str, ...]:
+    """The one of the outputs left out whose file would have been delivered, if it is among them: of those that make
+    what the workflow makes the last that takes its file name from Row Task, or else something, or the last at all."""
+    savers = Savers.of(prompt, outputs)
+    fitting = [
         node
         for node, inner in prompt.items()
-        if (node in outputs or _is_output(inner, classes)) and not writes_no_file(inner, classes)
+        if (node in outputs or _is_output(inner, classes)) and _may_make(inner, classes, workflow_type)
     ]
-    savers = Savers.of(prompt, may_write)
-    needed = savers.named or savers.behind.intersection(may_write) or may_write[-1:]
-    return tuple(node for node in outputs if node in needed)
+    named = [node for node in fitting if takes_file_name(savers.inputs.get(node, ()))]
+    behind = [node for node in fitting if node in savers.behind]
+    return tuple(node for node in (named or behind or fitting)[-1:] if node in outputs)
+
+
+def _may_make(node: Any, classes: Mapping[str, NodeClass], workflow_type: str | None) -> bool:
+    """Whether it may write a file of the kind. Of a class that is not ComfyUI's own its name and its inputs tell: what
+    shows a text takes no file name, and nobody calls a picture's saver after videos."""
+    if not isinstance(node, Mapping) or writes_no_file(node, classes):
+        return False
+    words, inputs = str(node.get("class_type")).lower(), node.get("inputs")
+    film = any(word in words for word in _FILMS)
+    if any(word in words for word in _NEITHER) or (film and workflow_type == WorkflowType.IMAGE_COMPOSITION.value):
+        return False
+    known = classes.get(str(node.get("class_type")))
+    own = known is not None and known.name in CORE_NODES.get(known.module, {})
+    return own or takes_file_name(inputs if isinstance(inputs, Mapping) else ())
 
 
 def not_run(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass]) -> list[str]:

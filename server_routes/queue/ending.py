@@ -120,6 +120,9 @@ class Endings:
         if file is not None:
             self._contents.keep(task.task_id, file)
 
+        elif task.row_number is not None and (nameless := savers.nameless(results)):
+            nothing = nothing_saved(nameless)
+            return _unless_final(lambda record: failed(record, nothing))
         path = file.path if file is not None else None
         return _unless_final(lambda record: finished(record.with_outbox(file=path), results))
 
@@ -197,7 +200,8 @@ class Endings:
             )
         if task.row_number is None:
             return None
-        nameless = savers.nameless(ended.named) - {savers.root_of(node) for node in ended.outside.values()}
+        outside = {savers.root_of(node) for node in ended.outside.values()}
+        nameless = [node for node in savers.nameless(ended.named) if node not in outside]
         if some and nameless:
             return nothing_saved(nameless, ended.blocked)
         if ended.outside:

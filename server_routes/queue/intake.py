@@ -6,17 +6,15 @@ import contextlib
 import contextvars
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ...bridge.engines.refusals import left_out_reason
 from ...bridge.table.limits import bounded_tag
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import Stage, TaskError, TaskRecord, canonical_uuid, is_task_id
 from ...bridge.table.values import OwnerKind
-from ...bridge.wording import Wording
 from .hooks import LENT_CLIENT
 from .item import QueueItem
 from .prompts import Prompts
@@ -37,11 +35,11 @@ _INVALID: Final = {
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Outputs of a prompt that its row needs, and that ComfyUI does not run; and why."""
+    """Outputs of a prompt that ComfyUI does not run, and its ``node_errors``."""
 
     prompt: Any
-    outputs: tuple[str, ...]
-    reason: Wording
+    outputs: Sequence[str]
+    node_errors: Any
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Post:
     claimed: set[str] = field(default_factory=set)
     writes: list[Future[Any]] = field(default_factory=list)
     answered: bool = False
-    #: of what it queues again, the outputs without which that is refused; none: all that may make a result
+    #: of what it queues again, the outputs without which that is refused; none: all of them
     whole: Collection[str] | None = None
     #: what was left out of the prompts that it queues
     left_out: list[LeftOut] = field(default_factory=list)
@@ -96,23 +94,23 @@ class Intake:
             for task_id in tuple(post.claimed):  # a thread that it has started may just be claiming one
                 self._writer.submit(self._release, task_id)
 
-    def accepted(self, prompt: Any, verdict: tuple[Any, Any, Any, Any], lacks: tuple[str, ...]) -> Any:
-        """ComfyUI calls a prompt valid, of which it leaves out what makes the result. Who has sent it is told and has
-        the rest; what we queue again was whole before: it is refused, as if no output were valid."""
-        post = _post.get()
+    def accepted(self, prompt: Any, verdict: tuple[Any, Any, Any, Any], left: Sequence[str]) -> Any:
+        """ComfyUI calls a prompt valid, of which it leaves out some outputs. Who has sent it is told and has the rest;
+        what we queue again was whole before: it is refused, as if no output were valid."""
+        post = _handled()
         _, _, outputs, node_errors = verdict
         if post is not None and post.whole:
-            lacks = tuple(node for node in post.whole if node not in outputs)
-        if post is None or not lacks:
+            left = [node for node in post.whole if node not in outputs]
+        if post is None or not left:
             return verdict
         if post.whole is not None:
-            return False, {**_INVALID, "details": f"left out: {', '.join(lacks)}"}, [], node_errors
-        post.left_out.append(LeftOut(prompt, lacks, left_out_reason(lacks, node_errors)))
+            return False, {**_INVALID, "details": f"left out: {', '.join(left)}"}, [], node_errors
+        post.left_out.append(LeftOut(prompt, left, node_errors))
         return verdict
 
     def left_out(self, prompt: Any) -> LeftOut | None:
         """What ComfyUI has left out of a prompt that is put."""
-        post = _post.get()
+        post = _handled()
         return next((one for one in post.left_out if one.prompt is prompt), None) if post is not None else None
 
     def has_task(self, task_id: str) -> bool:

@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from ...bridge.engines.history import Place, Sighting, files_of_node, sighting_of_history
+from ...bridge.engines.refusals import left_out_reason
 from ...bridge.redact import secret_values
 from ...bridge.results.left_out import lacking, left_out
 from ...bridge.table.changes import wished_away
 from ...bridge.table.manager import DatabaseManager
 from ...bridge.table.records import TaskRecord
+from ...bridge.wording import Wording
 from ..host import WORKER_NAME, Host
 from .ending import DELETED, Ended, Endings, look
 from .hooks import install_hooks
@@ -27,7 +29,7 @@ from .own_files import OwnFiles, cached_nodes, nodes_in
 from .progress import nodes_of, progress_of
 from .prompts import Moment, Prompt, Prompts
 from .recording import with_node
-from .row_tag import row_tag_of
+from .row_tag import RowTag, row_tag_of
 from .writing import Pool, Writer, one_thread
 
 log = logging.getLogger("wfrecovery")
@@ -117,8 +119,7 @@ class Recorder:
     def _validated(self, prompt: Any, verdict: Any) -> Any:
         valid, _, _, node_errors = verdict
         left = left_out(node_errors) if valid else []
-        lacks = lacking(prompt, left, self._host.node_classes(prompt)) if left else ()
-        return self._intake.accepted(prompt, verdict, lacks) if valid else verdict
+        return self._intake.accepted(prompt, verdict, left) if valid else verdict
 
     @_guarded
     def putting(self, raw: Any) -> None:
@@ -135,16 +136,15 @@ class Recorder:
             return
         running = self._continued(item)
         tag = row_tag_of(item.prompt, item.extra_data)
-        left = self._intake.left_out(item.prompt) if tag.row_number is not None else None
-        if left is not None:
-            item = replace(item, left_out=left.outputs)
+        lacks, why = self._lacks(item, tag)
+        item = replace(item, left_out=lacks) if lacks else item
         # The worker may still be inside the unwrapped `get`, from which it takes one prompt unseen.
         unseen = self._worker is None and self._early is None
         tagged = running is not None or item.task_id is not None
         recorded = tagged or self._intake.records(tag)
         prompt = Prompt(raw, item, recorded=recorded, starts_unseen=unseen)
         prompt.began = Moment.now() if unseen else None
-        prompt.lacks = running.lacks if running is not None else left.reason if left is not None else None
+        prompt.lacks = running.lacks if running is not None else why
         # from 0.3.67 on they stand in the sixth part; kept in memory only, to clean the nodes' messages of them
         sixth = raw[5] if len(raw) > 5 and isinstance(raw[5], Mapping) else {}
         prompt.secrets = secret_values({**item.extra_data, **sixth}, self._host.sensitive_keys)
@@ -334,6 +334,14 @@ class Recorder:
         if running is None or not running.recorded or item.tag is None or running.item.tag is None:
             return None
         return running if item.tag == running.item.tag or item.tag[0] == running.task_id else None
+
+    def _lacks(self, item: QueueItem, tag: RowTag) -> tuple[tuple[str, ...], Wording | None]:
+        """Of the outputs that ComfyUI has left out those that its row needs, and why it has none."""
+        left = self._intake.left_out(item.prompt) if tag.row_number is not None else None
+        if left is None:
+            return (), None
+        lacks = lacking(item.prompt, left.outputs, self._host.node_classes(item.prompt), tag.workflow_type)
+        return lacks, left_out_reason(lacks, left.node_errors) if lacks else None
 
     def _on_worker(self) -> bool:
         thread = threading.current_thread()

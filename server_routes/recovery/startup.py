@@ -312,7 +312,9 @@ class StartupRecovery:
                 return self._endings.change(task, look(self._db.output_dir, sighting), prompt, outputs)
             case Action.ADOPT:
                 finishing = self._endings.finishing(task, self._endings.read(results), Savers.of(prompt, outputs))
-                return lambda record: dataclasses.replace(finishing(record), adopted=True)
+                return lambda record: dataclasses.replace(
+                    done := finishing(record), adopted=done.stage is Stage.FINISHED
+                )
             case Action.ASK:
                 return lambda task: task.entering(Stage.ASKING)
             case Action.CANCEL:

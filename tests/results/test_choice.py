@@ -16,6 +16,7 @@ from table_support import img
 from wfrecovery.bridge.results.choice import Savers, chosen
 from wfrecovery.bridge.results.contents import Contents
 from wfrecovery.bridge.results.find import Found
+from wfrecovery.bridge.results.left_out import lacking
 from wfrecovery.bridge.results.whole_result import whole_result
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.values import Kind, Result
@@ -86,11 +87,50 @@ def test_nothing_takes_the_place_of_what_the_saver_behind_row_task_did_not_save(
 
 
 def test_what_takes_only_the_row_s_picture_or_its_words_need_not_save_anything() -> None:
-    """A preview, a node that shows the prompt; and a saver that this prompt does not run for."""
+    """A preview, a node that shows the prompt, or the file name; and a saver that this prompt does not run for."""
     shows = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0], "text": ["2", 2]}}
-    prompt = {"2": row_task(), "3": shows, "5": saver(["2", 1]), "20": saver()}
-    assert choice(prompt, [picture("20")], ["3", "20"]) == "20.png"
+    name = {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}}
+    prompt = {"2": row_task(), "3": shows, "4": name, "5": saver(["2", 1]), "20": saver()}
+    assert choice(prompt, [picture("20")], ["3", "4", "20"]) == "20.png"
     assert choice(prompt, [picture("20")]) == "20.png", "nobody knows for which nodes it ran"
+
+
+def test_of_two_savers_that_row_task_names_the_last_one_counts() -> None:
+    """The mask does not take the place of the picture that was blocked, and needs not be there for it."""
+    prompt = {"2": row_task(), "20": saver(["2", 1]), "9": saver(["2", 1])}
+    assert choice(prompt, [picture("20")], ["20", "9"]) is None
+    assert choice(prompt, [picture("9")], ["20", "9"]) == "9.png"
+
+
+# ------------------------------------------------------------------ what ComfyUI leaves out
+
+IMAGE, VIDEO = "图片合成", "图生视频"
+
+
+def needs(prompt: dict[str, Any], node: str, workflow_type: str | None = IMAGE) -> bool:
+    """Whether the row has no result without that node; of no class is anything known."""
+    return lacking(prompt, [node], {}, workflow_type) == (node,)
+
+
+def test_the_row_needs_the_output_whose_file_would_be_delivered() -> None:
+    prompt = {"30": saver("mask"), "9": saver("picture")}
+    assert needs(prompt, "9")
+    assert needs(prompt, "9", None)
+    assert lacking(prompt, ["30", "9"], {}, IMAGE) == ("9",)
+    prompt["2"], prompt["30"]["inputs"]["filename_prefix"] = row_task(), ["2", 1]
+    assert needs(prompt, "30")
+    assert lacking(prompt, ["30", "9"], {}, IMAGE) == ("30",)
+
+
+@pytest.mark.parametrize(
+    "other", ["SaveAudio", "SaveAudioMP3", "SaveLatent", "SaveVideo", "SaveWEBM", "VHS_VideoCombine", "SaveText"]
+)
+def test_it_does_not_need_what_is_of_another_kind(other: str) -> None:
+    """Nor what shows a text."""
+    filmed = {"class_type": other, "inputs": {"filename_prefix": "x"}}
+    prompt = {"9": saver("picture"), "12": filmed, "13": {"class_type": "ShowAnything", "inputs": {"source": ["9", 0]}}}
+    assert lacking(prompt, ["12", "13"], {}, IMAGE) == ()
+    assert needs(prompt, "12", VIDEO) == (other in ("SaveVideo", "SaveWEBM", "VHS_VideoCombine"))
 
 
 # ------------------------------------------------------------------ after a crash
