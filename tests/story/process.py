@@ -125,6 +125,10 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._computer.now
 
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """Threads of our own would go on beside the story."""
+        return super().run_in_executor(None, func, *args)
+
     @property
     def idle(self) -> bool:
         """Whether nothing can be done before its next timer."""
