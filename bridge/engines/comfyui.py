@@ -143,12 +143,10 @@ class ComfyUIClient:
         self._accepted.add(body["prompt_id"])
         return SubmittedId(answer["prompt_id"])
 
-    async def _check_accepted(
-        self, prompt_id: str, workflow: Mapping[str, Any], node_errors: Any, workflow_type: str | None
-    ) -> None:
+    async def _check_accepted(self, prompt_id: str, workflow: Mapping[str, Any], node_errors: Any, kind: Any) -> None:
         """ComfyUI runs what is valid of a prompt. Without what makes the row's result it is stopped, and raises
         PromptRefusedError; where there is the plugin, that has it end as failed."""
-        lacks = await lacks_by_answer(self.node_classes, workflow, node_errors, workflow_type)
+        lacks = await lacks_by_answer(self.node_classes, workflow, node_errors, kind)
         if lacks:
             with contextlib.suppress(ComfyUIError):
                 if await self.plugin_task(prompt_id) is not None:

@@ -349,10 +349,10 @@ def test_a_file_that_may_not_be_read_stops_nobody(team: Team, monkeypatch: pytes
     task_id, disk = team.finished(5), team.db.table.files.disk
     read = disk.read
 
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, *most: int) -> bytes:
         if is_one(path.name):
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path)
+        return read(path, *most)
 
     monkeypatch.setattr(disk, "read", refused)
     team.publisher.flush()
