@@ -27,12 +27,25 @@ from wfrecovery.demo.comfyui_host.options import options
 from wfrecovery.demo.comfyui_host.server import PromptServer
 from wfrecovery.server_routes.plugin import Plugin, Surroundings
 
-#: As ComfyUI has it, before any plugin listens.
-INTERRUPT = model_management.interrupt_current_processing
+#: Functions of ComfyUI in whose place a plugin puts its own; as ComfyUI has them, before any plugin listens.
+HEARD: tuple[tuple[Any, str], ...] = (
+    (model_management, "interrupt_current_processing"),
+    (execution, "validate_prompt"),
+    (execution, "get_output_data"),
+)
+UNHEARD = [getattr(module, name) for module, name in HEARD]
 
 Handler = Callable[[Any], Awaitable[Any]]
 #: Turns that all prompts in the queue may take.
 MOST_TURNS = 2000
+
+
+def _put(functions: list[Any]) -> list[Any]:
+    """Have ComfyUI's functions be these; what they were."""
+    before = [getattr(module, name) for module, name in HEARD]
+    for (module, name), function in zip(HEARD, functions, strict=True):
+        setattr(module, name, function)
+    return before
 
 
 class Beside:
@@ -210,7 +223,7 @@ class Life(Process):
         super().__init__(computer)
         self.pen, self._reader = Pen(), Pen()
         self._interrupted = threading.Event()
-        self._interrupt = INTERRUPT
+        self._functions = UNHEARD
         pools = {"wfrecovery-writer": self.pen, "wfrecovery-reader": self._reader}
         self.server = Server(self.loop, self._accepted)
         self.worker = Worker(self, self.server, began, late)
@@ -235,16 +248,14 @@ class Life(Process):
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Interruptions are this process's own, and so is who listens to them."""
-        host = model_management
-        before = host.interrupt_current_processing, host._interrupted
-        host.interrupt_current_processing, host._interrupted = self._interrupt, self._interrupted
+        """ComfyUI's functions are this process's own, and so is who listens to them."""
+        before, interrupted = _put(self._functions), model_management._interrupted
+        model_management._interrupted = self._interrupted
         try:
             with super().on():
                 yield
         finally:
-            self._interrupt = host.interrupt_current_processing
-            host.interrupt_current_processing, host._interrupted = before
+            self._functions, model_management._interrupted = _put(before), interrupted
 
     def bury(self) -> None:
         """Take away what is left in memory."""
