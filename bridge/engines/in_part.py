@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..results.expected import NodeClass
-from ..results.left_out import lacking, left_out, not_run
+from ..results.left_out import lacking, left_out, may_lack, not_run
 from .errors import EngineError
 from .history import ABSENT, Place, Sighting, sighting_of_history
 from .refusals import left_out_reason
@@ -37,6 +37,8 @@ async def _lacks(entry: Mapping[str, Any], ask: Ask) -> tuple[str, ...]:
     item = entry.get("prompt")
     prompt, extra_data, outputs = item[2:5] if isinstance(item, list) and len(item) > 4 else ({}, {}, [])
     if not isinstance(prompt, Mapping) or not isinstance(extra_data, Mapping) or "wfrecovery" not in extra_data:
+        return ()
+    if not may_lack(prompt, outputs):  # as nearly always: nothing is asked
         return ()
     classes = await _classes(ask, prompt)
     tag = extra_data["wfrecovery"]

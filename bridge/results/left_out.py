@@ -3,12 +3,12 @@ cannot do without."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from ..table.records import WorkflowType
 from .choice import Savers, takes_file_name
-from .core_nodes import CORE_NODES
+from .core_nodes import CORE_NODES, is_link
 from .expected import NodeClass, writes_no_file
 
 #: Words in the names of classes that save films, and what no row is for.
@@ -19,8 +19,8 @@ _NEITHER: Final = ("audio", "latent", "text")
 def left_out(node_errors: Any) -> list[str]:
     """The outputs that ComfyUI does not run, by the ``node_errors`` of its answer."""
     errors = node_errors.values() if isinstance(node_errors, Mapping) else ()
-    outputs = (str(output) for error in errors for output in error.get("dependent_outputs", ()))
-    return list(dict.fromkeys(outputs))
+    told = (error.get("dependent_outputs") for error in errors if isinstance(error, Mapping))
+    return list(dict.fromkeys(str(output) for outputs in told if isinstance(outputs, list) for output in outputs))
 
 
 def lacking(
@@ -28,7 +28,7 @@ def lacking(
 ) -> tuple[str, ...]:
     """The one of the outputs left out whose file would have been delivered, if it is among them: of those that make
     what the workflow makes the last that takes its file name from Row Task, or else something, or the last at all."""
-    savers = Savers.of(prompt, outputs)
+    savers = Savers.of(prompt, ())
     fitting = [
         node
         for node, inner in prompt.items()
@@ -51,6 +51,19 @@ def _may_make(node: Any, classes: Mapping[str, NodeClass], workflow_type: str | 
     known = classes.get(str(node.get("class_type")))
     own = known is not None and known.name in CORE_NODES.get(known.module, {})
     return own or takes_file_name(inputs if isinstance(inputs, Mapping) else ())
+
+
+def may_lack(prompt: Mapping[str, Any], outputs: Collection[str]) -> bool:
+    """Whether an output may have been left out of a prompt that was queued for `outputs`: what is left out has an end
+    of the graph behind it, or is one."""
+    needed = {
+        str(value[0])
+        for node in prompt.values()
+        if isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping)
+        for value in node["inputs"].values()
+        if is_link(value)
+    }
+    return any(node not in outputs for node in prompt if node not in needed)
 
 
 def not_run(prompt: Mapping[str, Any], outputs: Sequence[str], classes: Mapping[str, NodeClass]) -> list[str]:

@@ -114,15 +114,16 @@ class Endings:
         return self.finishing(task, whole, savers)
 
     def finishing(self, task: TaskRecord, results: tuple[Result, ...], savers: Savers) -> Change:
-        """The change to 已完成 with these files, the one to deliver among them chosen, and kept while it waits."""
+        """The change to 已完成 with these files, the one to deliver among them chosen, and kept while it waits; to 失败
+        where what would have saved that one saved nothing."""
         bare = replace(task.with_outbox(file=None), results=results)
         file = chosen(bare, self._output_dir, savers) if task.row_number is not None else None
-        if file is not None:
-            self._contents.keep(task.task_id, file)
-
-        elif task.row_number is not None and (nameless := savers.nameless(results)):
+        nameless = savers.nameless(results) if task.row_number is not None and file is None else ()
+        if nameless:
             nothing = nothing_saved(nameless)
             return _unless_final(lambda record: failed(record, nothing))
+        if file is not None:
+            self._contents.keep(task.task_id, file)
         path = file.path if file is not None else None
         return _unless_final(lambda record: finished(record.with_outbox(file=path), results))
 

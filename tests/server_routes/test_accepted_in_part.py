@@ -14,11 +14,19 @@ from PIL import Image
 from plugin_support import Comfy, Shared, Start, all_hosts, one_host, picture, row
 
 from wfrecovery import bridge
-from wfrecovery.bridge.engines.history import Place
+from wfrecovery.bridge.engines.history import ABSENT, Place
+from wfrecovery.bridge.engines.in_part import seen_in
 from wfrecovery.bridge.engines.refusals import refusal_text
+from wfrecovery.bridge.recovery.decisions import Action, Decision
+from wfrecovery.bridge.results.contents import Contents
+from wfrecovery.bridge.results.expected import NodeClass
+from wfrecovery.bridge.results.left_out import left_out
 from wfrecovery.bridge.table.changes import new_task
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.values import Kind, Result
+from wfrecovery.bridge.wording import Wording
+from wfrecovery.server_routes.queue.ending import Endings
 from wfrecovery.server_routes.queue.intake import Intake
 from wfrecovery.server_routes.queue.prompts import Prompts
 from wfrecovery.server_routes.recovery.startup import StartupRecovery
@@ -188,3 +196,55 @@ def test_what_ran_without_an_output_is_not_the_end_of_the_task(tmp_path: Path) -
     task = new_task(db.table.claim_id("图片合成"), Stage.RUNNING, comfyui_task_id="a prompt")
     assert recovery._sighting(task, {"outputs_to_execute": ["20"]}).place is Place.SUCCEEDED
     assert recovery._sighting(task, {"outputs_to_execute": ["9", "20"]}).place is Place.ABSENT
+
+
+@pytest.mark.parametrize("saved", ["9", "20"])
+def test_what_is_adopted_after_a_crash_is_the_row_s_own_or_nothing(saved: str, tmp_path: Path) -> None:
+    """All nodes had ended before, and what saves the row's file was blocked."""
+    db = DatabaseManager(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    endings = Endings(tmp_path, Contents(db.table.files, tmp_path))
+    others: dict[str, Any] = dict.fromkeys(
+        ("host", "requeueing", "requests", "writer", "settings", "on_change", "on_progress")
+    )
+    recovery = StartupRecovery(db=db, endings=endings, **others)
+    task = db.table.get(db.add_workflow_task(row(2), "图片合成"))
+    graph = {"prompt": with_mask("a", row_task=2), "outputs_to_execute": ["9", "20"]}
+    adopt = Decision(Action.ADOPT, Wording("found", "找到"))
+    done = recovery._change(task, adopt, ABSENT, graph, (Result("a.png", Kind.PICTURE, node=saved),))(task)
+    assert (done.stage is Stage.FINISHED, done.adopted) == (saved == "9", saved == "9")
+    assert saved == "9" or "node 9" in str(done.error_message)
+
+
+def test_what_is_no_answer_of_comfyui_s_tells_of_nothing_left_out() -> None:
+    for odd in (None, [], "no", {"9": None}, {"9": "no"}, {"9": {}}, {"9": {"dependent_outputs": "9"}}):
+        assert left_out(odd) == []
+    assert left_out({"7": {"dependent_outputs": ["9", "20"]}, "8": {"dependent_outputs": [9]}}) == ["9", "20"]
+
+
+@pytest.mark.parametrize("through", [True, False], ids=["hands its picture on", "ends there"])
+def test_comfyui_is_asked_about_a_prompt_that_has_ended_only_where_something_may_be_missing(through: bool) -> None:
+    """A `main.py` looks up hundreds when it starts."""
+    graph = with_mask("asked", row_task=2)
+    if through:  # the row's saver hands its picture on to one that shows it
+        graph["30"] = {"class_type": "PreviewImage", "inputs": {"images": ["9", 0]}}
+    outputs = [node for node in ("9", "20", "30") if node in graph]
+    item = [0, "p", graph, {"wfrecovery": row(2)}, outputs]
+    entry = {"prompt": item, "outputs": {}, "status": {"status_str": "success", "completed": True, "messages": []}}
+    asked: list[str] = []
+
+    async def classes(prompt: Any) -> dict[str, NodeClass]:
+        asked.extend(prompt)
+        return {
+            name: NodeClass(name, "nodes", output_node=name in ("SaveImage", "PreviewImage"))
+            for name in ("SaveImage", "PreviewImage", "LoadImage", "EmptyImage")
+        }
+
+    def seen() -> Place:
+        return asyncio.run(seen_in({"p": entry}, "p", classes, heard=False)).place
+
+    assert seen() is Place.SUCCEEDED
+    assert asked == []
+    item[4] = ["20"]
+    assert seen() is Place.FAILED
+    assert asked
