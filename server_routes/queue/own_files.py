@@ -60,12 +60,12 @@ class OwnFiles:
         told = {_root(result) for result in (*ended.named, *ended.results)} | set(ended.outside.values())
         quiet = [node for node in prompt.item.outputs if node in cached and node not in told]
         known = signatures(prompt.item.prompt) if quiet else {}
+        # by a node with the same inputs, which another prompt may have called by another id
+        before = ((node, self._origins.found_before(known.get(node, ""))) for node in quiet)
         written = [
-            result
-            if _root(result) == node
-            else replace(result, node=node)  # another prompt's node, with the same inputs
-            for node in quiet
-            for result in self._origins.found_before(known.get(node, ""))
+            result if _root(result) == node else replace(result, node=node)
+            for node, results in before
+            for result in results
         ]
         if quiet == list(prompt.item.outputs):
             written += self._origins.found_before(signature_of(prompt.item.prompt, quiet))
