@@ -17,7 +17,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from engine_support import DONE, GRAPH, Engine, enter, hurry, main_py, process_row, recovered, until
@@ -27,7 +27,7 @@ from PIL import Image
 from wfrecovery import bridge
 from wfrecovery.bridge.engines import in_use
 from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError, PromptRefusedError, sighting_of_record
-from wfrecovery.bridge.engines.history import Place, Sighting
+from wfrecovery.bridge.engines.history import Place, ResultFile, Sighting
 from wfrecovery.bridge.recovery import following
 from wfrecovery.bridge.table.changes import started, wished_away
 from wfrecovery.bridge.table.lives import Life, Surroundings
@@ -739,6 +739,42 @@ def test_what_the_plugin_does_not_list_is_missing_from_main_s_record_as_well(tmp
     task_id = asyncio.run(submitted(db, recovery, 2))
     told = asyncio.run(recovery.finish(task_id))
     assert (len(told["output_files"]), told["metadata"]["unlisted"]) == (1, 7)
+
+
+@pytest.mark.parametrize("by_number", [True, False], ids=["a client of its own", "the plugin"])
+@pytest.mark.parametrize("turned", [True, False])
+def test_main_py_delivers_what_the_row_s_saver_made(
+    tmp_path: Path, engine: Engine, by_number: bool, turned: bool
+) -> None:
+    """In whatever order the files are told: by the plugin's record, or by a client that names nodes by numbers."""
+    widgets = {"row_number": 2, "product_name": "产品2", "model_name": "模特", "workflow_type": "图片合成"}
+    graph = {
+        "5": {"class_type": "WfrecoveryRowTask", "inputs": widgets},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": ["5", 1]}},
+        "20": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "mask"}},
+    }
+    results = [Result("own.png", node="9"), Result("mask.png", node="20")][:: -1 if turned else 1]
+    by_client = tuple(ResultFile(result.path, node=cast(Any, int(result.node or 0))) for result in results)
+    plugins = sighting_of_record(TaskRecord("img_20261123_001", stage=Stage.FINISHED, results=tuple(results)))
+    engine.at_first = Sighting(Place.SUCCEEDED, by_client) if by_number else plugins
+    fetched: dict[str, Path] = {}
+
+    async def download(file: ResultFile, target: Path) -> None:
+        fetched[file.filename] = target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(target)
+
+    engine.download = download  # type: ignore[method-assign]
+    db, recovery = main_py(tmp_path, engine)
+
+    async def story() -> dict[str, Any]:
+        task_id = enter(db, 2)
+        await recovery.submit(task_id, graph)
+        return await recovery.finish(task_id)
+
+    told = asyncio.run(story())
+    assert told["status"] == "已完成"
+    assert tmp_path / told["metadata"]["feishu"]["file"] == fetched["own.png"]
 
 
 def test_what_a_comfyui_has_said_before_it_went_down_is_not_believed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -114,3 +116,61 @@ def test_a_queue_that_a_later_plugin_puts_in_the_place_of_comfyui_s_is_the_one_t
     server.prompt_queue.wipe_queue()
     assert heard.deleted_ids == ["p0"]
     assert host.hides_pending == hides
+
+
+# ------------------------------------------------------------------ a ComfyUI that does it in another way
+
+
+def at_once(prompt: Any) -> Any:
+    """No coroutine, as far as anybody sees."""
+    return prompt
+
+
+async def with_one(prompt: Any) -> Any:
+    return True, None, prompt, {}
+
+
+async def by_name(prompt_id: Any, prompt: Any, partial_execution_list: Any = None) -> Any:
+    return True, prompt_id, prompt, partial_execution_list
+
+
+@pytest.mark.parametrize(
+    ("validate", "told", "heard"),
+    [
+        (at_once, (("a graph",), {}), []),
+        (with_one, (("a graph",), {}), []),
+        (by_name, (("id", "a graph"), {}), ["a graph"]),
+        (by_name, ((), {"prompt_id": "id", "prompt": "a graph"}), ["a graph"]),
+    ],
+)
+def test_a_validation_of_another_shape_stays_as_it_is(
+    validate: Any, told: tuple[Any, Any], heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers what it answered, and nothing breaks where we cannot hear it."""
+    module = SimpleNamespace(validate_prompt=validate)
+    monkeypatch.setitem(sys.modules, "execution", module)  # type: ignore[arg-type]
+    noted: list[Any] = []
+    Host(server_with(PromptQueue)).hear_verdicts(lambda prompt, verdict: noted.append(prompt) or verdict)
+    (answer, plain) = (function(*told[0], **told[1]) for function in (module.validate_prompt, validate))
+    if inspect.iscoroutine(plain):
+        answer, plain = asyncio.run(answer), asyncio.run(plain)
+    assert answer == plain
+    assert noted == heard
+
+
+@pytest.mark.parametrize("module", [SimpleNamespace(), SimpleNamespace(get_output_data=at_once), None])
+def test_a_comfyui_that_runs_its_nodes_in_another_way_does_so(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(vars(module)) if module is not None else {}
+    monkeypatch.setitem(sys.modules, "execution", module)
+    Host(server_with(PromptQueue)).hide_from_nodes("lent")
+    assert module is None or vars(module) == before
+
+
+def test_a_server_that_knows_no_client_runs_its_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(get_output_data=with_one)
+    monkeypatch.setitem(sys.modules, "execution", module)  # type: ignore[arg-type]
+    host = Host(server_with(PromptQueue))
+    host.server = SimpleNamespace()
+    host.hide_from_nodes("lent")
+    assert module.get_output_data is not with_one
+    assert asyncio.run(module.get_output_data("x")) == (True, None, "x", {})
