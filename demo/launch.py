@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["ComfyNotStartedError", "ComfyProcess", "find_comfyui", "free_port"]
+from .serving.ports import free_port
+
+__all__ = ["ComfyNotStartedError", "ComfyProcess", "find_comfyui"]
 
 _LOOPBACK = "127.0.0.1"
 #: Settings of the person who starts a test must not reach what it starts.
@@ -57,14 +58,6 @@ def python_of(comfyui: Path) -> str:
             if (comfyui / folder / name).exists():
                 return str(comfyui / folder / name)
     return sys.executable
-
-
-def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _get(url: str) -> Any:

@@ -13,6 +13,8 @@ from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from .ports import free_port
+
 __all__ = ["Handler", "Server"]
 
 #: l_onoff and l_linger are shorts on Windows
@@ -20,7 +22,10 @@ _LINGER: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves until `close`, which also ends the connections that are kept alive, and those that hang."""
+    """Serves until `close`, which also ends the connections that are kept alive, and those that hang.
+
+    On port 0 it looks for one itself.
+    """
 
     daemon_threads = True
     # On Windows this would let two servers share a port.
@@ -33,7 +38,7 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
-        super().__init__((host, port), handler)
+        super().__init__((host, port or free_port(host)), handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=name, daemon=True)
         self._thread.start()
 

@@ -23,7 +23,8 @@ from wfrecovery.bridge.table.folder_test import FolderTest
 from wfrecovery.bridge.table.manager import DatabaseManager
 from wfrecovery.bridge.version import VERSION
 from wfrecovery.demo.feishu_host.stand_in import Fault, FeishuStandIn
-from wfrecovery.demo.launch import ComfyProcess, free_port
+from wfrecovery.demo.launch import ComfyProcess
+from wfrecovery.demo.serving.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 #: No four letters of these stand in any message for another reason.

@@ -17,7 +17,8 @@ from PIL import Image
 from plugin_support import REAL, until
 
 from wfrecovery import bridge
-from wfrecovery.demo.launch import ComfyProcess, free_port
+from wfrecovery.demo.launch import ComfyProcess
+from wfrecovery.demo.serving.ports import free_port
 
 GATE = Path(__file__).parent / "gate_nodes"
 

@@ -1,7 +1,7 @@
 """A node that queues its own prompt once more, as those do that load in batches; and hears no interruption.
 
-Each part waits for the file `PREFIX.1`, `PREFIX.2`, … in the folder that the environment names. What stands in it is
-what the node raises; nothing in it: the part saves its picture.
+Each part makes `PREFIX.1.begun`, `PREFIX.2.begun`, … in the folder that the environment names, and waits there for the
+file `PREFIX.1`, `PREFIX.2`, … What stands in it is what the node raises; nothing in it: the part saves its picture.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class TryNext:
         for number in following if not late else ():
             self._queue_next(unique_id, number)
         go = Path(os.environ["TRY_PARTS"], f"{prefix}.{part}")
+        go.with_name(f"{go.name}.begun").touch()
         while not go.exists():
             time.sleep(0.01)
         if go.read_text():
