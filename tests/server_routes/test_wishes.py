@@ -389,8 +389,8 @@ def test_the_queue_is_cleared_while_many_are_queued_again(comfy: Comfy, cancel: 
             cancel(comfy, "")
             assert not retried.done()
         answer = retried.result().json()
-    assert comfy.pending() in ([], [running])
-    assert (answer["done"], sorted(answer["refused"])) == ([], ids)
+    assert comfy.pending() in ([], [running]), answer
+    assert (answer["done"], sorted(answer["refused"])) == ([], ids), (answer, comfy.records())
     assert [comfy.stage(prompt) for prompt in prompts] == ["cancelled"] * 6
     assert [comfy.times(prompt, "started") for prompt in prompts] == [0] * 6
 
