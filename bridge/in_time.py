@@ -16,8 +16,10 @@ async def within(seconds: float, asked: Awaitable[_One]) -> _One:
     asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # also one that nobody hears
     try:
         done, _ = await asyncio.wait({asking}, timeout=seconds)
-    finally:
+    except asyncio.CancelledError:  # where its loop was left nothing of it can be stopped any more
         asking.cancel()
+        raise
+    asking.cancel()
     if not done:
         raise asyncio.TimeoutError
     return asking.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -48,3 +49,22 @@ def test_an_error_is_the_answer() -> None:
 
     with pytest.raises(LookupError, match="no such task"):
         asyncio.run(within(60, refuses()))
+
+
+def test_who_asks_in_a_loop_that_was_left_hears_no_error_of_that() -> None:
+    """It would be taken for the engine's, and who asked would go on without a loop."""
+    heard: list[Exception] = []
+
+    async def asks() -> None:
+        try:
+            await within(60, asyncio.Event().wait())
+        except Exception as error:
+            heard.append(error)
+
+    left = asyncio.new_event_loop()
+    asking: asyncio.Task[None] | None = left.create_task(asks())
+    left.run_until_complete(asyncio.sleep(0.01))
+    left.close()
+    asking = None
+    gc.collect()
+    assert (asking, heard) == (None, [])

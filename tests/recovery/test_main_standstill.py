@@ -33,10 +33,13 @@ class Asked(Engine):
         super().__init__()
         self.asked, self.plugin = 0, None
         self.at_first = Sighting(Place.RUNNING)
+        self.hangs = False
         self.progress: Callable[..., Any] | None = None
 
     async def plugin_status(self) -> Any:
         self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         if not self.reachable:
             raise ComfyUIUnreachableError("no answer")
         return self.plugin
@@ -204,7 +207,13 @@ def test_it_looks_also_where_a_loop_was_left_in_the_middle(run: Run) -> None:
     left.close()
 
 
-def test_who_is_never_heard_of_again_is_followed_no_more(run: Run) -> None:
+@pytest.mark.parametrize("asks", [False, True])
+def test_who_is_never_heard_of_again_is_followed_no_more(
+    run: Run, asks: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is anything said of that, whether ComfyUI was being asked or not."""
+    monkeypatch.setattr(watch, "LOOK_SECONDS", 0.0 if asks else 60.0)
+    run.engine.hangs = True
     standing = run.recovery._standing
 
     async def for_ever() -> None:
@@ -213,7 +222,7 @@ def test_who_is_never_heard_of_again_is_followed_no_more(run: Run) -> None:
 
     left = asyncio.new_event_loop()
     following: Any = left.create_task(for_ever())
-    left.run_until_complete(asyncio.sleep(0.1))
+    left.run_until_complete(until(lambda: run.engine.asked == asks and standing._looking))
     assert standing._followers == 1
     following = None
     left.close()
@@ -221,6 +230,7 @@ def test_who_is_never_heard_of_again_is_followed_no_more(run: Run) -> None:
     assert (following, standing._followers) == (None, 0)
     standing._looking = None
     gc.collect()  # Python reports what was pending there: here, not in whatever test comes later
+    assert [record.getMessage() for record in caplog.records if record.name == "wfrecovery"] == []
 
 
 def test_a_bot_that_never_answers_holds_up_neither_the_run_nor_its_end(tmp_path: Path, bot: FeishuStandIn) -> None:
