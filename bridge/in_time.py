@@ -1,10 +1,11 @@
-"""An answer in time, or none."""
+"""An answer in time, or none; and what goes on beside a block, no longer than the block."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from typing import Any, TypeVar
 
 _One = TypeVar("_One")
 
@@ -23,3 +24,24 @@ async def within(seconds: float, asked: Awaitable[_One]) -> _One:
     if not done:
         raise asyncio.TimeoutError
     return asking.result()
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, _One]) -> AsyncIterator[asyncio.Task[_One]]:
+    """It goes on beside the block and is stopped with it; what it raises is for who asks it. Where the block's loop was
+    left (GeneratorExit) there is no loop any more in which it could be stopped."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    except GeneratorExit:
+        raise
+    except BaseException:
+        await _stopped(task)
+        raise
+    await _stopped(task)
+
+
+async def _stopped(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})  # not itself: who is stopped meanwhile must hear of that
+    task.cancelled() or task.exception()

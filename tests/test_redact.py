@@ -425,6 +425,6 @@ def test_a_long_text_takes_no_long_time() -> None:
     listed = ("['a','" * 30_000, "{'name':'" * 30_000, "api key " * 30_000, "-----BEGIN PRIVATE KEY-----" * 10_000)
     plain = ("a" * 300_000, "a:" * 100_000, "token=" * 50_000, "'\"" * 100_000, "key: " + " " * 200_000)
     for text in (*plain, *listed, "Authorization: " + "a " * 100_000, "token: [" * 30_000):
-        started = time.monotonic()
+        started = time.process_time()
         redact(text)
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5

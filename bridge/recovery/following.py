@@ -15,6 +15,7 @@ from ..engines.comfyui import new_prompt_id
 from ..engines.errors import EngineError, RenderLimitError
 from ..engines.history import ABSENT, COME_TO_REST, UNKNOWN, Place, Sighting
 from ..engines.in_use import EngineInUse, OfLoop, OnProgress
+from ..in_time import beside
 from ..settings import Settings
 from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
 from ..table.manager import DatabaseManager
@@ -221,8 +222,7 @@ class Following:
             self.losses.was_seen(task, at_first.place)
         seen: list[Place] = []
         in_turn = asyncio.Event()
-        waiting = asyncio.create_task(self._waited_for(task.comfyui_task_id, seen, in_turn))
-        try:
+        async with beside(self._waited_for(task.comfyui_task_id, seen, in_turn)) as waiting:
             counting = await self.losses.counts_starts()
             while True:
                 pause = LOOK_SECONDS if in_turn.is_set() else self._turns.one.pause(LOOK_SECONDS)
@@ -237,10 +237,6 @@ class Following:
                 waits = record.stage is Stage.QUEUED and in_turn.is_set()
                 if counting and waits and await self._runs(record, seen):
                     await written(self._db, task.task_id, if_ours(self._db, _seen_running))
-        finally:
-            waiting.cancel()
-            await asyncio.wait({waiting})  # not itself: who is stopped meanwhile must hear of that
-            waiting.cancelled() or waiting.exception()
 
     async def _looked_up(self, job_id: str) -> Sighting:
         async with self._turns.one.asking:

@@ -19,6 +19,7 @@ from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.recovery import standing
 from wfrecovery.bridge.standstill import watch
+from wfrecovery.bridge.table.records import Stage
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 STANDS = "没有任何进展"
@@ -230,6 +231,29 @@ def test_who_is_never_heard_of_again_is_followed_no_more(
     assert (following, standing._followers) == (None, 0)
     standing._looking = None
     gc.collect()  # Python reports what was pending there: here, not in whatever test comes later
+    assert [record.getMessage() for record in caplog.records if record.name == "wfrecovery"] == []
+
+
+def test_a_row_whose_loop_was_left_ends_without_a_word(
+    tmp_path: Path, bot: FeishuStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of its render: the next run finds its prompt running, and may have it."""
+    run: Any = Run(tmp_path, bot, feishu_webhook_url="")
+    left = asyncio.new_event_loop()
+    following: Any = left.create_task(process_row(run.db, run.recovery, 2))
+    table = run.db.table
+
+    def seen() -> list[tuple[Any, ...]]:
+        records = [table.get(task_id) for task_id in table.ids()]
+        return [(one.comfyui_task_id, one.stage, one.attempts, one.error_message) for one in records]
+
+    left.run_until_complete(until(lambda: [stage for _, stage, *_ in seen()] == [Stage.RUNNING]))
+    before = seen()
+    following = run = None
+    left.close()
+    gc.collect()  # whatever is raised there fails this test, and Python reports here what was pending
+    assert (following, run) == (None, None)
+    assert seen() == before
     assert [record.getMessage() for record in caplog.records if record.name == "wfrecovery"] == []
 
 
