@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -46,6 +47,7 @@ ROOMS = (
     "bridge.documents",
     "bridge.in_time",
     "bridge.inside",
+    "bridge.of_loop",
     "bridge.redact",
     "bridge.secret_names",
     "bridge.wording",
@@ -227,6 +229,13 @@ def test_nobody_waits_with_what_loses_a_cancellation() -> None:
     """`bridge/in_time.py` says why."""
     rooms = [path for room in ("bridge", "server_routes", "nodes") for path in (ROOT / room).rglob("*.py")]
     assert [path for path in rooms if "asyncio.wait_for(" in path.read_text("utf-8")] == []
+
+
+def test_nobody_holds_what_raises_where_its_loop_was_left() -> None:
+    """`bridge/of_loop.py` says why."""
+    made = re.compile(r"asyncio\.(Lock|Semaphore|BoundedSemaphore|Condition)\b(?!\):)")
+    rooms = [path for path in (ROOT / "bridge").rglob("*.py") if made.search(path.read_text("utf-8"))]
+    assert rooms == []
 
 
 def test_no_module_and_no_style_sheet_is_too_long() -> None:

@@ -7,11 +7,12 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import aiohttp
 
 from ..in_time import within
+from ..of_loop import Lock, OfLoop
 from ..redact import redact
 from ..table.changes import job_id_in
 from .calling import called, said_by, taken
@@ -42,24 +43,7 @@ _BROKEN_OFF: Final = frozenset({"ProtocolError", "RemoteProtocolError", "ReadErr
 
 OnSeen = Callable[[Sighting], None]
 OnProgress = Callable[[int, int], None]
-_One = TypeVar("_One")
 _TITLES: Final[Mapping[str, str]] = {"comfyui": "ComfyUI", "runninghub": "RunningHub"}
-
-
-class OfLoop(Generic[_One]):
-    """What belongs to one event loop, as a lock does: a `main.py` with a menu runs one loop after the other."""
-
-    def __init__(self, make: Callable[[], _One]) -> None:
-        self._make = make
-        self._made: tuple[asyncio.AbstractEventLoop, _One] | None = None
-
-    @property
-    def one(self) -> _One:
-        """That of the loop that runs."""
-        loop = asyncio.get_running_loop()
-        if self._made is None or self._made[0] is not loop:
-            self._made = loop, self._make()
-        return self._made[1]
 
 
 class EngineInUse:
@@ -78,7 +62,7 @@ class EngineInUse:
         self._away_until = self._silence = 0.0
         self._answers = self._has_answered = False
         #: held by who asks until there was a first answer, and while the plugin is asked about itself
-        self._first, self._asking_plugin = OfLoop(asyncio.Lock), OfLoop(asyncio.Lock)
+        self._first, self._asking_plugin = OfLoop(Lock), OfLoop(Lock)
         self._plugin_said: tuple[float, Mapping[str, Any] | None] = (float("-inf"), None)
         self._said: set[str] = set()
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import EngineError, RenderLimitError
 from ..engines.history import ABSENT, COME_TO_REST, UNKNOWN, Place, Sighting
-from ..engines.in_use import EngineInUse, OfLoop, OnProgress
+from ..engines.in_use import EngineInUse, OnProgress
 from ..in_time import beside
+from ..of_loop import OfLoop
 from ..settings import Settings
 from ..table.changes import asking, blameless, cancelled, failed, started, unsubmitted
 from ..table.manager import DatabaseManager

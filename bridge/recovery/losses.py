@@ -11,7 +11,8 @@ from typing import Final
 
 from ..engines.errors import EngineError
 from ..engines.history import Place
-from ..engines.in_use import EngineInUse, OfLoop
+from ..engines.in_use import EngineInUse
+from ..of_loop import Lock, OfLoop
 from ..table.changes import wished_away
 from ..table.database import Change
 from ..table.manager import DatabaseManager
@@ -40,7 +41,7 @@ class Losses:
 
     def __init__(self, db: DatabaseManager, engine: EngineInUse, submitting: Submitting) -> None:
         self._db, self._engine, self._submitting = db, engine, submitting
-        self._judging = OfLoop(asyncio.Lock)
+        self._judging = OfLoop(Lock)
         self.queue = QueueLooks(engine)
         #: ids of tasks with which the engine has gone down, and of which nothing was decided since
         self.lost: set[str] = set()

@@ -13,7 +13,8 @@ from typing import Final
 
 from ..engines.errors import EngineError
 from ..engines.history import Place
-from ..engines.in_use import EngineInUse, OfLoop
+from ..engines.in_use import EngineInUse
+from ..of_loop import Lock, OfLoop
 from ..table.records import TaskRecord
 from ..table.values import QueuePlace
 
@@ -38,7 +39,7 @@ class QueueLooks:
 
     def __init__(self, engine: EngineInUse) -> None:
         self._engine = engine
-        self._looking = OfLoop(asyncio.Lock)
+        self._looking = OfLoop(Lock)
         self._fresh_until = float("-inf")
         self._number = 0
         #: None where the client cannot tell

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..engines.in_use import EngineInUse, OfLoop
+from ..engines.in_use import EngineInUse
+from ..of_loop import Lock, OfLoop
 from ..results.contents import Contents
 from ..results.expected import NodeClass, expected_files
 from ..results.find import Found, find_results
@@ -22,7 +23,7 @@ class Search:
 
     def __init__(self, db: DatabaseManager, engine: EngineInUse) -> None:
         self._db, self._engine = db, engine
-        self._turn = OfLoop(asyncio.Lock)
+        self._turn = OfLoop(Lock)
         self._wanted: dict[str, TaskRecord] = {}
         self._found: dict[str, Sequence[Found]] = {}
 

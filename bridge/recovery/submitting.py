@@ -14,7 +14,8 @@ from typing import Any, Final
 from ..engines.address import same_engine
 from ..engines.comfyui import new_prompt_id
 from ..engines.errors import BusyError, EngineError, NotSentError, RefusedError, RenderLimitError
-from ..engines.in_use import EngineInUse, OfLoop
+from ..engines.in_use import EngineInUse
+from ..of_loop import Lock, OfLoop
 from ..settings import Settings, UnknownEnd
 from ..table.changes import CANCELLED, answered, asking, cancelled, failed, sent_off, submitted
 from ..table.database import Change
@@ -78,7 +79,7 @@ class Submitting:
 
     def __init__(self, db: DatabaseManager, engine: EngineInUse, delivery: RunDelivery, limits: Settings) -> None:
         self._db, self._engine = db, engine
-        self._one_by_one = OfLoop(asyncio.Lock)
+        self._one_by_one = OfLoop(Lock)
         #: what the engine said when a task was sent the last time, and how many questions were unanswered before that
         self._unsent: dict[str, tuple[Wording, int]] = {}
         self.allowance = Allowance(limits.max_renders, db.unsent)

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from ..of_loop import Condition, Semaphore
 from ..table.records import id_sort_key
 
 #: Where a task stands among all: `id_sort_key` of its id.
@@ -27,11 +28,11 @@ class Turns:
 
     #: What waits to be sent again, by when it was entered, as often as it is followed; and told whenever one of it was.
     to_send: list[Place]
-    moved: asyncio.Condition
+    moved: Condition
 
     def __init__(self) -> None:
-        self.asking, self.following, self.fetching = (asyncio.Semaphore(_FEW) for _ in range(3))
-        self.to_send, self.moved = [], asyncio.Condition()
+        self.asking, self.following, self.fetching = (Semaphore(_FEW) for _ in range(3))
+        self.to_send, self.moved = [], Condition()
         self._followed: list[str] = []
 
     @contextlib.contextmanager

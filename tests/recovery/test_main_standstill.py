@@ -19,7 +19,7 @@ from wfrecovery.bridge.engines.comfyui import ComfyUIUnreachableError
 from wfrecovery.bridge.engines.history import Place, Sighting
 from wfrecovery.bridge.recovery import standing
 from wfrecovery.bridge.standstill import watch
-from wfrecovery.bridge.table.records import Stage
+from wfrecovery.bridge.table.records import Stage, TaskRecord
 from wfrecovery.demo.feishu_host.stand_in import FeishuStandIn
 
 STANDS = "没有任何进展"
@@ -234,26 +234,33 @@ def test_who_is_never_heard_of_again_is_followed_no_more(
     assert [record.getMessage() for record in caplog.records if record.name == "wfrecovery"] == []
 
 
-def test_a_row_whose_loop_was_left_ends_without_a_word(
-    tmp_path: Path, bot: FeishuStandIn, caplog: pytest.LogCaptureFixture
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # what was just about to begin
+@pytest.mark.parametrize("rows", [1, 30])
+def test_rows_whose_loop_was_left_end_without_a_word(
+    rows: int, tmp_path: Path, bot: FeishuStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In the middle of its render: the next run finds its prompt running, and may have it."""
+    """In the middle of a render, with and without others that wait to be asked about: the next run finds the prompts as
+    they are, and may have them."""
     run: Any = Run(tmp_path, bot, feishu_webhook_url="")
     left = asyncio.new_event_loop()
-    following: Any = left.create_task(process_row(run.db, run.recovery, 2))
+    following: Any = [left.create_task(process_row(run.db, run.recovery, row)) for row in range(2, 2 + rows)]
     table = run.db.table
 
-    def seen() -> list[tuple[Any, ...]]:
-        records = [table.get(task_id) for task_id in table.ids()]
-        return [(one.comfyui_task_id, one.stage, one.attempts, one.error_message) for one in records]
+    def seen() -> list[TaskRecord]:
+        return [table.get(task_id) for task_id in table.ids()]
 
-    left.run_until_complete(until(lambda: [stage for _, stage, *_ in seen()] == [Stage.RUNNING]))
-    before = seen()
+    def all_sent() -> bool:
+        stages = [record.stage for record in seen() if record.comfyui_task_id]
+        return len(stages) == rows and Stage.RUNNING in stages
+
+    left.run_until_complete(until(all_sent))
+    sent = {record.task_id: record.comfyui_task_id for record in seen()}
     following = run = None
     left.close()
     gc.collect()  # whatever is raised there fails this test, and Python reports here what was pending
     assert (following, run) == (None, None)
-    assert seen() == before
+    assert {record.task_id: record.comfyui_task_id for record in seen()} == sent
+    assert {(record.stage.final, record.error_message) for record in seen()} == {(False, None)}
     assert [record.getMessage() for record in caplog.records if record.name == "wfrecovery"] == []
 
 
